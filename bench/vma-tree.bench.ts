@@ -129,10 +129,11 @@ function loopWalkBack(set: VmaTree<Item>, count: number): void {
     for (let v = set.last(); v !== null && i < count; v = set.prev(v), i++) sink += v.startGap;
   }
 }
-/** mmap and munmap: finds a gap from above, puts a block there; takes out the block of 64 turns before. */
+/** mmap and munmap: finds a gap from above, puts a block there; takes out the block of a full turn of `ring` before.
+ *  The ring's length is a power of two. */
 function loopMapTree(set: VmaTree<Item>, top: number, ring: Item[], lengths: Int32Array, count: number): void {
   for (let i = 0; i < count; i++) {
-    const item = ring[i & 63];
+    const item = ring[i & (ring.length - 1)];
     if (item.treePrev !== null || item.treeNext !== null) set.remove(item);
     const length = lengths[i & 1023];
     const addr = set.gapTopDown(PAGE, top, length, 0, 0);
@@ -144,7 +145,7 @@ function loopMapTree(set: VmaTree<Item>, top: number, ring: Item[], lengths: Int
 }
 function loopMapArray(set: SortedArray, top: number, ring: Item[], lengths: Int32Array, count: number): void {
   for (let i = 0; i < count; i++) {
-    const item = ring[i & 63];
+    const item = ring[i & (ring.length - 1)];
     if (item.startGap === 1) set.remove(item);
     const length = lengths[i & 1023];
     const addr = set.gapTopDown(PAGE, top, length);
@@ -233,6 +234,12 @@ export function run(): BenchResult[] {
       'ns',
     );
 
+    const rare = new Int32Array(1024).fill(105 * PAGE);
+    const tops = new Float64Array([items[items.length - 1].end]);
+    const search = race(3e5, [(n) => loopGap(tree, addrs, rare, n), (n) => loopGap(tree, tops, rare, n)]);
+    report(`${label}: top-down gap search, random limit, one hole in a hundred fits`, search[0], 'ns');
+    report(`${label}: top-down gap search, from the top, one hole in a hundred fits`, search[1], 'ns');
+
     const order = shuffled(items);
     const [reinsert, reinsertArray] = race(isLarge ? 20_000 : 200_000, [
       (n) => loopReinsertTree(tree, order, n),
@@ -241,8 +248,7 @@ export function run(): BenchResult[] {
     report(`${label}: remove and insert, random`, reinsert, 'ns');
     report(`${label}: remove and insert, random, sorted array / tree`, reinsertArray / reinsert, 'ratio');
 
-    const ring = Array.from({ length: Math.min(64, countItems) }, () => new Item(0, PAGE, 0));
-    while (ring.length < 64) ring.push(new Item(0, PAGE, 0));
+    const ring = Array.from({ length: isLarge ? 64 : 4 }, () => new Item(0, PAGE, 0));
     const [map, mapArray] = race(isLarge ? 20_000 : 200_000, [
       (n) => loopMapTree(tree, TASK_SIZE, ring, lengths, n),
       (n) => loopMapArray(array, TASK_SIZE, ring, lengths, n),

@@ -17,6 +17,7 @@ const SLOT_MASK = FANOUT - 1;
 /** The index of the first entry with end > addr in the node that begins at index `at`; there must be one. */
 function firstAbove(ends: Float64Array, at: number, addr: number): number {
   while (ends[at + 7] <= addr) at += 8;
+  if (ends[at + 3] <= addr) at += 4;
   while (ends[at] <= addr) at++;
   return at;
 }
@@ -291,18 +292,18 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
       const { ends, gaps, slots, fill } = this;
       nodesSeen++;
       const fillMin = node !== this.root ? FILL_MIN : level > 0 ? 2 : 0;
-      claim(fill[node] >= fillMin && fill[node] <= FANOUT, `fill ${fill[node]} of node ${node} at level ${level}`);
+      claim(fill[node] >= fillMin && fill[node] <= FANOUT, 'fill of a node');
       for (let i = 0; i < FANOUT; i++) {
         const at = (node << FANOUT_SHIFT) + i;
         if (i >= fill[node]) {
-          claim(ends[at] === Infinity && gaps[at] === 0 && slots[at] === null, `unused entry ${i} of node ${node}`);
+          claim(ends[at] === Infinity && gaps[at] === 0 && slots[at] === null, 'unused entry of a node');
         } else if (level === 0) {
           visit(slots[at] as T, ends[at], gaps[at]);
         } else {
           const child = slots[at] as number;
           checkNode(child, level - 1);
-          claim(ends[at] === this.lastEnd(child), `key of node ${child}`);
-          claim(gaps[at] === this.maxGap(child), `greatest gap of node ${child}`);
+          claim(ends[at] === this.lastEnd(child), 'key of a node');
+          claim(gaps[at] === this.maxGap(child), 'greatest gap of a node');
         }
       }
     };

@@ -299,8 +299,8 @@ describe('VmaTree against its naive twin, checked after every operation', () => 
     [
       ['dense and small', 250, 60, 4, 3, 36_000],
       ['dense, guards longer than items', 4000, 400, 6, 12, 32_000],
-      ['sparse, 47 bits, 1 MiB guards', 2 ** 35, 200, 2 ** 20, 256, 25_000],
-      ['dense, no guards', 8000, 1500, 3, 0, 12_000],
+      ['sparse, 47 bits, 1 MiB guards', 2 ** 35, 400, 2 ** 20, 256, 25_000],
+      ['dense, no guards', 8000, 1500, 3, 0, 20_000],
     ];
   for (const [k, [name, pages, countMax, itemPages, guardPages, ops]] of worlds.entries()) {
     it(`${name}: ${ops} operations agree`, () => {

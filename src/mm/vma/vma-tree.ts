@@ -275,21 +275,23 @@ export class VmaTree<T extends VmaTreeItem> {
 
   /** Throws an Error that says what is wrong if the tree is not as its files describe it. For tests; linear. */
   checkInvariants(): void {
-    const claim = (isTrue: boolean, what: string): void => {
-      if (!isTrue) throw new Error(`VmaTree.checkInvariants: ${what}`);
+    const claim = (isTrue: boolean, what: string, item: T | null = null): void => {
+      if (!isTrue) throw new Error(`VmaTree.checkInvariants: ${what}${item === null ? '' : ` at ${show(item)}`}`);
     };
+    const known = this.known;
     let before: T | null = null;
     let seen = 0;
     this.index.checkNodes(claim, (item, end, gap) => {
-      claim(item.start < item.end, `empty item ${show(item)}`);
-      claim(before === null ? this.head === item : before.treeNext === item, `link to ${show(item)}`);
-      claim(item.treePrev === before, `link back from ${show(item)}`);
-      claim(before === null || before.end <= item.start, `order or overlap at ${show(item)}`);
-      claim(end === item.end, `key of ${show(item)}`);
-      claim(gap === item.start - endOf(before), `gap below ${show(item)}`);
-      const from = before === null ? -Infinity : before.end;
-      if (this.known[0] < end && this.known[1] > endOf(before)) {
-        claim(item === this.hit && this.known[0] >= from && this.known[1] <= end, `cached answer at ${show(item)}`);
+      const beforeEnd = endOf(before);
+      claim(item.start < item.end, 'empty item', item);
+      claim(before === null ? this.head === item : before.treeNext === item, 'link to the item', item);
+      claim(item.treePrev === before, 'link back from the item', item);
+      claim(beforeEnd <= item.start, 'order or overlap', item);
+      claim(end === item.end, 'key', item);
+      claim(gap === item.start - beforeEnd, 'gap below the item', item);
+      if (known[0] < end && known[1] > beforeEnd) {
+        claim(item === this.hit && known[1] <= end, 'cached answer', item);
+        claim(before === null || known[0] >= beforeEnd, 'begin of the cached answer', item);
       }
       before = item;
       seen++;
@@ -297,7 +299,7 @@ export class VmaTree<T extends VmaTreeItem> {
     claim(this.tail === before, 'tail');
     claim(before === null ? this.head === null : (before as T).treeNext === null, 'end of the list');
     claim(seen === this.count, `count ${this.count}, but ${seen} items`);
-    claim(this.known[1] <= endOf(this.tail), 'cached answer above the last item');
+    claim(known[1] <= endOf(this.tail), 'cached answer above the last item');
   }
 
   private detachAll(out: T[] | null): void {
