@@ -17,7 +17,6 @@ const SLOT_MASK = FANOUT - 1;
 /** The index of the first entry with end > addr in the node that begins at index `at`; there must be one. */
 function firstAbove(ends: Float64Array, at: number, addr: number): number {
   while (ends[at + 7] <= addr) at += 8;
-  if (ends[at + 3] <= addr) at += 4;
   while (ends[at] <= addr) at++;
   return at;
 }
