@@ -80,7 +80,8 @@ export class ImportReport {
     if (this.firstDamaged.length < REPORTED_LINES_MAX) {
       this.firstDamaged.push({ line, text: quoteInput(text), why });
     }
-    if (this.strict) throw new InputError(this.path, { line }, `damaged line '${quoteInput(text)}' (${why})`, 'whole lines');
+    if (this.strict)
+      throw new InputError(this.path, { line }, `damaged line '${quoteInput(text)}' (${why})`, 'whole lines');
   }
 
   noteCutLine(line: number, lineBytesMax: number): void {
@@ -92,7 +93,8 @@ export class ImportReport {
 
   noteTruncated(byte: number): void {
     this.truncatedAtByte = byte;
-    if (this.strict) throw new InputError(this.path, { byte }, 'text truncated in the middle of a line', 'a whole last line');
+    if (this.strict)
+      throw new InputError(this.path, { byte }, 'text truncated in the middle of a line', 'a whole last line');
   }
 
   noteCompressionDamage(what: string): void {
@@ -102,29 +104,38 @@ export class ImportReport {
 
   noteNeverResumed(line: number, name: string): void {
     this.callsNeverResumed++;
-    if (this.strict) throw new InputError(this.path, { line }, `${name}: unfinished and never resumed`, 'the second half');
+    if (this.strict)
+      throw new InputError(this.path, { line }, `${name}: unfinished and never resumed`, 'the second half');
   }
 
   noteWithoutStart(line: number, name: string): void {
     this.callsWithoutStart++;
-    if (this.strict) throw new InputError(this.path, { line }, `${name}: resumed but never begun`, 'the first half before it');
+    if (this.strict)
+      throw new InputError(this.path, { line }, `${name}: resumed but never begun`, 'the first half before it');
   }
 
   noteAmbiguousTid(line: number): void {
     this.ambiguousTids++;
     if (this.strict) {
-      throw new InputError(this.path, { line }, 'no tid although several tasks are alive', 'a tid on each line (strace -o)');
+      throw new InputError(
+        this.path,
+        { line },
+        'no tid although several tasks are alive',
+        'a tid on each line (strace -o)',
+      );
     }
   }
 
   noteLost(line: number, count: number): void {
     this.lostEvents += count;
-    if (this.strict) throw new InputError(this.path, { line }, `${count} events lost by the recorder`, 'a complete recording');
+    if (this.strict)
+      throw new InputError(this.path, { line }, `${count} events lost by the recorder`, 'a complete recording');
   }
 
   noteSampled(line: number, period: number): void {
     this.sampledEvents++;
-    if (this.strict) throw new InputError(this.path, { line }, `sampled, period ${period}`, 'every event (perf record -c 1)');
+    if (this.strict)
+      throw new InputError(this.path, { line }, `sampled, period ${period}`, 'every event (perf record -c 1)');
   }
 
   noteOutOfRange(line: number): void {

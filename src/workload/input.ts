@@ -40,7 +40,9 @@ function messageOf(error: unknown): string {
 /** The raw bytes of a file, the first chunk at least SNIFF_BYTES long if the file is. `-` is standard input. */
 async function* rawChunks(path: string): AsyncGenerator<Uint8Array> {
   const stream =
-    path === '-' ? createReadStream('', { fd: 0, highWaterMark: READ_BYTES }) : createReadStream(path, { highWaterMark: READ_BYTES });
+    path === '-'
+      ? createReadStream('', { fd: 0, highWaterMark: READ_BYTES })
+      : createReadStream(path, { highWaterMark: READ_BYTES });
   let head: Buffer | null = Buffer.alloc(0);
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
@@ -59,7 +61,11 @@ async function* rawChunks(path: string): AsyncGenerator<Uint8Array> {
   if (head !== null && head.length > 0) yield head;
 }
 
-async function* gunzipChunks(path: string, compressed: AsyncGenerator<Uint8Array>, report: ImportReport): AsyncGenerator<Uint8Array> {
+async function* gunzipChunks(
+  path: string,
+  compressed: AsyncGenerator<Uint8Array>,
+  report: ImportReport,
+): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: OUTPUT_BYTES });
   let compressedBytes = 0;
   async function* counted(): AsyncGenerator<Uint8Array> {
@@ -101,7 +107,12 @@ export async function* readChunks(path: string, report: ImportReport): AsyncGene
   const compression = sniffCompression(first.value);
   if (compression === 'zstd' || compression === 'xz') {
     const tool = compression === 'xz' ? 'xz -dc' : 'zstd -dc';
-    throw new InputError(path, { byte: 0 }, `${compression} compression is unsupported, run ${tool} first`, 'plain text or gzip');
+    throw new InputError(
+      path,
+      { byte: 0 },
+      `${compression} compression is unsupported, run ${tool} first`,
+      'plain text or gzip',
+    );
   }
   async function* all(): AsyncGenerator<Uint8Array> {
     yield first.value as Uint8Array;

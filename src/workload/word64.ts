@@ -55,7 +55,9 @@ export function signed64(word: Word64): number {
 
 /** `0x...`, exact for all 64 bits. */
 export function formatHex64(word: Word64): string {
-  return word.hi === 0 ? `0x${word.lo.toString(16)}` : `0x${word.hi.toString(16)}${word.lo.toString(16).padStart(8, '0')}`;
+  return word.hi === 0
+    ? `0x${word.lo.toString(16)}`
+    : `0x${word.hi.toString(16)}${word.lo.toString(16).padStart(8, '0')}`;
 }
 
 export const ZERO64: Word64 = word64(0, 0);
@@ -93,4 +95,10 @@ export function parseDigits(text: string, base: number, from = 0, to = text.leng
     if (hi >= TWO_32) return null;
   }
   return word64(hi, lo);
+}
+
+/** Sum modulo 2^64. */
+export function add64(a: Word64, b: Word64): Word64 {
+  const lo = a.lo + b.lo;
+  return word64(a.hi + b.hi + (lo >= TWO_32 ? 1 : 0), lo);
 }

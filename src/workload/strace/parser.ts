@@ -8,7 +8,7 @@
 
 import type { ImportReport } from '../import-report.ts';
 import { InputError } from '../input-error.ts';
-import { parseHexDigits, ZERO64, type Word64 } from '../word64.ts';
+import { parseHexDigits, type Word64, ZERO64 } from '../word64.ts';
 import { $prefix, scanPrefix } from './prefix.ts';
 import type { CallEnd, CallRecord, NoteRecord, TraceRecord } from './record.ts';
 import { $result, scanResult } from './result.ts';
@@ -156,7 +156,12 @@ export class StraceParser {
     NAME.lastIndex = $prefix.bodyAt;
     if (NAME.test(head.text)) {
       const nameEnd = NAME.lastIndex - 1;
-      this.begin(this.tidOf(head.line), head.line, head.text.slice($prefix.bodyAt, nameEnd).trim(), head.text.slice($prefix.bodyAt));
+      this.begin(
+        this.tidOf(head.line),
+        head.line,
+        head.text.slice($prefix.bodyAt, nameEnd).trim(),
+        head.text.slice($prefix.bodyAt),
+      );
     }
   }
 
@@ -167,7 +172,14 @@ export class StraceParser {
     return tid;
   }
 
-  private call(text: string, at: number, paren: number, lineStart: number, line: number, isUnterminated: boolean): void {
+  private call(
+    text: string,
+    at: number,
+    paren: number,
+    lineStart: number,
+    line: number,
+    isUnterminated: boolean,
+  ): void {
     const printed = text.slice(at, paren).trim();
     if (text.endsWith(UNFINISHED)) {
       const tid = this.tidOf(line);
@@ -179,12 +191,22 @@ export class StraceParser {
       const tid = this.tidOf(line);
       this.closeOpen(tid, false);
       this.taken(isUnterminated);
-      this.emit(tid, tid, lineStart, line, printed, splitOpenArgs(text.slice(0, text.length - DETACHED.length), paren), 'detached', $prefix);
+      this.emit(
+        tid,
+        tid,
+        lineStart,
+        line,
+        printed,
+        splitOpenArgs(text.slice(0, text.length - DETACHED.length), paren),
+        'detached',
+        $prefix,
+      );
       return;
     }
     const args = splitWhole(text, paren);
     if (args === null) return this.notTaken(text, line, isUnterminated, true, `arguments do not end (${$scan.what})`);
-    if (!this.resultAt($scan.end + 1, $scanned.text)) return this.notTaken(text, line, isUnterminated, true, 'no result');
+    if (!this.resultAt($scan.end + 1, $scanned.text))
+      return this.notTaken(text, line, isUnterminated, true, 'no result');
     const tid = this.tidOf(line);
     this.closeOpen(tid, false);
     this.taken(isUnterminated);
@@ -269,7 +291,16 @@ export class StraceParser {
     this.open.delete(tid);
     if (isTaskEnd) this.report.callsOpenAtTaskEnd++;
     else this.report.noteNeverResumed(call.line, call.name);
-    this.emit(tid, call.tid, call.line, call.line, call.name, splitOpenArgs(call.text, call.text.indexOf('(')), 'open', call);
+    this.emit(
+      tid,
+      call.tid,
+      call.line,
+      call.line,
+      call.name,
+      splitOpenArgs(call.text, call.text.indexOf('(')),
+      'open',
+      call,
+    );
   }
 
   private emit(
@@ -304,7 +335,8 @@ export class StraceParser {
       time: from.time,
       duration: hasResult ? $result.duration : null,
     };
-    if (record.ret !== null && record.errno === null && record.ret.num > 0 && FORKS.has(name)) this.tasks.born(record.ret.num);
+    if (record.ret !== null && record.errno === null && record.ret.num > 0 && FORKS.has(name))
+      this.tasks.born(record.ret.num);
     this.sink(record);
   }
 
