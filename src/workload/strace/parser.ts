@@ -99,25 +99,50 @@ export class StraceParser {
       this.report.blank++;
       return;
     }
-    if (this.isSummary) return this.note(line, -1, 'summary', null, text);
-    if (text.startsWith(' > ')) return this.note(line, -1, 'frame', null, text.slice(3));
+    if (this.isSummary) {
+      this.note(line, -1, 'summary', null, text);
+      return;
+    }
+    if (text.startsWith(' > ')) {
+      this.note(line, -1, 'frame', null, text.slice(3));
+      return;
+    }
     if (text.startsWith('% time ')) {
       this.isSummary = true;
-      return this.note(line, -1, 'summary', null, text);
+      this.note(line, -1, 'summary', null, text);
+      return;
     }
     if (text.endsWith('tached')) {
       const glued = GLUED.exec(text);
-      if (glued !== null) return this.straceNote(text, glued, lineStart, line);
+      if (glued !== null) {
+        this.straceNote(text, glued, lineStart, line);
+        return;
+      }
     }
     scanPrefix(text);
     const at = $prefix.bodyAt;
-    if (text.startsWith('strace: ', at)) return this.note(line, $prefix.tid, 'message', null, text.slice(at + 8));
+    if (text.startsWith('strace: ', at)) {
+      this.note(line, $prefix.tid, 'message', null, text.slice(at + 8));
+      return;
+    }
     const c = text[at];
-    if (c === '<') return this.resumed(text, at, line, isUnterminated);
-    if (text.startsWith('--- ', at)) return this.signal(text, at, line, isUnterminated);
-    if (text.startsWith('+++ ', at)) return this.gone(text, at, line, isUnterminated);
+    if (c === '<') {
+      this.resumed(text, at, line, isUnterminated);
+      return;
+    }
+    if (text.startsWith('--- ', at)) {
+      this.signal(text, at, line, isUnterminated);
+      return;
+    }
+    if (text.startsWith('+++ ', at)) {
+      this.gone(text, at, line, isUnterminated);
+      return;
+    }
     NAME.lastIndex = at;
-    if (!NAME.test(text)) return this.notTaken(text, line, isUnterminated, false, 'no call, signal or exit');
+    if (!NAME.test(text)) {
+      this.notTaken(text, line, isUnterminated, false, 'no call, signal or exit');
+      return;
+    }
     this.call(text, at, NAME.lastIndex - 1, lineStart, line, isUnterminated);
   }
 
@@ -204,9 +229,14 @@ export class StraceParser {
       return;
     }
     const args = splitWhole(text, paren);
-    if (args === null) return this.notTaken(text, line, isUnterminated, true, `arguments do not end (${$scan.what})`);
-    if (!this.resultAt($scan.end + 1, $scanned.text))
-      return this.notTaken(text, line, isUnterminated, true, 'no result');
+    if (args === null) {
+      this.notTaken(text, line, isUnterminated, true, `arguments do not end (${$scan.what})`);
+      return;
+    }
+    if (!this.resultAt($scan.end + 1, $scanned.text)) {
+      this.notTaken(text, line, isUnterminated, true, 'no result');
+      return;
+    }
     const tid = this.tidOf(line);
     this.closeOpen(tid, false);
     this.taken(isUnterminated);
@@ -227,7 +257,10 @@ export class StraceParser {
   private resumed(text: string, at: number, line: number, isUnterminated: boolean): void {
     RESUMED.lastIndex = at;
     const match = RESUMED.exec(text);
-    if (match === null) return this.notTaken(text, line, isUnterminated, false, 'no call');
+    if (match === null) {
+      this.notTaken(text, line, isUnterminated, false, 'no call');
+      return;
+    }
     const name = match[1]!;
     const rest = text.slice(at + match[0].length);
     const tid = this.tidOf(line);
@@ -246,7 +279,8 @@ export class StraceParser {
     const isWhole = args !== null && this.resultAt($scan.end + 1, $scanned.text);
     if (!isWhole && !(first === null && this.resultOfTail(rest))) {
       if (first !== null) this.open.set(tid, first);
-      return this.notTaken(text, line, isUnterminated, true, 'second half of a call without a result');
+      this.notTaken(text, line, isUnterminated, true, 'second half of a call without a result');
+      return;
     }
     this.taken(isUnterminated);
     if (first === null) {
@@ -344,7 +378,10 @@ export class StraceParser {
     const body = text.slice(at).trimEnd();
     const match = SIGNAL.exec(body);
     const stopped = match === null ? STOPPED.exec(body) : null;
-    if (match === null && stopped === null) return this.notTaken(text, line, isUnterminated, true, 'no signal');
+    if (match === null && stopped === null) {
+      this.notTaken(text, line, isUnterminated, true, 'no signal');
+      return;
+    }
     const tid = this.tidOf(line);
     this.taken(isUnterminated);
     const info = match?.[2] ?? '';
@@ -367,7 +404,8 @@ export class StraceParser {
     const killed = exited === null ? KILLED.exec(body) : null;
     const superseded = exited === null && killed === null ? SUPERSEDED.exec(body) : null;
     if (exited === null && killed === null && superseded === null) {
-      return this.notTaken(text, line, isUnterminated, true, 'no way for a task to end');
+      this.notTaken(text, line, isUnterminated, true, 'no way for a task to end');
+      return;
     }
     const tid = this.tidOf(line);
     this.closeOpen(tid, true);

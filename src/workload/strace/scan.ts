@@ -97,15 +97,30 @@ export function scanItem(text: string, at: number): void {
       case CLOSE_PAREN:
       case CLOSE_BRACKET:
       case CLOSE_BRACE:
-        if (closers.length === 0) return stop(i, 'close');
-        if (closers.pop() !== c) return stop(i, 'unbalanced');
+        if (closers.length === 0) {
+          stop(i, 'close');
+          return;
+        }
+        if (closers.pop() !== c) {
+          stop(i, 'unbalanced');
+          return;
+        }
         break;
       case COMMA:
-        if (closers.length === 0) return stop(i, 'comma');
+        if (closers.length === 0) {
+          stop(i, 'comma');
+          return;
+        }
         break;
     }
-    if (next < 0) return stop(text.length, 'unbalanced');
-    if (closers.length > DEPTH_MAX) return stop(i, 'tooDeep');
+    if (next < 0) {
+      stop(text.length, 'unbalanced');
+      return;
+    }
+    if (closers.length > DEPTH_MAX) {
+      stop(i, 'tooDeep');
+      return;
+    }
     i = next - 1;
   }
   stop(text.length, closers.length > 0 ? 'unbalanced' : 'end');
