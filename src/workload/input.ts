@@ -3,13 +3,13 @@
  * decompressed bytes of a file. Compression is sniffed from the first bytes, never taken from the name.
  *
  * Damage: what could be decompressed before it is delivered and the report says what happened; only a file that gives no
- * byte at all is an error. zlib hands over output in pieces of OUTPUT_BYTES, and the piece in which it
- * meets corrupt data is lost, so a corrupt (not a truncated) file may lose up to that much good text before the damage.
+ * byte at all is an error. zlib throws away the piece of output in which it meets corrupt data; `recoverGunzip` gets the
+ * good part of that piece back by looking for the longest good prefix of the file (not for standard input).
  */
 
-import { createReadStream, existsSync } from 'node:fs';
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { constants, createGunzip, gunzipSync } from 'node:zlib';
 import type { ImportReport } from './import-report.ts';
 import { InputError } from './input-error.ts';
 
@@ -18,6 +18,9 @@ const OUTPUT_BYTES = 16 * 1024;
 const READ_BYTES = 64 * 1024;
 /** readAll refuses texts beyond this unless told otherwise. */
 export const READ_ALL_BYTES_MAX = 512 * 1024 * 1024;
+
+/** Damaged files beyond this size are not searched for the last good byte. */
+const RECOVER_BYTES_MAX = 64 * 1024 * 1024;
 
 type Compression = 'none' | 'gzip' | 'zstd' | 'xz';
 
@@ -61,6 +64,34 @@ async function* rawChunks(path: string): AsyncGenerator<Uint8Array> {
   if (head !== null && head.length > 0) yield head;
 }
 
+/** The text of a prefix of a gzip file; null if the prefix reaches into the damage. */
+function gunzipPrefix(packed: Uint8Array): Uint8Array | null {
+  try {
+    return gunzipSync(packed, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: READ_ALL_BYTES_MAX });
+  } catch {
+    return null;
+  }
+}
+
+/** Text of a corrupt gzip file from byte `from` on to the damage: bisects the file for its longest good prefix. */
+function recoverGunzip(path: string, from: number): Uint8Array {
+  const packed = path === '-' ? new Uint8Array(0) : readFileSync(path);
+  if (packed.length > RECOVER_BYTES_MAX) return new Uint8Array(0);
+  let good = 0;
+  let bad = packed.length + 1;
+  let text: Uint8Array = new Uint8Array(0);
+  while (bad - good > 1) {
+    const middle = (good + bad) >>> 1;
+    const prefix = gunzipPrefix(packed.subarray(0, middle));
+    if (prefix === null) bad = middle;
+    else {
+      good = middle;
+      text = prefix;
+    }
+  }
+  return text.subarray(Math.min(from, text.length));
+}
+
 async function* gunzipChunks(
   path: string,
   compressed: AsyncGenerator<Uint8Array>,
@@ -86,6 +117,11 @@ async function* gunzipChunks(
   } catch (error) {
     if (error instanceof InputError) throw error;
     const what = `damaged gzip data: ${messageOf(error)}`;
+    const rest = recoverGunzip(path, deliveredBytes);
+    if (rest.length > 0) {
+      deliveredBytes += rest.length;
+      yield rest;
+    }
     if (deliveredBytes === 0) throw new InputError(path, { byte: 0 }, what, 'a gzip file that can be decompressed');
     report.noteCompressionDamage(`${what} after ${deliveredBytes} bytes of text`);
     return;
