@@ -3,7 +3,7 @@
  * `perf script -F comm,pid,tid,time,event,addr,ip`. Also taken: the exceptions:page_fault_user tracepoint.
  *
  * Without the addr field perf prints only where the program was, not what it touched: such a line is damaged for this reader, and the
- * report says what to record. A comm may hold blanks, digits and colons; the pid is found from the right.
+ * report says what to record. A comm may hold blanks, digits and colons: what counts as one is what leaves a pid and a known event behind it.
  */
 
 import type { ImportReport } from './import-report.ts';
@@ -27,11 +27,13 @@ export interface FaultRecord {
   readonly errorCode: number | null;
 }
 
-const LINE =
-  /^\s*(\S.*?)\s+(-?\d+)(?:\/(-?\d+))?\s+(?:\[(\d{3,})\]\s+)?(?:(\d+\.\d+):\s+)?(?:(\d+)\s+)?(?:(PERF_RECORD_\w+)|([A-Za-z_][\w.:/-]*):(?=\s|$))\s*(.*)$/;
+const HEAD = /^\s*(\S.*?)\s+(-?\d+)(?:\/(-?\d+))?\s+(?:\[(\d{3,})\]\s+)?(?:(\d+\.\d+):\s+)?(?:(\d+)\s+)?/.source;
+const FAULT_LINE = new RegExp(
+  `${HEAD}((?:page-faults|faults|minor-faults|major-faults|exceptions:page_fault_(?:user|kernel))(?::\\w+)?):(?:\\s+(.*))?$`,
+);
+const OTHER_LINE = new RegExp(`${HEAD}(?:(PERF_RECORD_\\w+)|([A-Za-z_][\\w.:/-]*):(?=\\s|$))\\s*(.*)$`);
 const ADDR_IP = /^([0-9a-f]{1,16})(?: \S.*?\))?\s+([0-9a-f]{1,16})(?:\s|$)/;
 const TRACEPOINT = /^address=0x([0-9a-f]{1,16}) ip=(?:0x([0-9a-f]{1,16})|\S+) error_code=0x([0-9a-f]{1,8})/;
-const FAULT_EVENT = /^(?:page-faults|faults|minor-faults|major-faults|exceptions:page_fault_(?:user|kernel))(?::\w+)?$/;
 const EXPECTED = 'perf script lines: comm pid/tid time: event: addr ip';
 const LINE_LENGTH_MAX = 4096;
 const KERNEL_HI_MIN = 0x8000_0000;
@@ -58,29 +60,26 @@ export class FaultParser {
       this.report.parsed++;
       return;
     }
-    // the pattern backtracks: what is longer than any real line is not given to it
-    const match = text.length > LINE_LENGTH_MAX ? null : LINE.exec(text);
-    if (match === null) {
+    // the patterns backtrack: what is longer than any real line is not given to them
+    const fault = text.length > LINE_LENGTH_MAX ? null : FAULT_LINE.exec(text);
+    if (fault !== null) {
+      this.fault(fault, text, line, isUnterminated);
+      return;
+    }
+    const other = text.length > LINE_LENGTH_MAX ? null : OTHER_LINE.exec(text);
+    if (other === null) {
       this.report.noteUnknown(line, text, EXPECTED);
       if (isUnterminated) this.report.noteTruncated(this.report.bytes);
       return;
     }
-    if (match[7] !== undefined) {
-      this.record(match[7], match[9]!, line);
-      return;
-    }
-    if (!FAULT_EVENT.test(match[8]!)) {
-      this.otherEvents++;
-      this.report.parsed++;
-      return;
-    }
-    this.fault(match, text, line, isUnterminated);
+    this.report.parsed++;
+    if (other[7] === undefined) this.otherEvents++;
+    else this.record(other[7], other[9]!, line);
   }
 
   end(): void {}
 
   private record(name: string, rest: string, line: number): void {
-    this.report.parsed++;
     if (name.startsWith('PERF_RECORD_LOST')) {
       const count = /lost (\d{1,15})/.exec(rest);
       this.report.noteLost(line, count === null ? 1 : Number(count[1]));
@@ -92,7 +91,7 @@ export class FaultParser {
   }
 
   private fault(match: RegExpExecArray, text: string, line: number, isUnterminated: boolean): void {
-    const rest = match[9]!;
+    const rest = match[8] ?? '';
     const plain = ADDR_IP.exec(rest);
     const tracepoint = plain === null ? TRACEPOINT.exec(rest) : null;
     const addr = parseHexDigits(plain?.[1] ?? tracepoint?.[1] ?? '');
@@ -118,7 +117,7 @@ export class FaultParser {
       pid,
       tid: match[3] === undefined ? pid : Number(match[3]),
       time: match[5] ?? null,
-      event: match[8]!,
+      event: match[7]!,
       addr,
       ip,
       isKernelIp: ip.hi >= KERNEL_HI_MIN,

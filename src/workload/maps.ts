@@ -3,7 +3,7 @@
  *
  *     555555554000-555555555000 r--p 00000000 fe:00 15360014                   /build/mmap-copy
  *
- * A name starts at column 73, or one blank after a numeric part that is longer; a line without a name ends in the blank after
+ * The numeric part ends in a blank. A name starts at column 73, or one more blank after a longer numeric part; a line without a name ends in the blank after
  * the inode. Recorded files hold several address spaces, each under a line `# task N after execve` or
  * `# task N at exit, wait status 0xS`; a plain copy of /proc/PID/maps is one section of kind `plain`.
  */
