@@ -1,8 +1,8 @@
 // What the recorded calls say about files: which inode a descriptor stands for, and how large it is. The file system itself is
 // not modelled: results of open, stat, read and write are input. Paths come from -y where strace printed them.
 
-import { Inode, OpenFile, type FileKind, type Task } from '../../mm/types.ts';
 import type { Kernel } from '../../mm/kernel.ts';
+import { type FileKind, type Inode, OpenFile, type Task } from '../../mm/types.ts';
 
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;

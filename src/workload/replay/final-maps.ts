@@ -2,7 +2,7 @@
 // VMA. Left out, because no system call decides them: inode numbers and device of names that the kernel invents, the start of
 // [stack] (it grows by faults) and [vsyscall] (not a VMA).
 
-import { type MapsVma, formatMapsLine } from '../maps.ts';
+import { formatMapsLine, type MapsVma } from '../maps.ts';
 
 export interface MapsDifference {
   /** "-" recorded and missing here, "+" here and not recorded. */
@@ -22,8 +22,10 @@ export function compareMaps(recorded: readonly MapsVma[], actual: readonly MapsV
   const want = new Map(recorded.filter(isVma).map((v) => [keyOf(v), v]));
   const have = new Map(actual.filter(isVma).map((v) => [keyOf(v), v]));
   const differences: { at: number; sign: '-' | '+'; line: string }[] = [];
-  for (const [key, v] of want) if (!have.has(key)) differences.push({ at: v.start, sign: '-', line: formatMapsLine(v) });
-  for (const [key, v] of have) if (!want.has(key)) differences.push({ at: v.start, sign: '+', line: formatMapsLine(v) });
+  for (const [key, v] of want)
+    if (!have.has(key)) differences.push({ at: v.start, sign: '-', line: formatMapsLine(v) });
+  for (const [key, v] of have)
+    if (!want.has(key)) differences.push({ at: v.start, sign: '+', line: formatMapsLine(v) });
   differences.sort((a, b) => a.at - b.at || (a.sign < b.sign ? 1 : -1));
   return differences.map(({ sign, line }) => ({ sign, line }));
 }
