@@ -65,6 +65,8 @@ export class Kernel {
   committed = 0;
   /** siginfo of the last failed fault. */
   faultCode = 0;
+  /** vm_flags that the last folioReferenced collected. */
+  referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
   #nextMm = 1;
