@@ -83,7 +83,7 @@ export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | '
 /** Inode and its page cache (address_space). */
 export class Inode {
   readonly id: number;
-  readonly kind: FileKind;
+  kind: FileKind;
   /** As /proc/PID/maps prints it. */
   path: string;
   /** Size in bytes. */
