@@ -2,7 +2,7 @@
 /**
  * Ways to zero and to copy a 4 KiB frame of one large buffer, for ArrayBuffer, SharedArrayBuffer and WebAssembly memory,
  * beside memset and memmove. Frames come in random order: from a small recycled set (the free list's usual case, in
- * cache) and from the whole buffer. Each kind of buffer runs in a process of its own.
+ * cache) and from the whole buffer, other frames in each round. Each kind of buffer runs in a process of its own.
  */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -109,29 +109,36 @@ function copyWays(buffer, bulk) {
   return ways;
 }
 
-/** Frame numbers in random order, frame 0 (kept zero) left out. @param {number} set how many different ones */
-function chooseFrames(set) {
-  let state = 12345;
-  const next = () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
-  const chosen = Int32Array.from({ length: set }, () => 1 + (next() % (FRAMES - 1)));
-  return Int32Array.from({ length: PER_SAMPLE + 1 }, () => chosen[next() % set] ?? 1);
+let state = 12345;
+
+function nextRandom() {
+  state ^= state << 13;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  return state >>> 0;
 }
 
-/** @param {(a: number, b: number) => void} way @param {Int32Array} frames @returns {number[]} ns per page */
-function samplesOf(way, frames) {
+/** Never frame 0, which is kept zero. */
+const randomFrame = () => 1 + (nextRandom() % (FRAMES - 1));
+const recycledFrames = Int32Array.from({ length: RECYCLED }, randomFrame);
+const order = new Int32Array(PER_SAMPLE + 1);
+
+/** Other frames for each round. @param {boolean} all of the whole buffer, not of the recycled set */
+function chooseFrames(all) {
+  for (let i = 0; i < order.length; i++) order[i] = all ? randomFrame() : (recycledFrames[nextRandom() % RECYCLED] ?? 1);
+  return order;
+}
+
+/** @param {(a: number, b: number) => void} way @param {boolean} all @returns {number[]} ns per page */
+function samplesOf(way, all) {
   // One closure for each way keeps this loop's call site monomorphic.
   const loop = /** @type {(w: typeof way, f: Int32Array) => void} */ (
     new Function('way', 'frames', `for (let i = 0; i < ${PER_SAMPLE}; i++) way(frames[i], frames[i + 1]);`)
   );
-  loop(way, frames);
-  loop(way, frames);
+  for (let i = 0; i < 3; i++) loop(way, chooseFrames(all));
   const samples = [];
   for (let i = 0; i < ROUNDS; i++) {
+    const frames = chooseFrames(all);
     const start = process.hrtime.bigint();
     loop(way, frames);
     samples.push(Number(process.hrtime.bigint() - start) / PER_SAMPLE);
@@ -142,7 +149,6 @@ function samplesOf(way, frames) {
 /** @param {ArrayBufferLike} buffer @param {string} kind */
 function measureViews(buffer, kind) {
   const u8 = new Uint8Array(buffer);
-  const frames = chooseFrames(RECYCLED);
   /** @type {{ last: Uint8Array | Float64Array }} */
   const kept = { last: u8 };
   const ways = {
@@ -154,7 +160,7 @@ function measureViews(buffer, kind) {
     },
   };
   for (const [name, way] of Object.entries(ways)) {
-    const figure = figureOf(samplesOf(way, frames));
+    const figure = figureOf(samplesOf(way, false));
     report(`js-view:${kind}:${name}`, 'ns/view', figure.min, null, null, `median ${figure.median}`);
   }
 }
@@ -167,13 +173,12 @@ function measure(kind) {
   const host = hostref('copy');
   for (const [operation, ways] of Object.entries({ zero: zeroWays(buffer, bulk), copy: copyWays(buffer, bulk) })) {
     for (const set of ['recycled', 'whole']) {
-      const frames = chooseFrames(set === 'recycled' ? RECYCLED : FRAMES);
       const line = host?.get(`page-${operation}/${set}`);
       const reference = line ? { name: operation === 'zero' ? 'memset' : 'memmove', value: line.ns } : null;
       for (const [name, way] of Object.entries(ways)) {
         const full = `js-page-${operation}:${kind}:${set}:${name}`;
         if (!wanted(full)) continue;
-        const figure = figureOf(samplesOf(/** @type {(a: number, b: number) => void} */ (way), frames));
+        const figure = figureOf(samplesOf(/** @type {(a: number, b: number) => void} */ (way), set === 'whole'));
         report(full, 'ns/page', figure.min, reference, null, `median ${figure.median}`);
       }
     }

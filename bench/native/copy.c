@@ -1,7 +1,7 @@
 /*
  * Zeroing and copying of 4 KiB frames in one large buffer without huge pages, against which the page routines of the
  * simulated machine are held. Frames are taken in random order: from a small recycled set (the free list's usual case)
- * and from the whole buffer.
+ * and from the whole buffer, other frames in each round, so that the data is not in cache.
  */
 #include "hostref.h"
 
@@ -11,30 +11,31 @@
 #include <sys/mman.h>
 
 #define RECYCLED 1024
-#define PER_SAMPLE 8192
+#define PER_SAMPLE 4096
 #define ROUNDS 20
 
 static uint32_t *order;
 static struct samples s;
 
-static uint32_t next_random(uint32_t *state)
+static uint32_t next_random(void)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
+	static uint32_t state = 12345;
+
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state;
 }
 
-static void choose_frames(size_t frames, size_t set)
-{
-	uint32_t state = 12345;
-	uint32_t *chosen = calloc(set, sizeof *chosen);
+static uint32_t recycled[RECYCLED];
 
-	for (size_t i = 0; i < set; i++)
-		chosen[i] = next_random(&state) % (uint32_t)frames;
-	for (size_t i = 0; i < PER_SAMPLE + 1; i++)
-		order[i] = chosen[next_random(&state) % (uint32_t)set];
-	free(chosen);
+static void choose_frames(size_t frames, int all)
+{
+	for (size_t i = 0; i < PER_SAMPLE + 1; i++) {
+		uint32_t random = next_random();
+
+		order[i] = all ? random % (uint32_t)frames : recycled[random % RECYCLED];
+	}
 }
 
 int cmd_copy(int argc, char **argv)
@@ -45,14 +46,17 @@ int cmd_copy(int argc, char **argv)
 
 	touch(base, frames);
 	order = calloc(PER_SAMPLE + 1, sizeof *order);
+	for (size_t i = 0; i < RECYCLED; i++)
+		recycled[i] = next_random() % (uint32_t)frames;
 	for (int all = 0; all < 2; all++) {
 		const char *set = all ? "whole" : "recycled";
 		char name[48];
 
-		choose_frames(frames, all ? frames : RECYCLED);
 		for (int i = -1; i < ROUNDS; i++) {
-			uint64_t start = now();
+			uint64_t start;
 
+			choose_frames(frames, all);
+			start = now();
 			for (size_t k = 0; k < PER_SAMPLE; k++) {
 				memset(base + order[k] * PAGE, 0, PAGE);
 				sink((uint64_t)base);
@@ -63,8 +67,10 @@ int cmd_copy(int argc, char **argv)
 		snprintf(name, sizeof name, "page-zero/%s", set);
 		emit(&s, "ns/page", PER_SAMPLE, name, "memset, %zu MiB", mib);
 		for (int i = -1; i < ROUNDS; i++) {
-			uint64_t start = now();
+			uint64_t start;
 
+			choose_frames(frames, all);
+			start = now();
 			for (size_t k = 0; k < PER_SAMPLE; k++) {
 				memmove(base + order[k] * PAGE, base + order[k + 1] * PAGE, PAGE);
 				sink((uint64_t)base);
