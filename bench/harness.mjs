@@ -112,7 +112,12 @@ export function report(name, unit, value, reference = null, target = null, detai
 export function hostref(...args) {
   if (!hostrefPath) return undefined;
   const text = execFileSync(hostrefPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  const lines = /** @type {HostLine[]} */ (text.split('\n').filter(Boolean).map((line) => JSON.parse(line)));
+  const lines = /** @type {HostLine[]} */ (
+    text
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line))
+  );
   return new Map(lines.map((line) => [line.name, line]));
 }
 

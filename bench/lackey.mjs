@@ -34,7 +34,13 @@ function hexDigit(c) {
 function kindOf(first, second) {
   if (first === 73 /* I */) return KIND_INSTRUCTION;
   if (first !== 32) return -1;
-  return second === 76 /* L */ ? KIND_LOAD : second === 83 /* S */ ? KIND_STORE : second === 77 /* M */ ? KIND_MODIFY : -1;
+  return second === 76 /* L */
+    ? KIND_LOAD
+    : second === 83 /* S */
+      ? KIND_STORE
+      : second === 77 /* M */
+        ? KIND_MODIFY
+        : -1;
 }
 
 /**

@@ -8,6 +8,9 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { figureOf, hostref, note, report, wanted } from './harness.mjs';
 
+/** Not among the types of a library without DOM. */
+const { WebAssembly } = /** @type {any} */ (globalThis);
+
 const PAGE = 4096;
 const FRAMES = 1 << 18;
 const RECYCLED = 1024;
@@ -125,25 +128,32 @@ const order = new Int32Array(PER_SAMPLE + 1);
 
 /** Other frames for each round. @param {boolean} all of the whole buffer, not of the recycled set */
 function chooseFrames(all) {
-  for (let i = 0; i < order.length; i++) order[i] = all ? randomFrame() : (recycledFrames[nextRandom() % RECYCLED] ?? 1);
+  for (let i = 0; i < order.length; i++)
+    order[i] = all ? randomFrame() : (recycledFrames[nextRandom() % RECYCLED] ?? 1);
   return order;
 }
 
-/** @param {(a: number, b: number) => void} way @param {boolean} all @returns {number[]} ns per page */
-function samplesOf(way, all) {
-  // One closure for each way keeps this loop's call site monomorphic.
-  const loop = /** @type {(w: typeof way, f: Int32Array) => void} */ (
-    new Function('way', 'frames', `for (let i = 0; i < ${PER_SAMPLE}; i++) way(frames[i], frames[i + 1]);`)
-  );
-  for (let i = 0; i < 3; i++) loop(way, chooseFrames(all));
-  const samples = [];
-  for (let i = 0; i < ROUNDS; i++) {
-    const frames = chooseFrames(all);
-    const start = process.hrtime.bigint();
-    loop(way, frames);
-    samples.push(Number(process.hrtime.bigint() - start) / PER_SAMPLE);
+/**
+ * All ways in turn, round by round: memory that the machine has just handed out gets faster for a while.
+ * @param {Record<string, (a: number, b: number) => void>} ways @param {boolean} all
+ * @returns {Map<string, import('./harness.mjs').Figure>} ns per page
+ */
+function measureWays(ways, all) {
+  const runs = Object.entries(ways).map(([name, way]) => {
+    // A loop of its own for each way keeps the call site monomorphic.
+    const source = `for (let i = 0; i < ${PER_SAMPLE}; i++) way(frames[i], frames[i + 1]);`;
+    const loop = /** @type {(w: typeof way, f: Int32Array) => void} */ (new Function('way', 'frames', source));
+    return { name, way, loop, samples: /** @type {number[]} */ ([]) };
+  });
+  for (let round = -3; round < ROUNDS; round++) {
+    for (const { way, loop, samples } of runs) {
+      const frames = chooseFrames(all);
+      const start = process.hrtime.bigint();
+      loop(way, frames);
+      if (round >= 0) samples.push(Number(process.hrtime.bigint() - start) / PER_SAMPLE);
+    }
   }
-  return samples;
+  return new Map(runs.map(({ name, samples }) => [name, figureOf(samples)]));
 }
 
 /** @param {ArrayBufferLike} buffer @param {string} kind */
@@ -159,8 +169,7 @@ function measureViews(buffer, kind) {
       kept.last = new Float64Array(buffer, f * PAGE, 512);
     },
   };
-  for (const [name, way] of Object.entries(ways)) {
-    const figure = figureOf(samplesOf(way, false));
+  for (const [name, figure] of measureWays(ways, false)) {
     report(`js-view:${kind}:${name}`, 'ns/view', figure.min, null, null, `median ${figure.median}`);
   }
 }
@@ -171,15 +180,14 @@ function measure(kind) {
   const u8 = new Uint8Array(buffer);
   for (let f = 1; f < FRAMES; f++) u8[f * PAGE] = 1;
   const host = hostref('copy');
-  for (const [operation, ways] of Object.entries({ zero: zeroWays(buffer, bulk), copy: copyWays(buffer, bulk) })) {
+  for (const [operation, all] of Object.entries({ zero: zeroWays(buffer, bulk), copy: copyWays(buffer, bulk) })) {
     for (const set of ['recycled', 'whole']) {
+      const prefix = `js-page-${operation}:${kind}:${set}`;
+      const ways = Object.fromEntries(Object.entries(all).filter(([name]) => wanted(`${prefix}:${name}`)));
       const line = host?.get(`page-${operation}/${set}`);
       const reference = line ? { name: operation === 'zero' ? 'memset' : 'memmove', value: line.ns } : null;
-      for (const [name, way] of Object.entries(ways)) {
-        const full = `js-page-${operation}:${kind}:${set}:${name}`;
-        if (!wanted(full)) continue;
-        const figure = figureOf(samplesOf(/** @type {(a: number, b: number) => void} */ (way), set === 'whole'));
-        report(full, 'ns/page', figure.min, reference, null, `median ${figure.median}`);
+      for (const [name, figure] of measureWays(ways, set === 'whole')) {
+        report(`${prefix}:${name}`, 'ns/page', figure.min, reference, null, `median ${figure.median}`);
       }
     }
   }

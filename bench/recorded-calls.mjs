@@ -142,7 +142,8 @@ export function readText(path) {
 function wordsOf(text, line) {
   let value = 0;
   for (const word of text.split('|')) {
-    const bits = /^(0x[0-9a-f]+|\d+)/.test(word) ? Number.parseInt(word) : WORDS[word];
+    const digits = /^(?:0x[0-9a-f]+|\d+)/.exec(word);
+    const bits = digits ? Number(digits[0]) : WORDS[word];
     if (bits === undefined) throw new Error(`strace line ${line}: ${word} is not a known flag`);
     value |= bits;
   }
@@ -204,7 +205,18 @@ function callOf(text, line) {
   const args = (match[2] ?? '').split(', ');
   const number = (/** @type {number} */ i) => (args[i] === 'NULL' ? 0 : Number(args[i]));
   const errno = match[3] === '-1' ? (ERRNOS[match[4] ?? ''] ?? 22) : 0;
-  const call = { op: 0, addr: number(0), length: number(1), prot: 0, flags: 0, path: '', extra: 0, answer: 0, errno, line };
+  const call = {
+    op: 0,
+    addr: number(0),
+    length: number(1),
+    prot: 0,
+    flags: 0,
+    path: '',
+    extra: 0,
+    answer: 0,
+    errno,
+    line,
+  };
   if (!errno) call.answer = Number(match[3]);
   switch (match[1]) {
     case 'mmap':
@@ -551,7 +563,8 @@ export function decodeCalls(bytes) {
   const count = view.getUint32(8, true);
   const files = view.getUint32(16, true);
   const records = HEADER_BYTES + 8 * files;
-  if (bytes.length !== records + RECORD_BYTES * count) throw new Error(`${bytes.length} bytes do not fit ${count} records`);
+  if (bytes.length !== records + RECORD_BYTES * count)
+    throw new Error(`${bytes.length} bytes do not fit ${count} records`);
   const words = (/** @type {number} */ k) =>
     Int32Array.from({ length: count }, (_, i) => view.getInt32(records + RECORD_BYTES * i + 4 * k, true));
   const longs = (/** @type {number} */ k) =>

@@ -27,7 +27,9 @@ function parseArguments() {
   for (let i = 0; i < args.length; i += 2) {
     const value = args[i + 1];
     if (value === undefined || (args[i] !== '--only' && args[i] !== '--recordings')) {
-      note(`bench: ${value === undefined ? `${args[i]} needs a value or is unknown` : `unknown option ${args[i]}`}\n${USAGE}`);
+      note(
+        `bench: ${value === undefined ? `${args[i]} needs a value or is unknown` : `unknown option ${args[i]}`}\n${USAGE}`,
+      );
       process.exit(2);
     }
     if (args[i] === '--only') options.only = value;
@@ -61,7 +63,9 @@ function compileReference(dir) {
     note('SKIPPED: every reference figure, the host is not Linux');
     return undefined;
   }
-  const { status, error } = spawnSync('gcc', ['-O2', '-std=gnu11', '-Wall', '-o', out, ...sources], { stdio: ['ignore', 2, 2] });
+  const { status, error } = spawnSync('gcc', ['-O2', '-std=gnu11', '-Wall', '-o', out, ...sources], {
+    stdio: ['ignore', 2, 2],
+  });
   if (error) {
     note(`SKIPPED: every reference figure, gcc cannot be run (${error.message})`);
     return undefined;
