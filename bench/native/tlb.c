@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SETS 64
 #define WAYS_MAX 16
@@ -100,11 +101,12 @@ static void measure(const uint64_t *refs, size_t count, uint32_t ways, int hint)
 
 	if (ways < 1 || ways > WAYS_MAX || !t)
 		die("tlb: 1 to %d ways", WAYS_MAX);
-	/* The first round warms the entries; its misses are not those of the others. */
+	/* Every round starts with an empty TLB, so that they miss alike; the first is not counted. */
 	for (int round = -1; round < ROUNDS; round++) {
-		uint64_t start = now();
+		uint64_t start;
 
-		t->misses = 0;
+		memset(t, 0, sizeof *t);
+		start = now();
 		sum = hint ? run_hint(t, refs, count, ways) : run_plain(t, refs, count, ways);
 		sink(sum);
 		if (round >= 0)
