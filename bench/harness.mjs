@@ -42,6 +42,9 @@ const recordings = option('recordings') ?? 'recordings';
 /** Whether --only asks for this benchmark: it does if the name contains its word. @param {string} name */
 export const wanted = (name) => only === undefined || name.includes(only);
 
+/** Whether --only may ask for some benchmark whose name starts so. @param {string} prefix */
+export const mayWant = (prefix) => only === undefined || prefix.includes(only) || only.includes(prefix);
+
 /** @param {string} text */
 export const note = (text) => {
   process.stderr.write(`${text}\n`);
@@ -124,7 +127,8 @@ export function hostref(...args) {
 /** Reports figures that have no counterpart of ours (yet). @param {string[]} args of hostref */
 export function reportHost(...args) {
   for (const line of hostref(...args)?.values() ?? []) {
-    report(`host:${line.name}`, line.unit, line.ns, null, null, `median ${line.median}, ${line.detail}`);
+    if (wanted(`host:${line.name}`))
+      report(`host:${line.name}`, line.unit, line.ns, null, null, `median ${line.median}, ${line.detail}`);
   }
 }
 
