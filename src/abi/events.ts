@@ -1,0 +1,223 @@
+// The event record: the only output of the core. Every observable step is one record of EV_WORDS doubles:
+//
+//   word 0 type   1 step (scheduler step)   2 actor (thread or device id)   3 mm (address-space id, 0 none)
+//        4 start  5 end (byte addresses, half-open; Infinity = ULONG_MAX)   6 pfn   7 generation of that frame
+//        8 a      9 b   10 c   11 d (meaning by type, below)
+//
+// A monitor judges from these records alone. A translation carries the generation that its frame had when it was made;
+// an access carries that one (word 7) and the generation at the moment of the access (a): unequal means use after free.
+export const EV_WORDS = 12;
+export const EV_TYPE = 0;
+export const EV_STEP = 1;
+export const EV_ACTOR = 2;
+export const EV_MM = 3;
+export const EV_START = 4;
+export const EV_END = 5;
+export const EV_PFN = 6;
+export const EV_GEN = 7;
+export const EV_A = 8;
+export const EV_B = 9;
+export const EV_C = 10;
+export const EV_D = 11;
+
+// --- page tables
+/** A page-table word pair was written. start = va of the entry, end = va + span; pfn = table frame; gen = level; a,b = new lo,hi (int32); c,d = old lo,hi. */
+export const E_PTE = 1;
+/** Hardware set A or D. Same fields as E_PTE. */
+export const E_PTE_AD = 2;
+// --- frames
+/** Frame handed out. a = purpose (FRAME_*), b = order. gen = its generation now. */
+export const E_FRAME_ALLOC = 3;
+/** Frame given back to the allocator; gen = generation that just ended. a = purpose, b = order. */
+export const E_FRAME_FREE = 4;
+/** Page queued in an mmu_gather. start = va or table base; a = 1 for a page-table page. */
+export const E_GATHER = 5;
+// --- CPU side
+/** CPU TLB entry made: actor cpu in d; a = flags (bit 0 writable); b = size shift. */
+export const E_CPU_FILL = 6;
+/** CPU TLB entries of [start,end) of mm dropped on cpu d (end Infinity: all of the mm). */
+export const E_CPU_INVAL = 7;
+/** CPU load/store reached memory. start = va; gen = generation at fill; a = generation now; b = 1 for a store; d = cpu. */
+export const E_CPU_ACCESS = 8;
+/** flush_tlb_mm_range entered: [start,end), a = stride shift, b = freed tables. */
+export const E_FLUSH = 9;
+// --- secondary side: word d = device id (IOMMU: device 0 of the fabric); c = agent (AGENT_*)
+/** Translation cached. start = va, end = va + size; pfn, gen; a = flags (bit 0 writable). */
+export const E_DEV_FILL = 10;
+/** Entries of [start,end) dropped and every in-flight use drained, i.e. the invalidation is complete. */
+export const E_DEV_INVAL = 11;
+/** The device reached memory. gen = generation at translation, a = generation now, b = 1 for a store. */
+export const E_DEV_ACCESS = 12;
+/** A walker read an entry of a page-table page: pfn = table, gen = generation at which the pointer to it was read, a = generation now, b = level. */
+export const E_WALK = 13;
+/** A page-walk cache entry made: start,end = span, pfn = table it points to, gen. */
+export const E_PWC_FILL = 14;
+/** Message between device, IOMMU and driver: a = MSG_*, b = tag, start = va. */
+export const E_MSG = 15;
+/** The device's state changed: a = DEV_* */
+export const E_DEV_STATE = 16;
+/** PASID bound to mm (a = 1) or unbound (a = 0). */
+export const E_BIND = 17;
+// --- notifier
+/** Section entered by the core: a = MMU_NOTIFY_*, b = SITE_*, c = 1 if blockable, d = section id. */
+export const E_SECTION_START = 18;
+/** Section left: same fields; a is kept, c = 1 for only_end. */
+export const E_SECTION_END = 19;
+/** A callback of subscriber d begins: a = CB_*. */
+export const E_CALLBACK = 20;
+/** It returned: b = result. */
+export const E_CALLBACK_END = 21;
+export const E_SUBSCRIBE = 22;
+export const E_UNSUBSCRIBE = 23;
+/** release of the address space: a = 1 begin, 0 end. */
+export const E_RELEASE = 24;
+// --- mm
+/** System call entered: a = number of abi/syscalls, start = first argument, end = second. */
+export const E_SYSCALL = 25;
+/** It returned: a = number, start = result (negative errno). */
+export const E_SYSCALL_END = 26;
+/** handle_mm_fault entered: start = address, a = FAULT_FLAG_*. */
+export const E_FAULT = 27;
+export const E_FAULT_END = 28;
+/** rmap added / removed: start = va. a = 1 anon. */
+export const E_RMAP_ADD = 29;
+export const E_RMAP_REMOVE = 30;
+/** Long-term pin taken / dropped: start = va. */
+export const E_PIN = 31;
+export const E_UNPIN = 32;
+export const E_SWAP_OUT = 33;
+export const E_SWAP_IN = 34;
+/** VMA put in / taken out of an address space: a = vm_flags. */
+export const E_VMA_ADD = 35;
+export const E_VMA_REMOVE = 36;
+/** Lock taken / dropped (lock order monitor): a = lock class, b = instance, c = 1 write/exclusive. */
+export const E_LOCK = 37;
+export const E_UNLOCK = 38;
+/** Address space created / destroyed (a = parent mm or 0). */
+export const E_MM_NEW = 39;
+export const E_MM_FREE = 40;
+/** A fault attempt of the device did not make progress: start = va, a = consecutive refaults. */
+export const E_REFAULT = 41;
+/** Free-form mark of a test or tool: a = id. */
+export const E_MARK = 42;
+
+export const EVENT_NAMES: readonly string[] = [
+  '',
+  'pte',
+  'pte_ad',
+  'frame_alloc',
+  'frame_free',
+  'gather',
+  'cpu_fill',
+  'cpu_inval',
+  'cpu_access',
+  'flush',
+  'dev_fill',
+  'dev_inval',
+  'dev_access',
+  'walk',
+  'pwc_fill',
+  'msg',
+  'dev_state',
+  'bind',
+  'section_start',
+  'section_end',
+  'callback',
+  'callback_end',
+  'subscribe',
+  'unsubscribe',
+  'release',
+  'syscall',
+  'syscall_end',
+  'fault',
+  'fault_end',
+  'rmap_add',
+  'rmap_remove',
+  'pin',
+  'unpin',
+  'swap_out',
+  'swap_in',
+  'vma_add',
+  'vma_remove',
+  'lock',
+  'unlock',
+  'mm_new',
+  'mm_free',
+  'refault',
+  'mark',
+];
+
+// Purposes of a frame.
+export const FRAME_ANON = 1;
+export const FRAME_FILE = 2;
+export const FRAME_TABLE = 3;
+export const FRAME_GATHER = 4;
+export const FRAME_KERNEL = 5;
+export const FRAME_NAMES: readonly string[] = ['', 'anon', 'file', 'table', 'gather', 'kernel'];
+
+// Agents that cache translations on the device side.
+export const AGENT_IOTLB = 1;
+export const AGENT_PWC = 2;
+export const AGENT_ATC = 3;
+export const AGENT_PIN = 4; // a DMA mapping of pinned pages
+export const AGENT_NAMES: readonly string[] = ['', 'IOMMU TLB', 'IOMMU walk cache', 'device TLB', 'DMA mapping'];
+
+// Callbacks, over all designs.
+export const CB_RELEASE = 1;
+export const CB_INVALIDATE_RANGE_START = 2;
+export const CB_INVALIDATE_RANGE_END = 3;
+export const CB_INVALIDATE_RANGE = 4;
+export const CB_INVALIDATE_PAGE = 5;
+export const CB_CHANGE_PTE = 6;
+export const CB_CLEAR_FLUSH_YOUNG = 7;
+export const CB_CLEAR_YOUNG = 8;
+export const CB_TEST_YOUNG = 9;
+export const CB_INTERVAL_INVALIDATE = 10;
+export const CB_ALLOC_NOTIFIER = 11;
+export const CB_FREE_NOTIFIER = 12;
+export const CB_INVALIDATE_RANGE_FREE_PAGES = 13;
+export const CB_NAMES: readonly string[] = [
+  '',
+  'release',
+  'invalidate_range_start',
+  'invalidate_range_end',
+  'invalidate_range',
+  'invalidate_page',
+  'change_pte',
+  'clear_flush_young',
+  'clear_young',
+  'test_young',
+  'invalidate',
+  'alloc_notifier',
+  'free_notifier',
+  'invalidate_range_free_pages',
+];
+
+// Messages of ATS, PRI and the IOMMU command queue.
+export const MSG_TRANSLATION_REQUEST = 1;
+export const MSG_TRANSLATION_COMPLETION = 2;
+export const MSG_PAGE_REQUEST = 3;
+export const MSG_PRG_RESPONSE = 4;
+export const MSG_INVALIDATE_REQUEST = 5;
+export const MSG_INVALIDATE_COMPLETION = 6;
+export const MSG_CMD_INVALIDATE_IOMMU_PAGES = 7;
+export const MSG_CMD_INVALIDATE_IOTLB_PAGES = 8;
+export const MSG_CMD_COMPLETION_WAIT = 9;
+export const MSG_COMPLETION_WAIT_DONE = 10;
+export const MSG_NAMES: readonly string[] = [
+  '',
+  'Translation Request',
+  'Translation Completion',
+  'Page Request',
+  'PRG Response',
+  'Invalidate Request',
+  'Invalidate Completion',
+  'INVALIDATE_IOMMU_PAGES',
+  'INVALIDATE_IOTLB_PAGES',
+  'COMPLETION_WAIT',
+  'completion stored',
+];
+
+export const DEV_RUNNING = 0;
+export const DEV_DONE = 1;
+export const DEV_FAILED = 2;

@@ -1,0 +1,48 @@
+// Physical memory: frames of real bytes in one buffer, and the generation of each frame. Page tables live in the same
+// frames. The buffer may be shared between threads; it is committed lazily by the host. Frame 0 is never handed out.
+
+import { EV_WORDS } from '../abi/events.ts';
+import { assert, InputError } from '../base/assert.ts';
+import type { Footprint } from '../base/footprint.ts';
+import { RecordLog } from '../base/record-log.ts';
+
+/** 4 GiB: a PFN has 20 bits (the low word of an entry holds all of it). */
+export const FRAMES_MAX = 1 << 20;
+const FRAME_DOUBLES = 512;
+
+export class PhysMemory {
+  readonly frames: number;
+  readonly buffer: ArrayBufferLike;
+  readonly bytes: Uint8Array;
+  /** 32-bit words: word index of entry i of table t is t * 1024 + 2 * i. */
+  readonly words: Int32Array;
+  readonly doubles: Float64Array;
+  /** Rises each time the frame is freed. A translation remembers the value of its time. */
+  readonly generation: Uint32Array;
+  readonly log: RecordLog;
+  /** The explorer's recorder, null otherwise. */
+  footprint: Footprint | null = null;
+
+  /** `frames` of 4096 bytes; `shared` chooses a SharedArrayBuffer. `logCapacity` records of history. */
+  constructor(frames: number, shared = false, logCapacity = 4096) {
+    if (!Number.isInteger(frames) || frames < 2 || frames > FRAMES_MAX) {
+      throw new InputError(`frames: ${frames} is not an integer from 2 to ${FRAMES_MAX} (4 GiB)`);
+    }
+    this.frames = frames;
+    this.buffer = shared ? new SharedArrayBuffer(frames * 4096) : new ArrayBuffer(frames * 4096);
+    this.bytes = new Uint8Array(this.buffer);
+    this.words = new Int32Array(this.buffer);
+    this.doubles = new Float64Array(this.buffer);
+    this.generation = new Uint32Array(frames);
+    this.log = new RecordLog(EV_WORDS, logCapacity);
+  }
+
+  zero(pfn: number): void {
+    this.doubles.fill(0, pfn * FRAME_DOUBLES, (pfn + 1) * FRAME_DOUBLES);
+  }
+
+  copy(to: number, from: number): void {
+    assert(to !== from, 'PhysMemory.copy: a frame onto itself');
+    this.bytes.copyWithin(to * 4096, from * 4096, (from + 1) * 4096);
+  }
+}

@@ -1,0 +1,239 @@
+// A set-associative TLB with address-space tags, used for CPUs, IOMMUs and device TLBs alike; and a page-walk cache.
+//
+// One entry is four 32-bit words: tagHi (ASID << 18 | vpnHi; -1 empty), tagLo (vpnLo | size << 18), data (pfn << 12 |
+// the low flag bits of the leaf entry: RW US A D PS), generation of the frame when the entry was made. Sets are chosen by
+// the low bits of the page number; the way to replace is round robin per set. 2 MiB and 1 GiB leaves have their own tag
+// size and are looked up only while such entries exist.
+
+import { type Footprint, OBJ_TLB } from '../base/footprint.ts';
+
+export const TLB_4K = 0;
+export const TLB_2M = 1;
+export const TLB_1G = 2;
+/** Bytes of a translation of each size. */
+export const TLB_SIZE_BYTES: readonly number[] = [4096, 0x200000, 0x40000000];
+
+const WORDS = 4;
+
+export class Tlb {
+  readonly sets: number;
+  readonly ways: number;
+  /** tagHi, tagLo, data, generation per entry; entry e starts at 4 * e. */
+  readonly entries: Int32Array;
+  readonly #nextWay: Uint8Array;
+  readonly #setMask: number;
+  /** Entries of 2 MiB and 1 GiB held. */
+  largeCount = 0;
+  /** Entries held, of any size. */
+  count = 0;
+  footprint: Footprint | null = null;
+  readonly id: number;
+
+  /** `sets` is a power of two. `id` names this TLB in footprints. */
+  constructor(sets: number, ways: number, id = 0) {
+    this.sets = sets;
+    this.ways = ways;
+    this.id = id;
+    this.#setMask = sets - 1;
+    this.entries = new Int32Array(sets * ways * WORDS).fill(-1);
+    this.#nextWay = new Uint8Array(sets);
+  }
+
+  /** Offset of the entry that translates the 4 KiB page, or -1. */
+  find(asid: number, hi: number, lo: number): number {
+    if (this.footprint !== null) this.footprint.note(OBJ_TLB, this.id * 65536 + (lo & this.#setMask), false);
+    const tagHi = (asid << 18) | hi;
+    const e = this.entries;
+    let at = (lo & this.#setMask) * this.ways * WORDS;
+    for (const end = at + this.ways * WORDS; at < end; at += WORDS) {
+      if (e[at + 1] === lo && e[at] === tagHi) return at;
+    }
+    return this.largeCount === 0 ? -1 : this.#findLarge(asid, hi, lo);
+  }
+
+  #findLarge(asid: number, hi: number, lo: number): number {
+    const two = this.#findSized(asid, hi, (lo >>> 9) << 9, TLB_2M);
+    return two >= 0 ? two : this.#findSized(asid, hi, 0, TLB_1G);
+  }
+
+  #findSized(asid: number, hi: number, base: number, size: number): number {
+    const tagHi = (asid << 18) | hi;
+    const tagLo = base | (size << 18);
+    const e = this.entries;
+    let at = this.#setOf(hi, base, size) * this.ways * WORDS;
+    for (const end = at + this.ways * WORDS; at < end; at += WORDS) {
+      if (e[at] === tagHi && e[at + 1] === tagLo) return at;
+    }
+    return -1;
+  }
+
+  #setOf(hi: number, base: number, size: number): number {
+    return (size === TLB_4K ? base : size === TLB_2M ? base >>> 9 : hi) & this.#setMask;
+  }
+
+  pfn(at: number): number {
+    return this.entries[at + 2]! >>> 12;
+  }
+
+  flags(at: number): number {
+    return this.entries[at + 2]! & 0xfff;
+  }
+
+  generation(at: number): number {
+    return this.entries[at + 3]! >>> 0;
+  }
+
+  size(at: number): number {
+    return this.entries[at + 1]! >>> 18;
+  }
+
+  asid(at: number): number {
+    return this.entries[at]! >>> 18;
+  }
+
+  /** First byte address that entry `at` translates. */
+  address(at: number): number {
+    return (this.entries[at]! & 0x3ffff) * 0x40000000 + (this.entries[at + 1]! & 0x3ffff) * 4096;
+  }
+
+  isUsed(at: number): boolean {
+    return this.entries[at] !== -1;
+  }
+
+  /** Enters a translation (replacing one of the same page); returns its offset. `flags` are the low 12 bits of the leaf. */
+  insert(asid: number, hi: number, lo: number, size: number, pfn: number, flags: number, generation: number): number {
+    const base = size === TLB_4K ? lo : size === TLB_2M ? (lo >>> 9) << 9 : 0;
+    const set = this.#setOf(hi, base, size);
+    if (this.footprint !== null) this.footprint.note(OBJ_TLB, this.id * 65536 + set, true);
+    let at = this.#findSized(asid, hi, base, size);
+    if (at < 0) {
+      const way = this.#nextWay[set]!;
+      this.#nextWay[set] = way + 1 === this.ways ? 0 : way + 1;
+      at = (set * this.ways + way) * WORDS;
+      if (this.entries[at] !== -1) this.drop(at);
+      this.count++;
+      if (size !== TLB_4K) this.largeCount++;
+    }
+    const e = this.entries;
+    e[at] = (asid << 18) | hi;
+    e[at + 1] = base | (size << 18);
+    e[at + 2] = (pfn << 12) | (flags & 0xfff);
+    e[at + 3] = generation | 0;
+    return at;
+  }
+
+  /** Marks entry `at` dirty or accessed: ORs flag bits. */
+  addFlags(at: number, flags: number): void {
+    this.entries[at + 2] = this.entries[at + 2]! | flags;
+  }
+
+  drop(at: number): void {
+    if (this.footprint !== null) this.footprint.note(OBJ_TLB, this.id * 65536 + ((at / (this.ways * WORDS)) | 0), true);
+    if (this.entries[at + 1]! >>> 18 !== TLB_4K) this.largeCount--;
+    this.entries[at] = -1;
+    this.entries[at + 1] = -1;
+    this.count--;
+  }
+
+  /** Drops every entry of `asid` that translates any byte of [start, end); returns how many. */
+  invalidateRange(asid: number, start: number, end: number): number {
+    if (this.count === 0) return 0;
+    const pages = (end - start) / 4096;
+    if (pages <= 32 && this.largeCount === 0) return this.#invalidatePages(asid, start, end);
+    const e = this.entries;
+    let dropped = 0;
+    for (let at = 0; at < e.length; at += WORDS) {
+      const tagHi = e[at]!;
+      if (tagHi === -1 || tagHi >>> 18 !== asid) continue;
+      const va = this.address(at);
+      if (va < end && va + TLB_SIZE_BYTES[this.size(at)]! > start) {
+        this.drop(at);
+        dropped++;
+      }
+    }
+    return dropped;
+  }
+
+  #invalidatePages(asid: number, start: number, end: number): number {
+    let dropped = 0;
+    for (let va = start - (start % 4096); va < end; va += 4096) {
+      const at = this.#findSized(
+        asid,
+        (va / 0x40000000) | 0,
+        ((va - ((va / 0x40000000) | 0) * 0x40000000) | 0) >>> 12,
+        TLB_4K,
+      );
+      if (at >= 0) {
+        this.drop(at);
+        dropped++;
+      }
+    }
+    return dropped;
+  }
+
+  /** Drops all entries of `asid` (-1: of every one); returns how many. */
+  invalidateAsid(asid: number): number {
+    if (this.count === 0) return 0;
+    let dropped = 0;
+    for (let at = 0; at < this.entries.length; at += WORDS) {
+      const tagHi = this.entries[at]!;
+      if (tagHi !== -1 && (asid < 0 || tagHi >>> 18 === asid)) {
+        this.drop(at);
+        dropped++;
+      }
+    }
+    return dropped;
+  }
+}
+
+/** A cache of pointers to page tables (the last level before the leaf): vpn >> 9 -> table frame and its generation.
+ *  Direct mapped. INVLPG and an IOMMU's invalidation with the PDE bit drop all entries of the address space. */
+export class WalkCache {
+  readonly slots: number;
+  readonly tagHi: Int32Array;
+  readonly tagLo: Int32Array;
+  readonly table: Int32Array;
+  readonly gen: Uint32Array;
+  /** RW and US of the upper levels, ANDed. */
+  readonly rights: Int32Array;
+  count = 0;
+
+  constructor(slots: number) {
+    this.slots = slots;
+    this.tagHi = new Int32Array(slots).fill(-1);
+    this.tagLo = new Int32Array(slots);
+    this.table = new Int32Array(slots);
+    this.gen = new Uint32Array(slots);
+    this.rights = new Int32Array(slots);
+  }
+
+  /** Slot that points to the page table of the address, or -1. */
+  find(asid: number, hi: number, lo: number): number {
+    const slot = (lo >>> 9) & (this.slots - 1);
+    return this.tagHi[slot] === ((asid << 18) | hi) && this.tagLo[slot] === lo >>> 9 ? slot : -1;
+  }
+
+  insert(asid: number, hi: number, lo: number, table: number, gen: number, rights: number): void {
+    const slot = (lo >>> 9) & (this.slots - 1);
+    if (this.tagHi[slot] === -1) this.count++;
+    this.tagHi[slot] = (asid << 18) | hi;
+    this.tagLo[slot] = lo >>> 9;
+    this.table[slot] = table;
+    this.gen[slot] = gen;
+    this.rights[slot] = rights;
+  }
+
+  /** Drops all entries of `asid` (-1: of every one); returns how many. */
+  invalidateAsid(asid: number): number {
+    if (this.count === 0) return 0;
+    let dropped = 0;
+    for (let s = 0; s < this.slots; s++) {
+      if (this.tagHi[s] !== -1 && (asid < 0 || this.tagHi[s]! >>> 18 === asid)) {
+        this.tagHi[s] = -1;
+        this.count--;
+        dropped++;
+      }
+    }
+    return dropped;
+  }
+}

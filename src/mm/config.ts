@@ -1,0 +1,106 @@
+// Limits and sizes of a simulated kernel. Defaults are Linux 6.1's on x86-64; small ones make exploration exhaustive.
+
+import type { Profile } from './profile.ts';
+import { profile } from './profile.ts';
+
+export const RLIM_INFINITY = Number.POSITIVE_INFINITY;
+
+export interface Rlimits {
+  /** Bytes each; RLIM_INFINITY for none. */
+  as: number;
+  data: number;
+  stack: number;
+  memlock: number;
+  fsize: number;
+  nofile: number;
+}
+
+export interface KernelConfig {
+  profile: Profile;
+  /** Frames of simulated memory. */
+  frames: number;
+  shared: boolean;
+  cpus: number;
+  /** Pages of RAM that the kernel believes it has (heuristic overcommit); apart from `frames`. */
+  ramPages: number;
+  /** Swap slots; 0 = no swap area. */
+  swapPages: number;
+  /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
+  overcommitMode: 0 | 1 | 2;
+  overcommitRatio: number;
+  maxMapCount: number;
+  mmapMinAddr: number;
+  /** Bytes kept free below a GROWSDOWN VMA. */
+  stackGuardGap: number;
+  /** Page pointers in the on-stack bundle of an mmu_gather, in each further batch, and how many further batches. */
+  gatherBundle: number;
+  gatherBatchEntries: number;
+  gatherBatchesMax: number;
+  /** Pages above which flush_tlb_mm_range flushes everything (tlb_single_page_flush_ceiling). */
+  tlbFlushCeiling: number;
+  /** fault_around_bytes / PAGE_SIZE. */
+  faultAroundPages: number;
+  /** Reclaim watermarks in frames; 0 = derived from `frames`. */
+  watermarkMin: number;
+  watermarkLow: number;
+  watermarkHigh: number;
+  /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
+  injectAllocFailures: boolean;
+  /** Entries handled between two points: with points off, and with points on. */
+  strideOff: number;
+  strideOn: number;
+  rlimits: Rlimits;
+  /** Capabilities of every task. */
+  capIpcLock: boolean;
+  capSysRawio: boolean;
+  capSysAdmin: boolean;
+  /** Sets and ways of a CPU TLB. */
+  tlbSets: number;
+  tlbWays: number;
+  /** Records of event history kept. */
+  logCapacity: number;
+}
+
+/** A complete configuration from the given parts. */
+export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
+  const frames = parts.frames ?? 65536;
+  return {
+    profile: profile('6.1'),
+    frames,
+    shared: false,
+    cpus: 1,
+    ramPages: 6171023,
+    swapPages: 0,
+    overcommitMode: 0,
+    overcommitRatio: 50,
+    maxMapCount: 65530,
+    mmapMinAddr: 65536,
+    stackGuardGap: 256 * 4096,
+    gatherBundle: 8,
+    gatherBatchEntries: 510,
+    gatherBatchesMax: 19,
+    tlbFlushCeiling: 33,
+    faultAroundPages: 16,
+    watermarkMin: 0,
+    watermarkLow: 0,
+    watermarkHigh: 0,
+    injectAllocFailures: false,
+    strideOff: 512,
+    strideOn: 8,
+    rlimits: {
+      as: RLIM_INFINITY,
+      data: RLIM_INFINITY,
+      stack: 8 << 20,
+      memlock: 8 << 20,
+      fsize: RLIM_INFINITY,
+      nofile: 20000,
+    },
+    capIpcLock: true,
+    capSysRawio: true,
+    capSysAdmin: true,
+    tlbSets: 128,
+    tlbWays: 8,
+    logCapacity: 4096,
+    ...parts,
+  };
+}

@@ -1,0 +1,340 @@
+// The livepatch table: every kernel-named function of mm that locks, changes an entry, flushes, notifies or frees is called
+// as k.fn.name(k, ...), never directly, so that a livepatch can replace it in one kernel instance. Files import this type
+// only, which also breaks the cycles between allocator, reclaim and rmap. Word accessors, page-flag helpers and chunk bodies
+// (loops over entries) are plain imports and not in the table.
+//
+// Each room declares its functions here and exports an object of them (`vmaFns`, `faultFns` ...); table.ts joins those.
+// Conventions: addresses are byte addresses, ranges half-open; results >= 0 or -errno; a KernelPath may sleep, an
+// AtomicPath may not, a plain function is atomic.
+
+import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import type { Kernel } from './kernel.ts';
+import type { NotifyFns } from './notify.ts';
+import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
+import type { MmuGather } from './zap/mmu-gather.ts';
+
+/** Room vma: address-space layout. mmapLock is held for write where a VMA changes. */
+export interface VmaFns {
+  /** do_mmap (mmapLock W held). `addr`, `len` as given, checks 6.. of the mmap table. Returns the address or -errno. */
+  doMmap(
+    k: Kernel,
+    task: Task,
+    file: OpenFile | null,
+    addr: number,
+    len: number,
+    prot: number,
+    flags: number,
+    pgoff: number,
+  ): KernelPath<number>;
+  getUnmappedArea(
+    k: Kernel,
+    mm: MmStruct,
+    file: OpenFile | null,
+    addr: number,
+    len: number,
+    pgoff: number,
+    flags: number,
+  ): number;
+  mmapRegion(
+    k: Kernel,
+    task: Task,
+    file: OpenFile | null,
+    addr: number,
+    len: number,
+    vmFlags: number,
+    pgoff: number,
+  ): KernelPath<number>;
+  /** do_mas_align_munmap. `downgrade`: may turn mmapLock W into R; returns 1 if it did, 0, or -errno. */
+  doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, downgrade: boolean): KernelPath<number>;
+  /** unmap_region: zaps the detached VMAs (ascending, already out of the tree) and frees their tables. prevEnd and
+   *  nextStart bound the tables that may go (0 and TASK_SIZE when there is no neighbour). */
+  unmapRegion(
+    k: Kernel,
+    mm: MmStruct,
+    vmas: VmArea[],
+    start: number,
+    end: number,
+    prevEnd: number,
+    nextStart: number,
+  ): KernelPath<void>;
+  /** __split_vma: newBelow = the new VMA is the lower part. Announces vmaAdjustTransHuge. 0 or -ENOMEM. */
+  splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, newBelow: boolean): KernelPath<number>;
+  mprotectFixup(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    start: number,
+    end: number,
+    newFlags: number,
+  ): KernelPath<number>;
+  moveVma(
+    k: Kernel,
+    task: Task,
+    vma: VmArea,
+    oldAddr: number,
+    oldLen: number,
+    newLen: number,
+    newAddr: number,
+    flags: number,
+  ): KernelPath<number>;
+  /** expand_stack: grows a GROWSDOWN VMA down to `address`. 0 or -errno. */
+  expandStack(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  /** mm_populate: faults [start, start + len) in as mlock does; errors are ignored. mmapLock not held. */
+  mmPopulate(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath<number>;
+  /** dup_mm/dup_mmap: a copy of the address space for fork. Null when out of memory. */
+  dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>;
+  /** mmput: drops a user; the last one runs exitMmap. */
+  mmPut(k: Kernel, mm: MmStruct): KernelPath<void>;
+  exitMmap(k: Kernel, mm: MmStruct): KernelPath<void>;
+  linkVma(k: Kernel, mm: MmStruct, vma: VmArea): void;
+  /** Takes a VMA's file and anon_vma links away and drops its file (remove_vma, after its pages are gone). */
+  removeVma(k: Kernel, vma: VmArea): void;
+}
+
+/** Room fault, with copy-on-write and fork's copying. */
+export interface FaultFns {
+  /** The architecture's page-fault entry: takes mmapLock, finds the VMA (growing a stack), checks access, retries.
+   *  Returns VM_FAULT_* bits (0 = done); VM_FAULT_SIGSEGV with k.faultCode = SEGV_MAPERR or SEGV_ACCERR. */
+  doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags: number): KernelPath<number>;
+  /** handle_mm_fault. mmapLock held (R). Returns VM_FAULT_*; after VM_FAULT_RETRY the lock was dropped. */
+  handleMmFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doWpPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  /** wp_page_copy: oldPfn (a reference is held and given up) or 0 for the zero page; origLo: the entry when it was judged. */
+  wpPageCopy(
+    k: Kernel,
+    vma: VmArea,
+    address: number,
+    oldPfn: number,
+    origLo: number,
+    flags: number,
+  ): KernelPath<number>;
+  doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doReadFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  doCowFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  doSharedFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  /** __pte_alloc and the upper levels: frame of the page table for the address (allocating), or 0 when out of memory. */
+  pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number>;
+  /** copy_page_range: parent entries to the child (fork). Parent and child mmapLock W. 0 or -ENOMEM. */
+  copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number>;
+}
+
+/** Room rmap: from a page to its entries. */
+export interface RmapFns {
+  /** anon_vma_prepare. 0 or -ENOMEM. */
+  anonVmaPrepare(k: Kernel, vma: VmArea): KernelPath<number>;
+  /** anon_vma_clone: dst gets a chain to every anon_vma of src (a split sets dst.anonVma = src.anonVma first, as
+   *  vm_area_dup does; fork leaves it null). 0 or -ENOMEM. Skip the call when src.chain is empty. */
+  anonVmaClone(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number>;
+  /** anon_vma_fork. Skip the call when parent.anonVma is null. */
+  anonVmaFork(k: Kernel, vma: VmArea, parent: VmArea): KernelPath<number>;
+  /** unlink_anon_vmas: waits for rmap walkers. Skip the call when vma.chain is empty. */
+  unlinkAnonVmas(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** i_mmap tree (vma_link, unlink_file_vma): waits for rmap walkers. No-op without a file. */
+  linkFileVma(k: Kernel, vma: VmArea): KernelPath<void>;
+  unlinkFileVma(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** Around a change of pgoff/start/end of a linked VMA (vma_adjust: takes i_mmap and anon_vma locks for write and takes the
+   *  VMA out of the interval trees; the second puts it back and unlocks). Needed when `vma.chain` or `vma.file` is set. */
+  beforeVmaResize(k: Kernel, vma: VmArea): KernelPath<void>;
+  afterVmaResize(k: Kernel, vma: VmArea): void;
+  /** page_add_*_rmap, page_remove_rmap: mapcount, flags and mapping. RSS counters are the caller's business, as in Linux
+   *  (MM_ANONPAGES; mmCounterFile(page) for the rest; update hiwaterRss before a decrease). ptl held. */
+  pageAddNewAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
+  pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: number, exclusive: boolean): void;
+  pageAddFileRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
+  pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
+  /** page_dup_file_rmap / page_try_dup_anon_rmap for one more entry of a mapped page (fork). */
+  pageDupRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
+  /** page_try_share_anon_rmap: clears PG_ANON_EXCLUSIVE of a page whose entry was just cleared; false when it may be pinned. */
+  pageTryShareAnonRmap(k: Kernel, pfn: number): boolean;
+  /** try_to_unmap_flush: the CPU TLB flush that TTU_BATCH_FLUSH put off; before the pages are freed (or written, if dirty). */
+  tryToUnmapFlush(k: Kernel): AtomicPath<void>;
+  /** flush_tlb_batched_pending: call under ptl when mm.tlbFlushBatched, before entries of the mm are zapped, changed or moved. */
+  flushTlbBatchedPending(k: Kernel, mm: MmStruct): AtomicPath<void>;
+  /** try_to_unmap: page lock held. True when no entry maps the page any more. flags TTU_* (rmap/unmap.ts). */
+  tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean>;
+  tryToUnmapOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
+  /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended. k.referencedVmFlags then holds
+   *  the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and the walk stopped there). */
+  folioReferenced(k: Kernel, pfn: number): KernelPath<number>;
+  folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number>;
+  /** page_mkclean: write-protects and cleans every shared mapping; number of entries changed. */
+  pageMkclean(k: Kernel, pfn: number): KernelPath<number>;
+  pageMkcleanOne(k: Kernel, pfn: number, vma: VmArea, address: number): KernelPath<number>;
+}
+
+/** Room zap: mmu_gather, unmapping, page-table freeing, protection changes, moving entries, CPU TLB flushes. */
+export interface ZapFns {
+  /** tlb_gather_mmu. */
+  tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean): MmuGather;
+  tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void>;
+  /** tlb_flush_mmu_tlbonly: CPU flush of the gather range, then the design's moment (R). Under ptl or not. */
+  tlbFlushMmuTlbonly(k: Kernel, tlb: MmuGather): AtomicPath<void>;
+  /** tlb_batch_pages_flush: frees what was queued. */
+  tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void>;
+  /** __tlb_remove_page_size: queues a page; true = the batch is full and must be flushed now. */
+  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, isTable: boolean): boolean;
+  /** unmap_vmas: one section over [start, end), zap of every VMA (ascending array). */
+  unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
+  /** unmap_single_vma / unmap_page_range, no section of its own. */
+  unmapPageRange(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    start: number,
+    end: number,
+    evenCows: boolean,
+  ): KernelPath<void>;
+  zapPteRange(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    pmdWord: number,
+    start: number,
+    end: number,
+    evenCows: boolean,
+  ): KernelPath<number>;
+  /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
+  zapPageRangeSingle(k: Kernel, vma: VmArea, start: number, end: number, evenCows: boolean): KernelPath<void>;
+  /** free_pgtables for ascending VMAs between prevEnd and nextStart. */
+  freePgtables(
+    k: Kernel,
+    tlb: MmuGather,
+    vmas: readonly VmArea[],
+    prevEnd: number,
+    nextStart: number,
+  ): KernelPath<void>;
+  freePgdRange(k: Kernel, tlb: MmuGather, addr: number, end: number, floor: number, ceiling: number): KernelPath<void>;
+  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `tryWritable`: entries
+   *  that may be writable become so at once (MM_CP_TRY_CHANGE_WRITABLE). Opens sections as the profile says. */
+  changeProtection(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    start: number,
+    end: number,
+    tryWritable: boolean,
+  ): KernelPath<number>;
+  /** move_page_tables. Returns bytes moved. */
+  movePageTables(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newVma: VmArea,
+    newAddr: number,
+    len: number,
+  ): KernelPath<number>;
+  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
+  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** madvise_free_single_vma, madvise_cold, madvise_pageout for a piece of one VMA. 0 or -errno. */
+  madviseFree(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  madviseCold(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  madvisePageout(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  /** flush_tlb_mm_range on every CPU that runs the mm; then the design's moment for a CPU flush. */
+  flushTlbMmRange(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    end: number,
+    stride: number,
+    freedTables: boolean,
+  ): AtomicPath<void>;
+  flushTlbMm(k: Kernel, mm: MmStruct): AtomicPath<void>;
+  /** flush_tlb_page (ptep_clear_flush's second half). */
+  flushTlbPage(k: Kernel, vma: VmArea, address: number): AtomicPath<void>;
+}
+
+/** Room page: frames. */
+export interface PageFns {
+  /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. */
+  allocPage(k: Kernel, gfp: number, purpose: number): number;
+  /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
+  allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number>;
+  /** Gives a frame with refcount 0 back (free_unref_page). Raises its generation. */
+  freePage(k: Kernel, pfn: number): void;
+  /** put_page: drops a reference; the last one takes the page off the LRU and frees it. */
+  putPage(k: Kernel, pfn: number): void;
+}
+
+/** Rooms reclaim and swap. */
+export interface ReclaimFns {
+  lruAdd(k: Kernel, pfn: number): void;
+  lruDel(k: Kernel, pfn: number): void;
+  markPageAccessed(k: Kernel, pfn: number): void;
+  /** deactivate / lazyfree moves of madvise. */
+  lruDeactivate(k: Kernel, pfn: number): void;
+  /** try_to_free_pages: direct reclaim of at least `want` pages; number reclaimed. */
+  tryToFreePages(k: Kernel, want: number): KernelPath<number>;
+  shrinkFolioList(k: Kernel, pages: number[], isKswapd: boolean, ignoreReferences: boolean): KernelPath<number>;
+  shrinkActiveList(k: Kernel, isFile: boolean, want: number): KernelPath<void>;
+  /** reclaim_pages (MADV_PAGEOUT): isolated pages. */
+  reclaimPages(k: Kernel, pages: number[]): KernelPath<number>;
+  /** kswapd's loop; spawned as a daemon in interleaved runs. */
+  kswapd(k: Kernel): KernelPath<void>;
+  /** get_swap_page / swap_duplicate / swap_free / free_swap_and_cache. Entry = slot number >= 1; 0 = none left. */
+  getSwapPage(k: Kernel): number;
+  swapDuplicate(k: Kernel, entry: number): number;
+  swapFree(k: Kernel, entry: number): void;
+  freeSwapAndCache(k: Kernel, entry: number): void;
+  addToSwap(k: Kernel, pfn: number): boolean;
+  /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
+  swapinReadahead(k: Kernel, entry: number): KernelPath<number>;
+  /** swap_writepage: contents go to the swap area. */
+  swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
+  deleteFromSwapCache(k: Kernel, pfn: number): void;
+  /** folio_free_swap: page lock held. Takes a swap-cache page off its slot when no entry uses it any more; true if it did. */
+  folioFreeSwap(k: Kernel, pfn: number): boolean;
+}
+
+/** Room file: page cache, shared memory, truncate, writeback. */
+export interface FileFns {
+  /** Frame of page `index` in the cache (referenced), or 0. */
+  findGetPage(k: Kernel, mapping: AddressSpace, index: number): number;
+  /** The same, reading or (shmem) allocating it. Frame (referenced) or -errno (-ENOMEM; -EFAULT beyond end of file). */
+  filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number>;
+  /** Removes a clean or truncated page from the cache; drops the cache's reference. Page lock held. */
+  deleteFromPageCache(k: Kernel, pfn: number): void;
+  /** writepage: mkclean, then contents to the disk. */
+  writepage(k: Kernel, pfn: number): KernelPath<void>;
+  /** filemap_write_and_wait_range, bytes. */
+  filemapWriteAndWaitRange(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void>;
+  /** unmap_mapping_range over file bytes [start, end); end Infinity = to the end. */
+  unmapMappingRange(k: Kernel, mapping: AddressSpace, start: number, end: number, evenCows: boolean): KernelPath<void>;
+  /** truncate_setsize + page removal; growing only changes the size. */
+  truncate(k: Kernel, inode: Inode, size: number): KernelPath<number>;
+  /** fallocate PUNCH_HOLE over whole pages, zeroing of the edges. */
+  punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
+  /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
+  fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
+  fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;
+  /** Drops a reference of an inode that lost its last name and last user: its pages go. */
+  evictInode(k: Kernel, inode: Inode): KernelPath<void>;
+}
+
+/** Room gup: get_user_pages and pins. */
+export interface GupFns {
+  /** get_user_pages_remote: faults in `count` pages from `start`; PFNs (referenced) to `out`. Number of pages or -errno.
+   *  flags FOLL_*. mmapLock held for read; may be dropped and taken again. */
+  getUserPages(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    count: number,
+    flags: number,
+    out: Int32Array | null,
+  ): KernelPath<number>;
+  /** pin_user_pages(FOLL_LONGTERM). */
+  pinUserPages(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    count: number,
+    flags: number,
+    out: Int32Array,
+  ): KernelPath<number>;
+  unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void;
+  /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
+  accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
+}
+
+export interface KernelFns extends VmaFns, FaultFns, RmapFns, ZapFns, PageFns, ReclaimFns, FileFns, GupFns, NotifyFns {}

@@ -1,0 +1,129 @@
+// One kernel instance: memory, scheduler, struct pages, tables of functions, and the registries of its objects.
+
+import { E_MM_NEW, FRAME_TABLE } from '../abi/events.ts';
+import { assert } from '../base/assert.ts';
+import { Cpu } from '../hw/cpu.ts';
+import { PhysMemory } from '../hw/phys.ts';
+import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
+import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_MMAP, LOCK_PAGE, LOCK_PTL, Rwsem, SpinLocks } from '../sched/locks.ts';
+import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
+import type { KernelConfig } from './config.ts';
+import type { KernelFns } from './fns.ts';
+import { type Watermarks, watermarks } from './page/allocator.ts';
+import { Buddy } from './page/buddy.ts';
+import { Pages } from './page/pages.ts';
+import type { Profile } from './profile.ts';
+import { ReclaimState } from './reclaim/state.ts';
+import { SwapArea } from './swap/swap-area.ts';
+import { AnonVma, type FileKind, Inode, MmStruct, type Task } from './types.ts';
+import { VmaTree } from './vma/vma-tree.ts';
+
+/** Why the last fault ended in a signal, with the numbers of siginfo. */
+export const SEGV_MAPERR = 1;
+export const SEGV_ACCERR = 2;
+export const BUS_ADRERR = 2;
+
+/** Counters that reports read; each says what it counts in its name. */
+export class KernelStats {
+  faults = 0;
+  majorFaults = 0;
+  cowCopies = 0;
+  cowReuses = 0;
+  swapOuts = 0;
+  swapIns = 0;
+  forcedFlushes = 0;
+  gatherBatchFailures = 0;
+  reclaimed = 0;
+  oomKills = 0;
+  framesPeak = 0;
+}
+
+export class Kernel {
+  readonly config: KernelConfig;
+  readonly profile: Profile;
+  readonly memory: PhysMemory;
+  readonly sched: Scheduler;
+  readonly cpus: Cpu[] = [];
+  /** The livepatch table: own copy of this instance. */
+  readonly fn: KernelFns;
+  readonly pages: Pages;
+  /** Free frames, and how many of them each kind of request must leave. */
+  readonly buddy: Buddy;
+  readonly watermarks: Watermarks;
+  readonly swap: SwapArea;
+  readonly reclaim: ReclaimState;
+  /** The notifier design in force; null = no notifier support compiled in. */
+  design: NotifierDesign | null = null;
+  readonly mms = new Map<number, MmStruct>();
+  readonly tasks = new Map<number, Task>();
+  readonly inodes = new Map<number, Inode>();
+  /** Page-table locks, by frame of the table page; page locks, by frame. */
+  readonly ptl: SpinLocks;
+  readonly pageLockQueue = new WaitQueue();
+  readonly stats = new KernelStats();
+  /** vm_committed_as, pages. */
+  committed = 0;
+  /** siginfo of the last failed fault. */
+  faultCode = 0;
+  /** vm_flags that the last folioReferenced collected. */
+  referencedVmFlags = 0;
+  /** Frame of the shared zero page. */
+  zeroPfn = 0;
+  #nextMm = 1;
+  #nextAnonVma = 1;
+  #nextInode = 1;
+  nextSection = 1;
+
+  constructor(config: KernelConfig, fns: KernelFns, chooser?: Chooser) {
+    this.config = config;
+    this.profile = config.profile;
+    this.fn = { ...fns };
+    this.memory = new PhysMemory(config.frames, config.shared, config.logCapacity);
+    this.sched = new Scheduler(this.memory.log, chooser);
+    this.pages = new Pages(config, this.memory);
+    this.swap = new SwapArea(config.swapPages);
+    this.reclaim = new ReclaimState(this.pages);
+    this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames);
+    for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));
+    this.zeroPfn = this.pages.takeReserved();
+    assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
+    this.buddy = new Buddy(this.pages, config.cpus);
+    this.watermarks = watermarks(config);
+  }
+
+  /** Entries that a chunk function handles between two points. */
+  get stride(): number {
+    return this.sched.points ? this.config.strideOn : this.config.strideOff;
+  }
+
+  /** mm_init: an empty address space with a PGD; null when no frame is free. */
+  newMm(): MmStruct | null {
+    const pgd = this.fn.allocPage(this, 0, FRAME_TABLE);
+    if (pgd === 0) return null;
+    this.memory.zero(pgd);
+    const id = this.#nextMm++;
+    const mm = new MmStruct(id, pgd, new Rwsem(this.sched, LOCK_MMAP, id), new VmaTree());
+    this.mms.set(id, mm);
+    if (this.memory.log.on) this.memory.log.emit(E_MM_NEW, id, 0, 0, pgd, this.memory.generation[pgd]!, 0, 0, 0, 0);
+    return mm;
+  }
+
+  newAnonVma(root: AnonVma | null, parent: AnonVma | null): AnonVma {
+    const id = this.#nextAnonVma++;
+    return new AnonVma(id, root === null ? new Rwsem(this.sched, LOCK_ANON_VMA, id) : root.lock, root, parent);
+  }
+
+  newInode(kind: FileKind, path: string, size: number): Inode {
+    const id = this.#nextInode++;
+    const inode = new Inode(id, kind, path, size, new Rwsem(this.sched, LOCK_I_MMAP, id));
+    this.inodes.set(id, inode);
+    return inode;
+  }
+
+  /** mmu_notifier_range_init. */
+  range(mm: MmStruct, start: number, end: number, event: number, site: number, blockable = true): NotifierRange {
+    return { mm, start, end, event, site, blockable, owner: null, id: this.nextSection++ };
+  }
+}
+
+export { LOCK_PAGE };

@@ -1,0 +1,94 @@
+// struct page as flat arrays by PFN, and the flags. Free lists are in buddy.ts, the allocator in allocator.ts.
+
+import type { PhysMemory } from '../../hw/phys.ts';
+import type { KernelConfig } from '../config.ts';
+import type { AddressSpace, AnonVma } from '../types.ts';
+
+// Page flags.
+export const PG_LOCKED = 1 << 0;
+export const PG_REFERENCED = 1 << 1;
+export const PG_UPTODATE = 1 << 2;
+export const PG_DIRTY = 1 << 3;
+export const PG_LRU = 1 << 4;
+export const PG_ACTIVE = 1 << 5;
+export const PG_UNEVICTABLE = 1 << 6;
+export const PG_MLOCKED = 1 << 7;
+export const PG_SWAPBACKED = 1 << 8;
+export const PG_SWAPCACHE = 1 << 9;
+export const PG_WRITEBACK = 1 << 10;
+export const PG_ANON = 1 << 11;
+export const PG_ANON_EXCLUSIVE = 1 << 12;
+export const PG_TABLE = 1 << 13;
+export const PG_RESERVED = 1 << 14;
+export const PG_RECLAIM = 1 << 15;
+export const PG_WORKINGSET = 1 << 16;
+/** First frame of a free block; its order is in `private`. */
+export const PG_BUDDY = 1 << 17;
+
+// Identities of OBJ_LIST in footprints.
+export const LIST_FREE = 1;
+export const LIST_LRU = 2;
+export const LIST_SWAP = 3;
+
+/** Added to refcount for each FOLL_PIN. */
+export const GUP_PIN_COUNTING_BIAS = 1024;
+
+// gfp: what an allocation may do.
+export const GFP_KERNEL = 0; // may sleep and reclaim, not below the min watermark
+export const GFP_NOWAIT = 1; // fails at once below the min watermark; wakes kswapd
+export const GFP_ATOMIC = 2; // may use half of the reserve
+export const GFP_MEMALLOC = 4; // reclaim itself: may use all of it
+
+export class Pages {
+  readonly count: number;
+  readonly refcount: Int32Array;
+  /** Number of page-table entries that map the page (Linux stores this minus one). */
+  readonly mapcount: Int32Array;
+  readonly flags: Int32Array;
+  /** anon_vma of an anonymous page (PG_ANON), address_space of a cached one. */
+  readonly mapping: (AnonVma | AddressSpace | null)[];
+  /** Page offset in the anon_vma's linear space or in the file. */
+  readonly index: Float64Array;
+  /** Swap entry of a swap-cache page; order of a free block. */
+  readonly private: Int32Array;
+  /** FRAME_* of its last allocation. */
+  readonly purpose: Uint8Array;
+  /** Links of the list that the page is on (LRU, free list). */
+  readonly next: Int32Array;
+  readonly prev: Int32Array;
+  /** Free frames now. */
+  free = 0;
+  readonly #memory: PhysMemory;
+  #reservedTop: number;
+
+  constructor(config: KernelConfig, memory: PhysMemory) {
+    const n = config.frames;
+    this.count = n;
+    this.refcount = new Int32Array(n);
+    this.mapcount = new Int32Array(n);
+    this.flags = new Int32Array(n);
+    this.mapping = new Array<AnonVma | AddressSpace | null>(n).fill(null);
+    this.index = new Float64Array(n);
+    this.private = new Int32Array(n);
+    this.purpose = new Uint8Array(n);
+    this.next = new Int32Array(n);
+    this.prev = new Int32Array(n);
+    this.#memory = memory;
+    this.#reservedTop = 1;
+    this.flags[0] = PG_RESERVED;
+  }
+
+  /** A frame taken before the allocator starts (zero page); lowest first. */
+  takeReserved(): number {
+    const pfn = this.#reservedTop++;
+    this.flags[pfn] = PG_RESERVED;
+    this.refcount[pfn] = 1;
+    this.#memory.zero(pfn);
+    return pfn;
+  }
+
+  /** First frame that the allocator owns. */
+  get firstUsable(): number {
+    return this.#reservedTop;
+  }
+}

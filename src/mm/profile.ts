@@ -1,0 +1,83 @@
+// A kernel version is a record of named behaviours. mm tests behaviours, never versions.
+
+import { InputError } from '../base/assert.ts';
+
+export interface Profile {
+  readonly name: string;
+  /** The notifier design that this kernel ships. */
+  readonly notifier: string;
+  /** Private anonymous mappings whose length is a multiple of 2 MiB are placed on a multiple of 2 MiB (6.7; measured). */
+  readonly thpAlignAnon: boolean;
+  /** File mappings of at least 2 MiB on file systems with thp_get_unmapped_area (ext4, xfs, btrfs) are placed so that
+   *  (address - offset) is a multiple of 2 MiB. */
+  readonly thpAlignFile: boolean;
+  /** change_pte exists and is called by set_pte_at_notify (until 6.9). */
+  readonly changePte: boolean;
+  /** invalidate_range_end calls invalidate_range (3.19 to 6.5). */
+  readonly endImpliesInvalidateRange: boolean;
+  /** Secondary TLBs are flushed from the architecture's flush functions (6.6 and later). */
+  readonly archInvalidateSecondaryTlbs: boolean;
+  /** mprotect opens one section for each 1 GiB with tables (6.1), or one for each VMA piece (by 6.12). */
+  readonly mprotectSectionPerPud: boolean;
+  /** MADV_PAGEOUT asks clear_flush_young and flushes at its end (6.1), or neither (by 6.12). */
+  readonly pageoutAgesAndFlushes: boolean;
+  /** mremap moves ranges that span several VMAs when only moving (6.17). */
+  readonly mremapMultiVma: boolean;
+  /** mseal exists (6.10). */
+  readonly mseal: boolean;
+  /** MADV_GUARD_INSTALL and MADV_GUARD_REMOVE exist (6.13). */
+  readonly madvGuard: boolean;
+  /** An area with an anon_vma merges with one without also when forked neighbours are involved as fixed in 6.16. */
+  readonly mergeForkedUnfaulted: boolean;
+  /** mmap_min_addr checks, stack growth and faults take per-VMA locks (6.4). */
+  readonly perVmaLock: boolean;
+}
+
+const V6_1: Profile = {
+  name: '6.1',
+  notifier: 'linux-6.1',
+  thpAlignAnon: false,
+  thpAlignFile: true,
+  changePte: true,
+  endImpliesInvalidateRange: true,
+  archInvalidateSecondaryTlbs: false,
+  mprotectSectionPerPud: true,
+  pageoutAgesAndFlushes: true,
+  mremapMultiVma: false,
+  mseal: false,
+  madvGuard: false,
+  mergeForkedUnfaulted: false,
+  perVmaLock: false,
+};
+
+const V6_6: Profile = {
+  ...V6_1,
+  name: '6.6',
+  notifier: 'linux-6.6',
+  endImpliesInvalidateRange: false,
+  archInvalidateSecondaryTlbs: true,
+  perVmaLock: true,
+};
+
+const V6_12: Profile = {
+  ...V6_6,
+  name: '6.12',
+  notifier: 'linux-6.12',
+  thpAlignAnon: true,
+  changePte: false,
+  mprotectSectionPerPud: false,
+  pageoutAgesAndFlushes: false,
+  mseal: true,
+};
+
+const V6_18: Profile = { ...V6_12, name: '6.18', mremapMultiVma: true, madvGuard: true, mergeForkedUnfaulted: true };
+
+export const PROFILES: readonly Profile[] = [V6_1, V6_6, V6_12, V6_18];
+
+/** The preset of that name; throws InputError for an unknown one. */
+export function profile(name: string): Profile {
+  const p = PROFILES.find((x) => x.name === name);
+  if (p === undefined)
+    throw new InputError(`kernel: "${name}" is not one of ${PROFILES.map((x) => x.name).join(', ')}`);
+  return p;
+}

@@ -1,0 +1,24 @@
+// The kernel as shipped: the livepatch table with every room's functions. A Kernel takes a copy.
+
+import { faultFns } from './fault/fns.ts';
+import { fileFns } from './file/fns.ts';
+import type { KernelFns } from './fns.ts';
+import { gupFns } from './gup/fns.ts';
+import { notifyFns } from './notify.ts';
+import { pageFns } from './page/fns.ts';
+import { reclaimFns } from './reclaim/fns.ts';
+import { rmapFns } from './rmap/fns.ts';
+import { vmaFns } from './vma/fns.ts';
+import { zapFns } from './zap/fns.ts';
+
+export const linuxFns: KernelFns = {
+  ...vmaFns,
+  ...faultFns,
+  ...rmapFns,
+  ...zapFns,
+  ...pageFns,
+  ...reclaimFns,
+  ...fileFns,
+  ...gupFns,
+  ...notifyFns,
+};

@@ -1,0 +1,235 @@
+// The objects of the memory manager. Addresses are byte addresses (exact doubles), ranges half-open.
+// Locks are those of sched/locks.ts; every field says which one guards it.
+
+import { VM_GROWSDOWN } from '../abi/mman.ts';
+import type { Rwsem } from '../sched/locks.ts';
+import type { VmaTree } from './vma/vma-tree.ts';
+
+/** vm_area_struct. Fields are guarded by mm.mmapLock (write) unless said otherwise. */
+export class VmArea {
+  start: number;
+  end: number;
+  /** Page offset: into the file, or start >> 12 for anonymous memory that was never faulted (kept linear on a move after). */
+  pgoff: number;
+  /** VM_* flags. */
+  flags: number;
+  /** Protection bits of entries made for this VMA (vm_page_prot): low and high word, no PFN. */
+  pageProtLo = 0;
+  pageProtHi = 0;
+  file: OpenFile | null;
+  mm: MmStruct;
+  /** Guarded by mmapLock; set under mmapLock read + anon_vma lock by the first fault. */
+  anonVma: AnonVma | null = null;
+  /** anon_vma_chain: every anon_vma that may hold pages of this VMA. */
+  chain: AnonVmaChain[] = [];
+  /** Special mappings: "[vdso]", "[vvar]", "[stack]"... null for the rest. */
+  name: string | null = null;
+  /** Kept free below `start`: stack_guard_gap for GROWSDOWN VMAs. Read by the VMA tree. */
+  startGap: number;
+  /** The tree's own fields. */
+  treePrev: VmArea | null = null;
+  treeNext: VmArea | null = null;
+  /** A driver's private data. */
+  private: unknown = null;
+
+  constructor(
+    mm: MmStruct,
+    start: number,
+    end: number,
+    flags: number,
+    file: OpenFile | null,
+    pgoff: number,
+    guardGap: number,
+  ) {
+    this.mm = mm;
+    this.start = start;
+    this.end = end;
+    this.flags = flags;
+    this.file = file;
+    this.pgoff = pgoff;
+    this.startGap = (flags & VM_GROWSDOWN) !== 0 ? guardGap : 0;
+  }
+}
+
+/** anon_vma: owner of anonymous pages; finds their mappings. */
+export class AnonVma {
+  readonly id: number;
+  root: AnonVma;
+  parent: AnonVma;
+  /** Child anon_vmas + VMAs that point here: at most 1 allows fork to reuse it. */
+  numChildren = 0;
+  numActiveVmas = 0;
+  refcount = 1;
+  /** rb_root interval tree: chains ordered by first page offset of their VMA, ties in insertion order. Guarded by root.lock. */
+  readonly chains: AnonVmaChain[] = [];
+  /** anon_vma->root->rwsem; only the root's is used. */
+  readonly lock: Rwsem;
+
+  constructor(id: number, lock: Rwsem, root: AnonVma | null, parent: AnonVma | null) {
+    this.id = id;
+    this.lock = lock;
+    this.root = root ?? this;
+    this.parent = parent ?? this;
+  }
+}
+
+export interface AnonVmaChain {
+  vma: VmArea;
+  anonVma: AnonVma;
+}
+
+export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+
+/** Inode and its page cache (address_space). */
+export class Inode {
+  readonly id: number;
+  kind: FileKind;
+  /** As /proc/PID/maps prints it. */
+  path: string;
+  /** Size in bytes. */
+  size: number;
+  major = 0xfe;
+  minor = 0;
+  isDeleted = false;
+  /** Name is made by the kernel ("/dev/zero (deleted)", "/memfd:x (deleted)"). */
+  linkCount = 1;
+  readonly mapping: AddressSpace;
+  /** F_SEAL_* of a memfd. */
+  seals = 0;
+
+  constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem) {
+    this.id = id;
+    this.kind = kind;
+    this.path = path;
+    this.size = size;
+    this.mapping = new AddressSpace(this, iMmapRwsem);
+  }
+}
+
+/** address_space: page cache and i_mmap tree of one inode. */
+export class AddressSpace {
+  readonly inode: Inode;
+  /** Page index -> PFN of cached pages. Guarded by the page lock of each page. */
+  readonly pages = new Map<number, number>();
+  /** Shmem only: page index -> swap entry of pages that are out. */
+  readonly swapped = new Map<number, number>();
+  /** Contents on disk that differ from the generated pattern: page index -> 4096 bytes. */
+  readonly disk = new Map<number, Uint8Array>();
+  /** VMAs that map this file, ordered by page offset (ties: insertion order). Guarded by iMmapRwsem. */
+  readonly iMmap: VmArea[] = [];
+  readonly iMmapRwsem: Rwsem;
+  /** VMAs that are VM_SHARED and may write (i_mmap_writable). */
+  writableCount = 0;
+  /** Bytes from here on were never part of the original contents: they read as zeros unless written. */
+  patternEnd: number;
+
+  constructor(inode: Inode, iMmapRwsem: Rwsem) {
+    this.inode = inode;
+    this.iMmapRwsem = iMmapRwsem;
+    this.patternEnd = inode.kind === 'regular' ? inode.size : 0;
+  }
+}
+
+/** struct file. */
+export class OpenFile {
+  readonly inode: Inode;
+  readonly isReadable: boolean;
+  readonly isWritable: boolean;
+  readonly isAppend: boolean;
+  position = 0;
+  refcount = 1;
+
+  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
+    this.inode = inode;
+    this.isReadable = isReadable;
+    this.isWritable = isWritable;
+    this.isAppend = isAppend;
+  }
+}
+
+/** mm_struct. */
+export class MmStruct {
+  /** Also its ASID and the `mm` of events; 1 and up. */
+  readonly id: number;
+  /** Frame of the PGD. */
+  pgd: number;
+  readonly mmapLock: Rwsem;
+  /** Guarded by mmapLock. Its `count` is map_count. */
+  readonly vmas: VmaTree<VmArea>;
+  /** Tasks that use the address space (mm_users) and references to the struct (mm_count). */
+  users = 1;
+  count = 1;
+  /** Pages of VMAs: all, locked, data, stack, exec; pinned_vm. */
+  totalVm = 0;
+  lockedVm = 0;
+  dataVm = 0;
+  stackVm = 0;
+  execVm = 0;
+  pinnedVm = 0;
+  /** Program layout. */
+  startCode = 0;
+  endCode = 0;
+  startBrk = 0;
+  brk = 0;
+  startStack = 0;
+  mmapBase = 0;
+  legacyBase = 0;
+  /** MCL_FUTURE state: VM_LOCKED | VM_LOCKONFAULT or 0. */
+  defFlags = 0;
+  /** MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES. */
+  readonly rss = new Int32Array(4);
+  hiwaterRss = 0;
+  /** Bytes of page tables in frames (mm_pgtables_bytes / 4096). */
+  tablePages = 0;
+  /** Gathers open on this mm (tlb_flush_pending). */
+  tlbFlushPending = 0;
+  /** Entries were cleared by reclaim with their CPU flush put off (tlb_flush_batched). Guarded by any ptl of the mm. */
+  tlbFlushBatched = false;
+  /** A pin was ever taken (MMF_HAS_PINNED). */
+  hasPinned = false;
+  /** MMF_UNSTABLE: being reaped. */
+  isUnstable = false;
+  isExiting = false;
+  /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
+  notifiers: MmNotifiers | null = null;
+  /** CPUs that have run this mm (mm_cpumask), as a bit set of CPU ids (< 31). */
+  cpuMask = 0;
+
+  constructor(id: number, pgd: number, mmapLock: Rwsem, vmas: VmaTree<VmArea>) {
+    this.id = id;
+    this.pgd = pgd;
+    this.mmapLock = mmapLock;
+    this.vmas = vmas;
+  }
+}
+
+/** What mm knows of an mm's subscriptions: nothing but that they exist. */
+export interface MmNotifiers {
+  readonly hasSubscribers: boolean;
+}
+
+/** A task: one mm (shared by threads), its files, limits. */
+export class Task {
+  readonly pid: number;
+  mm: MmStruct | null;
+  /** Shared by threads and CLONE_FILES children. */
+  files: FileTable;
+  comm: string;
+  isAlive = true;
+  /** CPU that it runs on. */
+  cpu = 0;
+
+  constructor(pid: number, mm: MmStruct | null, files: FileTable, comm: string) {
+    this.pid = pid;
+    this.mm = mm;
+    this.files = files;
+    this.comm = comm;
+  }
+}
+
+/** files_struct: descriptor -> open file, and which of them close on exec. */
+export class FileTable {
+  users = 1;
+  readonly open = new Map<number, OpenFile>();
+  readonly closeOnExec = new Set<number>();
+}
