@@ -14,6 +14,7 @@ import { Buddy } from './page/buddy.ts';
 import { Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
+import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type Task } from './types.ts';
 import { VmaTree } from './vma/vma-tree.ts';
@@ -61,6 +62,8 @@ export class Kernel {
   /** Page-table locks, by frame of the table page; page locks, by frame. */
   readonly ptl: SpinLocks;
   readonly pageLockQueue = new WaitQueue();
+  /** CPU flushes that reclaim has put off, by thread. */
+  readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();
   /** vm_committed_as, pages. */
   committed = 0;
