@@ -9,6 +9,8 @@ import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_MMAP, LOCK_PAGE, LOCK_PTL, Rwsem, Spin
 import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import { type Watermarks, watermarks } from './page/allocator.ts';
+import { Buddy } from './page/buddy.ts';
 import { Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
@@ -29,6 +31,7 @@ export class KernelStats {
   cowReuses = 0;
   swapOuts = 0;
   swapIns = 0;
+  fileReads = 0;
   forcedFlushes = 0;
   gatherBatchFailures = 0;
   reclaimed = 0;
@@ -45,6 +48,9 @@ export class Kernel {
   /** The livepatch table: own copy of this instance. */
   readonly fn: KernelFns;
   readonly pages: Pages;
+  /** Free frames, and how many of them each kind of request must leave. */
+  readonly buddy: Buddy;
+  readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
   /** The notifier design in force; null = no notifier support compiled in. */
@@ -64,6 +70,8 @@ export class Kernel {
   faultCode = 0;
   /** Why vmaModify gave no VMA. */
   vmaError = 0;
+  /** vm_flags that the last folioReferenced collected. */
+  referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
   #nextMm = 1;
@@ -79,11 +87,13 @@ export class Kernel {
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
     this.swap = new SwapArea(config.swapPages);
-    this.reclaim = new ReclaimState(config.frames);
+    this.reclaim = new ReclaimState(this.pages);
     this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames);
     for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));
     this.zeroPfn = this.pages.takeReserved();
     assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
+    this.buddy = new Buddy(this.pages, config.cpus);
+    this.watermarks = watermarks(config);
   }
 
   /** Entries that a chunk function handles between two points. */
