@@ -86,7 +86,7 @@ export interface VmaFns {
   /** mmput: drops a user; the last one runs exitMmap. */
   mmPut(k: Kernel, mm: MmStruct): KernelPath<void>;
   exitMmap(k: Kernel, mm: MmStruct): KernelPath<void>;
-  /** vma_link: tree and i_mmap tree. The file's i_mmap lock is held for write. */
+  /** vma_link's first half: into the tree. A file VMA also needs linkFileVma. */
   linkVma(k: Kernel, mm: MmStruct, vma: VmArea): void;
   /** remove_vma: drops the VMA's file. Its pages and rmap links are gone. */
   removeVma(k: Kernel, vma: VmArea): void;
@@ -195,7 +195,7 @@ export interface ZapFns {
   ): KernelPath<number>;
   /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
   zapPageRangeSingle(k: Kernel, vma: VmArea, start: number, end: number, evenCows: boolean): KernelPath<void>;
-  /** free_pgtables for ascending VMAs between prevEnd and nextStart. They have left the rmap trees already (unlinkRmap). */
+  /** free_pgtables for ascending VMAs between prevEnd and nextStart; takes the VMAs out of the rmap trees first. */
   freePgtables(
     k: Kernel,
     tlb: MmuGather,

@@ -93,8 +93,7 @@ function* mprotectLocked(
     if (vma.start > start) return -ENOMEM;
     if ((grows & PROT_GROWSUP) !== 0) return -EINVAL;
   }
-  const tlb = k.fn.tlbGatherMmu(k, mm, false);
-  tlb.site = SITE_MPROTECT;
+  const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MPROTECT);
   const newAccess = protToFlags(prot);
   let at = start;
   let result = 0;

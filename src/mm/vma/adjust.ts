@@ -1,13 +1,15 @@
 // Changing the bounds of VMAs and removing those that a neighbour swallowed: __vma_adjust and vma_expand of mm/mmap.c
-// (vma_prepare/vma_complete later). mmapLock held for write. Around every change of start, end or pgoff of a VMA that
-// rmap can find, its i_mmap lock (file) and anon_vma lock are held for write, so that no walker sees a half-moved VMA.
+// (vma_prepare/vma_complete later). mmapLock held for write. Between beforeVmaResize and afterVmaResize the i_mmap lock (file)
+// and the anon_vma lock are held for write, so that no rmap walker sees a half-moved VMA; a VMA that gives pages up leaves the
+// interval trees after the one that takes them has grown.
 
 import { ENOMEM } from '../../abi/errno.ts';
 import { E_VMA_ADD, E_VMA_REMOVE } from '../../abi/events.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import type { AnonVma, MmStruct, OpenFile, VmArea } from '../types.ts';
+import { chainInsert, chainRemove, intervalInsert, intervalRemove } from '../rmap/interval.ts';
+import type { MmStruct, OpenFile, VmArea } from '../types.ts';
 
 /** Announces a VMA (E_VMA_ADD, E_VMA_REMOVE). Callers test log.on first. */
 export function noteVma(k: Kernel, type: number, vma: VmArea): void {
@@ -17,23 +19,6 @@ export function noteVma(k: Kernel, type: number, vma: VmArea): void {
 /** Can rmap find this VMA? Then its bounds change under locks. */
 export function isInRmap(vma: VmArea): boolean {
   return vma.file !== null || vma.chain.length > 0;
-}
-
-/** i_mmap_lock_write of the file and anon_vma_lock_write. */
-export function* lockRmap(k: Kernel, file: OpenFile | null, anonVma: AnonVma | null): KernelPath<void> {
-  if (file !== null) {
-    const lock = file.inode.mapping.iMmapRwsem;
-    if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
-  }
-  if (anonVma !== null) {
-    const lock = anonVma.lock;
-    if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
-  }
-}
-
-export function unlockRmap(file: OpenFile | null, anonVma: AnonVma | null): void {
-  if (anonVma !== null) anonVma.lock.writeUnlock();
-  if (file !== null) file.inode.mapping.iMmapRwsem.writeUnlock();
 }
 
 /** Does a new boundary at `address` cut a 2 MiB block that the VMA covers? */
@@ -77,46 +62,56 @@ export function* vmaAdjust(
   const mm = vma.mm;
   if (vma.anonVma === null) {
     const exporter = gone?.anonVma ? gone : gone2?.anonVma ? gone2 : other?.anonVma ? other : null;
-    if (exporter !== null) {
-      vma.anonVma = exporter.anonVma;
-      if (k.fn.anonVmaClone(k, vma, exporter) < 0) {
-        vma.anonVma = null;
-        return -ENOMEM;
-      }
-    }
+    if (exporter !== null && (yield* takeAnonVma(k, vma, exporter)) < 0) return -ENOMEM;
   }
-  let otherStart = 0;
-  let otherEnd = 0;
-  if (other !== null) {
-    otherStart = other.start < start ? other.start : end;
-    otherEnd = other.start < start ? start : other.end;
-    yield* adjustTransHuge(k, other, otherStart, otherEnd);
-  }
-  const file = vma.file;
-  const anonVma = vma.anonVma;
-  yield* lockRmap(k, file, anonVma);
-  if (isInRmap(vma)) k.fn.beforeVmaResize(k, vma);
+  const otherStart = other !== null && other.start >= start ? end : (other?.start ?? 0);
+  const otherEnd = other !== null && other.start >= start ? other.end : start;
+  if (other !== null) yield* adjustTransHuge(k, other, otherStart, otherEnd);
+  // `other` has the same file and anon_vma root as `vma`, if any: the locks of the one serve both.
+  const isFound = isInRmap(vma);
+  if (isFound) yield* k.fn.beforeVmaResize(k, vma);
   if (gone !== null) dropFromTree(k, mm, gone);
   if (gone2 !== null) dropFromTree(k, mm, gone2);
   if (other !== null) {
-    if (isInRmap(other)) k.fn.beforeVmaResize(k, other);
+    leaveIntervals(other);
     setBounds(k, mm, other, otherStart, otherEnd, other.pgoff + (otherStart - other.start) / 4096);
-    if (isInRmap(other)) k.fn.afterVmaResize(k, other);
+    enterIntervals(other);
   }
   setBounds(k, mm, vma, start, end, vma.pgoff + (start - vma.start) / 4096);
-  if (isInRmap(vma)) k.fn.afterVmaResize(k, vma);
-  if (gone !== null && gone.chain.length > 0) k.fn.unlinkAnonVmas(k, gone);
-  if (gone2 !== null && gone2.chain.length > 0) k.fn.unlinkAnonVmas(k, gone2);
-  unlockRmap(file, anonVma);
-  if (gone !== null && gone.file !== null) fput(k, gone.file);
-  if (gone2 !== null && gone2.file !== null) fput(k, gone2.file);
+  if (isFound) k.fn.afterVmaResize(k, vma);
+  if (gone !== null) yield* dropFromRmap(k, gone);
+  if (gone2 !== null) yield* dropFromRmap(k, gone2);
   return 0;
+}
+
+/** dup_anon_vma: `vma`, without one, gets the anon_vma of `from`. 0 or -ENOMEM. */
+export function* takeAnonVma(k: Kernel, vma: VmArea, from: VmArea): KernelPath<number> {
+  vma.anonVma = from.anonVma;
+  const r = yield* k.fn.anonVmaClone(k, vma, from);
+  if (r < 0) vma.anonVma = null;
+  return r;
+}
+
+function leaveIntervals(vma: VmArea): void {
+  if (vma.file !== null) intervalRemove(vma.file.inode.mapping.iMmap, vma);
+  for (let i = 0; i < vma.chain.length; i++) chainRemove(vma.chain[i]!.anonVma.chains, vma.chain[i]!);
+}
+
+function enterIntervals(vma: VmArea): void {
+  for (let i = 0; i < vma.chain.length; i++) chainInsert(vma.chain[i]!.anonVma.chains, vma.chain[i]!);
+  if (vma.file !== null) intervalInsert(vma.file.inode.mapping.iMmap, vma);
 }
 
 function dropFromTree(k: Kernel, mm: MmStruct, vma: VmArea): void {
   if (k.memory.log.on) noteVma(k, E_VMA_REMOVE, vma);
-  if (vma.file !== null) k.fn.unlinkFileVma(k, vma);
   mm.vmas.remove(vma);
+}
+
+function* dropFromRmap(k: Kernel, vma: VmArea): KernelPath<void> {
+  if (vma.chain.length > 0) yield* k.fn.unlinkAnonVmas(k, vma);
+  if (vma.file === null) return;
+  yield* k.fn.unlinkFileVma(k, vma);
+  fput(k, vma.file);
 }
 
 /** Bounds of one VMA change, nobody else's: split and in-place growth. */
@@ -126,10 +121,7 @@ export function* vmaSetBounds(k: Kernel, vma: VmArea, start: number, end: number
     setBounds(k, vma.mm, vma, start, end, pgoff);
     return;
   }
-  const { file, anonVma } = vma;
-  yield* lockRmap(k, file, anonVma);
-  k.fn.beforeVmaResize(k, vma);
+  yield* k.fn.beforeVmaResize(k, vma);
   setBounds(k, vma.mm, vma, start, end, pgoff);
   k.fn.afterVmaResize(k, vma);
-  unlockRmap(file, anonVma);
 }

@@ -2,11 +2,11 @@
 // throughout, so that no fault of another thread sees entries that are write-protected in one table only.
 
 import { VM_ACCOUNT, VM_DONTCOPY, VM_LOCKED, VM_LOCKONFAULT, VM_WIPEONFORK } from '../../abi/mman.ts';
+import { SITE_FORK } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
-import { lockRmap, unlockRmap } from './adjust.ts';
 import { getFile, insertVma, vmaDup } from './split.ts';
 
 /** dup_mm. Null when out of memory: the half-made child is gone, the parent's entries stay write-protected (harmless). */
@@ -20,7 +20,7 @@ export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>
   const isCopied = yield* dupMmap(k, child, parent);
   child.hiwaterRss = child.rss[0]! + child.rss[1]! + child.rss[3]!;
   child.mmapLock.writeUnlock();
-  yield* k.fn.flushTlbMm(k, parent);
+  yield* k.fn.flushTlbMm(k, parent, SITE_FORK);
   lock.writeUnlock();
   if (isCopied) return child;
   yield* k.fn.mmPut(k, child);
@@ -55,9 +55,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
     const copy = vmaDup(k, child, v, v.start, v.end, v.pgoff);
     const isWiped = (v.flags & VM_WIPEONFORK) !== 0;
     if (!isWiped && v.anonVma !== null) {
-      yield* lockRmap(k, null, v.anonVma);
-      const r = k.fn.anonVmaFork(k, copy, v);
-      unlockRmap(null, v.anonVma);
+      const r = yield* k.fn.anonVmaFork(k, copy, v);
       if (r < 0) {
         vmUnacctMemory(k, charge);
         return false;

@@ -5,10 +5,10 @@ import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts'
 import { SITE_EXIT } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmUnacctMemory } from './account.ts';
 import { noteVma } from './adjust.ts';
-import { unlinkRmap, updateHiwaterRss } from './munmap.ts';
 
 /** mmput: drops a user; the last one tears the address space down. */
 export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
@@ -35,13 +35,11 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   const vmas: VmArea[] = [];
   for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) vmas.push(v);
-  const tlb = k.fn.tlbGatherMmu(k, mm, true);
-  tlb.site = SITE_EXIT;
+  const tlb = k.fn.tlbGatherMmu(k, mm, true, SITE_EXIT);
   updateHiwaterRss(mm);
   yield* k.fn.unmapVmas(k, tlb, vmas, 0, ULONG_MAX);
   lock.readUnlock();
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
-  yield* unlinkRmap(k, vmas);
   yield* k.fn.freePgtables(k, tlb, vmas, 0, USER_PGTABLES_CEILING);
   yield* k.fn.tlbFinishMmu(k, tlb);
   let charged = 0;

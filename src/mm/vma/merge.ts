@@ -11,7 +11,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Profile } from '../profile.ts';
 import type { AnonVma, OpenFile, VmArea } from '../types.ts';
-import { vmaAdjust } from './adjust.ts';
+import { takeAnonVma, vmaAdjust } from './adjust.ts';
 
 /** vm_ops->close exists: hugetlb and SysV shared memory. */
 function hasClose(vma: VmArea): boolean {
@@ -111,12 +111,8 @@ function* grow(
   source: VmArea | null,
 ): KernelPath<VmArea | null> {
   if (target.anonVma === null && gone?.anonVma == null && source !== null && source.anonVma !== null) {
-    // Pages of the source will be mapped by the target: it needs the source's anon_vma.
-    target.anonVma = source.anonVma;
-    if (k.fn.anonVmaClone(k, target, source) < 0) {
-      target.anonVma = null;
-      return null;
-    }
+    // Pages of the source will be mapped by the target.
+    if ((yield* takeAnonVma(k, target, source)) < 0) return null;
   }
   return (yield* vmaAdjust(k, target, start, end, gone, null, null)) < 0 ? null : target;
 }

@@ -8,10 +8,11 @@ import { TASK_SIZE, USER_PGTABLES_CEILING, VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED, 
 import { SITE_MUNMAP } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmStatAccount, vmUnacctMemory } from './account.ts';
 import { isPageAligned } from './address.ts';
-import { fput, lockRmap, noteVma, unlockRmap } from './adjust.ts';
+import { fput, noteVma } from './adjust.ts';
 
 /** do_munmap of [start, end), page aligned. Returns 1 if mmapLock was downgraded to read, 0 if it is still held for write,
  *  -EINVAL (range not below TASK_SIZE, or a hugetlb edge), -ENOMEM (map count), -EPERM (sealed). Nothing mapped: 0. */
@@ -81,37 +82,11 @@ export function* unmapRegion(
   prevEnd: number,
   nextStart: number,
 ): KernelPath<void> {
-  const tlb = k.fn.tlbGatherMmu(k, mm, false);
-  tlb.site = SITE_MUNMAP;
+  const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MUNMAP);
   updateHiwaterRss(mm);
   yield* k.fn.unmapVmas(k, tlb, vmas, start, end);
-  yield* unlinkRmap(k, vmas);
   yield* k.fn.freePgtables(k, tlb, vmas, prevEnd, nextStart);
   yield* k.fn.tlbFinishMmu(k, tlb);
-}
-
-/** The first half of free_pgtables: hides the VMAs from rmap before their page tables go. */
-export function* unlinkRmap(k: Kernel, vmas: readonly VmArea[]): KernelPath<void> {
-  for (let i = 0; i < vmas.length; i++) {
-    const v = vmas[i]!;
-    if (v.chain.length > 0) {
-      const anonVma = v.anonVma;
-      yield* lockRmap(k, null, anonVma);
-      k.fn.unlinkAnonVmas(k, v);
-      unlockRmap(null, anonVma);
-    }
-    if (v.file !== null) {
-      yield* lockRmap(k, v.file, null);
-      k.fn.unlinkFileVma(k, v);
-      unlockRmap(v.file, null);
-    }
-  }
-}
-
-/** update_hiwater_rss. */
-export function updateHiwaterRss(mm: MmStruct): void {
-  const rss = mm.rss[0]! + mm.rss[1]! + mm.rss[3]!;
-  if (rss > mm.hiwaterRss) mm.hiwaterRss = rss;
 }
 
 /** remove_vma: drops the VMA's file. Its pages, tables and rmap links are gone. */

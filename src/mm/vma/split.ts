@@ -9,7 +9,7 @@ import type { Kernel } from '../kernel.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { modPower } from './address.ts';
-import { adjustTransHuge, isInRmap, lockRmap, noteVma, setBounds, unlockRmap } from './adjust.ts';
+import { adjustTransHuge, isInRmap, noteVma, setBounds, takeAnonVma } from './adjust.ts';
 import { mergeExisting } from './merge.ts';
 
 /** vm_area_dup: a copy of `vma` over [start, end), not in any tree, without anon_vma chain and file reference. */
@@ -20,13 +20,6 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.name = vma.name;
   copy.private = vma.private;
   return copy;
-}
-
-/** anon_vma_clone of a fresh copy. 0 or -ENOMEM. */
-export function cloneAnonVma(k: Kernel, copy: VmArea, vma: VmArea): number {
-  if (vma.anonVma === null && vma.chain.length === 0) return 0;
-  copy.anonVma = vma.anonVma;
-  return k.fn.anonVmaClone(k, copy, vma);
 }
 
 /** get_file. */
@@ -48,36 +41,26 @@ export function* splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, ne
     k.fn.linkVma(k, mm, fresh);
     return 0;
   }
-  // Shrinking the one and linking the other is one step for rmap walkers: no page is ever without its VMA.
-  const { file, anonVma } = vma;
-  yield* lockRmap(k, file, anonVma);
-  const result = cloneAnonVma(k, fresh, vma);
-  if (result === 0) {
-    getFile(file);
-    k.fn.beforeVmaResize(k, vma);
-    setBounds(k, mm, vma, keepStart, keepEnd, newBelow ? pgoffAt : vma.pgoff);
-    k.fn.afterVmaResize(k, vma);
-    k.fn.linkVma(k, mm, fresh);
-  }
-  unlockRmap(file, anonVma);
-  return result;
+  // The new part is in the interval trees before the old one shrinks: for rmap walkers no page is ever without a VMA.
+  if (vma.chain.length > 0 && (yield* takeAnonVma(k, fresh, vma)) < 0) return -ENOMEM;
+  getFile(vma.file);
+  if (vma.file !== null) yield* k.fn.linkFileVma(k, fresh);
+  yield* k.fn.beforeVmaResize(k, vma);
+  setBounds(k, mm, vma, keepStart, keepEnd, newBelow ? pgoffAt : vma.pgoff);
+  k.fn.linkVma(k, mm, fresh);
+  k.fn.afterVmaResize(k, vma);
+  return 0;
 }
 
 /** vma_link: into the tree and, for a file, the i_mmap tree. The caller accounts. */
 export function* insertVma(k: Kernel, mm: MmStruct, vma: VmArea): KernelPath<void> {
-  if (vma.file === null) {
-    k.fn.linkVma(k, mm, vma);
-    return;
-  }
-  yield* lockRmap(k, vma.file, null);
   k.fn.linkVma(k, mm, vma);
-  unlockRmap(vma.file, null);
+  if (vma.file !== null) yield* k.fn.linkFileVma(k, vma);
 }
 
-/** Into the tree and the i_mmap tree; the file's i_mmap lock is held for write. */
+/** Into the tree. */
 export function linkVma(k: Kernel, mm: MmStruct, vma: VmArea): void {
   mm.vmas.insert(vma);
-  if (vma.file !== null) k.fn.linkFileVma(k, vma);
   if (k.memory.log.on) noteVma(k, E_VMA_ADD, vma);
 }
 
