@@ -2,7 +2,7 @@
 // fails answers -1, and the kernel's page-fault path runs. A store through an entry whose D is clear walks again to set D.
 
 import { E_CPU_ACCESS, E_CPU_FILL, E_CPU_INVAL } from '../abi/events.ts';
-import { PTE_D, PTE_RW } from '../abi/pte.ts';
+import { PTE_D, PTE_PS, PTE_RW } from '../abi/pte.ts';
 import type { PhysMemory } from './phys.ts';
 import { TLB_4K, TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
 import { ACCESS_WRITE, WALK_DONE, WALK_MORE, Walk } from './walker.ts';
@@ -36,14 +36,15 @@ export class Cpu {
 
   /** Physical byte address of `va` for the access, or -1 for a page fault. Sets A and D. */
   translate(va: number, access: number): number {
+    // No % on doubles here: it costs 15 ns, a multiplication and a subtraction cost 1.
     const hi = (va / 0x40000000) | 0;
-    const rest = (va % 0x40000000) | 0;
+    const rest = (va - hi * 0x40000000) | 0;
     const at = this.tlb.find(this.asid, hi, rest >>> 12);
     if (at >= 0) {
       const data = this.tlb.entries[at + 2]!;
       if (access !== ACCESS_WRITE || (data & (PTE_RW | PTE_D)) === (PTE_RW | PTE_D)) {
         if (this.memory.log.on) this.#logAccess(at, va, access);
-        return this.#physical(at, va, data);
+        return (data & PTE_PS) === 0 ? (data >>> 12) * 4096 + (rest & 4095) : this.#physical(at, va, data);
       }
     }
     return this.#translateSlow(va, hi, rest >>> 12, access);

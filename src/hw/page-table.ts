@@ -12,7 +12,7 @@ export function vpnHi(va: number): number {
 
 /** Lower 18 bits of the virtual page number. */
 export function vpnLo(va: number): number {
-  return ((va % 0x40000000) | 0) >>> 12;
+  return ((va - ((va / 0x40000000) | 0) * 0x40000000) | 0) >>> 12;
 }
 
 /** Address of a page from its two halves. */

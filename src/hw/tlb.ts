@@ -157,7 +157,12 @@ export class Tlb {
   #invalidatePages(asid: number, start: number, end: number): number {
     let dropped = 0;
     for (let va = start - (start % 4096); va < end; va += 4096) {
-      const at = this.#findSized(asid, (va / 0x40000000) | 0, ((va % 0x40000000) | 0) >>> 12, TLB_4K);
+      const at = this.#findSized(
+        asid,
+        (va / 0x40000000) | 0,
+        ((va - ((va / 0x40000000) | 0) * 0x40000000) | 0) >>> 12,
+        TLB_4K,
+      );
       if (at >= 0) {
         this.drop(at);
         dropped++;

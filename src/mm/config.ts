@@ -44,6 +44,8 @@ export interface KernelConfig {
   watermarkMin: number;
   watermarkLow: number;
   watermarkHigh: number;
+  /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
+  injectAllocFailures: boolean;
   /** Entries handled between two points: with points off, and with points on. */
   strideOff: number;
   strideOn: number;
@@ -82,6 +84,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     watermarkMin: 0,
     watermarkLow: 0,
     watermarkHigh: 0,
+    injectAllocFailures: false,
     strideOff: 512,
     strideOn: 8,
     rlimits: {

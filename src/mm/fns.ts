@@ -94,17 +94,25 @@ export interface VmaFns {
 /** Room fault, with copy-on-write and fork's copying. */
 export interface FaultFns {
   /** The architecture's page-fault entry: takes mmapLock, finds the VMA (growing a stack), checks access, retries.
-   *  Returns VM_FAULT_* bits (0 = done); VM_FAULT_SIGSEGV with k.fault.code = SEGV_MAPERR or SEGV_ACCERR. */
+   *  Returns VM_FAULT_* bits (0 = done); VM_FAULT_SIGSEGV with k.faultCode = SEGV_MAPERR or SEGV_ACCERR. */
   doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags: number): KernelPath<number>;
   /** handle_mm_fault. mmapLock held (R). Returns VM_FAULT_*; after VM_FAULT_RETRY the lock was dropped. */
   handleMmFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
   doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
   doWpPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
-  wpPageCopy(k: Kernel, vma: VmArea, address: number, oldPfn: number): KernelPath<number>;
+  /** wp_page_copy: oldPfn (a reference is held and given up) or 0 for the zero page; origLo: the entry when it was judged. */
+  wpPageCopy(
+    k: Kernel,
+    vma: VmArea,
+    address: number,
+    oldPfn: number,
+    origLo: number,
+    flags: number,
+  ): KernelPath<number>;
   doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
-  doReadFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
-  doCowFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
-  doSharedFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
   /** __pte_alloc and the upper levels: frame of the page table for the address (allocating), or 0 when out of memory. */
   pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number>;
   /** copy_page_range: parent entries to the child (fork). Parent and child mmapLock W. 0 or -ENOMEM. */
@@ -114,24 +122,38 @@ export interface FaultFns {
 /** Room rmap: from a page to its entries. */
 export interface RmapFns {
   /** anon_vma_prepare. 0 or -ENOMEM. */
-  anonVmaPrepare(k: Kernel, vma: VmArea): number;
-  anonVmaClone(k: Kernel, dst: VmArea, src: VmArea): number;
-  anonVmaFork(k: Kernel, vma: VmArea, parent: VmArea): number;
-  unlinkAnonVmas(k: Kernel, vma: VmArea): void;
-  /** i_mmap tree (vma_link, unlink_file_vma). */
-  linkFileVma(k: Kernel, vma: VmArea): void;
-  unlinkFileVma(k: Kernel, vma: VmArea): void;
-  /** Tells the interval trees that pgoff/start/end of a linked VMA change (vma_interval_tree remove and insert around it). */
-  beforeVmaResize(k: Kernel, vma: VmArea): void;
+  anonVmaPrepare(k: Kernel, vma: VmArea): KernelPath<number>;
+  /** anon_vma_clone: dst gets a chain to every anon_vma of src (a split sets dst.anonVma = src.anonVma first, as
+   *  vm_area_dup does; fork leaves it null). 0 or -ENOMEM. Skip the call when src.chain is empty. */
+  anonVmaClone(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number>;
+  /** anon_vma_fork. Skip the call when parent.anonVma is null. */
+  anonVmaFork(k: Kernel, vma: VmArea, parent: VmArea): KernelPath<number>;
+  /** unlink_anon_vmas: waits for rmap walkers. Skip the call when vma.chain is empty. */
+  unlinkAnonVmas(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** i_mmap tree (vma_link, unlink_file_vma): waits for rmap walkers. No-op without a file. */
+  linkFileVma(k: Kernel, vma: VmArea): KernelPath<void>;
+  unlinkFileVma(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** Around a change of pgoff/start/end of a linked VMA (vma_adjust: takes i_mmap and anon_vma locks for write and takes the
+   *  VMA out of the interval trees; the second puts it back and unlocks). Needed when `vma.chain` or `vma.file` is set. */
+  beforeVmaResize(k: Kernel, vma: VmArea): KernelPath<void>;
   afterVmaResize(k: Kernel, vma: VmArea): void;
+  /** page_add_*_rmap, page_remove_rmap: mapcount, flags and mapping. RSS counters are the caller's business, as in Linux
+   *  (MM_ANONPAGES; mmCounterFile(page) for the rest; update hiwaterRss before a decrease). ptl held. */
   pageAddNewAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
   pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: number, exclusive: boolean): void;
   pageAddFileRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
   pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
-  /** try_to_unmap: page lock held. True when no entry maps the page any more. flags TTU_*. */
+  /** page_try_share_anon_rmap: clears PG_ANON_EXCLUSIVE of a page whose entry was just cleared; false when it may be pinned. */
+  pageTryShareAnonRmap(k: Kernel, pfn: number): boolean;
+  /** try_to_unmap_flush: the CPU TLB flush that TTU_BATCH_FLUSH put off; before the pages are freed (or written, if dirty). */
+  tryToUnmapFlush(k: Kernel): AtomicPath<void>;
+  /** flush_tlb_batched_pending: call under ptl when mm.tlbFlushBatched, before entries of the mm are zapped, changed or moved. */
+  flushTlbBatchedPending(k: Kernel, mm: MmStruct): AtomicPath<void>;
+  /** try_to_unmap: page lock held. True when no entry maps the page any more. flags TTU_* (rmap/unmap.ts). */
   tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean>;
   tryToUnmapOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
-  /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended. */
+  /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended. k.referencedVmFlags then holds
+   *  the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and the walk stopped there). */
   folioReferenced(k: Kernel, pfn: number): KernelPath<number>;
   folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number>;
   /** page_mkclean: write-protects and cleans every shared mapping; number of entries changed. */
@@ -141,16 +163,16 @@ export interface RmapFns {
 
 /** Room zap: mmu_gather, unmapping, page-table freeing, protection changes, moving entries, CPU TLB flushes. */
 export interface ZapFns {
-  /** tlb_gather_mmu. */
-  tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean): MmuGather;
+  /** tlb_gather_mmu; `site` is SITE_*. End it with tlbFinishMmu, which reuses the object. */
+  tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: number): MmuGather;
   tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void>;
   /** tlb_flush_mmu_tlbonly: CPU flush of the gather range, then the design's moment (R). Under ptl or not. */
   tlbFlushMmuTlbonly(k: Kernel, tlb: MmuGather): AtomicPath<void>;
   /** tlb_batch_pages_flush: frees what was queued. */
   tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void>;
-  /** __tlb_remove_page_size: queues a page; true = the batch is full and must be flushed now. */
-  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, isTable: boolean): boolean;
-  /** unmap_vmas: one section over [start, end), zap of every VMA (ascending array). */
+  /** __tlb_remove_page_size: queues a page that `address` mapped (a table: its base); true = full, flush now. */
+  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean): boolean;
+  /** unmap_vmas: one UNMAP section over [start, end), zap of every VMA (ascending array). */
   unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
   /** unmap_single_vma / unmap_page_range, no section of its own. */
   unmapPageRange(
@@ -191,7 +213,8 @@ export interface ZapFns {
     end: number,
     tryWritable: boolean,
   ): KernelPath<number>;
-  /** move_page_tables. Returns bytes moved. */
+  /** move_page_tables. `needRmapLocks`: the new VMA comes before the old one in rmap order (copy_vma says so). Returns
+   *  bytes moved; less than `len` when out of memory. */
   movePageTables(
     k: Kernel,
     vma: VmArea,
@@ -199,6 +222,7 @@ export interface ZapFns {
     newVma: VmArea,
     newAddr: number,
     len: number,
+    needRmapLocks: boolean,
   ): KernelPath<number>;
   /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
   vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
@@ -206,18 +230,20 @@ export interface ZapFns {
   madviseFree(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madviseCold(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madvisePageout(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
-  /** flush_tlb_mm_range on every CPU that runs the mm; then the design's moment for a CPU flush. */
+  /** flush_tlb_mm_range on every CPU that runs the mm; then the design's moment for a CPU flush (a gather announces its
+   *  own, and passes FLUSH_OF_GATHER as `site`). [0, ULONG_MAX): everything. */
   flushTlbMmRange(
     k: Kernel,
     mm: MmStruct,
     start: number,
     end: number,
-    stride: number,
+    strideShift: number,
     freedTables: boolean,
+    site: number,
   ): AtomicPath<void>;
-  flushTlbMm(k: Kernel, mm: MmStruct): AtomicPath<void>;
+  flushTlbMm(k: Kernel, mm: MmStruct, site: number): AtomicPath<void>;
   /** flush_tlb_page (ptep_clear_flush's second half). */
-  flushTlbPage(k: Kernel, vma: VmArea, address: number): AtomicPath<void>;
+  flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
 }
 
 /** Room page: frames. */
@@ -252,12 +278,16 @@ export interface ReclaimFns {
   swapDuplicate(k: Kernel, entry: number): number;
   swapFree(k: Kernel, entry: number): void;
   freeSwapAndCache(k: Kernel, entry: number): void;
+  /** free_swap_cache: drops the swap cache of a page that nobody else uses (unmapped, no other user of its slot). */
+  freeSwapCache(k: Kernel, pfn: number): void;
   addToSwap(k: Kernel, pfn: number): boolean;
   /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
   swapinReadahead(k: Kernel, entry: number): KernelPath<number>;
   /** swap_writepage: contents go to the swap area. */
   swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
   deleteFromSwapCache(k: Kernel, pfn: number): void;
+  /** folio_free_swap: page lock held. Takes a swap-cache page off its slot when no entry uses it any more; true if it did. */
+  folioFreeSwap(k: Kernel, pfn: number): boolean;
 }
 
 /** Room file: page cache, shared memory, truncate, writeback. */

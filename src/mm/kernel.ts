@@ -9,12 +9,15 @@ import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_MMAP, LOCK_PAGE, LOCK_PTL, Rwsem, Spin
 import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import { type Watermarks, watermarks } from './page/allocator.ts';
+import { Buddy } from './page/buddy.ts';
 import { Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type Task } from './types.ts';
 import { VmaTree } from './vma/vma-tree.ts';
+import type { MmuGather } from './zap/mmu-gather.ts';
 
 /** Why the last fault ended in a signal, with the numbers of siginfo. */
 export const SEGV_MAPERR = 1;
@@ -29,6 +32,7 @@ export class KernelStats {
   cowReuses = 0;
   swapOuts = 0;
   swapIns = 0;
+  fileReads = 0;
   forcedFlushes = 0;
   gatherBatchFailures = 0;
   reclaimed = 0;
@@ -45,6 +49,9 @@ export class Kernel {
   /** The livepatch table: own copy of this instance. */
   readonly fn: KernelFns;
   readonly pages: Pages;
+  /** Free frames, and how many of them each kind of request must leave. */
+  readonly buddy: Buddy;
+  readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
   /** The notifier design in force; null = no notifier support compiled in. */
@@ -54,12 +61,16 @@ export class Kernel {
   readonly inodes = new Map<number, Inode>();
   /** Page-table locks, by frame of the table page; page locks, by frame. */
   readonly ptl: SpinLocks;
+  /** Gathers not in use (a gather is reused, its arrays with it). */
+  readonly gathers: MmuGather[] = [];
   readonly pageLockQueue = new WaitQueue();
   readonly stats = new KernelStats();
   /** vm_committed_as, pages. */
   committed = 0;
   /** siginfo of the last failed fault. */
   faultCode = 0;
+  /** vm_flags that the last folioReferenced collected. */
+  referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
   #nextMm = 1;
@@ -75,11 +86,13 @@ export class Kernel {
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
     this.swap = new SwapArea(config.swapPages);
-    this.reclaim = new ReclaimState(config.frames);
+    this.reclaim = new ReclaimState(this.pages);
     this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames);
     for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));
     this.zeroPfn = this.pages.takeReserved();
     assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
+    this.buddy = new Buddy(this.pages, config.cpus);
+    this.watermarks = watermarks(config);
   }
 
   /** Entries that a chunk function handles between two points. */

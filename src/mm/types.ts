@@ -83,7 +83,7 @@ export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | '
 /** Inode and its page cache (address_space). */
 export class Inode {
   readonly id: number;
-  readonly kind: FileKind;
+  kind: FileKind;
   /** As /proc/PID/maps prints it. */
   path: string;
   /** Size in bytes. */
@@ -120,10 +120,13 @@ export class AddressSpace {
   readonly iMmapRwsem: Rwsem;
   /** VMAs that are VM_SHARED and may write (i_mmap_writable). */
   writableCount = 0;
+  /** Bytes from here on were never part of the original contents: they read as zeros unless written. */
+  patternEnd: number;
 
   constructor(inode: Inode, iMmapRwsem: Rwsem) {
     this.inode = inode;
     this.iMmapRwsem = iMmapRwsem;
+    this.patternEnd = inode.kind === 'regular' ? inode.size : 0;
   }
 }
 
@@ -180,6 +183,8 @@ export class MmStruct {
   tablePages = 0;
   /** Gathers open on this mm (tlb_flush_pending). */
   tlbFlushPending = 0;
+  /** Entries were cleared by reclaim with their CPU flush put off (tlb_flush_batched). Guarded by any ptl of the mm. */
+  tlbFlushBatched = false;
   /** A pin was ever taken (MMF_HAS_PINNED). */
   hasPinned = false;
   /** MMF_UNSTABLE: being reaped. */

@@ -1,4 +1,5 @@
 // The functions of room mm/page in the livepatch table.
 import type { PageFns } from '../fns.ts';
+import { allocatorFns } from './allocator.ts';
 
-export const pageFns = {} as PageFns;
+export const pageFns: PageFns = allocatorFns;

@@ -1,4 +1,4 @@
-// struct page as flat arrays by PFN, and the flags. The free lists and the allocator are in allocator.ts.
+// struct page as flat arrays by PFN, and the flags. Free lists are in buddy.ts, the allocator in allocator.ts.
 
 import type { PhysMemory } from '../../hw/phys.ts';
 import type { KernelConfig } from '../config.ts';
@@ -22,6 +22,13 @@ export const PG_TABLE = 1 << 13;
 export const PG_RESERVED = 1 << 14;
 export const PG_RECLAIM = 1 << 15;
 export const PG_WORKINGSET = 1 << 16;
+/** First frame of a free block; its order is in `private`. */
+export const PG_BUDDY = 1 << 17;
+
+// Identities of OBJ_LIST in footprints.
+export const LIST_FREE = 1;
+export const LIST_LRU = 2;
+export const LIST_SWAP = 3;
 
 /** Added to refcount for each FOLL_PIN. */
 export const GUP_PIN_COUNTING_BIAS = 1024;
@@ -42,7 +49,7 @@ export class Pages {
   readonly mapping: (AnonVma | AddressSpace | null)[];
   /** Page offset in the anon_vma's linear space or in the file. */
   readonly index: Float64Array;
-  /** Swap entry of a swap-cache page. */
+  /** Swap entry of a swap-cache page; order of a free block. */
   readonly private: Int32Array;
   /** FRAME_* of its last allocation. */
   readonly purpose: Uint8Array;

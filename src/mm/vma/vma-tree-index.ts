@@ -40,21 +40,27 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
   private height: number;
   /** By level (0 = leaf), the index of the entry that was taken. */
   private readonly path: Int32Array;
+  /** Start and end of the range that the last `lookup` is good for; the owner makes it empty when entries change. */
+  readonly known: Float64Array;
 
   constructor() {
     super();
     this.root = this.alloc();
     this.height = 0;
     this.path = new Int32Array(HEIGHT_MAX);
+    this.known = new Float64Array(2);
   }
 
-  /** The value of the first entry with end > addr, which must exist. Keeps the path. */
+  /** The value of the first entry with end > addr, which must exist. Keeps the path. `known` becomes the range of
+   *  addresses for which the answer is the same, as far as the leaf shows it. */
   lookup(addr: number): T {
-    const { ends, slots } = this;
+    const { ends, slots, known } = this;
     let at = firstAbove(ends, this.root << FANOUT_SHIFT, addr);
     for (let level = this.height; level > 0; level--) {
       at = firstAbove(ends, (slots[at] as number) << FANOUT_SHIFT, addr);
     }
+    known[0] = (at & SLOT_MASK) > 0 ? ends[at - 1] : addr;
+    known[1] = ends[at];
     return slots[at] as T;
   }
 
@@ -82,13 +88,28 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
     path[0] = (node << FANOUT_SHIFT) + (fill[node] > 0 ? fill[node] - 1 : 0);
   }
 
-  /** Whether the entry after index `at` of a leaf is in the same leaf. */
-  hasSuccessorInLeaf(at: number): boolean {
-    return (at & SLOT_MASK) + 1 < this.fill[at >> FANOUT_SHIFT];
+  /** Inserts a leaf entry before the one on the path, whose gap becomes `gapAbove`. Invalidates the path. */
+  insertBefore(end: number, gap: number, value: T, gapAbove: number): void {
+    const at = this.path[0];
+    const leaf = at >> FANOUT_SHIFT;
+    const was = this.gaps[at];
+    this.gaps[at] = gapAbove;
+    if (this.fill[leaf] === FANOUT) {
+      this.insertSplitting(0, end, gap, value);
+      return;
+    }
+    this.insert(leaf, at & SLOT_MASK, end, gap, value);
+    this.refreshGaps(was, Math.max(gap, gapAbove));
+  }
+
+  /** Inserts a leaf entry after the last one. Invalidates the path. */
+  append(end: number, gap: number, value: T): void {
+    this.descendLast();
+    this.insertSplitting(this.fill[this.root] > 0 ? 1 : 0, end, gap, value);
   }
 
   /** Inserts a leaf entry before the one on the path, or after it (`after` 1). Invalidates the path. */
-  insertEntry(after: number, end: number, gap: number, value: T): void {
+  private insertSplitting(after: number, end: number, gap: number, value: T): void {
     let entry: T | number = value;
     for (let level = 0; ; level++) {
       const at = this.path[level];
@@ -121,18 +142,54 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
     }
   }
 
-  /** Removes the leaf entry on the path. Invalidates the path. */
-  removeEntry(): void {
+  /** Removes the leaf entry on the path; the gap of the one after it, if that is in the same leaf, becomes `gapAbove`.
+   *  Returns whether it was. Invalidates the path. */
+  removeEntry(gapAbove: number): boolean {
     const at = this.path[0];
     const leaf = at >> FANOUT_SHIFT;
-    this.remove(leaf, at & SLOT_MASK, (at & SLOT_MASK) + 1);
-    this.refresh(1);
-    if (this.fill[leaf] >= FILL_MIN) return;
-    for (let level = 0; level < this.height; level++) {
-      if (this.fill[this.path[level] >> FANOUT_SHIFT] >= FILL_MIN) return;
-      this.fillUp(this.path[level + 1]);
+    const slot = at & SLOT_MASK;
+    const was = this.gaps[at];
+    this.remove(leaf, slot, slot + 1);
+    const isNextHere = slot < this.fill[leaf];
+    if (isNextHere) {
+      this.gaps[at] = gapAbove;
+      // It is no less than what either had.
+      this.refreshGaps(was, gapAbove);
+    } else {
+      this.refresh(1);
     }
-    this.lowerRoot();
+    if (this.fill[leaf] < FILL_MIN && this.height > 0) {
+      for (let level = 0; level < this.height; level++) {
+        if (this.fill[this.path[level] >> FANOUT_SHIFT] >= FILL_MIN) break;
+        this.fillUp(this.path[level + 1]);
+      }
+      this.lowerRoot();
+    }
+    return isNextHere;
+  }
+
+  /** Gives the leaf entry on the path another gap. Keeps the path. */
+  setGap(at: number, gap: number): void {
+    const was = this.gaps[at];
+    this.gaps[at] = gap;
+    this.refreshGaps(was, gap);
+  }
+
+  /** Brings the greatest gaps on the path in line after gaps in its leaf changed: one that was `was`, the greatest of
+   *  those that shrank, and `is`, the greatest of the new ones. Ends must not have changed. */
+  private refreshGaps(was: number, is: number): void {
+    const { gaps, slots, path, height } = this;
+    for (let level = 1; level <= height; level++) {
+      const at = path[level];
+      const greatest = gaps[at];
+      if (is <= greatest) {
+        if (was < greatest) return;
+        is = this.maxGap(slots[at] as number);
+        if (is === greatest) return;
+      }
+      was = greatest;
+      gaps[at] = is;
+    }
   }
 
   /** Brings the entries on the path from `level` up in line with the nodes below them. */
@@ -162,7 +219,7 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
       at = this.descend(limit - 1);
       const start = (slots[at] as T).start;
       const gapStart = start - gaps[at];
-      if ((start < limit ? start : limit) - (gapStart > low ? gapStart : low) >= need) return slots[at] as T;
+      if (Math.min(start, limit) - Math.max(gapStart, low) >= need) return slots[at] as T;
     }
     let level = 0;
     for (;;) {
@@ -190,7 +247,7 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
     let at = this.descend(low);
     const start = (slots[at] as T).start;
     const gapStart = start - gaps[at];
-    if ((start < high ? start : high) - (gapStart > low ? gapStart : low) >= need) return slots[at] as T;
+    if (Math.min(start, high) - Math.max(gapStart, low) >= need) return slots[at] as T;
     let level = 0;
     for (;;) {
       const limit = (at & ~SLOT_MASK) + fill[at >> FANOUT_SHIFT];
@@ -208,18 +265,15 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
     return above.start - gaps[at] + need <= high ? above : null;
   }
 
-  /** Removes all entries with start < end of the entry <= end, at least one but not all. Invalidates the path.
-   *  Gaps of the remaining entries are the caller's to mend (refreshGap); until then they are what they were. */
-  cut(start: number, end: number): void {
+  /** Removes all entries whose end is in (start, end], at least one but not all. `left` and `right` are addresses in the
+   *  items that remain on either side (in one and the same item where one side is empty). Invalidates the path.
+   *  The gap above the seam is the caller's to mend. */
+  cut(start: number, end: number, left: number, right: number): void {
     this.cutNode(this.root, this.height, start, end);
     this.lowerRoot();
-    // Only nodes on either side of the seam can have too few entries. A node without siblings has to wait until its
-    // parent has got some, so this takes a pass for each level at most.
-    const last = this.lastEnd(this.root);
-    for (let isDone = false; !isDone; ) {
-      isDone = this.fillUpPath(start - 1);
-      if (end < last && !this.fillUpPath(end)) isDone = false;
-    }
+    // Only nodes at the seam can have too few entries. One without siblings has to wait until its parent has got some,
+    // so that this takes a pass for each level at most.
+    while (!(this.fillUpPath(left) && this.fillUpPath(right)));
   }
 
   /** Forgets all entries. */
@@ -237,18 +291,18 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
       const { ends, gaps, slots, fill } = this;
       nodesSeen++;
       const fillMin = node !== this.root ? FILL_MIN : level > 0 ? 2 : 0;
-      claim(fill[node] >= fillMin && fill[node] <= FANOUT, `fill ${fill[node]} of node ${node} at level ${level}`);
+      claim(fill[node] >= fillMin && fill[node] <= FANOUT, 'fill of a node');
       for (let i = 0; i < FANOUT; i++) {
         const at = (node << FANOUT_SHIFT) + i;
         if (i >= fill[node]) {
-          claim(ends[at] === Infinity && gaps[at] === 0 && slots[at] === null, `unused entry ${i} of node ${node}`);
+          claim(ends[at] === Infinity && gaps[at] === 0 && slots[at] === null, 'unused entry of a node');
         } else if (level === 0) {
           visit(slots[at] as T, ends[at], gaps[at]);
         } else {
           const child = slots[at] as number;
           checkNode(child, level - 1);
-          claim(ends[at] === this.lastEnd(child), `key of node ${child}`);
-          claim(gaps[at] === this.maxGap(child), `greatest gap of node ${child}`);
+          claim(ends[at] === this.lastEnd(child), 'key of a node');
+          claim(gaps[at] === this.maxGap(child), 'greatest gap of a node');
         }
       }
     };

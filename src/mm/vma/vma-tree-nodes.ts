@@ -13,7 +13,8 @@
  *  The two summaries are exact, never bounds. The free bytes below an item belong to that item even where the item
  *  before it lives in another leaf, so one array answers both "who" and "where is room". */
 
-/** log2 of FANOUT. */
+/** log2 of FANOUT. Random find among 60,000 items takes 111, 101, 89 ns with 16, 32, 64 entries; gap search, insert and
+ *  remove among 60,000 take 266, 305, 350 ns (bench/vma-tree.bench.ts, one run each, Node 20). */
 export const FANOUT_SHIFT = 5;
 /** Entries of a node. */
 export const FANOUT = 1 << FANOUT_SHIFT;

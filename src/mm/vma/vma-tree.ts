@@ -41,8 +41,9 @@ export class VmaTree<T extends VmaTreeItem> {
   private readonly index: VmaIndex<T>;
   private head: T | null;
   private tail: T | null;
-  /** The item that `find` gave last, or null; always in the tree. */
+  /** The item that `find` gave last, and the range of addresses for which it still is the answer. */
   private hit: T | null;
+  private readonly known: Float64Array;
 
   constructor() {
     this.count = 0;
@@ -51,6 +52,7 @@ export class VmaTree<T extends VmaTreeItem> {
     this.head = null;
     this.tail = null;
     this.hit = null;
+    this.known = this.index.known;
   }
 
   first(): T | null {
@@ -71,8 +73,8 @@ export class VmaTree<T extends VmaTreeItem> {
 
   /** The first item with end > addr, or null. Kernel: find_vma. */
   find(addr: number): T | null {
-    const hit = this.hit;
-    if (hit !== null && addr >= hit.start && addr < hit.end) return hit;
+    const known = this.known;
+    if (addr >= known[0] && addr < known[1]) return this.hit;
     return this.findSlow(addr);
   }
 
@@ -110,38 +112,33 @@ export class VmaTree<T extends VmaTreeItem> {
 
   /** Adds an item. Throws VmaTreeError if it is empty, overlaps another, or is in the tree. */
   insert(item: T): void {
-    const index = this.index;
     const { start, end } = item;
     const tail = this.tail;
-    let prev = tail;
-    let next: T | null = null;
     if (tail === null || start >= tail.end) {
-      index.descendLast();
+      this.checkBounds('insert', start, end, item, tail, null);
+      this.link(item, tail, null);
+      this.index.append(end, start - endOf(tail), item);
     } else {
-      const at = index.descend(start);
-      next = index.slots[at] as T;
-      prev = next.treePrev as T | null;
+      const next = this.index.slots[this.index.descend(start)] as T;
+      const prev = next.treePrev as T | null;
       this.checkBounds('insert', start, end, item, prev, next);
-      index.gaps[at] = next.start - end;
+      this.link(item, prev, next);
+      this.index.insertBefore(end, start - endOf(prev), item, next.start - end);
     }
-    if (next === null) this.checkBounds('insert', start, end, item, prev, null);
-    this.link(item, prev, next);
+    this.forgetHit();
     this.count++;
-    index.insertEntry(next === null && prev !== null ? 1 : 0, end, start - endOf(prev), item);
   }
 
   /** Removes an item and returns the one after it, or null. Throws VmaTreeError if it is not in the tree. */
   remove(item: T): T | null {
-    const index = this.index;
-    const at = this.locate(item, 'remove');
+    this.locate(item, 'remove');
     const next = item.treeNext as T | null;
-    const isNextHere = index.hasSuccessorInLeaf(at);
-    if (isNextHere) index.gaps[at + 1] = (next as T).start - endOf(item.treePrev);
+    const gapAbove = next === null ? 0 : next.start - endOf(item.treePrev);
     this.unlink(item, item);
     this.detach(item);
+    this.forgetHit();
     this.count--;
-    index.removeEntry();
-    if (!isNextHere && next !== null) this.refreshGap(next);
+    if (!this.index.removeEntry(gapAbove) && next !== null) this.setGapBelow(next, gapAbove);
     return next;
   }
 
@@ -153,18 +150,14 @@ export class VmaTree<T extends VmaTreeItem> {
     const prev = item.treePrev as T | null;
     const next = item.treeNext as T | null;
     this.checkBounds('resize', start, end, item, prev, next);
+    this.forgetHit();
     item.start = start;
-    index.gaps[at] = start - endOf(prev);
-    if (item.end === end) {
-      index.refresh(1);
-      return;
-    }
+    index.setGap(at, start - endOf(prev));
+    if (item.end === end) return;
     item.end = end;
     index.ends[at] = end;
-    const isNextHere = index.hasSuccessorInLeaf(at);
-    if (isNextHere) index.gaps[at + 1] = (next as T).start - end;
     index.refresh(1);
-    if (!isNextHere && next !== null) this.refreshGap(next);
+    if (next !== null) this.setGapBelow(next, next.start - end);
   }
 
   /** Puts `item` in the place of `old`; its bounds may differ from old's as far as the neighbours allow.
@@ -177,6 +170,7 @@ export class VmaTree<T extends VmaTreeItem> {
     const next = old.treeNext as T | null;
     this.checkBounds('replace', start, end, item, prev, next);
     this.detach(old);
+    this.forgetHit();
     this.link(item, prev, next);
     this.index.slots[at] = item;
     // The index still has old's bounds, by which resize finds the entry.
@@ -206,6 +200,7 @@ export class VmaTree<T extends VmaTreeItem> {
         v = this.remove(v as T);
       }
     } else {
+      const prev = this.prev(first);
       const next = this.next(last);
       this.unlink(first, last);
       for (let i = 0, v = first as T | null; i < removed; i++) {
@@ -215,8 +210,10 @@ export class VmaTree<T extends VmaTreeItem> {
         this.detach(item);
       }
       this.count -= removed;
-      this.index.cut(start, end);
-      if (next !== null) this.refreshGap(next);
+      // Not all items were removed, so one of the two is there.
+      this.index.cut(start, end, ((prev ?? next) as T).start, ((next ?? prev) as T).start);
+      this.forgetHit();
+      if (next !== null) this.setGapBelow(next, next.start - endOf(prev));
     }
     return removed;
   }
@@ -237,7 +234,7 @@ export class VmaTree<T extends VmaTreeItem> {
     while (limit - low >= need) {
       const tail = this.tail;
       let gapEnd = limit;
-      if (tail !== null && limit - (tail.end > low ? tail.end : low) < need) {
+      if (tail !== null && limit - Math.max(tail.end, low) < need) {
         const above = this.index.gapBelow(low, limit, need, tail.end);
         if (above === null) return -1;
         if (above.start < limit) gapEnd = above.start;
@@ -278,27 +275,31 @@ export class VmaTree<T extends VmaTreeItem> {
 
   /** Throws an Error that says what is wrong if the tree is not as its files describe it. For tests; linear. */
   checkInvariants(): void {
-    const claim = (isTrue: boolean, what: string): void => {
-      if (!isTrue) throw new Error(`VmaTree.checkInvariants: ${what}`);
+    const claim = (isTrue: boolean, what: string, item: T | null = null): void => {
+      if (!isTrue) throw new Error(`VmaTree.checkInvariants: ${what}${item === null ? '' : ` at ${show(item)}`}`);
     };
+    const known = this.known;
     let before: T | null = null;
     let seen = 0;
-    let isHitSeen = false;
     this.index.checkNodes(claim, (item, end, gap) => {
-      claim(item.start < item.end, `empty item ${show(item)}`);
-      claim(before === null ? this.head === item : before.treeNext === item, `link to ${show(item)}`);
-      claim(item.treePrev === before, `link back from ${show(item)}`);
-      claim(before === null || before.end <= item.start, `order or overlap at ${show(item)}`);
-      claim(end === item.end, `key of ${show(item)}`);
-      claim(gap === item.start - endOf(before), `gap below ${show(item)}`);
-      if (item === this.hit) isHitSeen = true;
+      const beforeEnd = endOf(before);
+      claim(item.start < item.end, 'empty item', item);
+      claim(before === null ? this.head === item : before.treeNext === item, 'link to the item', item);
+      claim(item.treePrev === before, 'link back from the item', item);
+      claim(beforeEnd <= item.start, 'order or overlap', item);
+      claim(end === item.end, 'key', item);
+      claim(gap === item.start - beforeEnd, 'gap below the item', item);
+      if (known[0] < end && known[1] > beforeEnd) {
+        claim(item === this.hit && known[1] <= end, 'cached answer', item);
+        claim(before === null || known[0] >= beforeEnd, 'begin of the cached answer', item);
+      }
       before = item;
       seen++;
     });
     claim(this.tail === before, 'tail');
     claim(before === null ? this.head === null : (before as T).treeNext === null, 'end of the list');
     claim(seen === this.count, `count ${this.count}, but ${seen} items`);
-    claim(this.hit === null || isHitSeen, 'the cached item is not in the tree');
+    claim(known[1] <= endOf(this.tail), 'cached answer above the last item');
   }
 
   private detachAll(out: T[] | null): void {
@@ -311,6 +312,7 @@ export class VmaTree<T extends VmaTreeItem> {
     this.head = null;
     this.tail = null;
     this.count = 0;
+    this.forgetHit();
     this.index.clearEntries();
   }
 
@@ -336,11 +338,14 @@ export class VmaTree<T extends VmaTreeItem> {
     if (next !== null && end > next.start) refuse(who, item, `would overlap ${show(next)}`);
   }
 
-  /** Mends the gap of an item after something changed below it in another leaf. */
-  private refreshGap(item: T): void {
-    const at = this.index.descend(item.start);
-    this.index.gaps[at] = item.start - endOf(item.treePrev);
-    this.index.refresh(1);
+  /** Tells the index how many bytes are free below an item. */
+  private setGapBelow(item: T, gap: number): void {
+    this.index.setGap(this.index.descend(item.start), gap);
+  }
+
+  private forgetHit(): void {
+    this.hit = null;
+    this.known[1] = 0;
   }
 
   private link(item: T, prev: T | null, next: T | null): void {
@@ -366,7 +371,6 @@ export class VmaTree<T extends VmaTreeItem> {
   private detach(item: T): void {
     item.treePrev = null;
     item.treeNext = null;
-    if (this.hit === item) this.hit = null;
     if (this.prevFound === item) this.prevFound = null;
   }
 }

@@ -1,0 +1,119 @@
+// Frames (mm/page_alloc.c): who may take how much of the free memory, and what taking and giving back means.
+//
+//   free >  low    everybody is served
+//   free <= low    served, and kswapd is woken (it stops at high)
+//   free <= min    GFP_KERNEL reclaims (allocPagesSlow), GFP_NOWAIT fails, GFP_ATOMIC goes on to min / 2, GFP_MEMALLOC to 0
+//
+// Linux tries above `low` first and above `min` in the slow path; here one test serves both, with the same outcome.
+// Frames are handed out with refcount 1 and whatever bytes they held last: callers zero. A frame given back starts a new
+// generation, which is how a stale translation is told from a good one.
+//
+// Kernel names: get_page_from_freelist, __alloc_pages_slowpath, free_unref_page, put_page (__put_single_page),
+// init_per_zone_wmark_min, setup_per_zone_wmarks.
+
+import { E_FRAME_ALLOC, E_FRAME_FREE } from '../../abi/events.ts';
+import { assert } from '../../base/assert.ts';
+import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_RECLAIM } from '../../sched/points.ts';
+import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
+import type { KernelConfig } from '../config.ts';
+import type { PageFns } from '../fns.ts';
+import type { Kernel } from '../kernel.ts';
+import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, PG_LRU } from './pages.ts';
+
+/** Direct-reclaim rounds without progress before an allocation fails (Linux: 16; here each round already
+ *  went through every priority). */
+const RECLAIM_RETRIES_MAX = 2;
+/** Pages that a direct reclaim tries to free (SWAP_CLUSTER_MAX). */
+const SWAP_CLUSTER_MAX = 32;
+
+export interface Watermarks {
+  readonly min: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Watermarks in frames: as configured, else min as min_free_kbytes (4 * sqrt(kB of memory), kept below 1/64 of a small
+ *  memory), low and high each max(min / 4, 1/1000 of memory) further up. */
+export function watermarks(config: KernelConfig): Watermarks {
+  const kilobytes = config.frames * 4;
+  const derived = Math.min(Math.floor(Math.sqrt(kilobytes * 16) / 4), config.frames >> 6);
+  const min = config.watermarkMin || Math.max(1, derived);
+  const step = Math.max(1, min >> 2, Math.floor(config.frames / 1000));
+  const low = Math.max(config.watermarkLow || min + step, min);
+  return { min, low, high: Math.max(config.watermarkHigh || low + step, low) };
+}
+
+/** Frames that must stay free for this kind of request. */
+function reserve(k: Kernel, gfp: number): number {
+  if (gfp === GFP_KERNEL || gfp === GFP_NOWAIT) return k.watermarks.min;
+  return (gfp & GFP_MEMALLOC) !== 0 ? 0 : (gfp & GFP_ATOMIC) !== 0 ? k.watermarks.min >> 1 : k.watermarks.min;
+}
+
+/** CPU whose list serves the running thread. */
+function currentCpu(k: Kernel): number {
+  const cpus = k.config.cpus;
+  return cpus === 1 ? 0 : k.sched.current.id % cpus;
+}
+
+function allocPage(k: Kernel, gfp: number, purpose: number): number {
+  const pages = k.pages;
+  if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
+  if (pages.free <= k.watermarks.low) {
+    k.reclaim.wakeKswapd(k.sched);
+    if (pages.free <= reserve(k, gfp)) return 0;
+  }
+  const pfn = k.buddy.takeFrame(currentCpu(k));
+  if (pfn === 0) return 0;
+  pages.refcount[pfn] = 1;
+  pages.purpose[pfn] = purpose;
+  const used = pages.count - pages.free;
+  if (used > k.stats.framesPeak) k.stats.framesPeak = used;
+  const memory = k.memory;
+  if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
+  if (memory.log.on) memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, 0, 0);
+  return pfn;
+}
+
+/** Sleeps. Only for GFP_KERNEL; any other request just tries again. A failure with memory left is an injected one. */
+function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number> {
+  let fruitless = 0;
+  for (;;) {
+    if (k.sched.points) yield P_RECLAIM;
+    const pfn = k.fn.allocPage(k, gfp, purpose);
+    if (pfn !== 0 || gfp !== GFP_KERNEL || k.pages.free > k.watermarks.min) return pfn;
+    // A reclaimer that needs memory takes it from the reserve: reclaim never runs inside itself (PF_MEMALLOC).
+    if (k.reclaim.isReclaiming(k.sched.current)) return k.fn.allocPage(k, GFP_MEMALLOC, purpose);
+    const reclaimed = yield* k.fn.tryToFreePages(k, SWAP_CLUSTER_MAX);
+    fruitless = reclaimed > 0 ? 0 : fruitless + 1;
+    if (fruitless >= RECLAIM_RETRIES_MAX) return 0;
+  }
+}
+
+function freePage(k: Kernel, pfn: number): void {
+  const pages = k.pages;
+  assert(pages.refcount[pfn] === 0, 'freePage: nobody refers to the frame');
+  assert(pages.mapcount[pfn] === 0, 'freePage: nobody maps the frame');
+  const memory = k.memory;
+  if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
+  const generation = memory.generation[pfn]!;
+  if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
+  memory.generation[pfn] = generation + 1;
+  pages.flags[pfn] = 0;
+  pages.mapping[pfn] = null;
+  k.buddy.giveFrame(currentCpu(k), pfn);
+}
+
+function putPage(k: Kernel, pfn: number): void {
+  const pages = k.pages;
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, pfn, true);
+  const refs = pages.refcount[pfn]! - 1;
+  assert(refs >= 0, 'putPage: the page has a reference to drop');
+  pages.refcount[pfn] = refs;
+  if (refs > 0) return;
+  if ((pages.flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+  k.fn.freePage(k, pfn);
+}
+
+export const allocatorFns: PageFns = { allocPage, allocPagesSlow, freePage, putPage };
