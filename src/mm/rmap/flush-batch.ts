@@ -12,6 +12,7 @@ import { SITE_TRY_TO_UNMAP } from '../../abi/notifier.ts';
 import type { AtomicPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct } from '../types.ts';
+import { FLUSH_OF_GATHER } from '../zap/tlb-flush.ts';
 
 /** TTU_BATCH_FLUSH of try_to_unmap's flags. */
 export const TTU_BATCH_FLUSH = 0x40;
@@ -42,10 +43,15 @@ export function* setFlushPending(k: Kernel, mm: MmStruct, dirty: boolean): Atomi
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierCpuTlbFlushed(k, mm, 0, ULONG_MAX, SITE_TRY_TO_UNMAP);
 }
 
+/** arch_tlbbatch_flush: secondary TLBs heard when the batch was armed. */
+function flushCpusOnly(k: Kernel, mm: MmStruct): AtomicPath<void> {
+  return k.fn.flushTlbMmRange(k, mm, 0, ULONG_MAX, 0, false, FLUSH_OF_GATHER);
+}
+
 export function* tryToUnmapFlush(k: Kernel): AtomicPath<void> {
   const batch = k.tlbUbc.get(k.sched.current.id);
   if (batch === undefined || batch.mms.length === 0) return;
-  for (let i = 0; i < batch.mms.length; i++) yield* k.fn.flushTlbMm(k, batch.mms[i]!);
+  for (let i = 0; i < batch.mms.length; i++) yield* flushCpusOnly(k, batch.mms[i]!);
   batch.mms.length = 0;
   batch.writable = false;
 }
@@ -59,5 +65,5 @@ export function* tryToUnmapFlushDirty(k: Kernel): AtomicPath<void> {
 export function* flushTlbBatchedPending(k: Kernel, mm: MmStruct): AtomicPath<void> {
   if (!mm.tlbFlushBatched) return;
   mm.tlbFlushBatched = false;
-  yield* k.fn.flushTlbMm(k, mm);
+  yield* k.fn.flushTlbMm(k, mm, SITE_TRY_TO_UNMAP);
 }

@@ -47,7 +47,7 @@ export function* pageMkcleanOne(k: Kernel, pfn: number, vma: VmArea, address: nu
       const hi = entryHi(k.memory, word);
       setEntry(k, mm, word, 0, 0, address);
       if (k.sched.points) yield P_PTES_CLEARED;
-      yield* k.fn.flushTlbPage(k, vma, address);
+      yield* k.fn.flushTlbPage(k, vma, address, SITE_MKCLEAN);
       if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_MKCLEAN, true);
       setEntry(k, mm, word, lo & ~(PTE_D | PTE_RW), hi, address);
       cleaned = 1;

@@ -91,7 +91,7 @@ function* unmapEntry(
   setEntry(k, mm, word, 0, 0, address);
   if (k.sched.points) yield P_PTES_CLEARED;
   if (shouldDeferFlush(mm, flags)) yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
-  else yield* k.fn.flushTlbPage(k, vma, address);
+  else yield* k.fn.flushTlbPage(k, vma, address, SITE_TRY_TO_UNMAP);
   if ((lo & PTE_D) !== 0) pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
   updateHiwaterRss(mm);
 
