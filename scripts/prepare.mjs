@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** @type {(command: string, args: string[]) => void} */
 function run(command, args) {
   execFileSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
 }
@@ -25,6 +26,7 @@ export function install() {
   writeFileSync(marker, lock);
 }
 
+/** @type {(directory: string, matches: (name: string) => boolean) => number} */
 function newest(directory, matches) {
   let time = 0;
   for (const entry of readdirSync(directory, { withFileTypes: true })) {
@@ -39,6 +41,7 @@ function newest(directory, matches) {
 export function build() {
   const info = join(root, 'dist', '.tsbuildinfo');
   const built = existsSync(info) && existsSync(join(root, 'dist', 'cli', 'main.js')) ? statSync(info).mtimeMs : 0;
+  /** @type {(name: string) => boolean} */
   const isSource = (name) => name.endsWith('.ts') && !name.endsWith('.test.ts');
   if (built > newest(join(root, 'src'), isSource) && built > statSync(join(root, 'tsconfig.build.json')).mtimeMs)
     return;

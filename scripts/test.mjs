@@ -7,10 +7,12 @@ import { join } from 'node:path';
 import { build, install, root } from './prepare.mjs';
 
 install();
+/** @type {(...parts: string[]) => string} */
 const bin = (...parts) => join(root, 'node_modules', ...parts);
 let passed = 0;
 let failed = 0;
 
+/** @type {(name: string, args: string[]) => void} */
 function step(name, args) {
   const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
   const ok = done.status === 0;
@@ -38,7 +40,9 @@ try {
   passed += results.numPassedTests;
   failed += results.numFailedTests;
   // A file that could not even be loaded counts as a failure.
-  failed += results.testResults.filter((t) => t.status === 'failed' && t.assertionResults.length === 0).length;
+  /** @type {{ status: string, assertionResults: unknown[] }[]} */
+  const files = results.testResults;
+  failed += files.filter((t) => t.status === 'failed' && t.assertionResults.length === 0).length;
 } catch {
   failed++;
 }

@@ -110,9 +110,9 @@ export interface FaultFns {
     flags: number,
   ): KernelPath<number>;
   doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
-  doReadFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
-  doCowFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
-  doSharedFault(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
   /** __pte_alloc and the upper levels: frame of the page table for the address (allocating), or 0 when out of memory. */
   pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number>;
   /** copy_page_range: parent entries to the child (fork). Parent and child mmapLock W. 0 or -ENOMEM. */
@@ -143,8 +143,6 @@ export interface RmapFns {
   pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: number, exclusive: boolean): void;
   pageAddFileRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
   pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
-  /** page_dup_file_rmap / page_try_dup_anon_rmap for one more entry of a mapped page (fork). */
-  pageDupRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void;
   /** page_try_share_anon_rmap: clears PG_ANON_EXCLUSIVE of a page whose entry was just cleared; false when it may be pinned. */
   pageTryShareAnonRmap(k: Kernel, pfn: number): boolean;
   /** try_to_unmap_flush: the CPU TLB flush that TTU_BATCH_FLUSH put off; before the pages are freed (or written, if dirty). */

@@ -31,6 +31,7 @@ export class KernelStats {
   cowReuses = 0;
   swapOuts = 0;
   swapIns = 0;
+  fileReads = 0;
   forcedFlushes = 0;
   gatherBatchFailures = 0;
   reclaimed = 0;

@@ -1,0 +1,166 @@
+// @ts-check
+/**
+ * Set-associative look-up over recorded references: the C loop beside the same loop in plain JavaScript, the floor for
+ * the simulated TLB. Two forms, each against its own C twin: a plain search of the ways, and one that first tries the way
+ * that hit last in the set. Both sides must miss equally often, else the benchmark fails.
+ */
+import { join } from 'node:path';
+import { hostref, interleave, recording, report, wanted, withTemporary } from './harness.mjs';
+import { readLackey, writeReferences } from './lackey.mjs';
+
+const SETS = 64;
+const ROUNDS = 11;
+const WARMUPS = 10;
+const PAGE = 4096;
+const WORDS = 4;
+const WRITABLE = 1;
+
+/**
+ * Entries of four words: page number's low 18 bits, its high 18, frame << 1 | writable, unused. One array and int32
+ * arithmetic throughout.
+ */
+class LoopTlb {
+  /** @param {number} ways */
+  constructor(ways) {
+    this.ways = ways;
+    this.words = new Int32Array(SETS * ways * WORDS).fill(-1);
+    this.victim = new Int32Array(SETS);
+    this.last = new Int32Array(SETS);
+    this.misses = 0;
+    this.sum = 0;
+  }
+
+  clear() {
+    this.words.fill(-1);
+    this.victim.fill(0);
+    this.last.fill(0);
+    this.misses = 0;
+  }
+}
+
+/**
+ * The references of the program at hand, in arrays that the compiler knows as constants: handed in as an object's fields
+ * they cost 2 ns a reference, which is not the TLB's doing.
+ */
+const MOST = 2 ** 21;
+const LO = new Int32Array(MOST);
+const HI = new Int32Array(MOST);
+const OFFSET = new Int32Array(MOST);
+const KIND = new Uint8Array(MOST);
+
+/** @param {import('./lackey.mjs').References} refs */
+function load(refs) {
+  if (refs.count > MOST) throw new Error(`${refs.count} references, there is room for ${MOST}`);
+  for (let i = 0; i < refs.count; i++) {
+    const va = refs.va[i];
+    LO[i] = Math.floor(va / PAGE) % 2 ** 18;
+    HI[i] = Math.floor(va / PAGE / 2 ** 18);
+    OFFSET[i] = va % PAGE;
+    KIND[i] = refs.kind[i];
+  }
+}
+
+/** @param {LoopTlb} t @param {number} set @param {number} lo @param {number} hi */
+function refill(t, set, lo, hi) {
+  const way = t.victim[set];
+  t.victim[set] = way + 1 === t.ways ? 0 : way + 1;
+  const at = (set * t.ways + way) * WORDS;
+  t.words[at] = lo;
+  t.words[at + 1] = hi;
+  t.words[at + 2] = ((Math.imul(lo ^ (hi << 9), 0x9e3779b1) >>> 12) << 1) | WRITABLE;
+  t.misses++;
+  return at;
+}
+
+/** @param {LoopTlb} t @param {number} lo @param {number} hi @returns {number} index of the entry */
+function search(t, lo, hi) {
+  const words = t.words;
+  const set = lo & (SETS - 1);
+  let at = set * t.ways * WORDS;
+  const end = at + t.ways * WORDS;
+  while (at < end && (words[at] !== lo || words[at + 1] !== hi)) at += WORDS;
+  if (at === end) at = refill(t, set, lo, hi);
+  return at;
+}
+
+/** @param {LoopTlb} t @param {number} lo @param {number} hi */
+function searchAndNote(t, lo, hi) {
+  const at = search(t, lo, hi);
+  t.last[lo & (SETS - 1)] = at;
+  return at;
+}
+
+/** @param {LoopTlb} t @param {number} count */
+function runPlain(t, count) {
+  const words = t.words;
+  let frames = 0;
+  let bytes = 0;
+  for (let i = 0; i < count; i++) {
+    const entry = words[search(t, LO[i], HI[i]) + 2];
+    if ((KIND[i] & 2) !== 0 && (entry & WRITABLE) === 0) throw new Error('a write through a read-only entry');
+    frames = (frames + (entry >>> 1)) | 0;
+    bytes = (bytes + OFFSET[i]) | 0;
+  }
+  t.sum = frames ^ bytes;
+}
+
+/** @param {LoopTlb} t @param {number} count */
+function runHint(t, count) {
+  const { words, last } = t;
+  let frames = 0;
+  let bytes = 0;
+  for (let i = 0; i < count; i++) {
+    const l = LO[i];
+    const h = HI[i];
+    let at = last[l & (SETS - 1)];
+    if (words[at] !== l || words[at + 1] !== h) at = searchAndNote(t, l, h);
+    const entry = words[at + 2];
+    if ((KIND[i] & 2) !== 0 && (entry & WRITABLE) === 0) throw new Error('a write through a read-only entry');
+    frames = (frames + (entry >>> 1)) | 0;
+    bytes = (bytes + OFFSET[i]) | 0;
+  }
+  t.sum = frames ^ bytes;
+}
+
+/** @param {string} name @param {number} count @param {string} file @param {number} ways @param {boolean} hint */
+function compare(name, count, file, ways, hint) {
+  const tlb = new LoopTlb(ways);
+  const run = hint ? runHint : runPlain;
+  for (let i = 0; i < WARMUPS; i++) run(tlb, count);
+  const twin = `tlb-${SETS}x${ways}${hint ? '-hint' : ''}`;
+  let host = hostref('tlb', file, String(ways))?.get(twin);
+  const { ours, reference } = interleave(
+    ROUNDS,
+    () => {
+      tlb.clear();
+      const start = process.hrtime.bigint();
+      run(tlb, count);
+      return Number(process.hrtime.bigint() - start) / count;
+    },
+    () => {
+      host = hostref('tlb', file, String(ways))?.get(twin);
+      return host?.ns ?? Number.NaN;
+    },
+  );
+  if (host && !host.detail.includes(`misses ${tlb.misses},`)) {
+    throw new Error(`${name}: ${tlb.misses} misses, but the C loop has ${host.detail}`);
+  }
+  const detail = { references: count, misses: tlb.misses, median: ours.median, referenceMedian: reference.median };
+  report(name, 'ns/reference', ours.min, host ? { name: 'C loop', value: reference.min } : null, null, detail);
+}
+
+withTemporary((dir) => {
+  for (const program of ['mmap-copy', 'malloc-threads', 'perl-small', 'shm-queue']) {
+    const names = [4, 8].flatMap((ways) =>
+      [false, true].map((hint) => ({ ways, hint, name: `js-tlb:${program}:${SETS}x${ways}${hint ? '-hint' : ''}` })),
+    );
+    if (!names.some(({ name }) => wanted(name))) continue;
+    const path = recording(`lackey/${program}.lackey`);
+    if (!path) continue;
+    const refs = readLackey(path);
+    const file = join(dir, `${program}.refs`);
+    writeReferences(refs, file);
+    load(refs);
+    for (const { name, ways, hint } of names) if (wanted(name)) compare(name, refs.count, file, ways, hint);
+  }
+});

@@ -1,0 +1,214 @@
+// Fork's copying of entries (mm/memory.c copy_page_range, copy_pte_range, copy_present_pte, copy_nonpresent_pte). mmapLock of
+// parent and child held for write. Only a VMA with an anon_vma is copied: all other pages can be faulted in again.
+//
+// In a copy-on-write mapping both sides lose write access; that is a section PROTECTION_PAGE on the parent, and the
+// parent's CPU TLBs are flushed once, after the last VMA (dup_mmap). A pinned page must stay the parent's own: the child gets
+// a copy at once, allocated outside of the locks.
+
+import { ENOMEM } from '../../abi/errno.ts';
+import { FRAME_ANON } from '../../abi/events.ts';
+import {
+  MM_ANONPAGES,
+  MM_FILEPAGES,
+  MM_SHMEMPAGES,
+  MM_SWAPENTS,
+  PMD_SIZE,
+  VM_MAYWRITE,
+  VM_MIXEDMAP,
+  VM_PFNMAP,
+  VM_SHARED,
+} from '../../abi/mman.ts';
+import { MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK } from '../../abi/notifier.ts';
+import { PTE_A, PTE_D, PTE_P, PTE_PROTNONE, PTE_RW, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { pmdWord, pudTable, vpnHi, vpnLo } from '../../hw/page-table.ts';
+import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_PTES_COPIED } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
+import {
+  isRealSwap,
+  mkPteHi,
+  mkPteLo,
+  pteFrame,
+  pteMaybeMkwrite,
+  pteMkdirty,
+  SWP_EXCLUSIVE,
+  SWP_UFFD_WP,
+  swapOffset,
+} from '../page/swapops.ts';
+import { pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
+import type { MmStruct, VmArea } from '../types.ts';
+import { pteOffset, pteTable } from './page-tables.ts';
+
+// Why a chunk ended before its time.
+const COPY_MORE = 0;
+const COPY_NEEDS_PAGE = 1;
+const COPY_NO_MEMORY = 2;
+
+/** One copy_page_range: what the chunks count, and the page made for a pinned one. */
+class CopyState {
+  readonly dst: VmArea;
+  readonly src: VmArea;
+  readonly isCow: boolean;
+  readonly isShared: boolean;
+  status = COPY_MORE;
+  prealloc = 0;
+  anon = 0;
+  file = 0;
+  shmem = 0;
+  swap = 0;
+
+  constructor(dst: VmArea, src: VmArea) {
+    this.dst = dst;
+    this.src = src;
+    this.isCow = (src.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
+    this.isShared = (src.flags & VM_SHARED) !== 0;
+  }
+}
+
+/** copy_present_page: the pinned page's contents go to the child's own new page. */
+function copyPinned(k: Kernel, s: CopyState, pfn: number, dstWord: number, address: number): void {
+  const page = s.prealloc;
+  s.prealloc = 0;
+  k.memory.copy(page, pfn);
+  k.fn.pageAddNewAnonRmap(k, page, s.dst, address);
+  k.fn.lruAdd(k, page);
+  s.anon++;
+  const prot = s.dst.pageProtLo;
+  const lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, prot)), s.dst.flags);
+  writeEntry(k.memory, dstWord, lo, mkPteHi(prot, s.dst.pageProtHi), s.dst.mm.id, address, 0);
+}
+
+/** A swap entry gets a second user; the parent's is no longer exclusive. False when the count is full. */
+function copySwap(
+  k: Kernel,
+  s: CopyState,
+  srcWord: number,
+  dstWord: number,
+  lo: number,
+  hi: number,
+  address: number,
+): boolean {
+  const m = k.memory;
+  if (isRealSwap(hi)) {
+    if (k.fn.swapDuplicate(k, swapOffset(lo, hi)) < 0) return false;
+    s.swap++;
+    if ((lo & SWP_EXCLUSIVE) !== 0) {
+      lo &= ~SWP_EXCLUSIVE;
+      writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
+    }
+  }
+  writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+  return true;
+}
+
+/** Copies entries of one table from `address` on; the address where it stopped. Both ptls held. */
+function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, address: number, end: number): number {
+  const m = k.memory;
+  const { flags, refcount } = k.pages;
+  const srcMm = s.src.mm.id;
+  const dstMm = s.dst.mm.id;
+  const drop = s.isShared ? PTE_A | PTE_D | PTE_UFFD_WP : PTE_A | PTE_UFFD_WP;
+  for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
+    let lo = entryLo(m, srcWord);
+    const hi = entryHi(m, srcWord);
+    if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
+      if ((lo | hi) === 0 || copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
+      s.status = COPY_NO_MEMORY;
+      return address;
+    }
+    if ((lo & PTE_SPECIAL) === 0) {
+      const pfn = pteFrame(lo);
+      const pageFlags = flags[pfn]!;
+      if ((pageFlags & PG_ANON) !== 0) {
+        if ((pageFlags & PG_ANON_EXCLUSIVE) !== 0) {
+          if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, pfn)) {
+            if (s.prealloc === 0) {
+              s.status = COPY_NEEDS_PAGE;
+              return address;
+            }
+            copyPinned(k, s, pfn, dstWord, address);
+            continue;
+          }
+          flags[pfn] = pageFlags & ~PG_ANON_EXCLUSIVE;
+        }
+        s.anon++;
+      } else if ((pageFlags & PG_SWAPBACKED) !== 0) s.shmem++;
+      else s.file++;
+      refcount[pfn]!++;
+      pageDupRmap(k, pfn, s.dst, address);
+    }
+    if (s.isCow && (lo & PTE_RW) !== 0) {
+      lo &= ~PTE_RW;
+      writeEntry(m, srcWord, lo, hi, srcMm, address, 0);
+    }
+    writeEntry(m, dstWord, lo & ~drop, hi, dstMm, address, 0);
+  }
+  return address;
+}
+
+/** First address at or above `address` and below `end` whose page table exists, skipping whole missing tables; `end` if none. */
+function nextTable(k: Kernel, mm: MmStruct, address: number, end: number): number {
+  const m = k.memory;
+  while (address < end) {
+    const hi = vpnHi(address);
+    if (pudTable(m, mm.pgd, hi) === 0) address = address - (address % 0x8000000000) + 0x8000000000;
+    else if (pmdWord(m, mm.pgd, hi, vpnLo(address)) < 0) address = address - (address % 0x40000000) + 0x40000000;
+    else if (pteTable(k, mm, address) === 0) address = address - (address % PMD_SIZE) + PMD_SIZE;
+    else return address;
+  }
+  return end;
+}
+
+/** copy_pte_range: one table's part [address, end). 0 or -ENOMEM. */
+function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): KernelPath<number> {
+  const srcTable = pteTable(k, s.src.mm, address);
+  while (address < end) {
+    s.status = COPY_MORE;
+    let dstTable = pteTable(k, s.dst.mm, address);
+    if (dstTable === 0) dstTable = yield* k.fn.pteAlloc(k, s.dst.mm, address);
+    if (dstTable === 0) return -ENOMEM;
+    if (k.sched.points || !k.ptl.tryLock(dstTable)) yield* k.ptl.lock(dstTable);
+    if (k.sched.points || !k.ptl.tryLock(srcTable)) yield* k.ptl.lock(srcTable);
+    while (address < end && s.status === COPY_MORE) {
+      const stop = Math.min(end, address + k.stride * 4096);
+      address = copyChunk(k, s, pteOffset(srcTable, address), pteOffset(dstTable, address), address, stop);
+      if (k.sched.points) yield P_PTES_COPIED;
+    }
+    k.ptl.unlock(srcTable);
+    k.ptl.unlock(dstTable);
+    if (s.status === COPY_NO_MEMORY) return -ENOMEM;
+    if (s.status === COPY_NEEDS_PAGE) {
+      let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
+      if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+      if (page === 0) return -ENOMEM;
+      s.prealloc = page;
+    }
+  }
+  return 0;
+}
+
+export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
+  if (src.anonVma === null && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
+  const s = new CopyState(dst, src);
+  const mm = src.mm;
+  const range =
+    s.isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK) : null;
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  let result = 0;
+  let address = nextTable(k, mm, src.start, src.end);
+  while (address < src.end && result === 0) {
+    const end = Math.min(src.end, address - (address % PMD_SIZE) + PMD_SIZE);
+    result = yield* copyPteRange(k, s, address, end);
+    address = nextTable(k, mm, end, src.end);
+  }
+  if (s.prealloc !== 0) k.fn.putPage(k, s.prealloc);
+  const rss = dst.mm.rss;
+  rss[MM_ANONPAGES]! += s.anon;
+  rss[MM_FILEPAGES]! += s.file;
+  rss[MM_SHMEMPAGES]! += s.shmem;
+  rss[MM_SWAPENTS]! += s.swap;
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+  return result;
+}

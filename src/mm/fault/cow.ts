@@ -1,0 +1,169 @@
+// Write to a page mapped read-only (mm/memory.c do_wp_page, wp_page_reuse, wp_page_copy, wp_page_shared), and the same for
+// a read-only pin that must own its page (FAULT_FLAG_UNSHARE).
+//
+// Reuse changes rights upward and tells no notifier. Copy replaces the frame behind an address, so every secondary MMU must
+// let go of the old one before the new one is mapped:
+//
+//   copy; S(CLEAR); ptl; same entry?; PT−; CPU flush; invalidate under ptl; change_pte; PT+; old rmap−; unlock; only_end; put
+//
+// Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
+
+import { FRAME_ANON } from '../../abi/events.ts';
+import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
+import { MMU_NOTIFY_CLEAR, SITE_COW } from '../../abi/notifier.ts';
+import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_COPY, P_PTE_SET } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
+import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
+import type { VmArea } from '../types.ts';
+import { wpPageShared } from './file-fault.ts';
+import { pteOffset, pteTable } from './page-tables.ts';
+
+/** The COW reuse test on an anonymous page that is not marked exclusive. ptl held. */
+function mayReuseAnonPage(k: Kernel, pfn: number, vma: VmArea): boolean {
+  const pages = k.pages;
+  if (pages.refcount[pfn]! > 3) return false;
+  const inSwapCache = (pages.flags[pfn]! & PG_SWAPCACHE) !== 0;
+  if (pages.refcount[pfn]! > (inSwapCache ? 2 : 1)) return false;
+  if (!tryLockPage(k, pfn)) return false;
+  if (inSwapCache) k.fn.folioFreeSwap(k, pfn);
+  const reuse = pages.refcount[pfn] === 1;
+  if (reuse) pageMoveAnonRmap(k, pfn, vma);
+  unlockPage(k, pfn);
+  return reuse;
+}
+
+export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const m = k.memory;
+  const table = pteTable(k, vma.mm, address);
+  if (table === 0) return 0;
+  const word = pteOffset(table, address);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const lo = entryLo(m, word);
+  if ((lo & PTE_P) === 0 || (lo & PTE_RW) !== 0) {
+    // The entry changed since the dispatcher looked: the access is tried again.
+    k.ptl.unlock(table);
+    return 0;
+  }
+  const unshare = (flags & FAULT_FLAG_UNSHARE) !== 0;
+  const isNormal = (lo & PTE_SPECIAL) === 0;
+  const pfn = isNormal ? ptePfn(lo) : 0;
+  const isAnon = isNormal && (k.pages.flags[pfn]! & PG_ANON) !== 0;
+  if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
+    if (!unshare) wpPageReuse(k, vma, address, word);
+    k.ptl.unlock(table);
+    return 0;
+  }
+  if (unshare && !isAnon) {
+    k.ptl.unlock(table);
+    return 0;
+  }
+  if (isNormal) getPage(k, pfn);
+  k.ptl.unlock(table);
+  if (isNormal && !isAnon && (vma.flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED))
+    return yield* wpPageShared(k, vma, address, pfn, lo);
+  return yield* k.fn.wpPageCopy(k, vma, address, pfn, lo, flags);
+}
+
+/** wp_page_reuse: the entry becomes writable in place. ptl held. */
+function wpPageReuse(k: Kernel, vma: VmArea, address: number, word: number): void {
+  const m = k.memory;
+  const lo = pteMaybeMkwrite(pteMkdirty(entryLo(m, word) | PTE_A), vma.flags);
+  writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
+  k.stats.cowReuses++;
+}
+
+export function* wpPageCopy(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  oldPfn: number,
+  origLo: number,
+  flags: number,
+): KernelPath<number> {
+  const mm = vma.mm;
+  const m = k.memory;
+  let pfn = 0;
+  if (vma.anonVma !== null || (yield* k.fn.anonVmaPrepare(k, vma)) === 0) {
+    pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
+    if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  }
+  if (pfn === 0) {
+    if (oldPfn !== 0) k.fn.putPage(k, oldPfn);
+    return VM_FAULT_OOM;
+  }
+  if (oldPfn === 0) m.zero(pfn);
+  else m.copy(pfn, oldPfn);
+  k.stats.cowCopies++;
+  if (k.sched.points) yield P_COPY;
+
+  const range = mm.notifiers === null ? null : k.range(mm, address, address + 4096, MMU_NOTIFY_CLEAR, SITE_COW);
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  const table = pteTable(k, mm, address);
+  const word = table === 0 ? 0 : pteOffset(table, address);
+  let replaced = false;
+  if (table !== 0) {
+    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+    if (entryLo(m, word) === origLo) {
+      yield* replaceEntry(k, vma, address, word, oldPfn, pfn, flags);
+      replaced = true;
+    }
+    k.ptl.unlock(table);
+  }
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);
+  if (!replaced) k.fn.putPage(k, pfn);
+  if (oldPfn !== 0) {
+    if (replaced && (k.pages.flags[oldPfn]! & PG_SWAPCACHE) !== 0) freeSwapCache(k, oldPfn);
+    k.fn.putPage(k, oldPfn);
+  }
+  if (k.sched.points) yield P_PTE_SET;
+  return 0;
+}
+
+/** The copy takes the old page's place in the entry. ptl held. */
+function* replaceEntry(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  word: number,
+  oldPfn: number,
+  pfn: number,
+  flags: number,
+): ReturnType<Kernel['fn']['flushTlbPage']> {
+  const mm = vma.mm;
+  const m = k.memory;
+  const oldIsAnon = oldPfn !== 0 && (k.pages.flags[oldPfn]! & PG_ANON) !== 0;
+  if (!oldIsAnon) {
+    if (oldPfn !== 0) mm.rss[mmCounterFile(k.pages, oldPfn)]!--;
+    mm.rss[MM_ANONPAGES]!++;
+  }
+  const orig = entryLo(m, word);
+  let lo = mkPteLo(pfn, vma.pageProtLo);
+  if ((flags & FAULT_FLAG_UNSHARE) !== 0) lo |= orig & (PTE_SOFT_DIRTY | PTE_UFFD_WP);
+  else lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
+  const hi = mkPteHi(vma.pageProtLo, vma.pageProtHi);
+  writeEntry(m, word, 0, 0, mm.id, address, 0);
+  yield* k.fn.flushTlbPage(k, vma, address);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
+  k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
+  k.fn.lruAdd(k, pfn);
+  if (mm.notifiers !== null && k.profile.changePte) yield* k.fn.mmuNotifierChangePte(k, mm, address, lo, hi);
+  writeEntry(m, word, lo, hi, mm.id, address, 0);
+  if (oldPfn !== 0) {
+    k.fn.pageRemoveRmap(k, oldPfn, vma, address);
+    // The entry's reference; the caller's own keeps the page until the section has ended.
+    k.fn.putPage(k, oldPfn);
+  }
+}
+
+/** free_swap_cache: the copy was the last to need the slot. */
+function freeSwapCache(k: Kernel, pfn: number): void {
+  if (k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
+  k.fn.folioFreeSwap(k, pfn);
+  unlockPage(k, pfn);
+}

@@ -1,0 +1,225 @@
+// Faults of file mappings and shared memory (mm/memory.c do_read_fault, do_cow_fault, do_shared_fault, do_fault_around,
+// finish_fault, wp_page_shared; mm/filemap.c filemap_fault, filemap_map_pages). No notifier: entries were none, or gain
+// rights. A page is mapped with its lock held and while it is in the cache, so that truncation either removes the page
+// before, or finds the entry in its second round.
+
+import { EFAULT } from '../../abi/errno.ts';
+import { FRAME_ANON } from '../../abi/events.ts';
+import {
+  MM_ANONPAGES,
+  VM_FAULT_MAJOR,
+  VM_FAULT_NOPAGE,
+  VM_FAULT_OOM,
+  VM_FAULT_RETRY,
+  VM_FAULT_SIGBUS,
+  VM_SHARED,
+} from '../../abi/mman.ts';
+import { PTE_A } from '../../abi/pte.ts';
+import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
+import { filePages, isCachedAt, isShmem, setPageDirty } from '../file/page-cache.ts';
+import type { Kernel } from '../kernel.ts';
+import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
+import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
+import type { AddressSpace, VmArea } from '../types.ts';
+import { pteOffset, pteTable } from './page-tables.ts';
+import { lockPageOrRetry } from './swap-fault.ts';
+
+/** filemap_fault, shmem_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or
+ *  the negative of VM_FAULT_* bits. */
+function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const mapping = vma.file!.inode.mapping;
+  const index = linearPageIndex(vma, address);
+  let major = 0;
+  for (;;) {
+    if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
+    if (!mapping.pages.has(index) && (!isShmem(mapping) || mapping.swapped.has(index))) major = 1;
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
+    if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
+      k.fn.putPage(k, pfn);
+      return -VM_FAULT_RETRY;
+    }
+    if (isCachedAt(k, mapping, index, pfn)) {
+      if (index >= filePages(mapping)) {
+        unlockPage(k, pfn);
+        k.fn.putPage(k, pfn);
+        return -VM_FAULT_SIGBUS;
+      }
+      k.fn.markPageAccessed(k, pfn);
+      return pfn * 2 + major;
+    }
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+  }
+}
+
+/** do_fault_around: maps cached pages of the aligned window into none entries. True when the faulting one got mapped. */
+function* faultAround(k: Kernel, vma: VmArea, address: number, table: number): KernelPath<boolean> {
+  const mapping = vma.file!.inode.mapping;
+  const span = k.config.faultAroundPages * 4096;
+  const tableStart = address - (address % 0x200000);
+  const first = Math.max(address - (address % span), vma.start, tableStart);
+  const last = Math.min(first + span, vma.end, tableStart + 0x200000);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const mapped = mapCachedPages(k, vma, mapping, table, first, last);
+  const word = pteOffset(table, address);
+  const done = (entryLo(k.memory, word) | entryHi(k.memory, word)) !== 0;
+  k.ptl.unlock(table);
+  if (mapped > 0 && k.sched.points) yield P_PTE_SET;
+  return done;
+}
+
+/** filemap_map_pages: pages that are up to date and whose lock is free. ptl held. Number mapped. */
+function mapCachedPages(
+  k: Kernel,
+  vma: VmArea,
+  mapping: AddressSpace,
+  table: number,
+  first: number,
+  last: number,
+): number {
+  const m = k.memory;
+  const end = filePages(mapping);
+  let mapped = 0;
+  for (let at = first; at < last; at += 4096) {
+    const index = linearPageIndex(vma, at);
+    if (index >= end) break;
+    const word = pteOffset(table, at);
+    if ((entryLo(m, word) | entryHi(m, word)) !== 0) continue;
+    const pfn = mapping.pages.get(index);
+    if (pfn === undefined || (k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED)) !== PG_UPTODATE) continue;
+    getPage(k, pfn);
+    setFileEntry(k, vma, at, word, pfn, false);
+    mapped++;
+  }
+  return mapped;
+}
+
+/** do_set_pte for a page of the cache: takes over a reference. ptl held. */
+function setFileEntry(k: Kernel, vma: VmArea, address: number, word: number, pfn: number, write: boolean): void {
+  const mm = vma.mm;
+  let lo = mkPteLo(pfn, vma.pageProtLo);
+  if (write) lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
+  mm.rss[mmCounterFile(k.pages, pfn)]!++;
+  k.fn.pageAddFileRmap(k, pfn, vma, address);
+  writeEntry(k.memory, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
+}
+
+/** finish_fault for a locked cache page, whose reference goes to the entry. True when it was mapped. */
+function* finishFileFault(k: Kernel, vma: VmArea, address: number, pfn: number, write: boolean): KernelPath<number> {
+  let table = pteTable(k, vma.mm, address);
+  if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
+  if (table === 0) return VM_FAULT_OOM;
+  const word = pteOffset(table, address);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const isNone = (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
+  const result = vma.mm.isUnstable && (vma.flags & VM_SHARED) === 0 ? VM_FAULT_SIGBUS : isNone ? 0 : VM_FAULT_NOPAGE;
+  if (result === 0) setFileEntry(k, vma, address, word, pfn, write);
+  k.ptl.unlock(table);
+  return result;
+}
+
+export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  if (k.config.faultAroundPages > 1) {
+    let table = pteTable(k, vma.mm, address);
+    if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
+    if (table === 0) return VM_FAULT_OOM;
+    if (yield* faultAround(k, vma, address, table)) return 0;
+  }
+  const found = yield* filemapFault(k, vma, address, flags);
+  if (found < 0) return -found;
+  const pfn = found >>> 1;
+  const result = yield* finishFileFault(k, vma, address, pfn, false);
+  unlockPage(k, pfn);
+  if (result !== 0) k.fn.putPage(k, pfn);
+  if (k.sched.points) yield P_PTE_SET;
+  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+}
+
+export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const mm = vma.mm;
+  const m = k.memory;
+  if (vma.anonVma === null && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
+  let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
+  if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (page === 0) return VM_FAULT_OOM;
+  const found = yield* filemapFault(k, vma, address, flags);
+  if (found < 0) {
+    k.fn.putPage(k, page);
+    return -found;
+  }
+  const cached = found >>> 1;
+  m.copy(page, cached);
+  if (k.sched.points) yield P_FAULT_PAGE_READY;
+  let table = pteTable(k, mm, address);
+  if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
+  let result = table === 0 ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+  if (table !== 0) {
+    const word = pteOffset(table, address);
+    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+    if (mm.isUnstable) result = VM_FAULT_SIGBUS;
+    else if ((entryLo(m, word) | entryHi(m, word)) === 0) {
+      mm.rss[MM_ANONPAGES]!++;
+      k.fn.pageAddNewAnonRmap(k, page, vma, address);
+      k.fn.lruAdd(k, page);
+      const lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
+      writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
+      result = 0;
+    }
+    k.ptl.unlock(table);
+  }
+  unlockPage(k, cached);
+  k.fn.putPage(k, cached);
+  if (result !== 0) k.fn.putPage(k, page);
+  if (k.sched.points) yield P_PTE_SET;
+  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+}
+
+export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const found = yield* filemapFault(k, vma, address, flags);
+  if (found < 0) return -found;
+  const pfn = found >>> 1;
+  // page_mkwrite: the file system hears of the write before the entry can be written; the page stays locked.
+  setPageDirty(k, pfn);
+  const result = yield* finishFileFault(k, vma, address, pfn, true);
+  setPageDirty(k, pfn);
+  unlockPage(k, pfn);
+  if (result !== 0) k.fn.putPage(k, pfn);
+  if (k.sched.points) yield P_PTE_SET;
+  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+}
+
+/** wp_page_shared: first write through an entry that was mapped read-only to learn of it. `pfn` is referenced. */
+export function* wpPageShared(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  pfn: number,
+  origLo: number,
+): KernelPath<number> {
+  const m = k.memory;
+  const mapping = vma.file!.inode.mapping;
+  if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+  if (isCachedAt(k, mapping, linearPageIndex(vma, address), pfn)) {
+    setPageDirty(k, pfn);
+    const table = pteTable(k, vma.mm, address);
+    if (table !== 0) {
+      const word = pteOffset(table, address);
+      if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+      if (entryLo(m, word) === origLo) {
+        const lo = pteMaybeMkwrite(pteMkdirty(origLo | PTE_A), vma.flags);
+        writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
+        k.stats.cowReuses++;
+      }
+      k.ptl.unlock(table);
+    }
+  }
+  unlockPage(k, pfn);
+  k.fn.putPage(k, pfn);
+  if (k.sched.points) yield P_PTE_SET;
+  return 0;
+}

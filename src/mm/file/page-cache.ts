@@ -1,0 +1,148 @@
+// The page cache of one inode (mm/filemap.c) and shared memory (mm/shmem.c): page index -> frame, with one reference for the
+// cache. A page is put in locked, filled, then unlocked; who finds it waits for the lock. Shared memory has no disk: a page
+// that is missing is new and zero, or in the swap area.
+
+import { EFAULT, ENOMEM } from '../../abi/errno.ts';
+import { FRAME_FILE } from '../../abi/events.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_IO } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import {
+  GFP_KERNEL,
+  PG_ANON,
+  PG_DIRTY,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+} from '../page/pages.ts';
+import { getPage } from '../rmap/rmap.ts';
+import type { AddressSpace } from '../types.ts';
+import { readFromDisk } from './contents.ts';
+
+/** Pages that the file has, the last one perhaps in part. */
+export function filePages(mapping: AddressSpace): number {
+  return Math.ceil(mapping.inode.size / 4096);
+}
+
+/** Is memory its only home (shmem, memfd, shared anonymous)? */
+export function isShmem(mapping: AddressSpace): boolean {
+  return mapping.inode.kind === 'shmem' || mapping.inode.kind === 'anon';
+}
+
+export function findGetPage(k: Kernel, mapping: AddressSpace, index: number): number {
+  const pfn = mapping.pages.get(index);
+  if (pfn === undefined) return 0;
+  getPage(k, pfn);
+  return pfn;
+}
+
+/** set_page_dirty. */
+export function setPageDirty(k: Kernel, pfn: number): void {
+  k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
+}
+
+/** Does the frame still hold that page? Page lock held. */
+export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, pfn: number): boolean {
+  return k.pages.mapping[pfn] === mapping && k.pages.index[pfn] === index && (k.pages.flags[pfn]! & PG_ANON) === 0;
+}
+
+/** filemap_add_folio: a new, locked page. */
+function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: number): void {
+  const pages = k.pages;
+  tryLockPage(k, pfn);
+  getPage(k, pfn);
+  pages.mapping[pfn] = mapping;
+  pages.index[pfn] = index;
+  mapping.pages.set(index, pfn);
+}
+
+export function* filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+  for (;;) {
+    if (index >= filePages(mapping)) return -EFAULT;
+    const pfn = findGetPage(k, mapping, index);
+    if (pfn !== 0) {
+      if ((k.pages.flags[pfn]! & PG_UPTODATE) !== 0) return pfn;
+      // Being read by somebody else: the lock is dropped when it is up to date, or gone.
+      yield* lockPage(k, pfn);
+      const ok = isCachedAt(k, mapping, index, pfn) && (k.pages.flags[pfn]! & PG_UPTODATE) !== 0;
+      unlockPage(k, pfn);
+      if (ok) return pfn;
+      k.fn.putPage(k, pfn);
+      continue;
+    }
+    const entry = mapping.swapped.get(index);
+    if (entry !== undefined) {
+      const swappedIn = yield* shmemSwapin(k, mapping, index, entry);
+      if (swappedIn !== 0) return swappedIn;
+      continue;
+    }
+    const made = yield* readPage(k, mapping, index);
+    if (made !== 0) return made;
+  }
+}
+
+/** Reads or makes a page that is not in the cache. Frame (referenced), 0 when somebody was faster, or -ENOMEM. */
+function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+  let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_FILE);
+  if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_FILE);
+  if (pfn === 0) return -ENOMEM;
+  if (mapping.pages.has(index) || mapping.swapped.has(index)) {
+    k.fn.putPage(k, pfn);
+    return 0;
+  }
+  const shmem = isShmem(mapping);
+  if (shmem) {
+    k.memory.zero(pfn);
+    k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED | PG_UPTODATE | PG_DIRTY;
+  }
+  addToPageCache(k, mapping, index, pfn);
+  k.fn.lruAdd(k, pfn);
+  if (!shmem) {
+    if (k.sched.points) yield P_IO;
+    readFromDisk(k.memory, mapping, index, pfn);
+    k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_UPTODATE;
+    k.stats.fileReads++;
+  }
+  const cut = !isCachedAt(k, mapping, index, pfn);
+  unlockPage(k, pfn);
+  if (!cut) return pfn;
+  k.fn.putPage(k, pfn);
+  return 0;
+}
+
+/** shmem_swapin_folio: the page goes from the swap cache back into the page cache. Frame, 0 to look again, or -ENOMEM. */
+function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: number): KernelPath<number> {
+  const pfn = yield* k.fn.swapinReadahead(k, entry);
+  if (pfn === 0) return mapping.swapped.get(index) === entry ? -ENOMEM : 0;
+  if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+  const pages = k.pages;
+  if (
+    mapping.swapped.get(index) !== entry ||
+    (pages.flags[pfn]! & PG_SWAPCACHE) === 0 ||
+    pages.private[pfn] !== entry
+  ) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return 0;
+  }
+  mapping.swapped.delete(index);
+  k.fn.deleteFromSwapCache(k, pfn);
+  k.fn.swapFree(k, entry);
+  getPage(k, pfn);
+  pages.mapping[pfn] = mapping;
+  pages.index[pfn] = index;
+  pages.flags[pfn] = (pages.flags[pfn]! & ~PG_ANON) | PG_SWAPBACKED | PG_DIRTY;
+  mapping.pages.set(index, pfn);
+  unlockPage(k, pfn);
+  return pfn;
+}
+
+export function deleteFromPageCache(k: Kernel, pfn: number): void {
+  const mapping = k.pages.mapping[pfn] as AddressSpace;
+  mapping.pages.delete(k.pages.index[pfn]!);
+  k.pages.mapping[pfn] = null;
+  k.pages.flags[pfn] = k.pages.flags[pfn]! & ~(PG_DIRTY | PG_REFERENCED);
+  k.fn.putPage(k, pfn);
+}

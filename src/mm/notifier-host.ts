@@ -1,0 +1,56 @@
+// What the notifier room asks of mm: mm_take_all_locks and mmdrop. Linux: mm/mmap.c mm_take_all_locks, kernel/fork.c __mmdrop.
+
+import type { NotifierHost, NotifierMm } from '../notifier/host.ts';
+import type { Rwsem } from '../sched/locks.ts';
+import type { KernelPath } from '../sched/path.ts';
+import { WaitQueue } from '../sched/scheduler.ts';
+import type { Kernel } from './kernel.ts';
+import type { MmStruct } from './types.ts';
+
+class KernelNotifierHost implements NotifierHost {
+  readonly sched: Kernel['sched'];
+  readonly log: Kernel['memory']['log'];
+  /** mm_all_locks_mutex: one taker at a time, or two would deadlock over files that both map. */
+  #isTaking = false;
+  readonly #queue = new WaitQueue();
+  readonly #held: Rwsem[] = [];
+
+  constructor(k: Kernel) {
+    this.sched = k.sched;
+    this.log = k.memory.log;
+  }
+
+  *takeAllLocks(notifierMm: NotifierMm): KernelPath<void> {
+    const mm = notifierMm as MmStruct;
+    yield* this.sched.waitUntil(() => !this.#isTaking, this.#queue, 'mm_all_locks_mutex');
+    this.#isTaking = true;
+    for (let v = mm.vmas.first(); v !== null; v = mm.vmas.next(v)) {
+      if (v.file !== null) yield* this.#take(v.file.inode.mapping.iMmapRwsem);
+    }
+    for (let v = mm.vmas.first(); v !== null; v = mm.vmas.next(v)) {
+      for (const link of v.chain) yield* this.#take(link.anonVma.root.lock);
+    }
+  }
+
+  *#take(lock: Rwsem): KernelPath<void> {
+    if (this.#held.includes(lock)) return;
+    yield* lock.writeLock();
+    this.#held.push(lock);
+  }
+
+  dropAllLocks(_mm: NotifierMm): void {
+    for (const lock of this.#held) lock.writeUnlock();
+    this.#held.length = 0;
+    this.#isTaking = false;
+    this.#queue.wakeAll(this.sched);
+  }
+
+  mmDrop(mm: NotifierMm): void {
+    mm.count--;
+  }
+}
+
+/** The host of a kernel's notifier design: `k.design = designInfo(name).create(notifierHost(k))`. */
+export function notifierHost(k: Kernel): NotifierHost {
+  return new KernelNotifierHost(k);
+}

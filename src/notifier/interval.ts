@@ -1,0 +1,246 @@
+// Interval subscribers (Linux 5.5 and later: mmu_interval_notifier): a driver that mirrors part of an address space learns of
+// invalidations of that part, and gets a sequence number with which it detects that a lookup was overtaken by one.
+// Linux: mm/mmu_notifier.c (mn_itree_*, mmu_interval_read_begin, __mmu_interval_notifier_insert, _remove).
+//
+// State per mm, all under one spinlock (here: changed in single steps):
+//
+//   seq      even: no interval is being invalidated; odd: some are
+//   active   open sections of the mm, whether or not they hit an interval
+//   deferred inserts and removals that wait until seq becomes even, because callbacks walk the tree meanwhile
+//
+// A driver's fault and an invalidation of the same range:
+//
+//   fault                                          munmap
+//     s = intervalReadBegin(sub)                     start: seq odd; invalidate(sub): driver lock, setSeq(seq),
+//     looks pages up (may sleep)                            erase what is mapped, unlock
+//     driver lock                                    entries cleared
+//     intervalReadRetry(sub, s)? start again         end: seq even, wakes readers
+//     program the device; unlock
+//
+// An invalidation that starts after ReadBegin has either set sub.seq (retry) or still waits for the driver lock, and erases
+// what was just programmed. One that is open at ReadBegin makes it wait. There is no callback at the end.
+
+import { EAGAIN, EINVAL, EOVERFLOW } from '../abi/errno.ts';
+import { CB_INTERVAL_INVALIDATE, E_SUBSCRIBE, E_UNSUBSCRIBE } from '../abi/events.ts';
+import { ULONG_MAX } from '../abi/mman.ts';
+import { MMU_NOTIFY_RELEASE } from '../abi/notifier.ts';
+import { assert } from '../base/assert.ts';
+import type { KernelPath } from '../sched/path.ts';
+import { P_CALLBACK } from '../sched/points.ts';
+import { WaitQueue } from '../sched/scheduler.ts';
+import type { NotifierMm, NotifierRange } from './host.ts';
+import type { ListOps, Subscription, SubscriptionList } from './subscriptions.ts';
+
+export interface IntervalOps {
+  /** Called at the start of a section that meets the interval; `range` is the whole section, not the overlap. Under mmapLock
+   *  or rmap locks; may sleep only if range.blockable. On return, true: setSeq(sub, seq) was called under the driver's lock,
+   *  and the device holds nothing of the overlap. False: only when not blockable and it would have to wait. */
+  invalidate(sub: IntervalNotifier, range: NotifierRange, seq: number): KernelPath<boolean>;
+}
+
+/** mmu_interval_notifier over [start, last]. */
+export class IntervalNotifier implements Subscription {
+  readonly ops: IntervalOps;
+  id = 0;
+  mm: NotifierMm | null = null;
+  start = 0;
+  /** Last byte, inclusive as in Linux: a range may end at ULONG_MAX. */
+  last = 0;
+  /** Value of the tree's seq at the last invalidation of this subscriber. Guarded by the driver's lock. */
+  seq = 0;
+  isInTree = false;
+
+  constructor(ops: IntervalOps) {
+    this.ops = ops;
+  }
+}
+
+/** The interval side of one mm's subscriptions. */
+export class IntervalTree {
+  seq = 2;
+  active = 0;
+  /** Ascending start, ties in insertion order. Unchanged while seq is odd and callbacks walk it. */
+  readonly tree: IntervalNotifier[] = [];
+  readonly deferred: IntervalNotifier[] = [];
+  readonly queue = new WaitQueue();
+
+  get isInvalidating(): boolean {
+    return this.seq % 2 === 1;
+  }
+
+  get hasSubscribers(): boolean {
+    return this.tree.length > 0 || this.deferred.length > 0;
+  }
+
+  /** Index of the first interval from `from` on that meets [start, end), or the length. */
+  findFrom(from: number, start: number, end: number): number {
+    let i = from;
+    while (i < this.tree.length && !(this.tree[i]!.start < end && this.tree[i]!.last >= start)) i++;
+    return i;
+  }
+
+  add(sub: IntervalNotifier): void {
+    let i = this.tree.length;
+    while (i > 0 && this.tree[i - 1]!.start > sub.start) i--;
+    this.tree.splice(i, 0, sub);
+    sub.isInTree = true;
+  }
+
+  take(sub: IntervalNotifier): void {
+    const i = this.tree.indexOf(sub);
+    assert(i >= 0, 'mmu_interval_notifier: in the tree');
+    this.tree.splice(i, 1);
+    sub.isInTree = false;
+  }
+}
+
+/** The interval operations of a design, on top of its list core. */
+export class Intervals<Ops extends ListOps> {
+  readonly list: SubscriptionList<Ops>;
+
+  constructor(list: SubscriptionList<Ops>) {
+    this.list = list;
+  }
+
+  /** mmu_interval_notifier_insert over `length` bytes. Locks: none of mm's held (the first insert registers). Returns 0, or
+   *  -EOVERFLOW (length 0, or past the end of the address space), -EINVAL (no user of the mm is left). */
+  *insert(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): KernelPath<number> {
+    if (this.list.of(mm)?.intervals == null) {
+      yield* mm.mmapLock.writeLock();
+      const result = yield* this.list.registerLocked(null, mm);
+      const made = this.list.of(mm);
+      if (made !== null && made.intervals === null) made.intervals = new IntervalTree();
+      mm.mmapLock.writeUnlock();
+      if (result < 0) return result;
+    }
+    if (length <= 0 || start + (length - 1) >= 2 ** 64) return -EOVERFLOW;
+    if (mm.users <= 0) return -EINVAL;
+    this.#insertNow(sub, mm, start, length);
+    return 0;
+  }
+
+  #insertNow(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): void {
+    const tree = this.list.of(mm)!.intervals!;
+    assert(sub.mm === null, 'mmu_interval_notifier_insert: not inserted yet');
+    if (sub.id === 0) sub.id = this.list.takeId();
+    sub.mm = mm;
+    sub.start = start;
+    sub.last = start + (length - 1);
+    mm.count++;
+    // A subscriber that joins during any section counts as being invalidated until that section ends.
+    if (tree.active === 0) {
+      sub.seq = tree.seq - 1;
+      tree.add(sub);
+    } else {
+      if (tree.isInvalidating) tree.deferred.unshift(sub);
+      else {
+        tree.seq++;
+        tree.add(sub);
+      }
+      sub.seq = tree.seq;
+    }
+    const log = this.list.host.log;
+    if (log.on) log.emit(E_SUBSCRIBE, mm.id, start, start + length, 0, 0, 0, 0, 1, sub.id);
+  }
+
+  /** mmu_interval_notifier_remove: on return no callback runs or will run. Waits for open invalidations, so never from a
+   *  callback nor inside a section. */
+  *remove(sub: IntervalNotifier): KernelPath<void> {
+    const mm = sub.mm;
+    assert(mm !== null, 'mmu_interval_notifier_remove: inserted');
+    const tree = this.list.of(mm)!.intervals!;
+    if (!tree.isInvalidating) tree.take(sub);
+    else if (!sub.isInTree) tree.deferred.splice(tree.deferred.indexOf(sub), 1);
+    else {
+      tree.deferred.unshift(sub);
+      const seq = tree.seq;
+      yield* this.list.host.sched.waitUntil(() => tree.seq !== seq, tree.queue, 'interval invalidation');
+    }
+    sub.mm = null;
+    const log = this.list.host.log;
+    if (log.on) log.emit(E_UNSUBSCRIBE, mm.id, sub.start, sub.last + 1, 0, 0, 0, 0, 1, sub.id);
+    this.list.host.mmDrop(mm);
+  }
+
+  /** mmu_interval_set_seq: inside invalidate, under the driver's lock. */
+  setSeq(sub: IntervalNotifier, seq: number): void {
+    sub.seq = seq;
+  }
+
+  /** mmu_interval_read_begin: waits while the subscriber is being invalidated; returns the number for readRetry. */
+  *readBegin(sub: IntervalNotifier): KernelPath<number> {
+    const tree = this.list.of(sub.mm!)!.intervals!;
+    const seq = sub.seq;
+    if (seq === tree.seq) {
+      yield* this.list.host.sched.waitUntil(() => tree.seq !== seq, tree.queue, 'interval invalidation');
+    }
+    return seq;
+  }
+
+  /** mmu_interval_read_retry, under the driver's lock: true = an invalidation came between, start again. */
+  readRetry(sub: IntervalNotifier, seq: number): boolean {
+    return sub.seq !== seq;
+  }
+
+  /** mn_itree_invalidate: start of a section. 0, or -EAGAIN when a subscriber would have to wait (then no end follows). */
+  *start(range: NotifierRange): KernelPath<number> {
+    const tree = this.list.of(range.mm)?.intervals ?? null;
+    if (tree === null) return 0;
+    tree.active++;
+    let i = tree.findFrom(0, range.start, range.end);
+    if (i < tree.tree.length && !tree.isInvalidating) tree.seq++;
+    const seq = tree.seq;
+    for (; i < tree.tree.length; i = tree.findFrom(i + 1, range.start, range.end)) {
+      const sub = tree.tree[i]!;
+      if (this.list.host.sched.points) yield P_CALLBACK;
+      const isDone = yield* this.#invalidate(sub, range, seq);
+      if (isDone || range.blockable) continue;
+      this.end(range);
+      return -EAGAIN;
+    }
+    return 0;
+  }
+
+  *#invalidate(sub: IntervalNotifier, range: NotifierRange, seq: number): KernelPath<boolean> {
+    const list = this.list;
+    const mm = range.mm;
+    if (range.blockable) list.enter(sub, CB_INTERVAL_INVALIDATE, mm, range.start, range.end);
+    else list.enterAtomic(sub, CB_INTERVAL_INVALIDATE, mm, range.start, range.end);
+    const isDone = yield* sub.ops.invalidate(sub, range, seq);
+    if (range.blockable) list.leave(sub, CB_INTERVAL_INVALIDATE, mm, range.start, range.end, isDone ? 1 : 0);
+    else list.leaveAtomic(sub, CB_INTERVAL_INVALIDATE, mm, range.start, range.end, isDone ? 1 : 0);
+    return isDone;
+  }
+
+  /** mn_itree_inv_end. */
+  end(range: NotifierRange): void {
+    const tree = this.list.of(range.mm)?.intervals ?? null;
+    if (tree === null) return;
+    tree.active--;
+    if (tree.active > 0 || !tree.isInvalidating) return;
+    tree.seq++;
+    for (const sub of tree.deferred) {
+      if (sub.isInTree) tree.take(sub);
+      else tree.add(sub);
+    }
+    tree.deferred.length = 0;
+    tree.queue.wakeAll(this.list.host.sched);
+  }
+
+  /** mn_itree_release: exit tells every interval once, with RELEASE over [0, ULONG_MAX). */
+  *release(mm: NotifierMm): KernelPath<void> {
+    if (this.list.of(mm)?.intervals == null) return;
+    const range: NotifierRange = {
+      mm,
+      start: 0,
+      end: ULONG_MAX,
+      event: MMU_NOTIFY_RELEASE,
+      site: 0,
+      blockable: true,
+      owner: null,
+      id: 0,
+    };
+    yield* this.start(range);
+    this.end(range);
+  }
+}
