@@ -1,0 +1,244 @@
+/**
+ * Mutations of real recordings. Laws: an importer throws nothing but InputError, ends, and counts every line of its input
+ * exactly once. FUZZ_MUTANTS sets the number (default 3,000, split over the importers); SEED the start.
+ */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { detectFormat } from './detect-format.ts';
+import { FaultParser } from './faults.ts';
+import { ImportReport } from './import-report.ts';
+import { findRecording } from './input.ts';
+import { InputError } from './input-error.ts';
+import { LackeyReader } from './lackey.ts';
+import { encodeLatin1, LineReader } from './line-reader.ts';
+import { formatMapsLine, MapsParser } from './maps.ts';
+import { decodeCall } from './strace/decode.ts';
+import { StraceParser } from './strace/parser.ts';
+
+const seed = Number(process.env['SEED'] ?? 1);
+const mutants = Number(process.env['FUZZ_MUTANTS'] ?? 3000);
+const RECORDINGS = join(import.meta.dirname, '../../recordings');
+const EXCERPT_LINES = 40;
+
+let state = seed | 1;
+function random(below: number): number {
+  state ^= state << 13;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  return (state >>> 0) % below;
+}
+
+function load(name: string): string[] {
+  const path = findRecording(join(RECORDINGS, name))!;
+  const bytes = readFileSync(path);
+  return (path.endsWith('.gz') ? gunzipSync(bytes) : bytes).subarray(0, 4_000_000).toString('latin1').split('\n');
+}
+
+function excerpt(lines: readonly string[]): string[] {
+  const from = random(Math.max(1, lines.length - EXCERPT_LINES));
+  return lines.slice(from, from + EXCERPT_LINES);
+}
+
+const PIECES = [
+  ' <unfinished ...>',
+  ' resumed>',
+  '<... mmap resumed>',
+  'strace: Process 13 attached',
+  '18446744073709551616',
+  '0x1ffffffffffffffff',
+  '-0',
+  '-1',
+  '99999999999999999999999999',
+  '{',
+  '}',
+  '[',
+  ']',
+  '(',
+  ')',
+  '"',
+  '\\',
+  '<',
+  '>',
+  '/*',
+  '*/',
+  ', ',
+  '|',
+  '<<',
+  '=>',
+  ' = ',
+  '?',
+  '+++ exited with 0 +++',
+  '--- SIGSEGV {',
+  ' ---',
+  '+++ superseded by execve in pid 9 +++',
+  '\r',
+  '\0',
+  '\xff',
+  '[pid 9] ',
+  ' <detached ...>',
+  '{'.repeat(70),
+  '[[[[',
+  '5<'.repeat(30),
+  '1<<99999999999',
+  '1<<-1',
+  'NULL',
+  '# task 1 after execve',
+  'PERF_RECORD_LOST lost 9',
+  '% time ',
+];
+
+function mutateLine(line: string): string {
+  const at = random(line.length + 1);
+  switch (random(6)) {
+    case 0:
+      return line.slice(0, at) + String.fromCharCode(random(256)) + line.slice(at + 1);
+    case 1:
+      return line.slice(0, at);
+    case 2:
+      return line.slice(at);
+    case 3:
+      return line.slice(0, at) + PIECES[random(PIECES.length)]! + line.slice(at);
+    case 4:
+      return line.slice(0, at) + PIECES[random(PIECES.length)]! + line.slice(at + random(8));
+    default:
+      return line.replace(/\d+/g, (digits) => (random(6) === 0 ? String(random(2 ** 31) * 2 ** random(40)) : digits));
+  }
+}
+
+function mutate(lines: string[]): string {
+  for (let edits = 1 + random(6); edits > 0; edits--) {
+    const i = random(lines.length);
+    const j = random(lines.length);
+    switch (random(6)) {
+      case 0:
+        lines.splice(i, 0, lines[j]!);
+        break;
+      case 1:
+        [lines[i], lines[j]] = [lines[j]!, lines[i]!];
+        break;
+      case 2:
+        if (lines.length > 1) lines.splice(i, 1);
+        break;
+      case 3:
+        if (i + 1 < lines.length) lines.splice(i, 2, lines[i]! + lines[i + 1]!);
+        break;
+      default:
+        lines[i] = mutateLine(lines[i]!);
+    }
+  }
+  return lines.join('\n') + (random(2) === 0 ? '\n' : '');
+}
+
+interface Target {
+  readonly name: string;
+  readonly texts: readonly string[][];
+  /** Reads chunks to the end. */
+  readonly read: (report: ImportReport, chunks: readonly Uint8Array[]) => void;
+}
+
+function byLines(
+  make: (report: ImportReport) => { line(text: string, line: number, isUnterminated: boolean): void; end(): void },
+): Target['read'] {
+  return (report, chunks) => {
+    const parser = make(report);
+    const reader = new LineReader(report, (text, line, isUnterminated) => parser.line(text, line, isUnterminated));
+    for (const chunk of chunks) reader.push(chunk);
+    reader.end();
+    parser.end();
+  };
+}
+
+const targets: Target[] = [
+  {
+    name: 'strace',
+    texts: [
+      'programs/gcc-compile.strace',
+      'programs/java-gc.strace',
+      'programs/shm-queue.strace',
+      'programs/tcl-lists.strace',
+      'programs/git-repo.strace',
+    ].map(load),
+    read: byLines(
+      (report) =>
+        new StraceParser(report, (record) => {
+          if (record.kind === 'call') decodeCall(record);
+        }),
+    ),
+  },
+  {
+    name: 'lackey',
+    texts: ['lackey/mmap-copy.lackey'].map(load),
+    read: (report, chunks) => {
+      const reader = new LackeyReader(report, () => {}, 16);
+      for (const chunk of chunks) reader.push(chunk);
+      reader.end();
+    },
+  },
+  {
+    name: 'faults',
+    texts: ['lackey/perl-small.faults', 'programs/gcc-compile.faults'].map(load),
+    read: byLines((report) => new FaultParser(report, () => {})),
+  },
+  {
+    name: 'maps',
+    texts: ['programs/gcc-compile.maps0', 'programs/java-gc.maps1'].map(load),
+    read: byLines(
+      (report) =>
+        new MapsParser(report, (section) => {
+          for (const vma of section.vmas) formatMapsLine(vma);
+        }),
+    ),
+  },
+];
+
+function cutInto(bytes: Uint8Array): Uint8Array[] {
+  const a = random(bytes.length + 1);
+  const b = a + random(bytes.length - a + 1);
+  return [bytes.subarray(0, a), bytes.subarray(a, b), bytes.subarray(b)];
+}
+
+function checkMutant(target: Target, text: string, isStrict: boolean): void {
+  const report = new ImportReport('mutant', isStrict);
+  try {
+    target.read(report, cutInto(encodeLatin1(text)));
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    // a -c table is refused even when not strict
+    expect(isStrict || /summary table/.test(error.message), `${error.message}\n${text}`).toBe(true);
+    return;
+  }
+  report.checkInvariants();
+  const lines = text.split('\n').length - (text.endsWith('\n') ? 1 : 0);
+  expect(report.lines, text).toBe(text === '' ? 0 : lines);
+  if (isStrict) expect(report.problems(), text).toEqual([]);
+}
+
+test.each(targets.map((target) => [target.name, target] as const))(
+  `%s, SEED=${seed}, FUZZ_MUTANTS=${mutants}`,
+  (name, target) => {
+    // strace has by far the largest grammar: half of all
+    const share = Math.ceil(name === 'strace' ? mutants / 2 : mutants / 6);
+    for (let i = 0; i < share; i++) {
+      const text = mutate(excerpt(target.texts[random(target.texts.length)]!));
+      detectFormat(text.split('\n'));
+      try {
+        checkMutant(target, text, random(10) === 0);
+      } catch (error) {
+        throw new Error(`mutant ${i} of SEED=${seed}:\n${text}`, { cause: error });
+      }
+    }
+  },
+  3_600_000,
+);
+
+test('the unmutated excerpts are clean: the mutants start from real text', () => {
+  for (const target of targets) {
+    const report = new ImportReport('clean');
+    const text = `${target.texts[0]!.slice(0, 100).join('\n')}\n`;
+    target.read(report, [encodeLatin1(text)]);
+    expect([target.name, report.unknown, report.damaged, report.lines]).toEqual([target.name, 0, 0, 100]);
+  }
+});
