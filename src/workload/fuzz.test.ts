@@ -242,3 +242,40 @@ test('the unmutated excerpts are clean: the mutants start from real text', () =>
     expect([target.name, report.unknown, report.damaged, report.lines]).toEqual([target.name, 0, 0, 100]);
   }
 });
+
+/** A line or a text of about a megabyte that makes a careless parser take quadratic or exponential time. */
+const HOSTILE: readonly (readonly [string, string])[] = [
+  ['open braces', `9 f(${'{'.repeat(1 << 20)}`],
+  ['brackets by turns', `9 f(${'[{('.repeat(1 << 18)}`],
+  ['open descriptors', `9 f(${'5<'.repeat(1 << 19)}`],
+  ['quotes', `9 f(${'"'.repeat(1 << 20)}) = 0`],
+  ['closing parentheses', `9 <... f resumed>${')'.repeat(1 << 20)}`],
+  ['an endless error text', `9 f() = -1 EINVAL (${'x'.repeat(1 << 20)}`],
+  ['an endless number', `9 munmap(${'9'.repeat(1 << 20)}, ${'0'.repeat(1 << 20)}) = ${'1'.repeat(1 << 20)}`],
+  ['endless flags', `9 mmap(NULL, 1, ${'PROT_READ|'.repeat(1 << 16)}0, 0, -1, 0) = 0`],
+  ['many arguments', `9 munmap(${'1, '.repeat(1 << 18)}1) = 0`],
+  [
+    'a call split again and again',
+    `9 f(${'x'.repeat(1 << 19)} <unfinished ...>\n${'9 <... f resumed>, <unfinished ...>\n'.repeat(20_000)}`,
+  ],
+  [
+    'second halves that do not end',
+    `9 f(${'x'.repeat(1 << 19)} <unfinished ...>\n${'9 <... f resumed>, \n'.repeat(20_000)}`,
+  ],
+  [
+    'notes inside one line',
+    `f(${'x'.repeat(1 << 19)}strace: Process 1 attached\n${'xstrace: Process 1 attached\n'.repeat(20_000)}`,
+  ],
+  ['times', `${'1.123456  '.repeat(1 << 16)}\n${'12:12:12  '.repeat(400)}`],
+  ['blanks', `a${' '.repeat(4000)}1${' '.repeat(50)}x\n`.repeat(20)],
+  ['words', `${'a 1/1 1.1: 1 '.repeat(300)}\n`.repeat(20)],
+];
+
+test.each(HOSTILE)(
+  'hostile text ends, in every importer: %s',
+  (_, text) => {
+    for (const target of targets) checkMutant(target, text, false);
+    detectFormat(text.split('\n'));
+  },
+  20_000,
+);
