@@ -90,6 +90,32 @@ const PIECES = [
   '% time ',
 ];
 
+/** Whole lines that excerpts seldom hold, for strace mostly; N stands for a tid of the excerpt. */
+const LINES = [
+  'N +++ superseded by execve in pid 9 +++',
+  'N +++ killed by SIGKILL (core dumped) +++',
+  'N <... execve resumed>) = 0',
+  'N execve("/x", [], NULL <unfinished ...>',
+  'N --- stopped by SIGSTOP ---',
+  'strace: Process 13 attached',
+  'strace: message',
+  ' > lib.so(f+0x1) [0x2]',
+  '[pid 9] munmap(0x1000, 4096) = 0',
+  'getpid() = 9',
+  'fork() = 9',
+  'pause(strace: Process 9 detached',
+  ' <detached ...>',
+  'N syscall_0x1ce(0, 0, 0, 0, 0, 0) = 0',
+  '',
+  '\r',
+  ' L 1000000000000,8',
+  'SB 0401ab70',
+  '==9== x',
+  'x 1/1 1.0: PERF_RECORD_LOST lost 9',
+  '# task 1 at exit, wait status 0x0',
+  '% time     seconds  usecs/call',
+];
+
 function mutateLine(line: string): string {
   const at = random(line.length + 1);
   switch (random(6)) {
@@ -112,9 +138,12 @@ function mutate(lines: string[]): string {
   for (let edits = 1 + random(6); edits > 0; edits--) {
     const i = random(lines.length);
     const j = random(lines.length);
-    switch (random(6)) {
+    switch (random(7)) {
       case 0:
         lines.splice(i, 0, lines[j]!);
+        break;
+      case 6:
+        lines.splice(i, 0, LINES[random(LINES.length)]!.replace('N', /^\d+/.exec(lines[j]!)?.[0] ?? '9'));
         break;
       case 1:
         [lines[i], lines[j]] = [lines[j]!, lines[i]!];
