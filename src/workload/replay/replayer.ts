@@ -59,8 +59,9 @@ export class Replayer {
   constructor(kernel: Kernel, trace: ReplayTrace, toucher: Toucher) {
     this.kernel = kernel;
     this.toucher = toucher;
-    this.processes = new Processes(kernel, new InitialMaps(trace.initialMaps), trace.finalMaps, this.finalMaps);
     this.files = new FileCalls(kernel);
+    const initial = new InitialMaps(trace.initialMaps);
+    this.processes = new Processes(kernel, this.files.files, initial, trace.finalMaps, this.finalMaps);
   }
 
   /** The next record of the recording: applied at once, or held until the clone that explains its task has been read. */
@@ -148,7 +149,6 @@ export class Replayer {
       if (failed || record.ret === null) this.tally.context++;
       else {
         yield* this.processes.exec(record.tidStart, record.tid);
-        this.files.closeOnExec(task.task);
         this.tally.count(record.name, 'verified');
       }
       return true;
