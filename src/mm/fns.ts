@@ -163,16 +163,16 @@ export interface RmapFns {
 
 /** Room zap: mmu_gather, unmapping, page-table freeing, protection changes, moving entries, CPU TLB flushes. */
 export interface ZapFns {
-  /** tlb_gather_mmu. */
-  tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean): MmuGather;
+  /** tlb_gather_mmu; `site` is SITE_*. End it with tlbFinishMmu, which reuses the object. */
+  tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: number): MmuGather;
   tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void>;
   /** tlb_flush_mmu_tlbonly: CPU flush of the gather range, then the design's moment (R). Under ptl or not. */
   tlbFlushMmuTlbonly(k: Kernel, tlb: MmuGather): AtomicPath<void>;
   /** tlb_batch_pages_flush: frees what was queued. */
   tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void>;
-  /** __tlb_remove_page_size: queues a page; true = the batch is full and must be flushed now. */
-  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, isTable: boolean): boolean;
-  /** unmap_vmas: one section over [start, end), zap of every VMA (ascending array). */
+  /** __tlb_remove_page_size: queues a page that `address` mapped (a table: its base); true = full, flush now. */
+  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean): boolean;
+  /** unmap_vmas: one UNMAP section over [start, end), zap of every VMA (ascending array). */
   unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
   /** unmap_single_vma / unmap_page_range, no section of its own. */
   unmapPageRange(
@@ -213,7 +213,8 @@ export interface ZapFns {
     end: number,
     tryWritable: boolean,
   ): KernelPath<number>;
-  /** move_page_tables. Returns bytes moved. */
+  /** move_page_tables. `needRmapLocks`: the new VMA comes before the old one in rmap order (copy_vma says so). Returns
+   *  bytes moved; less than `len` when out of memory. */
   movePageTables(
     k: Kernel,
     vma: VmArea,
@@ -221,6 +222,7 @@ export interface ZapFns {
     newVma: VmArea,
     newAddr: number,
     len: number,
+    needRmapLocks: boolean,
   ): KernelPath<number>;
   /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
   vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
@@ -228,18 +230,20 @@ export interface ZapFns {
   madviseFree(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madviseCold(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madvisePageout(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
-  /** flush_tlb_mm_range on every CPU that runs the mm; then the design's moment for a CPU flush. */
+  /** flush_tlb_mm_range on every CPU that runs the mm; then the design's moment for a CPU flush (a gather announces its
+   *  own, and passes FLUSH_OF_GATHER as `site`). [0, ULONG_MAX): everything. */
   flushTlbMmRange(
     k: Kernel,
     mm: MmStruct,
     start: number,
     end: number,
-    stride: number,
+    strideShift: number,
     freedTables: boolean,
+    site: number,
   ): AtomicPath<void>;
-  flushTlbMm(k: Kernel, mm: MmStruct): AtomicPath<void>;
+  flushTlbMm(k: Kernel, mm: MmStruct, site: number): AtomicPath<void>;
   /** flush_tlb_page (ptep_clear_flush's second half). */
-  flushTlbPage(k: Kernel, vma: VmArea, address: number): AtomicPath<void>;
+  flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
 }
 
 /** Room page: frames. */
@@ -274,6 +278,8 @@ export interface ReclaimFns {
   swapDuplicate(k: Kernel, entry: number): number;
   swapFree(k: Kernel, entry: number): void;
   freeSwapAndCache(k: Kernel, entry: number): void;
+  /** free_swap_cache: drops the swap cache of a page that nobody else uses (unmapped, no other user of its slot). */
+  freeSwapCache(k: Kernel, pfn: number): void;
   addToSwap(k: Kernel, pfn: number): boolean;
   /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
   swapinReadahead(k: Kernel, entry: number): KernelPath<number>;

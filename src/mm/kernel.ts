@@ -17,6 +17,7 @@ import { ReclaimState } from './reclaim/state.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type Task } from './types.ts';
 import { VmaTree } from './vma/vma-tree.ts';
+import type { MmuGather } from './zap/mmu-gather.ts';
 
 /** Why the last fault ended in a signal, with the numbers of siginfo. */
 export const SEGV_MAPERR = 1;
@@ -60,6 +61,8 @@ export class Kernel {
   readonly inodes = new Map<number, Inode>();
   /** Page-table locks, by frame of the table page; page locks, by frame. */
   readonly ptl: SpinLocks;
+  /** Gathers not in use (a gather is reused, its arrays with it). */
+  readonly gathers: MmuGather[] = [];
   readonly pageLockQueue = new WaitQueue();
   readonly stats = new KernelStats();
   /** vm_committed_as, pages. */

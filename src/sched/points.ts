@@ -40,6 +40,7 @@ export const P_PTES_MOVED = point('entries moved', 'entries stand at their new p
 export const P_PTES_COPIED = point('entries copied', 'parent entries are write-protected, nothing flushed yet');
 export const P_PTE_SET = point('entry set', 'a new entry is visible');
 export const P_FLUSH = point('flush', 'before the CPU TLB flush');
+export const P_IPI = point('IPI', 'some CPUs have flushed, others have not');
 export const P_FLUSHED = point('flushed', 'CPU TLBs are flushed, pages not freed yet');
 export const P_FREE = point('free', 'before gathered pages are freed');
 export const P_FREED = point('freed', 'gathered pages are free');

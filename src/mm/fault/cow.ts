@@ -148,7 +148,7 @@ function* replaceEntry(
   else lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
   const hi = mkPteHi(vma.pageProtLo, vma.pageProtHi);
   writeEntry(m, word, 0, 0, mm.id, address, 0);
-  yield* k.fn.flushTlbPage(k, vma, address);
+  yield* k.fn.flushTlbPage(k, vma, address, SITE_COW);
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
   k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
   k.fn.lruAdd(k, pfn);

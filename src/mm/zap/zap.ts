@@ -1,0 +1,195 @@
+// Zapping: taking the entries of a range away (mm/memory.c). munmap, exit, MADV_DONTNEED, truncate and the OOM reaper end here.
+//
+// Per page table, under its ptl: clear each entry, add it to the gather's range, give the page's state back (dirty, young,
+// RSS, rmap) and queue the page. Nothing may be freed before the flush; and the flush must come before ptl is dropped when a
+// dirty file page was unmapped (page_mkclean would find no entry and believe the page clean while a CPU still writes to it),
+// or when the gather is full. Then the pages go, outside ptl, and the scan resumes.
+//
+// Section order for munmap: S, entries, E; tables are freed and the last flush comes after E.
+// Locks: mmapLock (read is enough), or i_mmap_rwsem for truncate; ptl inside.
+// Kernel names: unmap_vmas, unmap_single_vma, unmap_page_range, zap_pte_range, zap_page_range_single, should_zap_page.
+
+import {
+  MM_ANONPAGES,
+  MM_FILEPAGES,
+  MM_SHMEMPAGES,
+  MM_SWAPENTS,
+  VM_MIXEDMAP,
+  VM_PFNMAP,
+  VM_SEQ_READ,
+} from '../../abi/mman.ts';
+import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
+import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
+import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_PTES_CLEARED } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { PG_ANON, PG_DIRTY, PG_SWAPBACKED } from '../page/pages.ts';
+import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
+import type { VmArea } from '../types.ts';
+import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
+import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
+
+export function* unmapVmas(
+  k: Kernel,
+  tlb: MmuGather,
+  vmas: readonly VmArea[],
+  start: number,
+  end: number,
+): KernelPath<void> {
+  const mm = tlb.mm;
+  const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, tlb.site);
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  for (let i = 0; i < vmas.length; i++) {
+    const vma = vmas[i]!;
+    const from = vma.start > start ? vma.start : start;
+    const to = vma.end < end ? vma.end : end;
+    if (from < to) yield* k.fn.unmapPageRange(k, tlb, vma, from, to, true);
+  }
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+}
+
+export function* unmapPageRange(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  start: number,
+  end: number,
+  evenCows: boolean,
+): KernelPath<void> {
+  const m = k.memory;
+  const root = tlb.mm.pgd;
+  let address = nextPopulatedPmd(m, root, start, end);
+  while (address < end) {
+    const next = pmdEnd(address, end);
+    const word = pmdWord(m, root, vpnHi(address), vpnLo(address));
+    if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P) {
+      yield* k.fn.zapPteRange(k, tlb, vma, word, address, next, evenCows);
+    }
+    address = nextPopulatedPmd(m, root, next, end);
+  }
+  // tlb_end_vma: nobody counts the mappings of raw frames, so their owner may reuse them as soon as the VMA is gone.
+  if (!tlb.fullMm && (vma.flags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0) yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
+}
+
+/** Zaps [start, end) inside one page table, which the PMD entry at `pmdWord` points to. Returns `end`. */
+export function* zapPteRange(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  pmdWord: number,
+  start: number,
+  end: number,
+  evenCows: boolean,
+): KernelPath<number> {
+  const table = entryLo(k.memory, pmdWord) >>> 12;
+  let word = entryWord(table, vpnLo(start) & 511);
+  let address = start;
+  while (address < end) {
+    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+    do {
+      const left = (end - address) / 4096;
+      const done = zapEntries(k, tlb, vma, word, address, left < k.stride ? left : k.stride, evenCows);
+      word += done * 2;
+      address += done * 4096;
+      if (k.sched.points) yield P_PTES_CLEARED;
+    } while (address < end && !tlb.isFull);
+    const mustFlush = tlb.forceFlush || tlb.isFull;
+    if (mustFlush) {
+      k.stats.forcedFlushes++;
+      if (tlb.mm.notifiers !== null && tlb.start < tlb.end)
+        yield* k.fn.mmuNotifierPagesAboutToBeFreed(k, tlb.mm, tlb.start, tlb.end, tlb.site);
+      yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
+    }
+    k.ptl.unlock(table);
+    if (mustFlush) {
+      tlb.forceFlush = false;
+      tlb.isFull = false;
+      yield* k.fn.tlbFlushMmuFree(k, tlb);
+    }
+  }
+  return end;
+}
+
+/** Up to `count` entries from word index `word` on; stops after one that filled the gather. Number of entries done. */
+function zapEntries(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  word: number,
+  address: number,
+  count: number,
+  evenCows: boolean,
+): number {
+  const m = k.memory;
+  const mm = tlb.mm;
+  const { flags } = k.pages;
+  const rss = mm.rss;
+  for (let i = 0; i < count; i++, word += 2, address += 4096) {
+    const lo = entryLo(m, word);
+    if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
+      const hi = entryHi(m, word);
+      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, word, address, lo, hi, evenCows);
+      continue;
+    }
+    const isSpecial = (lo & PTE_SPECIAL) !== 0;
+    const pfn = pteFrame(lo);
+    const f = flags[pfn]!;
+    if (!evenCows && !isSpecial && (f & PG_ANON) !== 0) continue;
+    writeEntry(m, word, 0, 0, mm.id, address, LEVEL_PTE);
+    tlb.addRange(address, address + 4096, CLEARED_PTES);
+    if (isSpecial) continue;
+    if ((f & PG_ANON) !== 0) {
+      rss[MM_ANONPAGES] = rss[MM_ANONPAGES]! - 1;
+    } else {
+      if ((lo & PTE_D) !== 0) {
+        flags[pfn] = f | PG_DIRTY;
+        tlb.forceFlush = true;
+      }
+      if ((lo & PTE_A) !== 0 && (vma.flags & VM_SEQ_READ) === 0) k.fn.markPageAccessed(k, pfn);
+      const counter = (f & PG_SWAPBACKED) !== 0 ? MM_SHMEMPAGES : MM_FILEPAGES;
+      rss[counter] = rss[counter]! - 1;
+    }
+    k.fn.pageRemoveRmap(k, pfn, vma, address);
+    if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
+      tlb.isFull = true;
+      return i + 1;
+    }
+  }
+  return count;
+}
+
+/** An entry that is neither none nor present: a swapped page loses one user of its slot at once, no flush needed. */
+function zapSwapEntry(
+  k: Kernel,
+  tlb: MmuGather,
+  word: number,
+  address: number,
+  lo: number,
+  hi: number,
+  evenCows: boolean,
+): void {
+  if (!evenCows) return;
+  writeEntry(k.memory, word, 0, 0, tlb.mm.id, address, LEVEL_PTE);
+  if (!isRealSwap(hi)) return;
+  const rss = tlb.mm.rss;
+  rss[MM_SWAPENTS] = rss[MM_SWAPENTS]! - 1;
+  k.fn.freeSwapAndCache(k, swapOffset(lo, hi));
+}
+
+export function* zapPageRangeSingle(
+  k: Kernel,
+  vma: VmArea,
+  start: number,
+  end: number,
+  evenCows: boolean,
+): KernelPath<void> {
+  const mm = vma.mm;
+  const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_CLEAR, SITE_ZAP);
+  const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_ZAP);
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  yield* k.fn.unmapPageRange(k, tlb, vma, start, end, evenCows);
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+  yield* k.fn.tlbFinishMmu(k, tlb);
+}
