@@ -142,7 +142,7 @@ export class Processes {
   #compareFinal(t: ReplayTask): void {
     const section = this.#finals.get(t.tid)?.shift();
     if (section === undefined || t.task.mm === null) return;
-    this.#results.push({ task: t.tid, differences: compareMaps(section.vmas, mapsOf(this.#kernel, t.task.mm)) });
+    this.#results.push({ task: t.tid, differences: compareMaps(section.vmas, mapsOf(t.task.mm)) });
   }
 
   /** Why a call cannot be judged: it concerns the program's own mappings, which an execve made and nobody recorded. */
@@ -157,8 +157,9 @@ export class Processes {
 }
 
 /** /proc/PID/maps of an address space, as parsed lines. */
-export function mapsOf(k: Kernel, mm: MmStruct): MapsVma[] {
-  return procMaps(k, mm).map((line) => {
+export function mapsOf(mm: MmStruct): MapsVma[] {
+  const lines = procMaps(mm).split('\n').filter((line) => line !== '');
+  return lines.map((line) => {
     const vma = parseMapsLine(line);
     if (vma === null) throw new Error(`mapsOf: not a maps line: ${line}`);
     return vma;
