@@ -6,7 +6,8 @@ import { InputError } from '../base/assert.ts';
 export function integerOption(name: string, low: number, high: number): (text: string) => number {
   return (text) => {
     const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= low && value <= high)) throw new InputError(`${name}: "${text}" is not an integer from ${low} to ${high}`);
+    if (!(value >= low && value <= high))
+      throw new InputError(`${name}: "${text}" is not an integer from ${low} to ${high}`);
     return value;
   };
 }
@@ -16,7 +17,8 @@ export function shareOption(name: string, most: number): (text: string) => numbe
   return (text) => {
     const match = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(text);
     const value = match === null ? Number.NaN : Number(match[1]) / (match[2] === '%' ? 100 : 1);
-    if (!(value > 0 && value <= most)) throw new InputError(`${name}: "${text}" is not a share above 0 and at most ${most * 100} %`);
+    if (!(value > 0 && value <= most))
+      throw new InputError(`${name}: "${text}" is not a share above 0 and at most ${most * 100} %`);
     return value;
   };
 }

@@ -28,8 +28,16 @@ export function replayCommand(setStatus: (status: number) => void): Command {
   return new Command('replay')
     .description("apply a recorded program's system calls and verify every result against the recorded one")
     .argument('<trace>', 'output of strace -f, plain or gzip; NAME.maps0 and NAME.maps1 beside it are used')
-    .option('--kernel <version>', `kernel profile: ${kernels.join(', ')} (default: from the recording)`, wordOption('--kernel', kernels))
-    .option('--touch <policy>', `memory accesses: ${TOUCH_POLICIES.join(', ')} (default: sample)`, wordOption('--touch', TOUCH_POLICIES))
+    .option(
+      '--kernel <version>',
+      `kernel profile: ${kernels.join(', ')} (default: from the recording)`,
+      wordOption('--kernel', kernels),
+    )
+    .option(
+      '--touch <policy>',
+      `memory accesses: ${TOUCH_POLICIES.join(', ')} (default: sample)`,
+      wordOption('--touch', TOUCH_POLICIES),
+    )
     .option('--faults <file>', 'page faults of the same program (perf script); implies --touch faults')
     .option('--maps0 <file>', 'initial maps')
     .option('--maps1 <file>', 'final maps')
@@ -45,7 +53,8 @@ async function replay(path: string, options: Options): Promise<number> {
     throw new InputError(`--faults: cannot be combined with --touch ${options.touch}`);
   }
   const faults = options.faults ?? (options.touch === 'faults' ? besideTrace(path, 'faults') : null);
-  if (options.touch === 'faults' && faults === null) throw new InputError('--touch faults: no fault list; expected --faults FILE');
+  if (options.touch === 'faults' && faults === null)
+    throw new InputError('--touch faults: no fault list; expected --faults FILE');
   const trace = await loadTrace(path, {
     strict: options.strict ?? false,
     initialMaps: options.maps0,
@@ -73,7 +82,11 @@ async function replay(path: string, options: Options): Promise<number> {
     progress.clear();
     interrupt.close();
   }
-  process.stdout.write(options.json === true ? `${JSON.stringify(replayJson(result), null, 1)}\n` : printReplay(result, trace.report, options.all === true));
+  process.stdout.write(
+    options.json === true
+      ? `${JSON.stringify(replayJson(result), null, 1)}\n`
+      : printReplay(result, trace.report, options.all === true),
+  );
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const isGood = result.tally.diverged === 0 && result.finalMaps !== 'different' && result.ended === null;
   return isGood ? 0 : EXIT_FAILED;

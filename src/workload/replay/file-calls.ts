@@ -39,7 +39,8 @@ export class FileCalls {
       file = this.#open(op.fd.path, 2);
       task.files.open.set(op.fd.fd, file);
     }
-    if (file !== null && !Number.isNaN(op.offset.num + op.length.num)) this.files.noteMapping(file.inode, op.offset.num + op.length.num);
+    if (file !== null && !Number.isNaN(op.offset.num + op.length.num))
+      this.files.noteMapping(file.inode, op.offset.num + op.length.num);
   }
 
   #open(path: string, flags: number): OpenFile {
@@ -104,7 +105,8 @@ export class FileCalls {
       case 'open': {
         const fd = returnedFd(record);
         const path = fd?.path ?? this.#path(op.dirFd, op.path);
-        if (fd !== null && path !== null) yield* this.#place(task, fd.fd, this.#open(path, op.flags.lo), (op.flags.lo & O_CLOEXEC) !== 0);
+        if (fd !== null && path !== null)
+          yield* this.#place(task, fd.fd, this.#open(path, op.flags.lo), (op.flags.lo & O_CLOEXEC) !== 0);
         return;
       }
       case 'memfd_create': {

@@ -67,7 +67,8 @@ export async function loadFaults(path: string | null, strict: boolean): Promise<
     if (!Number.isNaN(fault.addr.num)) list.push(fault.addr.num);
     byProcess.set(fault.pid, list);
   });
-  if (byProcess.size === 0) throw new InputError(`${path}: no page fault in it; expected perf script lines: comm pid/tid time: event: addr ip`);
+  if (byProcess.size === 0)
+    throw new InputError(`${path}: no page fault in it; expected perf script lines: comm pid/tid time: event: addr ip`);
   return [...byProcess.keys()].sort((a, b) => a - b).map((pid) => Float64Array.from(byProcess.get(pid)!));
 }
 

@@ -1,15 +1,15 @@
 // The tasks of a recording and their address spaces: made by the first record of a task, by clone, and ended by exit.
 
 import type { Kernel } from '../../mm/kernel.ts';
-import { createProcess, doClone, doExec, doExit } from '../../mm/process/task.ts';
 import type { AreaLayout, ProgramLayout } from '../../mm/process/layout.ts';
+import { createProcess, doClone, doExec, doExit } from '../../mm/process/task.ts';
 import type { MmStruct, Task } from '../../mm/types.ts';
 import { procMaps } from '../../mm/vma/proc-maps.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { type MapsSection, type MapsVma, parseMapsLine } from '../maps.ts';
 import type { TraceOp } from '../strace/trace-op.ts';
-import { compareMaps } from './final-maps.ts';
 import type { ReplayFiles } from './files.ts';
+import { compareMaps } from './final-maps.ts';
 import type { InitialMaps, ProgramImage } from './image.ts';
 import type { FinalMapsResult } from './replayer.ts';
 
@@ -39,7 +39,13 @@ export class Processes {
   /** Called before a task gives up its address space. */
   onOldMm: (task: ReplayTask, mm: MmStruct) => KernelPath<void> = function* () {};
 
-  constructor(kernel: Kernel, files: ReplayFiles, initial: InitialMaps, finals: readonly MapsSection[], results: FinalMapsResult[]) {
+  constructor(
+    kernel: Kernel,
+    files: ReplayFiles,
+    initial: InitialMaps,
+    finals: readonly MapsSection[],
+    results: FinalMapsResult[],
+  ) {
     this.#kernel = kernel;
     this.#files = files;
     this.#initial = initial;
@@ -73,7 +79,14 @@ export class Processes {
   *addFirst(tid: number): KernelPath<void> {
     this.#seen.add(tid);
     const task = yield* createProcess(this.#kernel, { areas: [] }, tid);
-    this.#tasks.set(tid, { tid, process: tid, task, learns: { brk: true, base: true }, isImageUnknown: true, previousBrk: 0 });
+    this.#tasks.set(tid, {
+      tid,
+      process: tid,
+      task,
+      learns: { brk: true, base: true },
+      isImageUnknown: true,
+      previousBrk: 0,
+    });
   }
 
   /** clone, fork, vfork. 0 or -errno. */
@@ -105,7 +118,14 @@ export class Processes {
     const image = this.#initial.take(tid);
     yield* doExec(k, old.task, this.#layoutOf(image));
     const learns = image === null ? { brk: true, base: true } : null;
-    const task: ReplayTask = { tid, process: tid, task: old.task, learns, isImageUnknown: image === null, previousBrk: old.task.mm?.brk ?? 0 };
+    const task: ReplayTask = {
+      tid,
+      process: tid,
+      task: old.task,
+      learns,
+      isImageUnknown: image === null,
+      previousBrk: old.task.mm?.brk ?? 0,
+    };
     if (tid !== tidStart) this.#tasks.delete(tidStart);
     this.#tasks.set(tid, task);
     yield* this.onNewMm(task, old.task.mm as MmStruct);
@@ -113,7 +133,13 @@ export class Processes {
 
   #layoutOf(image: ProgramImage | null): ProgramLayout {
     if (image === null) return { areas: [] };
-    const areas: AreaLayout[] = image.vmas.map((v) => ({ start: v.start, end: v.end, perms: v.perms, offset: v.offset, path: v.name }));
+    const areas: AreaLayout[] = image.vmas.map((v) => ({
+      start: v.start,
+      end: v.end,
+      perms: v.perms,
+      offset: v.offset,
+      path: v.name,
+    }));
     for (const a of areas) {
       if (a.path.startsWith('/')) this.#files.noteMapping(this.#files.inode(a.path), a.offset + a.end - a.start);
     }
@@ -150,15 +176,20 @@ export class Processes {
     if (!t.isImageUnknown || !('addr' in op) || op.op === 'mmap' || op.op === 'brk' || op.op === 'shmat') return null;
     const mm = t.task.mm;
     const addr = op.addr;
-    if (mm === null || addr === null || typeof addr !== 'object' || !('num' in addr) || Number.isNaN(addr.num)) return null;
+    if (mm === null || addr === null || typeof addr !== 'object' || !('num' in addr) || Number.isNaN(addr.num))
+      return null;
     const vma = mm.vmas.find(addr.num);
-    return vma !== null && vma.start <= addr.num ? null : 'concerns a mapping that execve made and the recording does not show';
+    return vma !== null && vma.start <= addr.num
+      ? null
+      : 'concerns a mapping that execve made and the recording does not show';
   }
 }
 
 /** /proc/PID/maps of an address space, as parsed lines. */
 export function mapsOf(mm: MmStruct): MapsVma[] {
-  const lines = procMaps(mm).split('\n').filter((line) => line !== '');
+  const lines = procMaps(mm)
+    .split('\n')
+    .filter((line) => line !== '');
   return lines.map((line) => {
     const vma = parseMapsLine(line);
     if (vma === null) throw new Error(`mapsOf: not a maps line: ${line}`);

@@ -136,7 +136,11 @@ export class Replayer {
   *#processCall(task: ReplayTask, record: CallRecord, op: TraceOp): KernelPath<boolean> {
     const failed = record.errno !== null;
     if (op.op === 'fork') {
-      if (failed || record.ret === null) this.tally.skip(record.name, failed ? `failed with ${record.errno}: a limit of the recorded machine` : 'no result recorded');
+      if (failed || record.ret === null)
+        this.tally.skip(
+          record.name,
+          failed ? `failed with ${record.errno}: a limit of the recorded machine` : 'no result recorded',
+        );
       else {
         const child = record.ret.num;
         const result = this.processes.knows(child) ? 0 : yield* this.processes.fork(task.tid, child, op);
@@ -166,7 +170,13 @@ export class Replayer {
     else this.#judge(record, result, expectedOf(record));
   }
 
-  *#memoryCall(task: ReplayTask, record: CallRecord, op: TraceOp, nr: number, words: readonly Word64[]): KernelPath<void> {
+  *#memoryCall(
+    task: ReplayTask,
+    record: CallRecord,
+    op: TraceOp,
+    nr: number,
+    words: readonly Word64[],
+  ): KernelPath<void> {
     if (task.task.mm === null || record.ret === null) {
       this.tally.skip(record.name, record.ret === null ? 'no result recorded' : 'its task has no address space');
       return;
@@ -237,7 +247,12 @@ export class Replayer {
     } else if (op.op === 'mremap' && expected >= 0) {
       const from = actual >= 0 ? actual : op.addr.num;
       const oldLength = actual >= 0 ? op.newLength.num : op.oldLength.num;
-      yield* syscall(k, task, NR_mremap, args.of(from, oldLength, op.newLength.num, MREMAP_MAYMOVE | MREMAP_FIXED, expected));
+      yield* syscall(
+        k,
+        task,
+        NR_mremap,
+        args.of(from, oldLength, op.newLength.num, MREMAP_MAYMOVE | MREMAP_FIXED, expected),
+      );
     } else if (op.op === 'brk') {
       yield* syscall(k, task, NR_brk, args.of(expected));
     }

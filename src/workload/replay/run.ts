@@ -1,7 +1,7 @@
 // `replay`: one recording on one kernel, points off, and what came of it.
 
-import { Kernel } from '../../mm/kernel.ts';
 import { type KernelConfig, kernelConfig } from '../../mm/config.ts';
+import { Kernel } from '../../mm/kernel.ts';
 import { profile } from '../../mm/profile.ts';
 import { linuxFns } from '../../mm/table.ts';
 import { faultPlans, type LoadedTrace } from './load.ts';
@@ -10,7 +10,12 @@ import type { Divergence, Tally } from './tally.ts';
 import { OutOfMemory, Toucher, type TouchPolicy } from './touch.ts';
 
 /** The machine on which the bundled recordings were made, where it decides results: see recordings/README.md. */
-export const RECORDED_MACHINE: Partial<KernelConfig> = { mmapMinAddr: 4096, ramPages: 6171023, swapPages: 0, capSysAdmin: true };
+export const RECORDED_MACHINE: Partial<KernelConfig> = {
+  mmapMinAddr: 4096,
+  ramPages: 6171023,
+  swapPages: 0,
+  capSysAdmin: true,
+};
 export const KERNEL_UNKNOWN = '6.18';
 
 export interface ReplayOptions {
@@ -49,7 +54,10 @@ const SLICE = 256;
 /** Runs the recording to its end (or until `progress` says stop). */
 export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now: () => number): Promise<ReplayResult> {
   const kernelName = options.kernel ?? trace.kernel ?? KERNEL_UNKNOWN;
-  const k = new Kernel(kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernelName), frames: options.frames }), linuxFns);
+  const k = new Kernel(
+    kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernelName), frames: options.frames }),
+    linuxFns,
+  );
   const plans = options.touch === 'faults' ? faultPlans(trace) : new Map();
   const replayer = new Replayer(k, trace, new Toucher(options.touch, plans));
   const begin = now();
@@ -84,7 +92,8 @@ export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now:
     seconds: (now() - begin) / 1000,
     recordsDone: done,
     recordsTotal: trace.records.length,
-    faultPlan: plans.size === 0 ? null : { applied: sum('applied'), redundant: sum('redundant'), unused: sum('unused') },
+    faultPlan:
+      plans.size === 0 ? null : { applied: sum('applied'), redundant: sum('redundant'), unused: sum('unused') },
     ended,
   };
 }

@@ -77,4 +77,3 @@ export class Toucher {
     if ((result & VM_FAULT_ERROR) !== 0) this.refused++;
   }
 }
-
