@@ -148,6 +148,7 @@ export interface RmapFns {
   pageTryShareAnonRmap(k: Kernel, pfn: number): boolean;
   /** try_to_unmap_flush: the CPU TLB flush that TTU_BATCH_FLUSH put off; before the pages are freed (or written, if dirty). */
   tryToUnmapFlush(k: Kernel): AtomicPath<void>;
+  tryToUnmapFlushDirty(k: Kernel): AtomicPath<void>;
   /** flush_tlb_batched_pending: call under ptl when mm.tlbFlushBatched, before entries of the mm are zapped, changed or moved. */
   flushTlbBatchedPending(k: Kernel, mm: MmStruct): AtomicPath<void>;
   /** try_to_unmap: page lock held. True when no entry maps the page any more. flags TTU_* (rmap/unmap.ts). */
