@@ -122,6 +122,7 @@ export function faultPlans(trace: LoadedTrace): Map<number, FaultPlan> {
     if (/CLONE_THREAD/.test((r.args ?? []).join()) && r.ret !== null) threads.add(r.ret.num);
   }
   const processes = [...tasks].filter((t) => !threads.has(t)).sort((a, b) => a - b);
-  processes.slice(0, trace.faults.length).forEach((p, i) => plans.set(p, new FaultPlan(trace.faults[i]!)));
+  const planned = Math.min(processes.length, trace.faults.length);
+  for (let i = 0; i < planned; i++) plans.set(processes[i]!, new FaultPlan(trace.faults[i]!));
   return plans;
 }
