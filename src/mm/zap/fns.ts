@@ -1,7 +1,10 @@
 // The functions of room mm/zap in the livepatch table.
 import type { ZapFns } from '../fns.ts';
+import { changeProtection } from './change-protection.ts';
 import { freePgdRange, freePgtables } from './free-pgtables.ts';
 import { tlbFinishMmu, tlbFlushMmuFree, tlbFlushMmuTlbonly, tlbGatherMmu, tlbRemovePage } from './gather-flush.ts';
+import { movePageTables } from './move-page-tables.ts';
+import { vmaAdjustTransHuge } from './split-pmd.ts';
 import { flushTlbMm, flushTlbMmRange, flushTlbPage } from './tlb-flush.ts';
 import { unmapPageRange, unmapVmas, zapPageRangeSingle, zapPteRange } from './zap.ts';
 
@@ -17,6 +20,9 @@ export const zapFns = {
   zapPageRangeSingle,
   freePgtables,
   freePgdRange,
+  changeProtection,
+  movePageTables,
+  vmaAdjustTransHuge,
   flushTlbMmRange,
   flushTlbMm,
   flushTlbPage,
