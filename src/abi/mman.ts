@@ -6,6 +6,8 @@ export const PUD_SIZE = 0x40000000;
 export const PGDIR_SIZE = 0x8000000000;
 /** First address that user space cannot map (4-level paging): 2^47 - 4096. */
 export const TASK_SIZE = 0x7ffffffff000;
+/** Ceiling of page-table freeing when no VMA follows: the end of the user half. */
+export const USER_PGTABLES_CEILING = 0x800000000000;
 /** ULONG_MAX as the end of a section over a whole address space; prints as 0xffffffffffffffff. */
 export const ULONG_MAX = Number.POSITIVE_INFINITY;
 
@@ -91,6 +93,8 @@ export const VM_GROWSDOWN = 0x100;
 export const VM_UFFD_MISSING = 0x200;
 export const VM_PFNMAP = 0x400;
 export const VM_UFFD_WP = 0x1000;
+/** Sealed by mseal. Linux's bit 63; bit 11 has no other use in the kernels that are modelled. */
+export const VM_SEALED = 0x800;
 export const VM_LOCKED = 0x2000;
 export const VM_IO = 0x4000;
 export const VM_SEQ_READ = 0x8000;
@@ -140,3 +144,15 @@ export const VM_FAULT_LOCKED = 0x200;
 export const VM_FAULT_RETRY = 0x400;
 export const VM_FAULT_FALLBACK = 0x800;
 export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON;
+
+// FOLL_* of get_user_pages (include/linux/mm_types.h, 6.1).
+export const FOLL_WRITE = 0x1;
+export const FOLL_TOUCH = 0x2;
+export const FOLL_GET = 0x4;
+export const FOLL_FORCE = 0x10;
+export const FOLL_NOWAIT = 0x20;
+export const FOLL_HWPOISON = 0x100;
+export const FOLL_REMOTE = 0x2000;
+export const FOLL_ANON = 0x8000;
+export const FOLL_LONGTERM = 0x10000;
+export const FOLL_PIN = 0x40000;

@@ -47,7 +47,7 @@ export interface VmaFns {
   /** do_mas_align_munmap. `downgrade`: may turn mmapLock W into R; returns 1 if it did, 0, or -errno. */
   doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, downgrade: boolean): KernelPath<number>;
   /** unmap_region: zaps the detached VMAs (ascending, already out of the tree) and frees their tables. prevEnd and
-   *  nextStart bound the tables that may go (0 and TASK_SIZE when there is no neighbour). */
+   *  nextStart bound the tables that may go (0 and USER_PGTABLES_CEILING when there is no neighbour). */
   unmapRegion(
     k: Kernel,
     mm: MmStruct,
@@ -57,7 +57,7 @@ export interface VmaFns {
     prevEnd: number,
     nextStart: number,
   ): KernelPath<void>;
-  /** __split_vma: newBelow = the new VMA is the lower part. Announces vmaAdjustTransHuge. 0 or -ENOMEM. */
+  /** __split_vma: newBelow = the new VMA is the lower part. Announces vmaAdjustTransHuge. 0, -ENOMEM or -EINVAL (hugetlb). */
   splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, newBelow: boolean): KernelPath<number>;
   mprotectFixup(
     k: Kernel,
@@ -86,8 +86,9 @@ export interface VmaFns {
   /** mmput: drops a user; the last one runs exitMmap. */
   mmPut(k: Kernel, mm: MmStruct): KernelPath<void>;
   exitMmap(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** vma_link's first half: into the tree. A file VMA also needs linkFileVma. */
   linkVma(k: Kernel, mm: MmStruct, vma: VmArea): void;
-  /** Takes a VMA's file and anon_vma links away and drops its file (remove_vma, after its pages are gone). */
+  /** remove_vma: drops the VMA's file. Its pages and rmap links are gone. */
   removeVma(k: Kernel, vma: VmArea): void;
 }
 
@@ -147,6 +148,7 @@ export interface RmapFns {
   pageTryShareAnonRmap(k: Kernel, pfn: number): boolean;
   /** try_to_unmap_flush: the CPU TLB flush that TTU_BATCH_FLUSH put off; before the pages are freed (or written, if dirty). */
   tryToUnmapFlush(k: Kernel): AtomicPath<void>;
+  tryToUnmapFlushDirty(k: Kernel): AtomicPath<void>;
   /** flush_tlb_batched_pending: call under ptl when mm.tlbFlushBatched, before entries of the mm are zapped, changed or moved. */
   flushTlbBatchedPending(k: Kernel, mm: MmStruct): AtomicPath<void>;
   /** try_to_unmap: page lock held. True when no entry maps the page any more. flags TTU_* (rmap/unmap.ts). */

@@ -14,8 +14,9 @@ import { Buddy } from './page/buddy.ts';
 import { Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
+import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
-import { AnonVma, type FileKind, Inode, MmStruct, type Task } from './types.ts';
+import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
@@ -59,16 +60,22 @@ export class Kernel {
   readonly mms = new Map<number, MmStruct>();
   readonly tasks = new Map<number, Task>();
   readonly inodes = new Map<number, Inode>();
+  /** Inodes whose last open file went while their last name was gone: evicted at the end of the system call (task_work). */
+  readonly delayedFput: Inode[] = [];
   /** Page-table locks, by frame of the table page; page locks, by frame. */
   readonly ptl: SpinLocks;
   /** Gathers not in use (a gather is reused, its arrays with it). */
   readonly gathers: MmuGather[] = [];
   readonly pageLockQueue = new WaitQueue();
+  /** CPU flushes that reclaim has put off, by thread. */
+  readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();
   /** vm_committed_as, pages. */
   committed = 0;
   /** siginfo of the last failed fault. */
   faultCode = 0;
+  /** Why vmaModify gave no VMA. */
+  vmaError = 0;
   /** vm_flags that the last folioReferenced collected. */
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
@@ -106,10 +113,16 @@ export class Kernel {
     if (pgd === 0) return null;
     this.memory.zero(pgd);
     const id = this.#nextMm++;
-    const mm = new MmStruct(id, pgd, new Rwsem(this.sched, LOCK_MMAP, id), new VmaTree());
+    const mm = new MmStruct(id, pgd, new Rwsem(this.sched, LOCK_MMAP, id), new VmaTree(), this.initialLimits());
     this.mms.set(id, mm);
     if (this.memory.log.on) this.memory.log.emit(E_MM_NEW, id, 0, 0, pgd, this.memory.generation[pgd]!, 0, 0, 0, 0);
     return mm;
+  }
+
+  /** Limits of a first process: those of the configuration. */
+  initialLimits(): ProcessLimits {
+    const { rlimits, capIpcLock, capSysRawio, capSysAdmin } = this.config;
+    return { ...rlimits, capIpcLock, capSysRawio, capSysAdmin };
   }
 
   newAnonVma(root: AnonVma | null, parent: AnonVma | null): AnonVma {

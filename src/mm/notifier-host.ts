@@ -6,6 +6,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { Kernel } from './kernel.ts';
 import type { MmStruct } from './types.ts';
+import { mmDrop } from './vma/exit-mmap.ts';
 
 class KernelNotifierHost implements NotifierHost {
   readonly sched: Kernel['sched'];
@@ -14,8 +15,10 @@ class KernelNotifierHost implements NotifierHost {
   #isTaking = false;
   readonly #queue = new WaitQueue();
   readonly #held: Rwsem[] = [];
+  readonly #kernel: Kernel;
 
   constructor(k: Kernel) {
+    this.#kernel = k;
     this.sched = k.sched;
     this.log = k.memory.log;
   }
@@ -46,7 +49,7 @@ class KernelNotifierHost implements NotifierHost {
   }
 
   mmDrop(mm: NotifierMm): void {
-    mm.count--;
+    mmDrop(this.#kernel, mm as MmStruct);
   }
 }
 

@@ -29,6 +29,20 @@ export interface Profile {
   readonly madvGuard: boolean;
   /** An area with an anon_vma merges with one without also when forked neighbours are involved as fixed in 6.16. */
   readonly mergeForkedUnfaulted: boolean;
+  /** A padded search (thp_get_unmapped_area) that begins aligned takes the upper of the two aligned places (6.8). */
+  readonly thpAlignTop: boolean;
+  /** MAP_STACK mappings get VM_NOHUGEPAGE (6.7). */
+  readonly mapStackNoHugepage: boolean;
+  /** mmap between two areas that cannot join each other grows the upper one (until 6.11), later the lower one. */
+  readonly mmapMergesNextFirst: boolean;
+  /** VMAs with a close operation take part in merges that do not remove them (6.5). */
+  readonly mergeKeepsClosers: boolean;
+  /** mmap checks limits and overcommit before it unmaps what a MAP_FIXED mapping covers (6.12); before, it left a hole. */
+  readonly mmapChecksBeforeUnmap: boolean;
+  /** mprotect gives the charge of untouched private memory back when it becomes read-only (6.8). */
+  readonly mprotectUncharges: boolean;
+  /** munmap keeps mmapLock for write when the next area grows down (until 6.4). */
+  readonly munmapNoDowngradeBelowStack: boolean;
   /** mmap_min_addr checks, stack growth and faults take per-VMA locks (6.4). */
   readonly perVmaLock: boolean;
 }
@@ -47,6 +61,13 @@ const V6_1: Profile = {
   mseal: false,
   madvGuard: false,
   mergeForkedUnfaulted: false,
+  thpAlignTop: false,
+  mapStackNoHugepage: false,
+  mmapMergesNextFirst: true,
+  mergeKeepsClosers: false,
+  mmapChecksBeforeUnmap: false,
+  mprotectUncharges: false,
+  munmapNoDowngradeBelowStack: true,
   perVmaLock: false,
 };
 
@@ -56,6 +77,8 @@ const V6_6: Profile = {
   notifier: 'linux-6.6',
   endImpliesInvalidateRange: false,
   archInvalidateSecondaryTlbs: true,
+  mergeKeepsClosers: true,
+  munmapNoDowngradeBelowStack: false,
   perVmaLock: true,
 };
 
@@ -64,6 +87,11 @@ const V6_12: Profile = {
   name: '6.12',
   notifier: 'linux-6.12',
   thpAlignAnon: true,
+  thpAlignTop: true,
+  mapStackNoHugepage: true,
+  mmapMergesNextFirst: false,
+  mmapChecksBeforeUnmap: true,
+  mprotectUncharges: true,
   changePte: false,
   mprotectSectionPerPud: false,
   pageoutAgesAndFlushes: false,

@@ -3,6 +3,7 @@
 
 import { VM_GROWSDOWN } from '../abi/mman.ts';
 import type { Rwsem } from '../sched/locks.ts';
+import type { Rlimits } from './config.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
 
 /** vm_area_struct. Fields are guarded by mm.mmapLock (write) unless said otherwise. */
@@ -96,6 +97,14 @@ export class Inode {
   readonly mapping: AddressSpace;
   /** F_SEAL_* of a memfd. */
   seals = 0;
+  /** Open files of this inode. With no link and no open file it is evicted. */
+  users = 0;
+  /** Pages charged to vm_committed_as for the whole object (shmem without VM_NORESERVE), given back at eviction. */
+  chargedPages = 0;
+  /** Shmem charges page by page (VM_NORESERVE). */
+  isNoReserve = false;
+  /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
+  isSysv = false;
 
   constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem) {
     this.id = id;
@@ -192,15 +201,25 @@ export class MmStruct {
   isExiting = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
   notifiers: MmNotifiers | null = null;
+  /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
+  limits: ProcessLimits;
   /** CPUs that have run this mm (mm_cpumask), as a bit set of CPU ids (< 31). */
   cpuMask = 0;
 
-  constructor(id: number, pgd: number, mmapLock: Rwsem, vmas: VmaTree<VmArea>) {
+  constructor(id: number, pgd: number, mmapLock: Rwsem, vmas: VmaTree<VmArea>, limits: ProcessLimits) {
     this.id = id;
     this.pgd = pgd;
     this.mmapLock = mmapLock;
     this.vmas = vmas;
+    this.limits = limits;
   }
+}
+
+/** Resource limits in bytes (RLIM_INFINITY for none) and the capabilities that the memory system calls ask for. */
+export interface ProcessLimits extends Rlimits {
+  capIpcLock: boolean;
+  capSysRawio: boolean;
+  capSysAdmin: boolean;
 }
 
 /** What mm knows of an mm's subscriptions: nothing but that they exist. */

@@ -1,5 +1,4 @@
 // The functions of rooms mm/reclaim and mm/swap in the livepatch table.
-import type { KernelPath } from '../../sched/path.ts';
 import type { ReclaimFns } from '../fns.ts';
 import {
   addToSwap,
@@ -13,17 +12,19 @@ import {
   swapWritepage,
 } from '../swap/swap-cache.ts';
 import { lruAdd, lruDeactivate, lruDel, markPageAccessed } from './lru.ts';
+import { kswapd, reclaimPages, shrinkActiveList, tryToFreePages } from './shrink.ts';
+import { shrinkFolioList } from './shrink-folio-list.ts';
 
-function* tryToFreePages(): KernelPath<number> {
-  return 0;
-}
-
-export const reclaimFns = {
+export const reclaimFns: ReclaimFns = {
   lruAdd,
   lruDel,
   markPageAccessed,
   lruDeactivate,
   tryToFreePages,
+  shrinkFolioList,
+  shrinkActiveList,
+  reclaimPages,
+  kswapd,
   getSwapPage,
   swapDuplicate,
   swapFree,
@@ -33,4 +34,4 @@ export const reclaimFns = {
   swapWritepage,
   deleteFromSwapCache,
   folioFreeSwap,
-} as unknown as ReclaimFns;
+};

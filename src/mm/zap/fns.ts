@@ -3,12 +3,13 @@ import type { ZapFns } from '../fns.ts';
 import { changeProtection } from './change-protection.ts';
 import { freePgdRange, freePgtables } from './free-pgtables.ts';
 import { tlbFinishMmu, tlbFlushMmuFree, tlbFlushMmuTlbonly, tlbGatherMmu, tlbRemovePage } from './gather-flush.ts';
+import { madviseCold, madviseFree, madvisePageout } from './madvise-age.ts';
 import { movePageTables } from './move-page-tables.ts';
 import { vmaAdjustTransHuge } from './split-pmd.ts';
 import { flushTlbMm, flushTlbMmRange, flushTlbPage } from './tlb-flush.ts';
 import { unmapPageRange, unmapVmas, zapPageRangeSingle, zapPteRange } from './zap.ts';
 
-export const zapFns = {
+export const zapFns: ZapFns = {
   tlbGatherMmu,
   tlbFinishMmu,
   tlbFlushMmuTlbonly,
@@ -23,7 +24,10 @@ export const zapFns = {
   changeProtection,
   movePageTables,
   vmaAdjustTransHuge,
+  madviseFree,
+  madviseCold,
+  madvisePageout,
   flushTlbMmRange,
   flushTlbMm,
   flushTlbPage,
-} as unknown as ZapFns;
+};

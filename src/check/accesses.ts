@@ -1,0 +1,369 @@
+// Monitor of the agents: their translations and accesses (I1, I1c, I2, I3, I4, I12), and whether the device gets on (L1, L2).
+
+import {
+  AGENT_NAMES,
+  AGENT_PIN,
+  AGENT_PWC,
+  DEV_FAILED,
+  E_CPU_ACCESS,
+  E_DEV_ACCESS,
+  EV_A,
+  EV_B,
+  EV_C,
+  EV_D,
+  EV_END,
+  EV_GEN,
+  EV_MM,
+  EV_PFN,
+  EV_START,
+  EV_TYPE,
+  MSG_CMD_INVALIDATE_IOMMU_PAGES,
+  MSG_CMD_INVALIDATE_IOTLB_PAGES,
+  MSG_PAGE_REQUEST,
+} from '../abi/events.ts';
+import { PTE_RW } from '../abi/pte.ts';
+import { type Context, hex } from './context.ts';
+import { isFree } from './entries.ts';
+import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I4, I12, L1, L2 } from './properties.ts';
+import { LOOKUP_LEAF, LOOKUP_NONE, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
+import { AGENT_CPU, type Holder } from './translations.ts';
+
+/** E_CPU_FILL. */
+export function onCpuFill(c: Context, r: Float64Array, at: number): void {
+  const pfn = r[at + EV_PFN]!;
+  if (!c.frames.has(pfn)) {
+    c.tally.malformed++;
+    return;
+  }
+  const mm = r[at + EV_MM]!;
+  const start = r[at + EV_START]!;
+  const gen = r[at + EV_GEN]!;
+  c.held.fill(mm, AGENT_CPU, r[at + EV_D]!, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
+  if (isFree(c, pfn) && c.findings.count(I1C, null)) {
+    const text = `CPU ${r[at + EV_D]} made a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`;
+    c.keep(I1C, mm, start, pfn, null, text);
+  }
+}
+
+/** E_CPU_INVAL. */
+export function onCpuInvalidate(c: Context, r: Float64Array, at: number): void {
+  const holder = c.held.holder(r[at + EV_MM]!, AGENT_CPU, r[at + EV_D]!);
+  if (holder !== null) c.held.drop(holder, r[at + EV_START]!, r[at + EV_END]!);
+}
+
+/** E_CPU_ACCESS. */
+export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
+  const pfn = r[at + EV_PFN]!;
+  if (r[at + EV_GEN] === r[at + EV_A] && c.frames.state[pfn] !== 2) return;
+  staleAccess(c, r, at, `CPU ${r[at + EV_D]} (${c.actorName(c.actor)})`);
+}
+
+/** An access reached a frame that was freed after the translation was made, or that is free. */
+function staleAccess(c: Context, r: Float64Array, at: number, who: string): void {
+  const pfn = r[at + EV_PFN]!;
+  if (!c.frames.has(pfn)) {
+    c.tally.malformed++;
+    return;
+  }
+  const isDevice = r[at + EV_TYPE] === E_DEV_ACCESS;
+  const property = r[at + EV_TYPE] === E_CPU_ACCESS ? I1C : I1;
+  const isStore = r[at + EV_B] === 1;
+  if (isDevice && isStore) c.tally.staleWrites++;
+  else if (isDevice) c.tally.staleReads++;
+  const gap = isDevice && c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
+  if (!c.findings.count(property, gap)) return;
+  const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
+  const now = c.frames.state[pfn] === 2 ? 'is free now' : `has generation ${r[at + EV_A]} now`;
+  const isFreeSeen = c.frames.freedStep[pfn] !== 0 || c.frames.state[pfn] === 2;
+  const freed = isFreeSeen
+    ? `${c.actorName(c.frames.freedBy[pfn]!)} freed it at step ${c.frames.freedStep[pfn]}; `
+    : '';
+  c.keep(
+    property,
+    r[at + EV_MM]!,
+    page,
+    pfn,
+    gap,
+    `${who} ${isStore ? 'wrote' : 'read'} frame ${hex(pfn)} through a translation of page ${hex(page)} made in ` +
+      `generation ${r[at + EV_GEN]}; ${freed}it ${now}.`,
+  );
+}
+
+/** E_DEV_FILL. */
+export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
+  const pfn = r[at + EV_PFN]!;
+  if (!c.frames.has(pfn)) {
+    c.tally.malformed++;
+    return;
+  }
+  const mm = r[at + EV_MM]!;
+  const start = r[at + EV_START]!;
+  const gen = r[at + EV_GEN]!;
+  const agent = r[at + EV_C]!;
+  const device = r[at + EV_D]!;
+  c.held.fill(mm, agent, device, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
+  if (agent === AGENT_PIN) return;
+  c.book(mm).hasDevice = true;
+  afterTeardown(c, mm, device, start, pfn, 'made a translation of');
+  if (isFree(c, pfn) && c.findings.count(I1, null)) {
+    const who = `The ${AGENT_NAMES[agent] ?? 'TLB'} of ${c.deviceName(device)}`;
+    c.keep(
+      I1,
+      mm,
+      start,
+      pfn,
+      null,
+      `${who} took a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`,
+    );
+  }
+  if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
+    c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
+  }
+}
+
+/** E_PWC_FILL. */
+export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
+  const pfn = r[at + EV_PFN]!;
+  if (!c.frames.has(pfn)) {
+    c.tally.malformed++;
+    return;
+  }
+  const mm = r[at + EV_MM]!;
+  const start = r[at + EV_START]!;
+  c.held.fill(mm, AGENT_PWC, r[at + EV_D]!, start, r[at + EV_END]!, pfn, r[at + EV_GEN]!, false, c.step);
+  c.frames.walkCached[pfn] = 1;
+  if (isFree(c, pfn) && c.findings.count(I2, null)) {
+    const who = `The walk cache of ${c.deviceName(r[at + EV_D]!)}`;
+    c.keep(I2, mm, start, pfn, null, `${who} took a pointer to page-table page ${hex(pfn)}, which is free.`);
+  }
+}
+
+/** E_DEV_INVAL: of one agent, or (agent 0) of all TLBs of the device. */
+export function onDeviceInvalidate(c: Context, r: Float64Array, at: number): void {
+  const agent = r[at + EV_C]!;
+  const device = r[at + EV_D]!;
+  const holders = c.held.holders(r[at + EV_MM]!);
+  for (let i = 0; i < holders.length; i++) {
+    const h = holders[i]!;
+    if (h.agent === AGENT_CPU || h.device !== device) continue;
+    if (agent === h.agent || (agent === 0 && h.agent !== AGENT_PIN)) c.held.drop(h, r[at + EV_START]!, r[at + EV_END]!);
+  }
+}
+
+/** E_DEV_ACCESS. */
+export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
+  const mm = r[at + EV_MM]!;
+  const pfn = r[at + EV_PFN]!;
+  const va = r[at + EV_START]!;
+  const page = va - (va % 4096);
+  const device = r[at + EV_D]!;
+  const isStore = r[at + EV_B] === 1;
+  if (isStore) c.tally.deviceWrites++;
+  else c.tally.deviceReads++;
+  if (c.progress.size > 0) c.progress.reached(device, mm, page);
+  const agent = r[at + EV_C]!;
+  if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
+    staleAccess(c, r, at, `The ${AGENT_NAMES[agent] || 'TLB'} of ${c.deviceName(device)}`);
+    return;
+  }
+  if (agent !== AGENT_PIN && afterTeardown(c, mm, device, page, pfn, 'reached')) return;
+  const found = c.tables.find(mm, page);
+  if (found === LOOKUP_UNKNOWN) return;
+  if (found === LOOKUP_LEAF && c.tables.frameOf(page) === pfn) {
+    if (isStore && (c.tables.lo & PTE_RW) === 0) storeWithoutRight(c, mm, page, pfn, agent, device);
+  } else if (agent !== AGENT_PIN) {
+    useOfRemoved(c, mm, page, pfn, agent, device, isStore, found === LOOKUP_NONE ? -1 : c.tables.frameOf(page));
+  }
+}
+
+function storeWithoutRight(c: Context, mm: number, page: number, pfn: number, agent: number, device: number): void {
+  if (c.sections.covers(mm, page)) return;
+  c.tally.permissionViolations++;
+  const gap = agent === AGENT_PIN ? GAP_PINNED : null;
+  if (!c.findings.count(I3, gap)) return;
+  const who = `The ${AGENT_NAMES[agent] || 'TLB'} of ${c.deviceName(device)}`;
+  const made = madeAt(c, mm, page, agent, device);
+  c.keep(
+    I3,
+    mm,
+    page,
+    pfn,
+    gap,
+    `${who} wrote page ${hex(page)} (frame ${hex(pfn)})${made}, but its entry is read-only and the operation that ` +
+      'write-protected it is complete.',
+  );
+}
+
+function useOfRemoved(
+  c: Context,
+  mm: number,
+  page: number,
+  pfn: number,
+  agent: number,
+  device: number,
+  isStore: boolean,
+  mapped: number,
+): void {
+  if (c.sections.covers(mm, page) || !c.findings.count(I4, null)) return;
+  const who = `The ${AGENT_NAMES[agent] || 'TLB'} of ${c.deviceName(device)}`;
+  const now = mapped < 0 ? 'its entry is not present' : `its entry maps frame ${hex(mapped)}`;
+  c.keep(
+    I4,
+    mm,
+    page,
+    pfn,
+    null,
+    `${who} ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}${madeAt(c, mm, page, agent, device)}, ` +
+      `but ${now} and the operation that changed it is complete.`,
+  );
+}
+
+function madeAt(c: Context, mm: number, page: number, agent: number, device: number): string {
+  const holder = c.held.holder(mm, agent, device);
+  const slot = holder === null ? 0 : c.held.lookup(holder, page);
+  return slot === 0 ? '' : ` through a translation made at step ${c.held.step[slot]}`;
+}
+
+/** I12 in its dynamic form; true when it fired. */
+function afterTeardown(c: Context, mm: number, device: number, page: number, pfn: number, did: string): boolean {
+  const book = c.book(mm);
+  if (!book.isReleased && !book.unbound.has(device)) return false;
+  if (!c.findings.count(I12, null)) return true;
+  const why = book.isReleased ? 'was released' : 'was unbound from it';
+  c.keep(
+    I12,
+    mm,
+    page,
+    pfn,
+    null,
+    `${c.deviceName(device)} ${did} page ${hex(page)} (frame ${hex(pfn)}) after address space ${mm} ${why}.`,
+  );
+  return true;
+}
+
+/** I12 in its static form: what devices (or one of them) still hold of an address space that was torn down. */
+export function checkTornDown(c: Context, mm: number, device: number | null, what: string): void {
+  const holders = c.held.holders(mm);
+  for (let i = 0; i < holders.length; i++) {
+    const h: Holder = holders[i]!;
+    if (!h.isDeviceTlb || h.slots.size === 0 || (device !== null && h.device !== device)) continue;
+    if (!c.findings.count(I12, null)) continue;
+    const slot: number = h.slots.values().next().value!;
+    const page = c.held.start[slot]!;
+    const pfn = c.held.pfn[slot]!;
+    c.keep(
+      I12,
+      mm,
+      page,
+      pfn,
+      null,
+      `${what}, but the ${AGENT_NAMES[h.agent] ?? 'TLB'} of ${c.deviceName(h.device)} still holds ${h.slots.size} ` +
+        `translation${h.slots.size === 1 ? '' : 's'} of address space ${mm}, among them page ${hex(page)} to frame ${hex(pfn)}.`,
+    );
+  }
+}
+
+/** E_WALK. */
+export function onWalk(c: Context, r: Float64Array, at: number): void {
+  if (r[at + EV_GEN] === r[at + EV_A]) return;
+  const pfn = r[at + EV_PFN]!;
+  if (!c.frames.has(pfn)) {
+    c.tally.malformed++;
+    return;
+  }
+  const gap = c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
+  if (!c.findings.count(I2, gap)) return;
+  const page = r[at + EV_START]!;
+  c.keep(
+    I2,
+    r[at + EV_MM]!,
+    page,
+    pfn,
+    gap,
+    `${c.actorName(c.actor)} walked page-table page ${hex(pfn)} at level ${r[at + EV_B]} for page ${hex(page)} through a pointer ` +
+      `of generation ${r[at + EV_GEN]}; the frame has generation ${r[at + EV_A]} now, freed at step ${c.frames.freedStep[pfn]} ` +
+      `by ${c.actorName(c.frames.freedBy[pfn]!)}.`,
+  );
+}
+
+/** E_MSG. */
+export function onMessage(c: Context, r: Float64Array, at: number): void {
+  switch (r[at + EV_A]) {
+    case MSG_PAGE_REQUEST:
+      c.tally.pageRequests++;
+      waits(c, r, at, false);
+      break;
+    case MSG_CMD_INVALIDATE_IOMMU_PAGES:
+      c.tally.iotlbFlushes++;
+      break;
+    case MSG_CMD_INVALIDATE_IOTLB_PAGES:
+      c.tally.deviceTlbFlushes++;
+      break;
+  }
+}
+
+/** E_REFAULT. */
+export function onRefault(c: Context, r: Float64Array, at: number): void {
+  if (r[at + EV_A]! > c.tally.maxRefaults) c.tally.maxRefaults = r[at + EV_A]!;
+  waits(c, r, at, true);
+}
+
+/** L2: the device asks again and again for a page of which nothing changes. */
+function waits(c: Context, r: Float64Array, at: number, isRefault: boolean): void {
+  const mm = r[at + EV_MM]!;
+  const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
+  const device = r[at + EV_D]!;
+  const wait = c.progress.note(device, mm, page, isRefault);
+  const bound = c.options.refaultBound;
+  if (wait.isReported || (wait.requests <= bound && wait.refaults <= bound)) return;
+  wait.isReported = true;
+  const gap = isStaleReadOnly(c, mm, page, device) ? GAP_STALE_READ_ONLY : null;
+  if (!c.findings.count(L2, gap)) return;
+  const inside = c.sections.covers(mm, page) ? ', inside an open section' : '';
+  const times = Math.max(wait.requests, wait.refaults);
+  c.keep(
+    L2,
+    mm,
+    page,
+    0,
+    gap,
+    `${c.deviceName(device)} asked ${times} times for page ${hex(page)} while neither its entry nor a section over it ` +
+      `changed${inside}.`,
+  );
+}
+
+/** The entry is writable, but the device holds a read-only translation of it (gap 11). */
+function isStaleReadOnly(c: Context, mm: number, page: number, device: number): boolean {
+  if (c.tables.find(mm, page) !== LOOKUP_LEAF || (c.tables.lo & PTE_RW) === 0) return false;
+  const holders = c.held.holders(mm);
+  for (let i = 0; i < holders.length; i++) {
+    const h = holders[i]!;
+    if (!h.isDeviceTlb || h.device !== device) continue;
+    const slot = c.held.lookup(h, page);
+    if (slot !== 0 && c.held.writable[slot] === 0) return true;
+  }
+  return false;
+}
+
+/** E_DEV_STATE. */
+export function onDeviceState(c: Context, r: Float64Array, at: number): void {
+  const device = r[at + EV_D]!;
+  const state = r[at + EV_A]!;
+  c.deviceState.set(device, state);
+  if (state !== DEV_FAILED) return;
+  const last = c.progress.lastOf(device);
+  const mm = r[at + EV_MM]! || (last === null ? 0 : last.mm);
+  const va = r[at + EV_START]! || (last === null ? 0 : last.page);
+  if (!isPermitted(c, mm, va) || !c.findings.count(L1, null)) return;
+  const page = va - (va % 4096);
+  const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
+  c.keep(L1, mm, page, 0, null, `${c.deviceName(device)} gave up${where}.`);
+}
+
+/** Does a VMA cover the address? True as well when the record never told of VMAs. */
+function isPermitted(c: Context, mm: number, va: number): boolean {
+  const vmas = c.book(mm).vmas;
+  if (va === 0 || vmas.size === 0) return true;
+  for (const [start, vma] of vmas) if (start <= va && va < vma.end && (vma.flags & 7) !== 0) return true;
+  return false;
+}

@@ -1,0 +1,151 @@
+// What all monitors share: the books kept from the record, the record at hand, and where findings go. A monitor is a set
+// of plain functions over this; none of them ever sees the machine.
+
+import type { RecordLog } from '../base/record-log.ts';
+import { Findings } from './findings.ts';
+import { Frames } from './frames.ts';
+import { Progress } from './progress.ts';
+import { ALL_GAPS, type Property } from './properties.ts';
+import { Residency } from './residency.ts';
+import { Sections } from './sections.ts';
+import { ShadowTables } from './shadow-tables.ts';
+import { collectTimeline, type Timeline } from './timeline.ts';
+import { Translations } from './translations.ts';
+import { Windows } from './windows.ts';
+
+/** What a caller may choose; every field has a default. */
+export interface JudgeOptions {
+  /** Violations kept with text, for each property. */
+  readonly keep: number;
+  /** Timelines kept: of the first violation of each of the first properties that fail. */
+  readonly timelines: number;
+  /** Lines of one timeline. */
+  readonly timelineLines: number;
+  /** Page requests or refaults for one page without any change in between that are still in order. */
+  readonly refaultBound: number;
+  /** Numbers of the documented gaps that count as explanations for the design under test. */
+  readonly documentedGaps: readonly number[];
+  /** Names for texts. */
+  readonly actorName: (actor: number) => string;
+  readonly deviceName: (device: number) => string;
+}
+
+export const DEFAULT_OPTIONS: JudgeOptions = {
+  keep: 20,
+  timelines: 4,
+  timelineLines: 40,
+  refaultBound: 2,
+  documentedGaps: ALL_GAPS,
+  actorName: (actor) => `thread ${actor}`,
+  deviceName: (device) => `device ${device}`,
+};
+
+/** An address space, as far as the record told. */
+export class MmBook {
+  /** A device made a translation of it (pins do not count). */
+  hasDevice = false;
+  /** release has returned. */
+  isReleased = false;
+  /** Devices unbound from it. */
+  readonly unbound = new Set<number>();
+  /** VMAs by start: end and vm_flags. */
+  readonly vmas = new Map<number, { end: number; flags: number }>();
+}
+
+/** Things counted that are no violations. */
+export class Tally {
+  staleReads = 0;
+  staleWrites = 0;
+  permissionViolations = 0;
+  pageRequests = 0;
+  maxRefaults = 0;
+  callbacks = 0;
+  /** INVALIDATE_IOMMU_PAGES commands. */
+  iotlbFlushes = 0;
+  /** INVALIDATE_IOTLB_PAGES commands. */
+  deviceTlbFlushes = 0;
+  deviceReads = 0;
+  deviceWrites = 0;
+  /** Data frames freed while a device translation of them was not withdrawn. */
+  freedWhileReachable = 0;
+  /** Removals or downgrades of an entry outside any section of the thread, in an address space that a device translates. */
+  uncovered = 0;
+  swapOuts = 0;
+  swapIns = 0;
+  /** Entry stores whose old value is not what the record said before. */
+  unannouncedStores = 0;
+  /** Records that name no possible frame or level. */
+  malformed = 0;
+}
+
+export class Context {
+  readonly options: JudgeOptions;
+  readonly frames = new Frames();
+  readonly tables = new ShadowTables();
+  readonly held = new Translations();
+  readonly sections = new Sections();
+  readonly windows = new Windows();
+  readonly progress = new Progress();
+  readonly residency = new Residency(this.frames);
+  readonly tally = new Tally();
+  readonly findings: Findings;
+  readonly timelines: Timeline[] = [];
+  readonly deviceState = new Map<number, number>();
+  readonly mms = new Map<number, MmBook>();
+  #lastMm = -1;
+  #lastBook: MmBook | null = null;
+  /** The record at hand: its place in the ring, its number, step and actor. */
+  ring: Float64Array = new Float64Array(0);
+  at = 0;
+  event = 0;
+  step = 0;
+  actor = 0;
+  log: RecordLog | null = null;
+
+  constructor(options: Partial<JudgeOptions>) {
+    this.options = { ...DEFAULT_OPTIONS, ...options };
+    this.findings = new Findings(this.options.keep, this.options.documentedGaps);
+  }
+
+  book(mm: number): MmBook {
+    if (mm === this.#lastMm && this.#lastBook !== null) return this.#lastBook;
+    let book = this.mms.get(mm);
+    if (book === undefined) {
+      book = new MmBook();
+      this.mms.set(mm, book);
+    }
+    this.#lastMm = mm;
+    this.#lastBook = book;
+    return book;
+  }
+
+  forgetMm(mm: number): void {
+    this.mms.delete(mm);
+    this.held.forget(mm);
+    this.tables.forget(mm);
+    this.#lastMm = -1;
+    this.#lastBook = null;
+  }
+
+  /** Keeps a violation that `findings.count` asked for, and the timeline of the first of its property. */
+  keep(property: Property, mm: number, page: number, pfn: number, gap: number | null, text: string): void {
+    const violation = this.findings.keep(property, this.step, mm, page, gap, text);
+    if (this.timelines.length >= this.options.timelines) return;
+    if (this.timelines.some((t) => t.violation.property === property.id)) return;
+    const focus = { mm, page, pfn };
+    this.timelines.push(collectTimeline(this.ring, this.at, focus, this.options.timelineLines, violation));
+  }
+
+  actorName(actor: number): string {
+    return this.options.actorName(actor);
+  }
+
+  deviceName(device: number): string {
+    return this.options.deviceName(device);
+  }
+}
+
+/** 0x7f0000001000 */
+export function hex(n: number): string {
+  return n === Number.POSITIVE_INFINITY ? '0xffffffffffffffff' : `0x${n.toString(16)}`;
+}

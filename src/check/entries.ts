@@ -1,0 +1,287 @@
+// Monitor of page-table stores and frames: keeps the copy of the tables, notes which mappings go and which lose W inside
+// which section, and judges every free (windows, I1c and I2 in their static form, I24).
+
+import { AGENT_PWC, EV_A, EV_B, EV_C, EV_GEN, EV_MM, EV_PFN, EV_START, FRAME_TABLE } from '../abi/events.ts';
+import { SITE_MREMAP } from '../abi/notifier.ts';
+import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
+import { NR_execve } from '../abi/syscalls.ts';
+import { type Context, hex } from './context.ts';
+import { FRAME_IS_FREE } from './frames.ts';
+import {
+  GAP_DEGENERATE_RANGE,
+  GAP_EXEC_TABLES,
+  GAP_MREMAP_OLD_RANGE,
+  GAP_TABLE_RANGE,
+  I1C,
+  I2,
+  I24,
+} from './properties.ts';
+import type { Section, ThreadState } from './sections.ts';
+import { settleFlushed } from './settling.ts';
+import {
+  entryIndex,
+  isLeafEntry,
+  isSwapLike,
+  LEVEL_SPAN,
+  LEVELS,
+  mappedFrame,
+  SLOT_TRANSLATED,
+  SLOT_WRITTEN,
+  type TableCopy,
+} from './shadow-tables.ts';
+import { AGENT_CPU } from './translations.ts';
+import { CAUSE_NO_SECTION, CAUSE_TABLE, causeOf } from './windows.ts';
+
+const IGNORED = ~(PTE_A | PTE_D);
+
+/** E_PTE and E_PTE_AD. */
+export function onEntryStore(c: Context, r: Float64Array, at: number): void {
+  const level = r[at + EV_GEN]!;
+  const pfn = r[at + EV_PFN]!;
+  const va = r[at + EV_START]!;
+  if (!(level >= 0 && level < LEVELS) || (level | 0) !== level || !c.frames.has(pfn) || !(va >= 0 && va < 2 ** 52)) {
+    c.tally.malformed++;
+    return;
+  }
+  const mm = r[at + EV_MM]!;
+  const table = c.tables.touch(mm, pfn, level);
+  const index = entryIndex(va, level);
+  const newLo = r[at + EV_A]! | 0;
+  const newHi = r[at + EV_B]! | 0;
+  const isKnown = table.isComplete || (table.slot[index]! & SLOT_WRITTEN) !== 0;
+  const oldLo = isKnown ? table.lo[index]! : r[at + EV_C]! | 0;
+  const oldHi = isKnown ? table.hi[index]! : r[at + EV_C + 1]! | 0;
+  if (oldLo !== (r[at + EV_C]! | 0)) c.tally.unannouncedStores++;
+  table.lo[index] = newLo;
+  table.hi[index] = newHi;
+  table.slot[index]! |= SLOT_WRITTEN;
+  table.used += ((newLo | newHi) !== 0 ? 1 : 0) - (isKnown && (oldLo | oldHi) !== 0 ? 1 : 0);
+  if (((oldLo ^ newLo) & IGNORED) === 0 && oldHi === newHi) return;
+  if (c.progress.size > 0) c.progress.changed(mm, va, va + LEVEL_SPAN[level]!);
+  const wasLeaf = isLeafEntry(oldLo, level);
+  const isLeaf = isLeafEntry(newLo, level);
+  countMapping(c, level, wasLeaf, oldLo, isLeaf, newLo);
+  if (level === 0) {
+    const swap = (isSwapLike(newLo, newHi) ? 1 : 0) - (isSwapLike(oldLo, oldHi) ? 1 : 0);
+    if (swap !== 0) c.residency.swap(swap);
+  }
+  if ((oldLo & PTE_P) === 0) {
+    if (isLeaf) table.slot[index]! &= ~SLOT_TRANSLATED;
+    return;
+  }
+  if (wasLeaf) leafChanged(c, mm, va, level, table, index, oldLo, newLo);
+  else if ((newLo & PTE_P) === 0 || newLo >>> 12 !== oldLo >>> 12 || isLeaf) unlinked(c, mm, va, level, oldLo >>> 12);
+}
+
+/** Keeps the number of entries that map each frame. */
+function countMapping(
+  c: Context,
+  level: number,
+  wasLeaf: boolean,
+  oldLo: number,
+  isLeaf: boolean,
+  newLo: number,
+): void {
+  const before = wasLeaf ? mappedFrame(oldLo) : -1;
+  const after = isLeaf ? mappedFrame(newLo) : -1;
+  if (before === after) return;
+  const frames = level === 0 ? 1 : level === 1 ? 512 : 262144;
+  if (after >= 0) for (let i = 0; i < frames; i++) c.residency.map(after + i);
+  if (before >= 0) for (let i = 0; i < frames; i++) c.residency.unmap(before + i, c.actor);
+}
+
+/** A hardware-present leaf changed. */
+function leafChanged(
+  c: Context,
+  mm: number,
+  va: number,
+  level: number,
+  table: TableCopy,
+  index: number,
+  oldLo: number,
+  newLo: number,
+): void {
+  const isRemoved = (newLo & PTE_P) === 0 || newLo >>> 12 !== oldLo >>> 12;
+  if (!isRemoved && !((oldLo & PTE_RW) !== 0 && (newLo & PTE_RW) === 0)) return;
+  const t = c.sections.thread(c.actor);
+  const section = c.sections.innermost(t, mm, va);
+  if (isRemoved) {
+    noteRemoval(c, oldLo >>> 12, (table.slot[index]! & SLOT_TRANSLATED) !== 0, section);
+    table.slot[index]! &= ~SLOT_TRANSLATED;
+  }
+  noteChange(c, mm, va, level, section);
+}
+
+/** The mapping of a frame went: remember whether a device had used it, and where it went. */
+function noteRemoval(c: Context, pfn: number, wasTranslated: boolean, section: Section | null): void {
+  if (!c.frames.has(pfn)) return;
+  const cause = section === null ? CAUSE_NO_SECTION : causeOf(section.site, false);
+  c.frames.withdrawal[pfn] = wasTranslated ? cause + 1 : 0;
+  c.frames.withdrawalSection[pfn] = section === null ? 0 : section.id;
+}
+
+/** Puts the page on its section's list of pages to compare when the section is complete. */
+function noteChange(c: Context, mm: number, va: number, level: number, section: Section | null): void {
+  if (!c.book(mm).hasDevice) return;
+  if (section === null) {
+    c.tally.uncovered++;
+    return;
+  }
+  section.changedAt = c.event;
+  section.pages.push(va + level);
+}
+
+/** A pointer to a table was taken away: every leaf below is gone at these addresses. */
+function unlinked(c: Context, mm: number, va: number, level: number, child: number): void {
+  if (!c.frames.has(child)) return;
+  c.frames.unlinkedAt[child] = c.event;
+  const table = c.tables.at(child);
+  if (table === null || table.used === 0) return;
+  const span = LEVEL_SPAN[level - 1]!;
+  const t = c.sections.thread(c.actor);
+  for (let i = 0; i < 512; i++) {
+    const lo = table.lo[i]!;
+    if ((lo & PTE_P) === 0) continue;
+    const at = va + i * span;
+    if (!isLeafEntry(lo, level - 1)) {
+      if (level > 1) unlinked(c, mm, at, level - 1, lo >>> 12);
+      continue;
+    }
+    const section = c.sections.innermost(t, mm, at);
+    noteRemoval(c, lo >>> 12, (table.slot[i]! & SLOT_TRANSLATED) !== 0, section);
+    table.slot[i]! &= ~SLOT_TRANSLATED;
+    noteChange(c, mm, at, level - 1, section);
+  }
+}
+
+/** E_FRAME_ALLOC. */
+export function onFrameAlloc(c: Context, r: Float64Array, at: number): void {
+  const first = r[at + EV_PFN]!;
+  const frames = framesOf(r[at + EV_B]!);
+  const purpose = r[at + EV_A]!;
+  for (let i = 0; i < frames; i++) {
+    const pfn = first + i;
+    if (!c.frames.has(pfn)) {
+      c.tally.malformed++;
+      return;
+    }
+    c.frames.allocate(pfn, i === 0 ? r[at + EV_GEN]! : c.frames.generation[pfn]!, purpose);
+    if (purpose === FRAME_TABLE) c.tables.allocate(pfn);
+  }
+}
+
+function framesOf(order: number): number {
+  return order >= 1 && order <= 10 ? 2 ** Math.floor(order) : 1;
+}
+
+/** E_FRAME_FREE. */
+export function onFrameFree(c: Context, r: Float64Array, at: number): void {
+  const t = c.sections.thread(c.actor);
+  if (t.settling.length > 0) settleFlushed(c, t);
+  const first = r[at + EV_PFN]!;
+  const frames = framesOf(r[at + EV_B]!);
+  for (let i = 0; i < frames; i++) {
+    const pfn = first + i;
+    if (!c.frames.has(pfn)) {
+      c.tally.malformed++;
+      return;
+    }
+    const generation = i === 0 ? r[at + EV_GEN]! : c.frames.generation[pfn]!;
+    const isTable = c.frames.purpose[pfn] === FRAME_TABLE || r[at + EV_A] === FRAME_TABLE;
+    if (isTable) freeTable(c, t, pfn, generation);
+    else freeData(c, t, pfn, generation);
+    c.residency.freed(pfn);
+  }
+}
+
+function freeData(c: Context, t: ThreadState, pfn: number, generation: number): void {
+  const f = c.frames;
+  const held = c.held;
+  let isOpen = false;
+  let gap = 0;
+  for (let slot = held.firstOfFrame(pfn); slot !== 0; slot = held.nextOfFrame(slot)) {
+    if (held.generation[slot] !== generation) continue;
+    const owner = held.owner[slot]!;
+    if (owner.isDeviceTlb) {
+      isOpen = true;
+      if (c.sections.foreign(owner.mm, held.start[slot]!, SITE_MREMAP, c.actor) !== null) gap = GAP_MREMAP_OLD_RANGE;
+    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null)) {
+      const page = held.start[slot]!;
+      c.keep(
+        I1C,
+        owner.mm,
+        page,
+        pfn,
+        null,
+        `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while CPU ${owner.device} still held ` +
+          `a translation of page ${hex(page)} to it, made at step ${held.step[slot]}.`,
+      );
+    }
+  }
+  if (isOpen) c.tally.freedWhileReachable++;
+  if (isOpen || f.withdrawal[pfn] !== 0) c.windows.count(windowCause(c, t, pfn, gap), isOpen);
+  if (f.maps[pfn]! > 0 && c.findings.count(I24, null)) {
+    c.keep(
+      I24,
+      0,
+      0,
+      pfn,
+      null,
+      `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while ${f.maps[pfn]} page-table ` +
+        `${f.maps[pfn] === 1 ? 'entry maps' : 'entries map'} it.`,
+    );
+  }
+  f.free(pfn, generation, c.step, c.actor, gap);
+}
+
+function windowCause(c: Context, t: ThreadState, pfn: number, gap: number): number {
+  const cause = c.frames.withdrawal[pfn]! - 1;
+  if (cause < 0) return gap === GAP_MREMAP_OLD_RANGE ? causeOf(SITE_MREMAP, false) : CAUSE_NO_SECTION;
+  if (cause === CAUSE_NO_SECTION) return cause;
+  const id = c.frames.withdrawalSection[pfn]!;
+  let isInside = false;
+  for (let i = 0; i < t.open.length; i++) if (t.open[i]!.id === id) isInside = true;
+  return isInside ? cause + 1 : cause;
+}
+
+function freeTable(c: Context, t: ThreadState, pfn: number, generation: number): void {
+  const f = c.frames;
+  const held = c.held;
+  let pointer = 0;
+  for (let slot = held.firstOfFrame(pfn); slot !== 0; slot = held.nextOfFrame(slot)) {
+    if (held.generation[slot] === generation && held.owner[slot]!.agent === AGENT_PWC) pointer = slot;
+  }
+  let gap = 0;
+  if (pointer !== 0) {
+    gap = tableGap(c, t, pfn, held.start[pointer]!, held.end[pointer]!);
+    const owner = held.owner[pointer]!;
+    const page = held.start[pointer]!;
+    if (c.findings.count(I2, gap === 0 ? null : gap)) {
+      c.keep(
+        I2,
+        owner.mm,
+        page,
+        pfn,
+        gap === 0 ? null : gap,
+        `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while the walk cache of ` +
+          `${c.deviceName(owner.device)} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
+      );
+    }
+  }
+  if (pointer !== 0 || f.walkCached[pfn] !== 0) c.windows.count(CAUSE_TABLE, pointer !== 0);
+  c.tables.free(pfn);
+  f.free(pfn, generation, c.step, c.actor, gap);
+}
+
+/** Which documented gap explains a table freed while a walk cache points to it over [start, end); 0 none. */
+function tableGap(c: Context, t: ThreadState, pfn: number, start: number, end: number): number {
+  if (t.rangeAt <= c.frames.unlinkedAt[pfn]!) return 0;
+  if (t.syscall[t.syscall.length - 1] === NR_execve && t.open.length === 0) return GAP_EXEC_TABLES;
+  if (t.rangeStart >= t.rangeEnd) return GAP_DEGENERATE_RANGE;
+  return t.rangeStart < end && t.rangeEnd > start ? GAP_TABLE_RANGE : 0;
+}
+
+/** Is the frame known to be free now? */
+export function isFree(c: Context, pfn: number): boolean {
+  return c.frames.state[pfn] === FRAME_IS_FREE;
+}

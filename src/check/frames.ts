@@ -1,0 +1,94 @@
+// What the record says about each frame: allocated or free, its generation, how many entries map it, pins, and when it was
+// freed. Struct of arrays by PFN, grown on demand.
+
+export const FRAME_UNKNOWN = 0;
+export const FRAME_ALLOCATED = 1;
+export const FRAME_IS_FREE = 2;
+
+/** Frames have 20-bit numbers. */
+export const PFN_LIMIT = 1 << 20;
+
+export class Frames {
+  state = new Uint8Array(0);
+  purpose = new Uint8Array(0);
+  generation = new Float64Array(0);
+  /** Leaf entries (hardware-present or PROT_NONE) that map the frame, over all address spaces. */
+  maps = new Int32Array(0);
+  pins = new Int32Array(0);
+  /** Last free: step, actor, and the documented gap under which it happened (0 none). */
+  freedStep = new Float64Array(0);
+  freedBy = new Float64Array(0);
+  freedGap = new Uint8Array(0);
+  /** 1 + window cause of the last removed mapping when a device had translated it, else 0. */
+  withdrawal = new Uint8Array(0);
+  /** Section in which that mapping was removed, 0 none. */
+  withdrawalSection = new Float64Array(0);
+  /** Table pages: 1 when a device's walk cache pointed here in this generation; event at which the pointer to it was removed. */
+  walkCached = new Uint8Array(0);
+  unlinkedAt = new Float64Array(0);
+  #size = 0;
+
+  /** Makes room for `pfn`; false when it cannot be a frame number. */
+  has(pfn: number): boolean {
+    if (pfn >= this.#size || (pfn | 0) !== pfn || pfn < 0) return this.#grow(pfn);
+    return true;
+  }
+
+  #grow(pfn: number): boolean {
+    if (!(pfn >= 0 && pfn < PFN_LIMIT) || (pfn | 0) !== pfn) return false;
+    let size = Math.max(1024, this.#size);
+    while (size <= pfn) size *= 2;
+    this.#size = size;
+    this.state = copyU8(this.state, size);
+    this.purpose = copyU8(this.purpose, size);
+    this.generation = copyF64(this.generation, size);
+    this.maps = copyI32(this.maps, size);
+    this.pins = copyI32(this.pins, size);
+    this.freedStep = copyF64(this.freedStep, size);
+    this.freedBy = copyF64(this.freedBy, size);
+    this.freedGap = copyU8(this.freedGap, size);
+    this.withdrawal = copyU8(this.withdrawal, size);
+    this.withdrawalSection = copyF64(this.withdrawalSection, size);
+    this.walkCached = copyU8(this.walkCached, size);
+    this.unlinkedAt = copyF64(this.unlinkedAt, size);
+    return true;
+  }
+
+  allocate(pfn: number, generation: number, purpose: number): void {
+    this.state[pfn] = FRAME_ALLOCATED;
+    this.purpose[pfn] = purpose;
+    this.generation[pfn] = generation;
+    this.withdrawal[pfn] = 0;
+    this.withdrawalSection[pfn] = 0;
+    this.walkCached[pfn] = 0;
+    this.unlinkedAt[pfn] = 0;
+  }
+
+  /** `generation` is the one that just ended. */
+  free(pfn: number, generation: number, step: number, actor: number, gap: number): void {
+    this.state[pfn] = FRAME_IS_FREE;
+    this.generation[pfn] = generation + 1;
+    this.freedStep[pfn] = step;
+    this.freedBy[pfn] = actor;
+    this.freedGap[pfn] = gap;
+    this.withdrawal[pfn] = 0;
+  }
+}
+
+function copyU8(from: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
+  const to = new Uint8Array(size);
+  to.set(from);
+  return to;
+}
+
+function copyI32(from: Int32Array, size: number): Int32Array<ArrayBuffer> {
+  const to = new Int32Array(size);
+  to.set(from);
+  return to;
+}
+
+function copyF64(from: Float64Array, size: number): Float64Array<ArrayBuffer> {
+  const to = new Float64Array(size);
+  to.set(from);
+  return to;
+}

@@ -1,0 +1,134 @@
+// Sections (invalidate_range_start .. end) as each thread opened and closed them, what changed inside, and which are not
+// complete yet.
+//
+// A section is complete when it has been left AND the CPU flush for its changes has been made: mprotect, fork and the zap
+// paths flush the CPUs after the end, and a design that informs devices at that flush does no worse than the CPUs. A left
+// section whose changes are not flushed "settles" until the thread's flush is over, or its system call ends.
+
+/** A section that some thread opened. */
+export interface Section {
+  id: number;
+  mm: number;
+  start: number;
+  end: number;
+  event: number;
+  site: number;
+  actor: number;
+  step: number;
+  /** Event number of the last downgrade or removal inside. */
+  changedAt: number;
+  /** Byte addresses of pages whose entries were removed or downgraded inside. */
+  pages: number[];
+}
+
+export class ThreadState {
+  readonly actor: number;
+  /** Open sections, outermost first. */
+  readonly open: Section[] = [];
+  readonly settling: Section[] = [];
+  /** Depth of `open` at the entry of each system call under way; its number. */
+  readonly syscallDepth: number[] = [];
+  readonly syscall: number[] = [];
+  /** The last CPU flush that the thread made: address space and event number. */
+  flushMm = -1;
+  flushAt = -1;
+  /** The last invalidate_range callback that ran in this thread. */
+  rangeAt = -1;
+  rangeStart = 0;
+  rangeEnd = 0;
+
+  constructor(actor: number) {
+    this.actor = actor;
+  }
+}
+
+export class Sections {
+  readonly #threads = new Map<number, ThreadState>();
+  #lastThread: ThreadState | null = null;
+  /** All sections that are open or settling, over all threads. */
+  readonly active: Section[] = [];
+  readonly #spare: Section[] = [];
+
+  thread(actor: number): ThreadState {
+    const last = this.#lastThread;
+    if (last !== null && last.actor === actor) return last;
+    let t = this.#threads.get(actor);
+    if (t === undefined) {
+      t = new ThreadState(actor);
+      this.#threads.set(actor, t);
+    }
+    this.#lastThread = t;
+    return t;
+  }
+
+  threads(): IterableIterator<ThreadState> {
+    return this.#threads.values();
+  }
+
+  open(t: ThreadState, id: number, mm: number, start: number, end: number, event: number, site: number, step: number) {
+    const s: Section = this.#spare.pop() ?? {
+      id: 0,
+      mm: 0,
+      start: 0,
+      end: 0,
+      event: 0,
+      site: 0,
+      actor: 0,
+      step: 0,
+      changedAt: -1,
+      pages: [],
+    };
+    s.id = id;
+    s.mm = mm;
+    s.start = start;
+    s.end = end;
+    s.event = event;
+    s.site = site;
+    s.actor = t.actor;
+    s.step = step;
+    s.changedAt = -1;
+    t.open.push(s);
+    this.active.push(s);
+  }
+
+  /** Innermost open section of the thread that covers the page, or null. */
+  innermost(t: ThreadState, mm: number, va: number): Section | null {
+    for (let i = t.open.length - 1; i >= 0; i--) {
+      const s = t.open[i]!;
+      if (s.mm === mm && s.start <= va && va < s.end) return s;
+    }
+    return null;
+  }
+
+  /** Is the page covered by any section that is open or settling? `except` is left out. */
+  covers(mm: number, va: number, except: Section | null = null): boolean {
+    for (let i = 0; i < this.active.length; i++) {
+      const s = this.active[i]!;
+      if (s !== except && s.mm === mm && s.start <= va && va < s.end) return true;
+    }
+    return false;
+  }
+
+  /** An open or settling section over the page from this site, other than the thread's own; null when none. */
+  foreign(mm: number, va: number, site: number, actor: number): Section | null {
+    for (let i = 0; i < this.active.length; i++) {
+      const s = this.active[i]!;
+      if (s.site === site && s.actor !== actor && s.mm === mm && s.start <= va && va < s.end) return s;
+    }
+    return null;
+  }
+
+  isOpen(id: number): boolean {
+    for (let i = 0; i < this.active.length; i++) if (this.active[i]!.id === id) return true;
+    return false;
+  }
+
+  /** The section is complete and judged: nothing refers to it any more. */
+  retire(s: Section): void {
+    const at = this.active.indexOf(s);
+    if (at >= 0) this.active.splice(at, 1);
+    if (s.pages.length > 4096) s.pages = [];
+    else s.pages.length = 0;
+    this.#spare.push(s);
+  }
+}

@@ -1,0 +1,95 @@
+// Judges sections when they are complete (I5), and who else may still be in the middle of one (for I3, I4).
+
+import { AGENT_NAMES } from '../abi/events.ts';
+import { PTE_P, PTE_RW } from '../abi/pte.ts';
+import { type Context, hex } from './context.ts';
+import { I5 } from './properties.ts';
+import type { Section, ThreadState } from './sections.ts';
+import { LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
+import type { Holder } from './translations.ts';
+
+/** A section was left: judges it now, or keeps it until the thread has flushed the CPUs for its changes. */
+export function leaveSection(c: Context, t: ThreadState, s: Section): void {
+  if (s.changedAt >= 0 && !isFlushed(t, s)) t.settling.push(s);
+  else complete(c, s);
+}
+
+function isFlushed(t: ThreadState, s: Section): boolean {
+  return t.flushMm === s.mm && t.flushAt > s.changedAt;
+}
+
+/** Judges what the thread has flushed meanwhile. */
+export function settleFlushed(c: Context, t: ThreadState): void {
+  for (let i = 0; i < t.settling.length; ) {
+    const s = t.settling[i]!;
+    if (!isFlushed(t, s)) {
+      i++;
+      continue;
+    }
+    t.settling.splice(i, 1);
+    complete(c, s);
+  }
+}
+
+/** Judges all of the thread's sections: the operation is over. */
+export function settleAll(c: Context, t: ThreadState): void {
+  while (t.settling.length > 0) complete(c, t.settling.shift()!);
+}
+
+function complete(c: Context, s: Section): void {
+  const holders = c.held.holders(s.mm);
+  for (let h = 0; h < holders.length; h++) {
+    const holder = holders[h]!;
+    if (!holder.isDeviceTlb || holder.slots.size === 0) continue;
+    for (let i = 0; i < s.pages.length && holder.slots.size > 0; i++) compare(c, s, holder, s.pages[i]!);
+  }
+  c.sections.retire(s);
+}
+
+/** One changed page (address + level of its entry) against what a device TLB still holds of it. */
+function compare(c: Context, s: Section, holder: Holder, pageAndLevel: number): void {
+  const level = pageAndLevel % 4096;
+  const page = pageAndLevel - level;
+  const span = level === 0 ? 4096 : level === 1 ? 0x200000 : 0x40000000;
+  if (level === 0) {
+    const slot = c.held.lookup(holder, page);
+    if (slot !== 0) compareSlot(c, s, holder, page, slot);
+    return;
+  }
+  for (const slot of holder.slots.values()) {
+    const start = c.held.start[slot]!;
+    if (start < page + span && c.held.end[slot]! > page) compareSlot(c, s, holder, Math.max(start, page), slot);
+  }
+}
+
+function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot: number): void {
+  const reason = mismatch(c, s.mm, page, slot);
+  if (reason === '' || c.sections.covers(s.mm, page, s)) return;
+  if (!c.findings.count(I5, null)) return;
+  const pfn = c.held.pfn[slot]!;
+  c.keep(
+    I5,
+    s.mm,
+    page,
+    pfn,
+    null,
+    `The section of ${c.actorName(s.actor)} over ${hex(s.start)}..${hex(s.end)} is complete, but the ` +
+      `${AGENT_NAMES[holder.agent] ?? 'TLB'} of ${c.deviceName(holder.device)} still translates page ${hex(page)} to frame ` +
+      `${hex(pfn)} (made at step ${c.held.step[slot]}): ${reason}.`,
+  );
+}
+
+/** How a held translation differs from the entry as it is now; '' when it agrees. */
+export function mismatch(c: Context, mm: number, page: number, slot: number): string {
+  const found = c.tables.find(mm, page);
+  if (found === LOOKUP_UNKNOWN) return '';
+  if (found !== LOOKUP_LEAF) return 'the entry is not present';
+  const pfn = c.held.pfn[slot]! + (page - c.held.start[slot]!) / 4096;
+  const mapped = c.tables.frameOf(page);
+  if (mapped !== pfn) return `the entry maps frame ${hex(mapped)}`;
+  if (c.held.generation[slot] !== c.frames.generation[mapped] && page === c.held.start[slot]) {
+    return `the frame has generation ${c.frames.generation[mapped]} now, the translation ${c.held.generation[slot]}`;
+  }
+  if (c.held.writable[slot] !== 0 && (c.tables.lo & (PTE_P | PTE_RW)) === PTE_P) return 'the entry is read-only';
+  return '';
+}

@@ -1,0 +1,52 @@
+// mmap: sys_mmap (arch/x86/kernel/sys_x86_64.c), ksys_mmap_pgoff, vm_mmap_pgoff. Rows 1 to 5 of the table of checks.
+
+import { EBADF, EINVAL, ENOMEM } from '../../abi/errno.ts';
+import { MAP_ANONYMOUS, MAP_HUGE_SHIFT, MAP_HUGETLB, MAP_LOCKED, MAP_NONBLOCK, MAP_POPULATE } from '../../abi/mman.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import type { OpenFile, Task } from '../types.ts';
+import type { SyscallArgs } from './args.ts';
+import { done, locksFuture, runTaskWork } from './edge.ts';
+
+/** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
+export function sysMmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  if (!a.isPageAligned(5)) return done(-EINVAL);
+  return ksysMmap(k, task, a.num(0), a.pageAlign(1), a.int(2), a.int(3), a.int(4), a.pageDown(5) / 4096);
+}
+
+function* ksysMmap(
+  k: Kernel,
+  task: Task,
+  addr: number,
+  len: number,
+  prot: number,
+  flags: number,
+  fd: number,
+  pgoff: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  let file: OpenFile | null = null;
+  if ((flags & MAP_ANONYMOUS) === 0) {
+    file = task.files.open.get(fd) ?? null;
+    if (file === null) return -EBADF;
+    if ((flags & MAP_HUGETLB) !== 0) return -EINVAL;
+  } else if ((flags & MAP_HUGETLB) !== 0) {
+    return mmapHugetlb(flags, len);
+  }
+  const lock = mm.mmapLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  const result = yield* k.fn.doMmap(k, task, file, addr, len, prot, flags, pgoff);
+  const isPopulated =
+    (flags & MAP_LOCKED) !== 0 || locksFuture(mm) || (flags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE;
+  lock.writeUnlock();
+  if (isPopulated && result >= 0) yield* k.fn.mmPopulate(k, mm, result, result + len);
+  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  return result;
+}
+
+/** No huge page is reserved: hugetlb_file_setup cannot reserve one either. */
+function mmapHugetlb(flags: number, len: number): number {
+  const log2 = (flags >>> MAP_HUGE_SHIFT) & 63;
+  if ((log2 !== 0 && log2 !== 21 && log2 !== 30) || len === 0) return -EINVAL;
+  return -ENOMEM;
+}

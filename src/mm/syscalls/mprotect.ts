@@ -1,0 +1,118 @@
+// mprotect, pkey_mprotect, pkey_alloc, pkey_free: do_mprotect_pkey (mm/mprotect.c), on a machine without protection keys.
+
+import { EACCES, EINVAL, ENOMEM } from '../../abi/errno.ts';
+import {
+  PROT_EXEC,
+  PROT_GROWSDOWN,
+  PROT_GROWSUP,
+  PROT_READ,
+  PROT_SEM,
+  PROT_WRITE,
+  VM_ACCESS_FLAGS,
+  VM_GROWSDOWN,
+} from '../../abi/mman.ts';
+import { SITE_MPROTECT } from '../../abi/notifier.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import type { Task } from '../types.ts';
+import { protToFlags } from '../vma/flags.ts';
+import { type SyscallArgs, TWO64 } from './args.ts';
+import { done } from './edge.ts';
+
+const GROWS = PROT_GROWSDOWN | PROT_GROWSUP;
+const PROT_KNOWN = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
+
+/** mprotect(addr, len, prot). Returns 0 or -errno; VMAs before the failing one stay changed. */
+export function sysMprotect(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  return mprotectPkey(k, task, a, -1);
+}
+
+/** pkey_mprotect(addr, len, prot, pkey). */
+export function sysPkeyMprotect(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  return mprotectPkey(k, task, a, a.int(3));
+}
+
+/** pkey_alloc(flags, access_rights): no keys exist. */
+export function sysPkeyAlloc(_k: Kernel, _task: Task, a: SyscallArgs): KernelPath<number> {
+  void a;
+  return done(-EINVAL);
+}
+
+/** pkey_free(pkey). */
+export function sysPkeyFree(): KernelPath<number> {
+  return done(-EINVAL);
+}
+
+function mprotectPkey(k: Kernel, task: Task, a: SyscallArgs, pkey: number): KernelPath<number> {
+  const grows = a.int(2) & GROWS;
+  const prot = a.int(2) & ~GROWS;
+  if (grows === GROWS || !a.isPageAligned(0)) return done(-EINVAL);
+  if (a.isZero(1)) return done(0);
+  const start = a.num(0);
+  const end = start + a.pageAlign(1);
+  if (end >= TWO64 || end <= start) return done(-ENOMEM);
+  if ((prot & ~PROT_KNOWN) !== 0 || a.hi[2] !== 0) return done(-EINVAL);
+  return doMprotect(k, task, start, end, prot, grows, pkey);
+}
+
+function* doMprotect(
+  k: Kernel,
+  task: Task,
+  start: number,
+  end: number,
+  prot: number,
+  grows: number,
+  pkey: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  const lock = mm.mmapLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  const result = yield* mprotectLocked(k, task, start, end, prot, grows, pkey);
+  lock.writeUnlock();
+  return result;
+}
+
+function* mprotectLocked(
+  k: Kernel,
+  task: Task,
+  start: number,
+  end: number,
+  prot: number,
+  grows: number,
+  pkey: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  if (pkey !== -1 && pkey !== 0) return -EINVAL;
+  let vma = mm.vmas.find(start);
+  if (vma === null) return -ENOMEM;
+  if ((grows & PROT_GROWSDOWN) !== 0) {
+    if (vma.start >= end) return -ENOMEM;
+    start = vma.start;
+    if ((vma.flags & VM_GROWSDOWN) === 0) return -EINVAL;
+  } else {
+    if (vma.start > start) return -ENOMEM;
+    if ((grows & PROT_GROWSUP) !== 0) return -EINVAL;
+  }
+  const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MPROTECT);
+  const newAccess = protToFlags(prot);
+  let at = start;
+  let result = 0;
+  while (at < end) {
+    if (vma === null || vma.start > at) {
+      result = -ENOMEM;
+      break;
+    }
+    const newFlags = (vma.flags & ~VM_ACCESS_FLAGS) | newAccess;
+    if ((newFlags & ~(newFlags >> 4) & VM_ACCESS_FLAGS) !== 0) {
+      result = -EACCES;
+      break;
+    }
+    const stop = Math.min(end, vma.end);
+    result = yield* k.fn.mprotectFixup(k, tlb, vma, at, stop, newFlags);
+    if (result < 0) break;
+    at = stop;
+    if (at < end) vma = mm.vmas.find(at);
+  }
+  yield* k.fn.tlbFinishMmu(k, tlb);
+  return result;
+}

@@ -1,0 +1,55 @@
+// The end of an address space: mmput, exit_mmap (mm/mmap.c), mmdrop (kernel/fork.c).
+
+import { E_MM_FREE, E_VMA_REMOVE } from '../../abi/events.ts';
+import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts';
+import { SITE_EXIT } from '../../abi/notifier.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import { updateHiwaterRss } from '../rmap/rmap.ts';
+import type { MmStruct, VmArea } from '../types.ts';
+import { vmUnacctMemory } from './account.ts';
+import { noteVma } from './adjust.ts';
+
+/** mmput: drops a user; the last one tears the address space down. */
+export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
+  if (--mm.users > 0) return;
+  mm.isExiting = true;
+  yield* k.fn.exitMmap(k, mm);
+  mmDrop(k, mm);
+}
+
+/** mmdrop: the last reference frees the PGD and the struct. */
+export function mmDrop(k: Kernel, mm: MmStruct): void {
+  if (--mm.count > 0) return;
+  if (mm.notifiers !== null && k.design !== null) k.design.destroy(mm);
+  k.fn.putPage(k, mm.pgd);
+  k.mms.delete(mm.id);
+  if (k.memory.log.on) k.memory.log.emit(E_MM_FREE, mm.id, 0, 0, mm.pgd, 0, 0, 0, 0, 0);
+}
+
+/** exit_mmap: nobody uses the address space any more. Subscribers hear of it before anything is unmapped. */
+export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierRelease(k, mm);
+  const lock = mm.mmapLock;
+  if (mm.vmas.count === 0) return;
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  const vmas: VmArea[] = [];
+  for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) vmas.push(v);
+  const tlb = k.fn.tlbGatherMmu(k, mm, true, SITE_EXIT);
+  updateHiwaterRss(mm);
+  yield* k.fn.unmapVmas(k, tlb, vmas, 0, ULONG_MAX);
+  lock.readUnlock();
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  yield* k.fn.freePgtables(k, tlb, vmas, 0, USER_PGTABLES_CEILING);
+  yield* k.fn.tlbFinishMmu(k, tlb);
+  let charged = 0;
+  for (let i = 0; i < vmas.length; i++) {
+    const v = vmas[i]!;
+    if (k.memory.log.on) noteVma(k, E_VMA_REMOVE, v);
+    if ((v.flags & VM_ACCOUNT) !== 0) charged += (v.end - v.start) / 4096;
+    k.fn.removeVma(k, v);
+  }
+  mm.vmas.clear();
+  lock.writeUnlock();
+  vmUnacctMemory(k, charged);
+}

@@ -1,0 +1,159 @@
+// Merging of VMAs: is_mergeable_vma, can_vma_merge_before/after and the outcomes of vma_merge (mm/mmap.c; mm/vma.c later).
+// mmapLock held for write.
+//
+//   area free (mmap, brk, mremap)              area inside VMA M (mprotect, madvise, mlock)
+//   1  prev + area + next -> prev              6  all of M: prev + M + next -> prev
+//   2  prev + area        -> prev              7  all of M: prev takes it     8  all of M: next takes it
+//   3         area + next -> next              5  head of M: prev takes it    4  tail of M: next takes it
+
+import { VM_HUGETLB, VM_SOFTDIRTY, VM_SPECIAL } from '../../abi/mman.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import type { Profile } from '../profile.ts';
+import type { AnonVma, OpenFile, VmArea } from '../types.ts';
+import { takeAnonVma, vmaAdjust } from './adjust.ts';
+
+/** vm_ops->close exists: hugetlb and SysV shared memory. */
+function hasClose(vma: VmArea): boolean {
+  return (vma.flags & VM_HUGETLB) !== 0 || (vma.file?.inode.isSysv ?? false);
+}
+
+/** is_mergeable_vma: conditions 2 to 6. */
+function isMergeableVma(profile: Profile, vma: VmArea, flags: number, file: OpenFile | null): boolean {
+  if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
+  return profile.mergeKeepsClosers || file === null || !hasClose(vma);
+}
+
+/** vma_is_fork_child: linked to anon_vmas of another address space. */
+function isForkChild(vma: VmArea | null): boolean {
+  return vma !== null && vma.anonVma !== null && vma.chain.length !== 1;
+}
+
+/** is_mergeable_anon_vma: may an area whose pages belong to `anonVma` (of VMA `source`, if it is one) join `target`? */
+function isMergeableAnonVma(p: Profile, target: VmArea, anonVma: AnonVma | null, source: VmArea | null): boolean {
+  const own = target.anonVma;
+  if (own === anonVma) return true;
+  if (!p.mergeForkedUnfaulted) return (own === null || anonVma === null) && target.chain.length === 1;
+  if (own === null) return !isForkChild(source);
+  return anonVma === null && !isForkChild(target);
+}
+
+/** are_anon_vmas_compatible: of prev and next, when both join. */
+function areAnonVmasCompatible(a: VmArea, b: VmArea): boolean {
+  return a.anonVma === b.anonVma || a.anonVma === null || b.anonVma === null;
+}
+
+/** can_vma_merge_after: an area that begins where `vma` ends. */
+export function canMergeAfter(
+  p: Profile,
+  vma: VmArea,
+  flags: number,
+  anonVma: AnonVma | null,
+  source: VmArea | null,
+  file: OpenFile | null,
+  pgoff: number,
+): boolean {
+  return (
+    isMergeableVma(p, vma, flags, file) &&
+    isMergeableAnonVma(p, vma, anonVma, source) &&
+    vma.pgoff + (vma.end - vma.start) / 4096 === pgoff
+  );
+}
+
+/** can_vma_merge_before: an area that ends, at page offset `pgoffEnd`, where `vma` begins. */
+export function canMergeBefore(
+  p: Profile,
+  vma: VmArea,
+  flags: number,
+  anonVma: AnonVma | null,
+  source: VmArea | null,
+  file: OpenFile | null,
+  pgoffEnd: number,
+): boolean {
+  return vma.pgoff === pgoffEnd && isMergeableVma(p, vma, flags, file) && isMergeableAnonVma(p, vma, anonVma, source);
+}
+
+/** Merges the free area [start, end) with its neighbours: cases 1 to 3. `source`: the VMA whose pages will move there
+ *  (mremap), else null. Null at once when it joins nobody; the path answers the grown VMA, or null when out of memory. */
+export function mergeNew(
+  k: Kernel,
+  prev: VmArea | null,
+  next: VmArea | null,
+  start: number,
+  end: number,
+  flags: number,
+  source: VmArea | null,
+  file: OpenFile | null,
+  pgoff: number,
+): KernelPath<VmArea | null> | null {
+  if ((flags & VM_SPECIAL) !== 0) return null;
+  const p = k.profile;
+  const anonVma = source === null ? null : source.anonVma;
+  const pgoffEnd = pgoff + (end - start) / 4096;
+  const joinsPrev = prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, source, file, pgoff);
+  const joinsNext =
+    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, source, file, pgoffEnd);
+  if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))
+    return grow(k, prev, prev.start, next.end, next, source);
+  if (joinsPrev && joinsNext && p.mmapMergesNextFirst && source === null)
+    return grow(k, next, start, next.end, null, null);
+  if (joinsPrev) return grow(k, prev, prev.start, end, null, source);
+  if (joinsNext) return grow(k, next, start, next.end, null, source);
+  return null;
+}
+
+function* grow(
+  k: Kernel,
+  target: VmArea,
+  start: number,
+  end: number,
+  gone: VmArea | null,
+  source: VmArea | null,
+): KernelPath<VmArea | null> {
+  if (target.anonVma === null && gone?.anonVma == null && source !== null && source.anonVma !== null) {
+    // Pages of the source will be mapped by the target.
+    if ((yield* takeAnonVma(k, target, source)) < 0) return null;
+  }
+  return (yield* vmaAdjust(k, target, start, end, gone, null, null)) < 0 ? null : target;
+}
+
+/** Merges [start, end), a piece of `vma` that shall have `flags`, with the neighbours: cases 4 to 8. Null at once when it
+ *  joins nobody; the path answers the VMA that has the piece now, or null when out of memory. */
+export function mergeExisting(
+  k: Kernel,
+  vma: VmArea,
+  start: number,
+  end: number,
+  flags: number,
+): KernelPath<VmArea | null> | null {
+  if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
+  const p = k.profile;
+  const isLeft = start === vma.start;
+  const isRight = end === vma.end;
+  if (!isLeft && !isRight) return null;
+  const pgoff = vma.pgoff + (start - vma.start) / 4096;
+  const pgoffEnd = pgoff + (end - start) / 4096;
+  const { anonVma, file } = vma;
+  const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
+  const next = isRight ? (vma.treeNext as VmArea | null) : null;
+  const joinsPrev = prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff);
+  const joinsNext = next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd);
+  if (!joinsPrev && !joinsNext) return null;
+  if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
+  if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))
+    return absorb(k, prev, prev.start, next.end, vma, next, null);
+  if (joinsPrev) return absorb(k, prev, prev.start, end, isRight ? vma : null, null, isRight ? null : vma);
+  return absorb(k, next!, start, next!.end, isLeft ? vma : null, null, isLeft ? null : vma);
+}
+
+function* absorb(
+  k: Kernel,
+  target: VmArea,
+  start: number,
+  end: number,
+  gone: VmArea | null,
+  gone2: VmArea | null,
+  other: VmArea | null,
+): KernelPath<VmArea | null> {
+  return (yield* vmaAdjust(k, target, start, end, gone, gone2, other)) < 0 ? null : target;
+}

@@ -1,0 +1,224 @@
+// do_mmap and mmap_region (mm/mmap.c): the checks after the system call's own, the flags, the merge or the new VMA.
+// mmapLock held for write. Errors come in Linux's order.
+
+import { EACCES, EAGAIN, EEXIST, EINVAL, ENODEV, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM } from '../../abi/errno.ts';
+import {
+  MAP_32BIT,
+  MAP_ANONYMOUS,
+  MAP_DENYWRITE,
+  MAP_EXECUTABLE,
+  MAP_FIXED,
+  MAP_FIXED_NOREPLACE,
+  MAP_GROWSDOWN,
+  MAP_HUGETLB,
+  MAP_LOCKED,
+  MAP_NONBLOCK,
+  MAP_NORESERVE,
+  MAP_POPULATE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  MAP_SHARED_VALIDATE,
+  MAP_STACK,
+  MAP_TYPE,
+  PROT_WRITE,
+  VM_ACCOUNT,
+  VM_GROWSDOWN,
+  VM_LOCKED,
+  VM_LOCKONFAULT,
+  VM_MAYEXEC,
+  VM_MAYREAD,
+  VM_MAYSHARE,
+  VM_MAYWRITE,
+  VM_NORESERVE,
+  VM_SHARED,
+  VM_SOFTDIRTY,
+  VM_SPECIAL,
+} from '../../abi/mman.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import type { MmStruct, OpenFile, Task } from '../types.ts';
+import { VmArea } from '../types.ts';
+import { canDoMlock, mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
+import { isAccountable, mapToFlags, protToFlags, setPageProt } from './flags.ts';
+import { mergeNew } from './merge.ts';
+import { shmemFileSetup } from './shmem-file.ts';
+import { getFile, insertVma } from './split.ts';
+import { roundHintToMin } from './unmapped-area.ts';
+
+const MAP_UNINITIALIZED = 0x4000000;
+const MAP_ABOVE4G = 0x80;
+const MAP_HUGE_2MB = 21 << 26;
+const MAP_HUGE_1GB = 30 << 26;
+/** Flags that MAP_SHARED_VALIDATE knows. */
+const LEGACY_MAP_MASK =
+  MAP_SHARED |
+  MAP_PRIVATE |
+  MAP_FIXED |
+  MAP_ANONYMOUS |
+  MAP_DENYWRITE |
+  MAP_EXECUTABLE |
+  MAP_UNINITIALIZED |
+  MAP_GROWSDOWN |
+  MAP_LOCKED |
+  MAP_NORESERVE |
+  MAP_POPULATE |
+  MAP_NONBLOCK |
+  MAP_STACK |
+  MAP_HUGETLB |
+  MAP_32BIT |
+  MAP_ABOVE4G |
+  MAP_HUGE_2MB |
+  MAP_HUGE_1GB;
+
+/** s_maxbytes: ext4 with 4 KiB blocks; shmem and the rest 2^63 - 1. */
+export function maxFileBytes(file: OpenFile): number {
+  return file.inode.kind === 'regular' ? 0xffffffff * 4096 : 2 ** 63;
+}
+
+export const F_SEAL_WRITE = 0x8;
+export const F_SEAL_FUTURE_WRITE = 0x10;
+
+/** do_mmap: rows 6 to 24 of the table of checks, then mmap_region. `len` is the length as given, at most 2^64 - 1, already
+ *  rounded up to pages (2^64 stands for an overflow). Returns the address or -errno. */
+export function* doMmap(
+  k: Kernel,
+  task: Task,
+  file: OpenFile | null,
+  addr: number,
+  len: number,
+  prot: number,
+  flags: number,
+  pgoff: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  if (len === 0) return -EINVAL;
+  if ((flags & MAP_FIXED_NOREPLACE) !== 0) flags |= MAP_FIXED;
+  if ((flags & MAP_FIXED) === 0) addr = roundHintToMin(k, addr);
+  if (len >= 2 ** 64) return -ENOMEM;
+  if (pgoff + len / 4096 > 2 ** 64) return -EOVERFLOW;
+  if (mm.vmas.count > k.config.maxMapCount) return -ENOMEM;
+  addr = k.fn.getUnmappedArea(k, mm, file, addr, len, pgoff, flags);
+  if (addr < 0) return addr;
+  if ((flags & MAP_FIXED_NOREPLACE) !== 0 && mm.vmas.intersects(addr, addr + len) !== null) return -EEXIST;
+  if ((flags & MAP_LOCKED) !== 0 && !canDoMlock(mm)) return -EPERM;
+  let vmFlags = protToFlags(prot) | mapToFlags(k.profile, flags) | mm.defFlags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
+  if (mlockFutureCheck(mm, vmFlags, len / 4096) < 0) return -EAGAIN;
+  if (file !== null) {
+    const shared = fileMapFlags(file, prot, flags, vmFlags, pgoff, len);
+    if (shared < 0) return shared;
+    if ((shared & VM_MAYSHARE) !== 0) {
+      vmFlags |= VM_SHARED | VM_MAYSHARE;
+      if (!file.isWritable) vmFlags &= ~(VM_MAYWRITE | VM_SHARED);
+    }
+  } else if ((flags & MAP_TYPE) === MAP_SHARED) {
+    if ((vmFlags & VM_GROWSDOWN) !== 0) return -EINVAL;
+    pgoff = 0;
+    vmFlags |= VM_SHARED | VM_MAYSHARE;
+  } else if ((flags & MAP_TYPE) === MAP_PRIVATE) {
+    pgoff = addr / 4096;
+  } else {
+    return -EINVAL;
+  }
+  if ((flags & MAP_NORESERVE) !== 0 && k.config.overcommitMode !== 2) vmFlags |= VM_NORESERVE;
+  return yield* k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
+}
+
+/** Rows 16 to 24: 0 for a private mapping, VM_MAYSHARE for a shared one, or -errno. */
+function fileMapFlags(
+  file: OpenFile,
+  prot: number,
+  flags: number,
+  vmFlags: number,
+  pgoff: number,
+  len: number,
+): number {
+  const max = maxFileBytes(file);
+  if (len > max || pgoff > Math.floor((max - len) / 4096)) return -EOVERFLOW;
+  const type = flags & MAP_TYPE;
+  if (type === MAP_SHARED || type === MAP_SHARED_VALIDATE) {
+    // Plain MAP_SHARED ignores flags that it does not know. No file system here supports MAP_SYNC.
+    if (type === MAP_SHARED_VALIDATE && (flags & ~LEGACY_MAP_MASK) !== 0) return -EOPNOTSUPP;
+    if ((prot & PROT_WRITE) !== 0 && !file.isWritable) return -EACCES;
+    if (file.isAppend && file.isWritable) return -EACCES;
+  } else if (type !== MAP_PRIVATE) {
+    return -EINVAL;
+  }
+  if (!file.isReadable) return -EACCES;
+  const kind = file.inode.kind;
+  if (kind !== 'regular' && kind !== 'shmem') return -ENODEV;
+  if ((vmFlags & VM_GROWSDOWN) !== 0) return -EINVAL;
+  return type === MAP_PRIVATE ? 0 : VM_MAYSHARE;
+}
+
+/** Pages of mappings inside [addr, end) (count_vma_pages_range), and those of them that are VM_ACCOUNT. */
+function countVmaPages(mm: MmStruct, addr: number, end: number, onlyFlags: number): number {
+  let pages = 0;
+  for (let v = mm.vmas.intersects(addr, end); v !== null && v.start < end; v = v.treeNext as VmArea | null) {
+    if (onlyFlags === 0 || (v.flags & onlyFlags) !== 0)
+      pages += (Math.min(end, v.end) - Math.max(addr, v.start)) / 4096;
+  }
+  return pages;
+}
+
+/** mmap_region: rows 25 to 29. What the new mapping covers is unmapped here; an error after that leaves the hole. */
+export function* mmapRegion(
+  k: Kernel,
+  task: Task,
+  file: OpenFile | null,
+  addr: number,
+  len: number,
+  vmFlags: number,
+  pgoff: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  const end = addr + len;
+  const pages = len / 4096;
+  if (file !== null && (vmFlags & (VM_SHARED | VM_MAYWRITE)) === (VM_SHARED | VM_MAYWRITE)) {
+    if ((file.inode.seals & F_SEAL_WRITE) !== 0) return -EPERM;
+  }
+  const isCovering = mm.vmas.intersects(addr, end) !== null;
+  if (!mayExpandVm(mm, vmFlags, pages)) {
+    if (!isCovering || !mayExpandVm(mm, vmFlags, pages - countVmaPages(mm, addr, end, 0))) return -ENOMEM;
+  }
+  const isCharged = isAccountable(vmFlags);
+  if (isCovering) {
+    if (isCharged && k.profile.mmapChecksBeforeUnmap) {
+      const more = pages - countVmaPages(mm, addr, end, VM_ACCOUNT);
+      if (more > 0) {
+        if (vmEnoughMemory(k, mm, more) < 0) return -ENOMEM;
+        vmUnacctMemory(k, more);
+      }
+    }
+    const r = yield* k.fn.doMunmap(k, mm, addr, end, false);
+    if (r < 0) return r === -EPERM ? r : -ENOMEM;
+  }
+  if (isCharged) {
+    if (isCovering && k.profile.mmapChecksBeforeUnmap) k.committed += pages;
+    else if (vmEnoughMemory(k, mm, pages) < 0) return -ENOMEM;
+    vmFlags |= VM_ACCOUNT;
+  }
+  const isSharedAnon = file === null && (vmFlags & VM_SHARED) !== 0;
+  const next = mm.vmas.find(end);
+  const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
+  const merge = isSharedAnon ? null : mergeNew(k, prev, next, addr, end, vmFlags, null, file, pgoff);
+  let vma = merge === null ? null : yield* merge;
+  if (vma === null) {
+    if (isSharedAnon) {
+      file = shmemFileSetup(k, mm, '/dev/zero', len, (vmFlags & VM_NORESERVE) !== 0);
+      if (file === null) return -ENOMEM;
+      file.inode.isDeleted = true;
+    } else {
+      getFile(file);
+    }
+    vma = new VmArea(mm, addr, end, vmFlags | VM_SOFTDIRTY, file, pgoff, k.config.stackGuardGap);
+    setPageProt(vma);
+    yield* insertVma(k, mm, vma);
+  }
+  vmStatAccount(mm, vmFlags, pages);
+  if ((vmFlags & VM_LOCKED) !== 0) {
+    if ((vmFlags & VM_SPECIAL) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
+    else mm.lockedVm += pages;
+  }
+  vma.flags |= VM_SOFTDIRTY;
+  return addr;
+}

@@ -1,0 +1,110 @@
+// Where a new mapping goes: get_unmapped_area (mm/mmap.c), the two searches of x86 (arch/x86/kernel/sys_x86_64.c) and
+// thp_get_unmapped_area (mm/huge_memory.c). mmapLock held for write. Nothing is changed.
+
+import { EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
+import { MAP_32BIT, MAP_FIXED, MAP_SHARED, PMD_SIZE, TASK_SIZE } from '../../abi/mman.ts';
+import type { Kernel } from '../kernel.ts';
+import type { MmStruct, OpenFile, VmArea } from '../types.ts';
+import { isPageAligned, modPower, pageDown, pageUp } from './address.ts';
+
+const LOW_32BIT = 0x40000000;
+const HIGH_32BIT = 0x80000000;
+const MIN_GAP = 0x8000000;
+
+/** mmap_base (no randomisation): top of the top-down area below a stack of at most `stackLimit` bytes. */
+export function mmapBase(stackLimit: number, stackGuardGap: number): number {
+  const gap = stackLimit + stackGuardGap;
+  return pageUp(TASK_SIZE - Math.min(Math.max(gap, MIN_GAP), pageDown((TASK_SIZE / 6) * 5)));
+}
+
+/** TASK_UNMAPPED_BASE: where the bottom-up area begins. */
+export const LEGACY_BASE = pageUp(TASK_SIZE / 3);
+
+/** round_hint_to_min. */
+export function roundHintToMin(k: Kernel, hint: number): number {
+  const addr = pageDown(hint);
+  return addr !== 0 && addr < k.config.mmapMinAddr ? pageUp(k.config.mmapMinAddr) : addr;
+}
+
+/** vm_start_gap: first byte that must stay free below a VMA. */
+export function vmStartGap(vma: VmArea): number {
+  return vma.start > vma.startGap ? vma.start - vma.startGap : 0;
+}
+
+/** get_unmapped_area. Returns the address, -ENOMEM (no room, or beyond TASK_SIZE), -EINVAL (MAP_FIXED unaligned), -EPERM
+ *  (below mmap_min_addr without CAP_SYS_RAWIO). `addr` is a hint, or the place itself with MAP_FIXED. */
+export function getUnmappedArea(
+  k: Kernel,
+  mm: MmStruct,
+  file: OpenFile | null,
+  addr: number,
+  len: number,
+  pgoff: number,
+  flags: number,
+): number {
+  if (len > TASK_SIZE) return -ENOMEM;
+  let found: number;
+  if (file !== null) {
+    const isThpFile = k.profile.thpAlignFile && file.inode.kind === 'regular';
+    found = isThpFile ? thpUnmappedArea(k, mm, addr, len, pgoff, flags) : topDown(mm, addr, len, flags);
+  } else if ((flags & MAP_SHARED) === 0 && k.profile.thpAlignAnon && addr === 0 && modPower(len, PMD_SIZE) === 0) {
+    found = thpUnmappedArea(k, mm, addr, len, pgoff, flags);
+  } else {
+    found = topDown(mm, addr, len, flags);
+  }
+  if (found < 0) return found;
+  if (found > TASK_SIZE - len) return -ENOMEM;
+  if (!isPageAligned(found)) return -EINVAL;
+  if (found < k.config.mmapMinAddr && !mm.limits.capSysRawio) return -EPERM;
+  return found;
+}
+
+/** thp_get_unmapped_area: searches for length + 2 MiB and moves up to where (address - offset) is a multiple of 2 MiB;
+ *  without room for that, the plain search. */
+function thpUnmappedArea(k: Kernel, mm: MmStruct, addr: number, len: number, pgoff: number, flags: number): number {
+  const off = pgoff * 4096;
+  const offAlign = Math.ceil(off / PMD_SIZE) * PMD_SIZE;
+  if (off + len - offAlign >= PMD_SIZE) {
+    const found = topDown(mm, addr, len + PMD_SIZE, flags);
+    if (found === addr) return addr;
+    if (found >= 0) {
+      const sub = modPower(off - found, PMD_SIZE);
+      return sub === 0 && k.profile.thpAlignTop ? found + PMD_SIZE : found + sub;
+    }
+  }
+  return topDown(mm, addr, len, flags);
+}
+
+/** arch_get_unmapped_area_topdown. */
+function topDown(mm: MmStruct, hint: number, len: number, flags: number): number {
+  if (len > TASK_SIZE) return -ENOMEM;
+  if ((flags & MAP_FIXED) !== 0) return hint;
+  if ((flags & MAP_32BIT) === 0) {
+    if (hint !== 0) {
+      const addr = pageDown(hint);
+      // A hint that cannot be used is dropped: the search begins at mmap_base, not near it.
+      if (addr <= TASK_SIZE - len) {
+        const vma = mm.vmas.find(addr);
+        if (vma === null || addr + len <= vmStartGap(vma)) return addr;
+      }
+    }
+    const found = mm.vmas.gapTopDown(4096, mm.mmapBase, len, 0, 0);
+    if (found >= 0) return found;
+  }
+  return bottomUp(mm, hint, len, flags);
+}
+
+/** arch_get_unmapped_area. */
+function bottomUp(mm: MmStruct, hint: number, len: number, flags: number): number {
+  const is32 = (flags & MAP_32BIT) !== 0;
+  const begin = is32 ? LOW_32BIT : mm.legacyBase;
+  const end = is32 ? HIGH_32BIT : TASK_SIZE;
+  if (len > end) return -ENOMEM;
+  if (hint !== 0) {
+    const addr = pageUp(hint);
+    const vma = mm.vmas.find(addr);
+    if (end - len >= addr && (vma === null || addr + len <= vmStartGap(vma))) return addr;
+  }
+  const found = mm.vmas.gapBottomUp(begin, end, len, 0, 0);
+  return found >= 0 ? found : -ENOMEM;
+}
