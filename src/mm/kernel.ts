@@ -14,6 +14,7 @@ import { Buddy } from './page/buddy.ts';
 import { Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
+import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
@@ -69,6 +70,8 @@ export class Kernel {
   /** Gathers not in use (a gather is reused, its arrays with it). */
   readonly gathers: MmuGather[] = [];
   readonly pageLockQueue = new WaitQueue();
+  /** CPU flushes that reclaim has put off, by thread. */
+  readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();
   /** vm_committed_as, pages. */
   committed = 0;

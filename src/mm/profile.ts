@@ -47,6 +47,8 @@ export interface Profile {
   readonly memfdExec: boolean;
   /** munmap keeps mmapLock for write when the next area grows down (until 6.4). */
   readonly munmapNoDowngradeBelowStack: boolean;
+  /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
+  readonly heapNameStrict: boolean;
   /** mmap_min_addr checks, stack growth and faults take per-VMA locks (6.4). */
   readonly perVmaLock: boolean;
 }
@@ -74,6 +76,7 @@ const V6_1: Profile = {
   memfdExec: false,
   processMadviseSelf: false,
   munmapNoDowngradeBelowStack: true,
+  heapNameStrict: false,
   perVmaLock: false,
 };
 
@@ -86,6 +89,7 @@ const V6_6: Profile = {
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
+  heapNameStrict: true,
   perVmaLock: true,
 };
 

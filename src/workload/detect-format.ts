@@ -25,11 +25,11 @@ const RULES: readonly (readonly [TraceFormat, RegExp])[] = [
   ['strace-summary', /^% time +seconds/],
   [
     'strace',
-    /^(?:\[pid +\d+(?:<.*>)?\] |\d+(?:<.*>)? +)?(?:(?:\d\d:\d\d:\d\d(?:\.\d+)?|\d+(?:\.\d+)?)(?: \(\+ *[\d.]+\))? +| +\d+\.\d+ +)*(?:\[[0-9a-f?]{16}\] )?(?:\[ *\d+\] )?(?:[a-z_][a-z0-9_]* ?\(|<\.\.\. [a-z_][a-z0-9_]* resumed>|--- SIG|\+\+\+ |strace: )/,
+    /^(?:\[pid +\d+(?:<.*>)?\] |\d+(?:<.*>)? +)?(?:(?:\d\d:\d\d:\d\d(?:\.\d+)?|\d+(?:\.\d+)?)(?: \(\+ *[\d.]+\))? +| +\d+\.\d+ +){0,3}(?:\[[0-9a-f?]{16}\] )?(?:\[ *\d+\] )?(?:[a-z_][a-z0-9_]* ?\(|<\.\.\. [a-z_][a-z0-9_]* resumed>|--- SIG|\+\+\+ |strace: )/,
   ],
 ];
 
-const LINE_LENGTH_MAX = 4096;
+const LINE_LENGTH_MAX = 2048;
 
 /** Format of a text by its first non-empty lines (the first that any rule knows, of at most 20); null if none is known. */
 export function detectFormat(firstLines: readonly string[]): TraceFormat | null {

@@ -35,7 +35,7 @@ const OTHER_LINE = new RegExp(`${HEAD}(?:(PERF_RECORD_\\w+)|([A-Za-z_][\\w.:/-]*
 const ADDR_IP = /^([0-9a-f]{1,16})(?: \S.*?\))?\s+([0-9a-f]{1,16})(?:\s|$)/;
 const TRACEPOINT = /^address=0x([0-9a-f]{1,16}) ip=(?:0x([0-9a-f]{1,16})|\S+) error_code=0x([0-9a-f]{1,8})/;
 const EXPECTED = 'perf script lines: comm pid/tid time: event: addr ip';
-const LINE_LENGTH_MAX = 4096;
+const LINE_LENGTH_MAX = 2048;
 const KERNEL_HI_MIN = 0x8000_0000;
 
 export class FaultParser {

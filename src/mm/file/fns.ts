@@ -1,4 +1,19 @@
 // The functions of room mm/file in the livepatch table.
 import type { FileFns } from '../fns.ts';
+import { deleteFromPageCache, filemapGetPage, findGetPage } from './page-cache.ts';
+import { filemapWriteAndWaitRange, fileRead, fileWrite, writepage } from './read-write.ts';
+import { evictInode, punchHole, truncate, unmapMappingRange } from './truncate.ts';
 
-export const fileFns = {} as FileFns;
+export const fileFns: FileFns = {
+  findGetPage,
+  filemapGetPage,
+  deleteFromPageCache,
+  writepage,
+  filemapWriteAndWaitRange,
+  unmapMappingRange,
+  truncate,
+  punchHole,
+  fileWrite,
+  fileRead,
+  evictInode,
+};

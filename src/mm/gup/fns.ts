@@ -1,4 +1,5 @@
 // The functions of room mm/gup in the livepatch table.
 import type { GupFns } from '../fns.ts';
+import { accessRemoteVm, getUserPages, pinUserPages, unpinUserPage } from './gup.ts';
 
-export const gupFns = {} as GupFns;
+export const gupFns: GupFns = { getUserPages, pinUserPages, unpinUserPage, accessRemoteVm };

@@ -10,9 +10,13 @@ import {
   unlinkAnonVmas,
   unlinkFileVma,
 } from './anon-vma.ts';
+import { flushTlbBatchedPending, tryToUnmapFlush, tryToUnmapFlushDirty } from './flush-batch.ts';
+import { pageMkclean, pageMkcleanOne } from './mkclean.ts';
+import { folioReferenced, folioReferencedOne } from './referenced.ts';
 import { pageAddAnonRmap, pageAddFileRmap, pageAddNewAnonRmap, pageRemoveRmap, pageTryShareAnonRmap } from './rmap.ts';
+import { tryToUnmap, tryToUnmapOne } from './unmap.ts';
 
-export const rmapFns = {
+export const rmapFns: RmapFns = {
   anonVmaPrepare,
   anonVmaClone,
   anonVmaFork,
@@ -26,4 +30,13 @@ export const rmapFns = {
   pageAddFileRmap,
   pageRemoveRmap,
   pageTryShareAnonRmap,
-} as unknown as RmapFns;
+  tryToUnmap,
+  tryToUnmapOne,
+  tryToUnmapFlush,
+  tryToUnmapFlushDirty,
+  flushTlbBatchedPending,
+  folioReferenced,
+  folioReferencedOne,
+  pageMkclean,
+  pageMkcleanOne,
+};

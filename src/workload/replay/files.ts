@@ -54,6 +54,11 @@ export class ReplayFiles {
     return inode;
   }
 
+  /** The inode that the path names, if the recording has named it before. */
+  known(path: string): Inode | null {
+    return this.#byPath.get(path) ?? null;
+  }
+
   /** A successful open. */
   open(path: string, flags: number): OpenFile {
     const inode = this.inode(path);

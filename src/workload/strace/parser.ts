@@ -27,10 +27,21 @@ interface OpenCall {
   readonly name: string;
   /** Body without ` <unfinished ...>`. */
   readonly text: string;
+  /** Lines that it came in. */
+  readonly parts: number;
   readonly comm: string | null;
   readonly time: string | null;
 }
 
+/** Start of a line that a note of strace was printed into. */
+interface GluedHead {
+  readonly line: number;
+  readonly text: string;
+  readonly parts: number;
+}
+
+/** One call comes in at most this many lines: joining must not cost the square of hostile input. */
+const PARTS_MAX = 64;
 const UNFINISHED = '<unfinished ...>';
 const DETACHED = '<detached ...>';
 const EXPECTED = 'strace text: name(arguments) = result, with an optional pid and time before it';
@@ -53,7 +64,9 @@ export class StraceParser {
   /** Leader tid to the thread whose execve took it over, until that execve is resumed under the leader's tid. */
   private readonly supersededBy = new Map<number, number>();
   /** Head of a line that a note of strace was printed into, waiting for its rest. */
-  private glued: { readonly line: number; readonly text: string } | null = null;
+  private glued: GluedHead | null = null;
+  /** Lines joined into the one that is being read. */
+  private parts = 1;
   private isSummary = false;
   private hasCalls = false;
 
@@ -73,6 +86,7 @@ export class StraceParser {
     if (this.glued !== null) {
       const head = this.glued;
       this.glued = null;
+      this.parts = head.parts + 1;
       // a line with a prefix of its own is not the rest: the head stays an open call
       if (/^(?:\[pid |\d+ )/.test(text)) this.openGluedHead(head);
       else {
@@ -81,6 +95,7 @@ export class StraceParser {
         return;
       }
     }
+    this.parts = 1;
     this.body(text, line, line, isUnterminated);
   }
 
@@ -167,16 +182,18 @@ export class StraceParser {
     const subject = Number(glued[1]);
     const note = glued[2] === 'at' ? 'attached' : 'detached';
     if (note === 'attached') this.tasks.attached(subject);
-    if (glued.index > 0) {
+    if (glued.index > 0 && this.parts > PARTS_MAX) {
+      this.report.noteDamaged(line, text, 'too many notes inside one line');
+    } else if (glued.index > 0) {
       this.report.joined++;
-      this.glued = { line: lineStart, text: text.slice(0, glued.index) };
+      this.glued = { line: lineStart, text: text.slice(0, glued.index), parts: this.parts };
     } else {
       this.report.parsed++;
     }
     this.sink({ kind: 'note', line, tid: -1, note, subjectTid: subject, text: text.slice(glued.index + 8) });
   }
 
-  private openGluedHead(head: { readonly line: number; readonly text: string }): void {
+  private openGluedHead(head: GluedHead): void {
     scanPrefix(head.text);
     NAME.lastIndex = $prefix.bodyAt;
     if (NAME.test(head.text)) {
@@ -251,7 +268,7 @@ export class StraceParser {
 
   private begin(tid: number, line: number, name: string, text: string): void {
     this.closeOpen(tid, false);
-    this.open.set(tid, { line, tid, name, text, comm: $prefix.comm, time: $prefix.time });
+    this.open.set(tid, { line, tid, name, text, parts: 1, comm: $prefix.comm, time: $prefix.time });
   }
 
   private resumed(text: string, at: number, line: number, isUnterminated: boolean): void {
@@ -270,16 +287,20 @@ export class StraceParser {
     if (rest.endsWith(UNFINISHED)) {
       // split once more: keep waiting
       this.report.joined++;
-      const started = first ?? { line, tid, name, text: head, comm: $prefix.comm, time: $prefix.time };
-      this.open.set(tid, { ...started, tid, text: withoutMark(whole) });
+      const started = first ?? { line, tid, name, text: head, parts: 0, comm: $prefix.comm, time: $prefix.time };
+      this.open.set(tid, { ...started, text: withoutMark(whole), parts: started.parts + 1 });
+      if (started.parts === PARTS_MAX) this.closeOpen(tid, false);
       return;
     }
     const paren = head.indexOf('(');
     const args = splitWhole(first === null && !rest.startsWith(')') ? `${name}(${rest}` : whole, paren);
     const isWhole = args !== null && this.resultAt($scan.end + 1, $scanned.text);
     if (!isWhole && !(first === null && this.resultOfTail(rest))) {
-      if (first !== null) this.open.set(tid, first);
       this.notTaken(text, line, isUnterminated, true, 'second half of a call without a result');
+      if (first !== null) {
+        this.open.set(tid, first);
+        this.closeOpen(tid, false);
+      }
       return;
     }
     this.taken(isUnterminated);

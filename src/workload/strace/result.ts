@@ -15,7 +15,7 @@ export const $result = {
 };
 
 const VALUE = /0x[0-9a-f]+|-?\d+/y;
-const ERRNO = / (?:(E[A-Z0-9]+) \([^()]*(?:\([^()]*\))?[^()]*\)|\((errno \d+)\))/y;
+const ERRNO = / (?:(E[A-Z0-9]+) \([^()]*(?:\([^()]*\)[^()]*)?\)|\((errno \d+)\))/y;
 const RESTART = / (ERESTART[A-Z_]*|E[A-Z0-9]+)(?: \([^()]*\))?/y;
 const DURATION = / <(\d+\.\d+|unavailable)>/y;
 

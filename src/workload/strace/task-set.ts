@@ -40,7 +40,7 @@ export class TaskSet {
     return tid;
   }
 
-  /** The task of a line that prints no tid; negative (the task, minus one, negated) if it had to be guessed. */
+  /** The task of a line that prints no tid; a guess if several are alive. */
   resolveUnprinted(): { readonly tid: number; readonly isGuess: boolean } {
     if (!this.hasFirst) {
       this.hasFirst = true;

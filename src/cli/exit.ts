@@ -1,0 +1,51 @@
+// Exit statuses, and stopping on Ctrl-C with what was done so far.
+
+export const EXIT_OK = 0;
+export const EXIT_FAILED = 1;
+export const EXIT_USAGE = 2;
+export const EXIT_INTERRUPTED = 130;
+
+/** Remembers that Ctrl-C was pressed. A second press ends the process at once. */
+export class Interrupt {
+  isStopped = false;
+  readonly #handler = (): void => {
+    if (this.isStopped) process.exit(EXIT_INTERRUPTED);
+    this.isStopped = true;
+  };
+
+  constructor() {
+    process.on('SIGINT', this.#handler);
+  }
+
+  /** Lets pending signals arrive; true when the run shall stop. */
+  async poll(): Promise<boolean> {
+    await new Promise((resolve) => setImmediate(resolve));
+    return this.isStopped;
+  }
+
+  close(): void {
+    process.off('SIGINT', this.#handler);
+  }
+}
+
+/** A progress line on a terminal, shown when the work takes longer than a second. */
+export class Progress {
+  readonly #begin = Date.now();
+  #shown = 0;
+  #isVisible = false;
+
+  /** `done` of `total` (0 = unknown) of what `label` names. */
+  update(label: string, done: number, total: number): void {
+    const now = Date.now();
+    if (!process.stderr.isTTY || now - this.#begin < 1000 || now - this.#shown < 100) return;
+    this.#shown = now;
+    this.#isVisible = true;
+    const part = total === 0 ? String(done) : `${Math.floor((100 * done) / total)} %`;
+    process.stderr.write(`\r\x1b[K${label}: ${part}`);
+  }
+
+  clear(): void {
+    if (this.#isVisible) process.stderr.write('\r\x1b[K');
+    this.#isVisible = false;
+  }
+}

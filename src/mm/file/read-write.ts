@@ -1,0 +1,139 @@
+// read and write through the page cache (mm/filemap.c filemap_read, generic_perform_write), and writeback (mm/page-writeback.c).
+// A page is written back under its lock: first every shared mapping is made clean and read-only, then the bytes go to the disk,
+// so that a later store is seen as a new dirtying.
+
+import { EFAULT } from '../../abi/errno.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_IO } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
+import { getPage } from '../rmap/rmap.ts';
+import type { AddressSpace, Inode } from '../types.ts';
+import { patternByte, writeToDisk } from './contents.ts';
+import { isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
+import { indicesIn } from './truncate.ts';
+
+/** folio_clear_dirty_for_io: true when the page is to be written. Page lock held. */
+function* clearDirtyForIo(k: Kernel, pfn: number): KernelPath<boolean> {
+  if ((yield* k.fn.pageMkclean(k, pfn)) > 0) setPageDirty(k, pfn);
+  const flags = k.pages.flags;
+  const dirty = (flags[pfn]! & PG_DIRTY) !== 0;
+  flags[pfn] = flags[pfn]! & ~PG_DIRTY;
+  return dirty;
+}
+
+/** Page lock held. Shared memory goes to the swap area instead (shmem_writepage); without room it stays dirty. */
+export function* writepage(k: Kernel, pfn: number): KernelPath<void> {
+  const mapping = k.pages.mapping[pfn] as AddressSpace;
+  if (isShmem(mapping)) {
+    yield* shmemWritepage(k, mapping, pfn);
+    return;
+  }
+  if (!(yield* clearDirtyForIo(k, pfn))) return;
+  k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_WRITEBACK;
+  if (k.sched.points) yield P_IO;
+  writeToDisk(k.memory, mapping, k.pages.index[pfn]!, pfn);
+  k.pages.flags[pfn] = k.pages.flags[pfn]! & ~PG_WRITEBACK;
+}
+
+/** The page, mapped nowhere, moves from the page cache to the swap cache, and its contents to the swap area. */
+function* shmemWritepage(k: Kernel, mapping: AddressSpace, pfn: number): KernelPath<void> {
+  const pages = k.pages;
+  const index = pages.index[pfn]!;
+  if (pages.mapcount[pfn]! > 0 || !k.fn.addToSwap(k, pfn)) {
+    setPageDirty(k, pfn);
+    return;
+  }
+  const entry = pages.private[pfn]!;
+  k.fn.swapDuplicate(k, entry);
+  mapping.pages.delete(index);
+  mapping.swapped.set(index, entry);
+  pages.mapping[pfn] = null;
+  k.fn.putPage(k, pfn);
+  yield* k.fn.swapWritepage(k, pfn);
+}
+
+export function* filemapWriteAndWaitRange(
+  k: Kernel,
+  mapping: AddressSpace,
+  start: number,
+  end: number,
+): KernelPath<void> {
+  if (isShmem(mapping)) return;
+  for (const index of indicesIn(mapping.pages, Math.floor(start / 4096), Math.ceil(end / 4096) - 1)) {
+    const pfn = mapping.pages.get(index);
+    if (pfn === undefined || (k.pages.flags[pfn]! & PG_DIRTY) === 0) continue;
+    getPage(k, pfn);
+    if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+    if (isCachedAt(k, mapping, index, pfn) && (k.pages.flags[pfn]! & PG_DIRTY) !== 0) yield* k.fn.writepage(k, pfn);
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+  }
+}
+
+/** Number of bytes, or -ENOMEM before the first one. `bytes` null: the file's own pattern. Grows the file. */
+export function* fileWrite(
+  k: Kernel,
+  inode: Inode,
+  offset: number,
+  length: number,
+  bytes: Uint8Array | null,
+): KernelPath<number> {
+  const mapping = inode.mapping;
+  let done = 0;
+  while (done < length) {
+    const at = offset + done;
+    const index = Math.floor(at / 4096);
+    const from = at % 4096;
+    const count = Math.min(4096 - from, length - done);
+    // The page is made as if the file reached there already; what it holds beyond the old end is zeros.
+    const oldSize = inode.size;
+    if (at + count > oldSize) inode.size = at + count;
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (pfn < 0) {
+      if (oldSize < inode.size) inode.size = oldSize;
+      return done > 0 ? done : pfn;
+    }
+    if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+    const still = isCachedAt(k, mapping, index, pfn);
+    if (still) {
+      copyIn(k, inode, pfn * 4096 + from, at, count, bytes === null ? null : bytes.subarray(done, done + count));
+      setPageDirty(k, pfn);
+      k.fn.markPageAccessed(k, pfn);
+      done += count;
+    }
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+  }
+  return done;
+}
+
+function copyIn(k: Kernel, inode: Inode, to: number, offset: number, count: number, bytes: Uint8Array | null): void {
+  if (bytes !== null) k.memory.bytes.set(bytes, to);
+  else for (let i = 0; i < count; i++) k.memory.bytes[to + i] = patternByte(inode.id, offset + i);
+}
+
+/** Number of bytes up to the end of the file, or -ENOMEM before the first one. */
+export function* fileRead(
+  k: Kernel,
+  inode: Inode,
+  offset: number,
+  length: number,
+  out: Uint8Array | null,
+): KernelPath<number> {
+  let done = 0;
+  while (done < length && offset + done < inode.size) {
+    const at = offset + done;
+    const pfn = yield* k.fn.filemapGetPage(k, inode.mapping, Math.floor(at / 4096));
+    if (pfn < 0) return done > 0 || pfn === -EFAULT ? done : pfn;
+    const from = at % 4096;
+    const count = Math.min(4096 - from, length - done, inode.size - at);
+    if (count > 0 && out !== null) out.set(k.memory.bytes.subarray(pfn * 4096 + from, pfn * 4096 + from + count), done);
+    k.fn.markPageAccessed(k, pfn);
+    k.fn.putPage(k, pfn);
+    if (count <= 0) break;
+    done += count;
+  }
+  return done;
+}

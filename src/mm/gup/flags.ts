@@ -1,0 +1,9 @@
+// FOLL_* flags of get_user_pages (include/linux/mm.h, 6.1).
+export const FOLL_WRITE = 0x01;
+export const FOLL_TOUCH = 0x02;
+export const FOLL_GET = 0x04;
+/** Do not fault: stop at the first page that is not mapped. */
+export const FOLL_NOFAULT = 0x80;
+export const FOLL_REMOTE = 0x2000;
+export const FOLL_LONGTERM = 0x10000;
+export const FOLL_PIN = 0x40000;

@@ -1,0 +1,165 @@
+// Pages of an address space for the kernel and for devices (mm/gup.c). A page is looked up in the page tables under the ptl and
+// referenced there; when the entry does not allow the access, the fault path runs and the look-up is tried again.
+// GUP itself tells no notifier. mmapLock held for read by the caller, and kept.
+//
+// A pin (FOLL_PIN) says that data will be read or written behind the page tables. A pinned anonymous page must be exclusive, or a
+// later write of the owner would go to a copy: a read-only pin of a shared one unshares it first (FAULT_FLAG_UNSHARE).
+
+import { EFAULT, ENOMEM } from '../../abi/errno.ts';
+import { E_PIN, E_UNPIN } from '../../abi/events.ts';
+import {
+  FAULT_FLAG_REMOTE,
+  FAULT_FLAG_UNSHARE,
+  FAULT_FLAG_WRITE,
+  VM_FAULT_ERROR,
+  VM_FAULT_OOM,
+  VM_IO,
+  VM_PFNMAP,
+  VM_READ,
+  VM_WRITE,
+} from '../../abi/mman.ts';
+import { PTE_D, PTE_P, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
+import { entryLo, ptePfn } from '../../hw/pte.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { setPageDirty } from '../file/page-cache.ts';
+import type { Kernel } from '../kernel.ts';
+import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
+import { notePage } from '../rmap/rmap.ts';
+import type { MmStruct, VmArea } from '../types.ts';
+import { FOLL_GET, FOLL_NOFAULT, FOLL_PIN, FOLL_TOUCH, FOLL_WRITE } from './flags.ts';
+
+/** check_vma_flags. */
+function mayAccess(vma: VmArea, flags: number): boolean {
+  if ((vma.flags & (VM_IO | VM_PFNMAP)) !== 0) return false;
+  return (vma.flags & ((flags & FOLL_WRITE) !== 0 ? VM_WRITE : VM_READ)) !== 0;
+}
+
+/** The look-up needs a fault with these FAULT_FLAG_* (negative). */
+const FAULT_PLAIN = -1;
+const FAULT_TO_UNSHARE = -2;
+
+/** follow_page_pte: the page, referenced as the flags say; or FAULT_PLAIN, FAULT_TO_UNSHARE. Takes the ptl. */
+function* followPage(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
+  const table = pteTable(k, mm, address);
+  if (table === 0) return FAULT_PLAIN;
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const pfn = followEntry(k, entryLo(k.memory, pteOffset(table, address)), flags);
+  k.ptl.unlock(table);
+  return pfn;
+}
+
+function followEntry(k: Kernel, lo: number, flags: number): number {
+  const write = (flags & FOLL_WRITE) !== 0;
+  if ((lo & PTE_P) === 0 || (write && (lo & PTE_RW) === 0)) return FAULT_PLAIN;
+  const pfn = ptePfn(lo);
+  const pages = k.pages;
+  // gup_must_unshare.
+  if ((flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN && (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === PG_ANON)
+    return FAULT_TO_UNSHARE;
+  notePage(k, pfn);
+  if ((flags & FOLL_PIN) !== 0) pages.refcount[pfn]! += GUP_PIN_COUNTING_BIAS;
+  else if ((flags & FOLL_GET) !== 0) pages.refcount[pfn]!++;
+  if ((flags & FOLL_TOUCH) !== 0 && (lo & PTE_SPECIAL) === 0) {
+    if (write && (lo & PTE_D) === 0) setPageDirty(k, pfn);
+    k.fn.markPageAccessed(k, pfn);
+  }
+  return pfn;
+}
+
+/** __get_user_pages. Number of pages, or -errno when the first one failed. */
+function* getPages(
+  k: Kernel,
+  mm: MmStruct,
+  start: number,
+  count: number,
+  flags: number,
+  out: Int32Array | null,
+): KernelPath<number> {
+  let vma: VmArea | null = null;
+  let address = start - (start % 4096);
+  for (let done = 0; done < count; done++, address += 4096) {
+    if (vma === null || address >= vma.end) {
+      vma = mm.vmas.findExact(address);
+      if (vma === null || !mayAccess(vma, flags)) return done > 0 ? done : -EFAULT;
+    }
+    let pfn = yield* followPage(k, mm, address, flags);
+    while (pfn < 0) {
+      if ((flags & FOLL_NOFAULT) !== 0) return done > 0 ? done : -EFAULT;
+      const faultFlags =
+        FAULT_FLAG_REMOTE |
+        ((flags & FOLL_WRITE) !== 0 ? FAULT_FLAG_WRITE : pfn === FAULT_TO_UNSHARE ? FAULT_FLAG_UNSHARE : 0);
+      const failed = (yield* k.fn.handleMmFault(k, vma, address, faultFlags)) & VM_FAULT_ERROR;
+      if (failed !== 0) return done > 0 ? done : (failed & VM_FAULT_OOM) !== 0 ? -ENOMEM : -EFAULT;
+      pfn = yield* followPage(k, mm, address, flags);
+    }
+    if (out !== null) out[done] = pfn;
+    const m = k.memory;
+    if ((flags & FOLL_PIN) !== 0 && m.log.on)
+      m.log.emit(E_PIN, mm.id, address, address + 4096, pfn, m.generation[pfn]!, flags, 0, 0, 0);
+  }
+  return count;
+}
+
+export function getUserPages(
+  k: Kernel,
+  mm: MmStruct,
+  start: number,
+  count: number,
+  flags: number,
+  out: Int32Array | null,
+): KernelPath<number> {
+  return getPages(k, mm, start, count, out === null ? flags & ~FOLL_GET : flags | FOLL_GET | FOLL_TOUCH, out);
+}
+
+export function pinUserPages(
+  k: Kernel,
+  mm: MmStruct,
+  start: number,
+  count: number,
+  flags: number,
+  out: Int32Array,
+): KernelPath<number> {
+  // Before the first reference: fork asks for this before it looks at reference counts.
+  mm.hasPinned = true;
+  return getPages(k, mm, start, count, (flags & ~FOLL_GET) | FOLL_PIN | FOLL_TOUCH, out);
+}
+
+export function unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void {
+  const m = k.memory;
+  if (m.log.on) m.log.emit(E_UNPIN, 0, 0, 0, pfn, m.generation[pfn]!, dirty ? 1 : 0, 0, 0, 0);
+  if (dirty) setPageDirty(k, pfn);
+  k.pages.refcount[pfn]! -= GUP_PIN_COUNTING_BIAS - 1;
+  k.fn.putPage(k, pfn);
+}
+
+const onePage = new Int32Array(1);
+
+/** access_remote_vm: takes mmapLock itself. Stops at the first address that cannot be reached. */
+export function* accessRemoteVm(
+  k: Kernel,
+  mm: MmStruct,
+  address: number,
+  bytes: Uint8Array,
+  isWrite: boolean,
+): KernelPath<number> {
+  const lock = mm.mmapLock;
+  const memory = k.memory.bytes;
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  let done = 0;
+  while (done < bytes.length) {
+    const got = yield* k.fn.getUserPages(k, mm, address + done, 1, isWrite ? FOLL_WRITE : 0, onePage);
+    if (got < 1) break;
+    const pfn = onePage[0]!;
+    const from = (address + done) % 4096;
+    const count = Math.min(4096 - from, bytes.length - done);
+    const at = pfn * 4096 + from;
+    if (isWrite) memory.set(bytes.subarray(done, done + count), at);
+    else bytes.set(memory.subarray(at, at + count), done);
+    if (isWrite) setPageDirty(k, pfn);
+    k.fn.putPage(k, pfn);
+    done += count;
+  }
+  lock.readUnlock();
+  return done > 0 || bytes.length === 0 ? done : -EFAULT;
+}

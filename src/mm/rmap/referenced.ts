@@ -1,0 +1,80 @@
+// Was the page used lately? (mm/rmap.c folio_referenced.) Takes A from each entry that maps it and asks the secondary MMUs
+// (clear_flush_young). x86 does not flush the CPU TLBs for it: an entry still cached there only makes the page look older.
+// No section. The rmap lock is only tried: a contended page counts as used by nobody knows whom (-1).
+
+import { CB_CLEAR_FLUSH_YOUNG } from '../../abi/events.ts';
+import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
+import { PTE_A } from '../../abi/pte.ts';
+import { entryHi, entryLo } from '../../hw/pte.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import { tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { PG_ANON, PG_LOCKED, PG_MLOCKED } from '../page/pages.ts';
+import type { VmArea } from '../types.ts';
+import { vmaAddress } from './rmap.ts';
+import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
+
+export function* folioReferenced(k: Kernel, pfn: number): KernelPath<number> {
+  const pages = k.pages;
+  let vmFlags = 0;
+  let referenced = 0;
+  const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
+  if (lock === null) {
+    k.referencedVmFlags = 0;
+    return 0;
+  }
+  // A file page must not leave its file meanwhile; an anonymous page keeps its anon_vma while it is mapped.
+  const weLocked = (pages.flags[pfn]! & (PG_ANON | PG_LOCKED)) === 0 && tryLockPage(k, pfn);
+  if (!lock.tryRead()) {
+    if (weLocked) unlockPage(k, pfn);
+    k.referencedVmFlags = 0;
+    return -1;
+  }
+  let left = pages.mapcount[pfn]!;
+  for (let at = rmapNext(k, pfn, 0); at >= 0 && left > 0; at = rmapNext(k, pfn, at + 1)) {
+    const vma = rmapVma(k, pfn, at);
+    const address = vmaAddress(vma, pages.index[pfn]!);
+    if (mappedWord(k, vma.mm, address, pfn) < 0) continue;
+    const young = yield* k.fn.folioReferencedOne(k, pfn, vma, address);
+    if (young < 0) {
+      vmFlags |= VM_LOCKED;
+      break;
+    }
+    left--;
+    if (young > 0) {
+      referenced += young;
+      vmFlags |= vma.flags;
+    }
+  }
+  lock.readUnlock();
+  if (weLocked) unlockPage(k, pfn);
+  k.referencedVmFlags = vmFlags;
+  return referenced;
+}
+
+/** folio_referenced_one: 1 when the mapping was used, 0 when not, -1 when the VMA is locked in memory (the walk stops). */
+export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number> {
+  const mm = vma.mm;
+  let word = mappedWord(k, mm, address, pfn);
+  if (word < 0) return 0;
+  const ptl = word >>> 10;
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  word = mappedWord(k, mm, address, pfn);
+  let young = false;
+  let locked = false;
+  if (word >= 0) {
+    if ((vma.flags & VM_LOCKED) !== 0) {
+      k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_MLOCKED;
+      locked = true;
+    } else {
+      const lo = entryLo(k.memory, word);
+      young = (lo & PTE_A) !== 0;
+      if (young) setEntry(k, mm, word, lo & ~PTE_A, entryHi(k.memory, word), address);
+      if (mm.notifiers !== null)
+        young = (yield* k.fn.mmuNotifierYoung(k, mm, address, address + 4096, CB_CLEAR_FLUSH_YOUNG)) || young;
+    }
+  }
+  k.ptl.unlock(ptl);
+  // A mapping that is read once from start to end does not count as use.
+  return locked ? -1 : young && (vma.flags & VM_SEQ_READ) === 0 ? 1 : 0;
+}

@@ -1,0 +1,180 @@
+// Recorded file calls: they tell which descriptor is which file and how long it is. Their results are input, except for calls
+// on memory objects (memfd_create, ftruncate, fallocate, close, dup) whose success the kernel can predict.
+
+import { NR_fallocate, NR_ftruncate } from '../../abi/syscalls.ts';
+import type { Kernel } from '../../mm/kernel.ts';
+import { closeFd, placeFile } from '../../mm/process/files.ts';
+import { SyscallArgs } from '../../mm/syscalls/args.ts';
+import { syscall } from '../../mm/syscalls/table.ts';
+import { type Inode, OpenFile, type Task } from '../../mm/types.ts';
+import { fput } from '../../mm/vma/adjust.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { returnedFd } from '../strace/decode.ts';
+import type { CallRecord } from '../strace/record.ts';
+import type { MemoryOp, TraceOp } from '../strace/trace-op.ts';
+import type { FdRef, TextArg } from '../strace/values.ts';
+import { ReplayFiles, resolvePath } from './files.ts';
+
+const O_CLOEXEC = 0o2000000;
+const MFD_CLOEXEC = 1;
+const AT_REMOVEDIR = 0x200;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+export class FileCalls {
+  readonly files: ReplayFiles;
+  readonly #kernel: Kernel;
+  readonly #args = new SyscallArgs();
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+    this.files = new ReplayFiles(kernel);
+  }
+
+  /** Makes the descriptor of a mapping known (inherited ones were never opened) and its file long enough. */
+  beforeMapping(task: Task, op: MemoryOp & { op: 'mmap' }): void {
+    if (op.fd.fd < 0 || (op.flags.lo & 0x20) !== 0) return;
+    let file = ReplayFiles.of(task, op.fd.fd);
+    if (file === null && op.fd.path !== null) {
+      file = this.#open(op.fd.path, 2);
+      task.files.open.set(op.fd.fd, file);
+    }
+    if (file !== null && !Number.isNaN(op.offset.num + op.length.num))
+      this.files.noteMapping(file.inode, op.offset.num + op.length.num);
+  }
+
+  #open(path: string, flags: number): OpenFile {
+    const file = this.files.open(path, flags);
+    file.inode.users++;
+    return file;
+  }
+
+  /** The path of an *at argument. */
+  #path(dirFd: FdRef | null, path: TextArg | null): string | null {
+    if (path === null || path.text === null || path.isCut) return null;
+    const base = dirFd?.path ?? '/';
+    return resolvePath(base, path.text);
+  }
+
+  #inodeOfFd(task: Task, fd: FdRef): Inode | null {
+    return ReplayFiles.of(task, fd.fd)?.inode ?? null;
+  }
+
+  /** Applies the call. A number: what the kernel predicts; null: the result was input, or the call says nothing. */
+  *apply(task: Task, record: CallRecord, op: TraceOp): KernelPath<number | null> {
+    const failed = record.errno !== null || record.ret === null;
+    switch (op.op) {
+      case 'ftruncate':
+      case 'fallocate':
+        return yield* this.#resize(task, op);
+      case 'fcntl':
+        if (op.cmd === F_SETFD && op.arg !== null) this.#setCloexec(task, op.fd.fd, (op.arg.lo & FD_CLOEXEC) !== 0);
+        return null;
+      case 'close':
+        if (task.files.open.has(op.fd.fd)) yield* closeFd(this.#kernel, task, op.fd.fd);
+        return null;
+      default:
+        if (!failed) yield* this.#succeeded(task, record, op);
+        return null;
+    }
+  }
+
+  *#resize(task: Task, op: TraceOp & { op: 'ftruncate' | 'fallocate' }): KernelPath<number | null> {
+    const inode = this.#inodeOfFd(task, op.fd);
+    if (inode === null) return null;
+    const args = this.#args;
+    args.of(op.fd.fd);
+    if (op.op === 'ftruncate') args.setWords(1, op.length.hi, op.length.lo);
+    else {
+      args.setWords(1, op.mode.hi, op.mode.lo);
+      args.setWords(2, op.offset.hi, op.offset.lo);
+      args.setWords(3, op.length.hi, op.length.lo);
+    }
+    const result = yield* syscall(this.#kernel, task, op.op === 'ftruncate' ? NR_ftruncate : NR_fallocate, args);
+    this.files.setSize(inode, inode.size);
+    return result;
+  }
+
+  #setCloexec(task: Task, fd: number, on: boolean): void {
+    if (on) task.files.closeOnExec.add(fd);
+    else task.files.closeOnExec.delete(fd);
+  }
+
+  *#succeeded(task: Task, record: CallRecord, op: TraceOp): KernelPath<void> {
+    switch (op.op) {
+      case 'open': {
+        const fd = returnedFd(record);
+        const path = fd?.path ?? this.#path(op.dirFd, op.path);
+        if (fd !== null && path !== null)
+          yield* this.#place(task, fd.fd, this.#open(path, op.flags.lo), (op.flags.lo & O_CLOEXEC) !== 0);
+        return;
+      }
+      case 'memfd_create': {
+        const fd = returnedFd(record);
+        if (fd === null) return;
+        const inode = this.#kernel.newInode('shmem', `/memfd:${op.name.text ?? ''}`, 0);
+        inode.isDeleted = true;
+        inode.linkCount = 0;
+        inode.major = 0;
+        inode.minor = 1;
+        inode.users++;
+        yield* this.#place(task, fd.fd, new OpenFile(inode, true, true), (op.flags.lo & MFD_CLOEXEC) !== 0);
+        return;
+      }
+      case 'dup': {
+        const fd = returnedFd(record);
+        const file = ReplayFiles.of(task, op.fd.fd);
+        if (fd === null || fd.fd === op.fd.fd) return;
+        if (file === null) {
+          if (task.files.open.has(fd.fd)) yield* closeFd(this.#kernel, task, fd.fd);
+        } else yield* placeFile(this.#kernel, task, fd.fd, file, op.isCloexec);
+        return;
+      }
+      case 'close_range':
+        for (const fd of [...task.files.open.keys()]) {
+          if (fd >= op.first.num && fd <= op.last.num) yield* closeFd(this.#kernel, task, fd);
+        }
+        return;
+      default:
+        this.#sizes(task, record, op);
+    }
+  }
+
+  *#place(task: Task, fd: number, file: OpenFile, cloexec: boolean): KernelPath<void> {
+    yield* placeFile(this.#kernel, task, fd, file, cloexec);
+    fput(this.#kernel, file);
+  }
+
+  #sizes(task: Task, record: CallRecord, op: TraceOp): void {
+    const ret = record.ret!.num;
+    if (op.op === 'stat') {
+      const path = op.path !== null && op.path.text === '' ? null : this.#path(op.fd, op.path);
+      const inode = path !== null ? this.files.known(path) : op.fd === null ? null : this.#inodeOfFd(task, op.fd);
+      if (inode !== null) this.files.stat(inode, op.mode, op.size?.num ?? null);
+    } else if (op.op === 'read' || op.op === 'write') {
+      const file = ReplayFiles.of(task, op.fd.fd);
+      if (file === null || Number.isNaN(ret)) return;
+      const at = op.offset?.num ?? (op.op === 'write' && file.isAppend ? file.inode.size : file.position);
+      if (file.inode.kind === 'regular' || file.inode.kind === 'shmem') this.files.growTo(file.inode, at + ret);
+      if (op.offset === null) file.position = at + ret;
+    } else if (op.op === 'lseek') {
+      const file = ReplayFiles.of(task, op.fd.fd);
+      if (file !== null) file.position = ret;
+    } else if (op.op === 'copy_file_range' || op.op === 'sendfile') {
+      const out = ReplayFiles.of(task, op.outFd.fd);
+      if (out === null) return;
+      this.files.growTo(out.inode, out.position + ret);
+      out.position += ret;
+    } else if (op.op === 'truncate') {
+      const path = this.#path(null, op.path);
+      if (path !== null) this.files.setSize(this.files.inode(path), op.length.num);
+    } else if (op.op === 'unlink' && (op.flags.lo & AT_REMOVEDIR) === 0) {
+      const path = this.#path(op.dirFd, op.path);
+      if (path !== null) this.files.unlink(path);
+    } else if (op.op === 'rename') {
+      const from = this.#path(op.oldDirFd, op.oldPath);
+      const to = this.#path(op.newDirFd, op.newPath);
+      if (from !== null && to !== null) this.files.rename(from, to);
+    }
+  }
+}

@@ -1,0 +1,128 @@
+// Loads what belongs to one recording: NAME.strace with NAME.maps0, NAME.maps1 and, if asked for, a list of page faults.
+// Files lie side by side; each may be compressed.
+
+import { InputError } from '../../base/assert.ts';
+import { detectFormat } from '../detect-format.ts';
+import { importFaults, importMaps, importStrace, tidOfFileName } from '../import-file.ts';
+import { ImportReport } from '../import-report.ts';
+import { findRecording, readChunks } from '../input.ts';
+import { decodeLatin1 } from '../line-reader.ts';
+import type { MapsSection } from '../maps.ts';
+import type { TraceRecord } from '../strace/record.ts';
+import { FaultPlan } from './fault-plan.ts';
+import type { ReplayTrace } from './replayer.ts';
+
+export interface LoadOptions {
+  readonly strict?: boolean;
+  /** Paths; undefined = beside the trace if there, null = none. */
+  readonly initialMaps?: string | null | undefined;
+  readonly finalMaps?: string | null | undefined;
+  readonly faults?: string | null | undefined;
+}
+
+export interface LoadedTrace extends ReplayTrace {
+  readonly records: readonly TraceRecord[];
+  readonly report: ImportReport;
+  /** Faulting addresses by process of the fault list, in order of first appearance. */
+  readonly faults: readonly Float64Array[];
+  /** Kernel of the recording: a profile name; null when nothing tells. */
+  readonly kernel: string | null;
+}
+
+/** NAME of NAME.strace, NAME.strace.gz. */
+export function recordingName(path: string): string {
+  return path.replace(/\.gz$/, '').replace(/\.strace$/, '');
+}
+
+/** The file beside the trace with that ending, compressed or not; null when there is none. */
+export function besideTrace(path: string, ending: string): string | null {
+  return findRecording(`${recordingName(path)}.${ending}`);
+}
+
+/** Refuses what is no strace text. Throws InputError. */
+async function checkFormat(path: string): Promise<void> {
+  const report = new ImportReport(path);
+  for await (const chunk of readChunks(path, report)) {
+    const head = decodeLatin1(chunk.subarray(0, 4096));
+    const format = detectFormat(head.split('\n'));
+    if (format === 'strace' || format === null) return;
+    throw new InputError(`${path}: this is ${format} text; expected the output of strace`);
+  }
+  throw new InputError(`${path}: the file is empty; expected the output of strace`);
+}
+
+async function loadMaps(path: string | null, strict: boolean): Promise<MapsSection[]> {
+  if (path === null) return [];
+  const report = new ImportReport(path, strict);
+  return importMaps(readChunks(path, report), report);
+}
+
+/** Faults of each process, processes in order of first appearance. */
+export async function loadFaults(path: string | null, strict: boolean): Promise<Float64Array[]> {
+  if (path === null) return [];
+  const report = new ImportReport(path, strict);
+  const byProcess = new Map<number, number[]>();
+  await importFaults(readChunks(path, report), report, (fault) => {
+    const list = byProcess.get(fault.pid) ?? [];
+    if (!Number.isNaN(fault.addr.num)) list.push(fault.addr.num);
+    byProcess.set(fault.pid, list);
+  });
+  if (byProcess.size === 0)
+    throw new InputError(`${path}: no page fault in it; expected perf script lines: comm pid/tid time: event: addr ip`);
+  return [...byProcess.keys()].sort((a, b) => a - b).map((pid) => Float64Array.from(byProcess.get(pid)!));
+}
+
+/** The kernel that made a recording: uname's release, or a mapping that only later kernels have. */
+function kernelOf(records: readonly TraceRecord[], initialMaps: readonly MapsSection[]): string | null {
+  for (const r of records) {
+    if (r.kind !== 'call' || r.name !== 'uname') continue;
+    const release = /release="(\d+)\.(\d+)/.exec((r.args ?? []).join(','));
+    if (release !== null) return profileFor(Number(release[1]), Number(release[2]));
+  }
+  // [vvar_vclock] became a mapping of its own in 6.13.
+  if (initialMaps.some((s) => s.vmas.some((v) => v.name === '[vvar_vclock]'))) return '6.18';
+  return null;
+}
+
+function profileFor(major: number, minor: number): string {
+  const version = major * 1000 + minor;
+  if (version >= 6013) return '6.18';
+  if (version >= 6007) return '6.12';
+  return version >= 6006 ? '6.6' : '6.1';
+}
+
+/** Reads a recording. Throws InputError for a file that is no trace; damaged ones are used, see `report`. */
+export async function loadTrace(path: string, options: LoadOptions = {}): Promise<LoadedTrace> {
+  const strict = options.strict ?? false;
+  await checkFormat(path);
+  const report = new ImportReport(path, strict);
+  const records: TraceRecord[] = [];
+  const tid = tidOfFileName(path);
+  await importStrace(readChunks(path, report), report, (r) => records.push(r), tid === null ? {} : { defaultTid: tid });
+  if (!records.some((r) => r.kind === 'call')) {
+    throw new InputError(`${path}: no system call in ${report.lines} lines; expected the output of strace`);
+  }
+  const where = (given: string | null | undefined, ending: string): string | null =>
+    given === undefined ? besideTrace(path, ending) : given;
+  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict);
+  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict);
+  const faults = await loadFaults(options.faults ?? null, strict);
+  return { path, records, report, initialMaps, finalMaps, faults, kernel: kernelOf(records, initialMaps) };
+}
+
+/** Plans by process: the fault list's processes in order, matched to the recording's in order of creation. */
+export function faultPlans(trace: LoadedTrace): Map<number, FaultPlan> {
+  const plans = new Map<number, FaultPlan>();
+  if (trace.faults.length === 0) return plans;
+  const threads = new Set<number>();
+  const tasks = new Set<number>();
+  for (const r of trace.records) {
+    if (r.kind !== 'call') continue;
+    tasks.add(r.tid);
+    if (/CLONE_THREAD/.test((r.args ?? []).join()) && r.ret !== null) threads.add(r.ret.num);
+  }
+  const processes = [...tasks].filter((t) => !threads.has(t)).sort((a, b) => a - b);
+  const planned = Math.min(processes.length, trace.faults.length);
+  for (let i = 0; i < planned; i++) plans.set(processes[i]!, new FaultPlan(trace.faults[i]!));
+  return plans;
+}
