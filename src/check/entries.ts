@@ -5,7 +5,7 @@ import { AGENT_PWC, EV_A, EV_B, EV_C, EV_GEN, EV_MM, EV_PFN, EV_START, FRAME_TAB
 import { SITE_MREMAP } from '../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
-import { type Context, hex } from './context.ts';
+import { agentText, type Context, hex } from './context.ts';
 import { FRAME_IS_FREE } from './frames.ts';
 import {
   GAP_DEGENERATE_RANGE,
@@ -263,8 +263,8 @@ function freeTable(c: Context, t: ThreadState, pfn: number, generation: number):
         page,
         pfn,
         gap === 0 ? null : gap,
-        `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while the walk cache of ` +
-          `${c.deviceName(owner.device)} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
+        `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while ` +
+          `${agentText(c, AGENT_PWC, owner.device, 'the')} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
       );
     }
   }

@@ -1,8 +1,7 @@
 // Judges sections when they are complete (I5), and who else may still be in the middle of one (for I3, I4).
 
-import { AGENT_NAMES } from '../abi/events.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
-import { type Context, hex } from './context.ts';
+import { agentText, type Context, hex } from './context.ts';
 import { I5 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
@@ -73,8 +72,8 @@ function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot:
     page,
     pfn,
     null,
-    `The section of ${c.actorName(s.actor)} over ${hex(s.start)}..${hex(s.end)} is complete, but the ` +
-      `${AGENT_NAMES[holder.agent] ?? 'TLB'} of ${c.deviceName(holder.device)} still translates page ${hex(page)} to frame ` +
+    `The section of ${c.actorName(s.actor)} over ${hex(s.start)}..${hex(s.end)} is complete, but ` +
+      `${agentText(c, holder.agent, holder.device, 'the')} still translates page ${hex(page)} to frame ` +
       `${hex(pfn)} (made at step ${c.held.step[slot]}): ${reason}.`,
   );
 }
