@@ -43,6 +43,8 @@ export interface Profile {
   readonly mprotectUncharges: boolean;
   /** munmap keeps mmapLock for write when the next area grows down (until 6.4). */
   readonly munmapNoDowngradeBelowStack: boolean;
+  /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
+  readonly heapNameStrict: boolean;
   /** mmap_min_addr checks, stack growth and faults take per-VMA locks (6.4). */
   readonly perVmaLock: boolean;
 }
@@ -68,6 +70,7 @@ const V6_1: Profile = {
   mmapChecksBeforeUnmap: false,
   mprotectUncharges: false,
   munmapNoDowngradeBelowStack: true,
+  heapNameStrict: false,
   perVmaLock: false,
 };
 
@@ -79,6 +82,7 @@ const V6_6: Profile = {
   archInvalidateSecondaryTlbs: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
+  heapNameStrict: true,
   perVmaLock: true,
 };
 

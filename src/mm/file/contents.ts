@@ -50,17 +50,17 @@ export function diskPage(mapping: AddressSpace, index: number): Uint8Array {
   return out;
 }
 
-/** Puts a frame's contents on the disk. What stands beyond the end of the file is written as zeros. */
+/** Puts a frame's contents on the disk. What a mapping stored beyond the end of the file becomes zeros, in the frame too. */
 export function writeToDisk(m: PhysMemory, mapping: AddressSpace, index: number, pfn: number): void {
   const base = pfn * 4096;
+  const valid = mapping.inode.size - index * 4096;
+  if (valid < 4096) m.bytes.fill(0, base + Math.max(0, valid), base + 4096);
   let page = mapping.disk.get(index);
   if (page === undefined) {
     page = new Uint8Array(4096);
     mapping.disk.set(index, page);
   }
   page.set(m.bytes.subarray(base, base + 4096));
-  const valid = mapping.inode.size - index * 4096;
-  if (valid < 4096) page.fill(0, Math.max(0, valid));
 }
 
 /** The disk forgets [start, end): those bytes read as zeros from now on. */

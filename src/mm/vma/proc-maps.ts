@@ -85,33 +85,36 @@ export function vmaPerms(vma: VmArea): string {
   );
 }
 
-/** What the last column names: a path, "[heap]", "[stack]", a special mapping, or "". */
-export function vmaName(vma: VmArea): string {
+/** What the last column names: a path, "[heap]", "[stack]", a special mapping, or "". `isHeapStrict`: Profile.heapNameStrict. */
+export function vmaName(vma: VmArea, isHeapStrict = false): string {
   if (vma.file !== null) {
     const inode = vma.file.inode;
     return inode.path.replaceAll('\n', '\\012') + (inode.isDeleted ? ' (deleted)' : '');
   }
   if (vma.name !== null) return vma.name;
   const mm = vma.mm;
-  if (vma.start <= mm.brk && vma.end >= mm.startBrk) return '[heap]';
+  const isHeap = isHeapStrict
+    ? vma.start < mm.brk && vma.end > mm.startBrk
+    : vma.start <= mm.brk && vma.end >= mm.startBrk;
+  if (isHeap) return '[heap]';
   if (vma.start <= mm.startStack && vma.end >= mm.startStack) return '[stack]';
   return '';
 }
 
 /** One line of /proc/PID/maps, without its newline. */
-export function mapsLine(vma: VmArea): string {
+export function mapsLine(vma: VmArea, isHeapStrict = false): string {
   const inode = vma.file?.inode ?? null;
   const offset = inode === null ? 0 : vma.pgoff * 4096;
   const device = inode === null ? '00:00' : `${hex(inode.major, 2)}:${hex(inode.minor, 2)}`;
   const line = `${hex(vma.start, 8)}-${hex(vma.end, 8)} ${vmaPerms(vma)} ${hex(offset, 8)} ${device} ${inode?.id ?? 0} `;
-  const name = vmaName(vma);
+  const name = vmaName(vma, isHeapStrict);
   return name === '' ? line : `${line.slice(0, -1).padEnd(NAME_COLUMN - 1)} ${name}`;
 }
 
 /** /proc/PID/maps: every line ends with a newline. */
-export function procMaps(mm: MmStruct): string {
+export function procMaps(mm: MmStruct, isHeapStrict = false): string {
   let text = '';
-  for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) text += `${mapsLine(v)}\n`;
+  for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) text += `${mapsLine(v, isHeapStrict)}\n`;
   return text;
 }
 

@@ -168,7 +168,7 @@ export class Processes {
   #compareFinal(t: ReplayTask): void {
     const section = this.#finals.get(t.tid)?.shift();
     if (section === undefined || t.task.mm === null) return;
-    this.#results.push({ task: t.tid, differences: compareMaps(section.vmas, mapsOf(t.task.mm)) });
+    this.#results.push({ task: t.tid, differences: compareMaps(section.vmas, mapsOf(this.#kernel, t.task.mm)) });
   }
 
   /** Why a call cannot be judged: it concerns the program's own mappings, which an execve made and nobody recorded. */
@@ -186,8 +186,8 @@ export class Processes {
 }
 
 /** /proc/PID/maps of an address space, as parsed lines. */
-export function mapsOf(mm: MmStruct): MapsVma[] {
-  const lines = procMaps(mm)
+export function mapsOf(k: Kernel, mm: MmStruct): MapsVma[] {
+  const lines = procMaps(mm, k.profile.heapNameStrict)
     .split('\n')
     .filter((line) => line !== '');
   return lines.map((line) => {

@@ -1,0 +1,109 @@
+// Checks of room rmap by naive walks of every page table: mapcounts, RSS, exclusivity, and that the reverse map of each mapped page finds
+// exactly the entries that map it. For tests; numbers are those of the invariants' list.
+
+import { MM_SWAPENTS } from '../../abi/mman.ts';
+import { PTE_P, PTE_PS, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
+import { assert } from '../../base/assert.ts';
+import { vpnAddress } from '../../hw/page-table.ts';
+import { entryWord } from '../../hw/pte.ts';
+import type { Kernel } from '../kernel.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_RESERVED } from '../page/pages.ts';
+import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
+import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../types.ts';
+import { mmCounter, vmaAddress } from './rmap.ts';
+import { mappedWord, rmapNext, rmapVma } from './walk.ts';
+
+export type LeafVisitor = (mm: MmStruct, address: number, lo: number, hi: number) => void;
+
+/** Calls `visit` for every leaf entry of the address space that is not none. */
+export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
+  const w = k.memory.words;
+  const tableAt = (word: number): number => ((w[word]! & (PTE_P | PTE_PS)) === PTE_P ? w[word]! >>> 12 : 0);
+  for (let g = 0; g < 512; g++) {
+    const pud = tableAt(entryWord(mm.pgd, g));
+    for (let u = 0; pud !== 0 && u < 512; u++) {
+      const pmd = tableAt(entryWord(pud, u));
+      for (let p = 0; pmd !== 0 && p < 512; p++) {
+        const table = tableAt(entryWord(pmd, p));
+        for (let i = 0; table !== 0 && i < 512; i++) {
+          const at = entryWord(table, i);
+          if ((w[at]! | w[at + 1]!) !== 0) visit(mm, vpnAddress((g << 9) | u, (p << 9) | i), w[at]!, w[at + 1]!);
+        }
+      }
+    }
+  }
+}
+
+/** I25-I27, I29 of every address space. Throws naming the page and the invariant. */
+export function checkRmap(k: Kernel): void {
+  const places = new Map<number, string[]>();
+  const owners = new Map<number, Set<number>>();
+  for (const mm of k.mms.values()) {
+    const rss = [0, 0, 0, 0];
+    forEachLeaf(k, mm, (_mm, address, lo, hi) => {
+      if (pteIsSwap(lo, hi)) {
+        if (isRealSwap(hi)) rss[MM_SWAPENTS]!++;
+        return;
+      }
+      if (!ptePresent(lo) || (lo & PTE_SPECIAL) !== 0) return;
+      const pfn = pteFrame(lo);
+      rss[mmCounter(k.pages, pfn)]!++;
+      if (!places.has(pfn)) places.set(pfn, []);
+      places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
+      if (!owners.has(pfn)) owners.set(pfn, new Set());
+      owners.get(pfn)!.add(mm.id);
+      const flags = k.pages.flags[pfn]!;
+      const writableAnon = (flags & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
+      assert(!writableAnon || (flags & PG_ANON_EXCLUSIVE) !== 0, `I27: writable anonymous page ${pfn} is exclusive`);
+    });
+    for (let i = 0; i < 4; i++) assert(mm.rss[i] === rss[i], `I29: mm ${mm.id} rss[${i}] ${mm.rss[i]} = ${rss[i]}`);
+  }
+  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+    const flags = k.pages.flags[pfn]!;
+    const found = places.get(pfn) ?? [];
+    if ((flags & PG_RESERVED) !== 0) continue;
+    assert(k.pages.mapcount[pfn] === found.length, `I25: mapcount of ${pfn} is ${k.pages.mapcount[pfn]} = ${found}`);
+    if (found.length === 0) continue;
+    const exclusive = (flags & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
+    assert(!exclusive || owners.get(pfn)!.size === 1, `I27: exclusive page ${pfn} has one owner`);
+    const walked: string[] = [];
+    for (let at = rmapNext(k, pfn, 0); at >= 0; at = rmapNext(k, pfn, at + 1)) {
+      const vma = rmapVma(k, pfn, at);
+      const address = vmaAddress(vma, k.pages.index[pfn]!);
+      if (mappedWord(k, vma.mm, address, pfn) >= 0) walked.push(`${vma.mm.id}:${address.toString(16)}`);
+    }
+    assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${pfn} finds ${walked}, mapped at ${found}`);
+  }
+}
+
+/** The interval arrays: each VMA stands where its chains say, in order of page offset, and nowhere else. */
+export function checkIntervals(k: Kernel): void {
+  const linked = new Map<AnonVma, Set<AnonVmaChain>>();
+  const files = new Map<AddressSpace, Set<VmArea>>();
+  for (const mm of k.mms.values()) {
+    for (let v = mm.vmas.first(); v !== null; v = mm.vmas.next(v)) {
+      if (v.file !== null) {
+        const mapping = v.file.inode.mapping;
+        assert(mapping.iMmap.includes(v), `VMA ${v.start.toString(16)} of mm ${mm.id} is in i_mmap`);
+        files.set(mapping, (files.get(mapping) ?? new Set()).add(v));
+      }
+      assert(v.anonVma === null || v.chain.some((c) => c.anonVma === v!.anonVma), 'a VMA has a chain to its anon_vma');
+      for (const chain of v.chain) {
+        assert(chain.vma === v && chain.anonVma.chains.includes(chain), 'a chain is in its anon_vma');
+        linked.set(chain.anonVma, (linked.get(chain.anonVma) ?? new Set()).add(chain));
+      }
+    }
+  }
+  for (const [anonVma, chains] of linked) {
+    assert(anonVma.chains.length === chains.size, `anon_vma ${anonVma.id} holds live VMAs only`);
+    checkOrder(anonVma.chains.map((c) => c.vma));
+  }
+  for (const [mapping, vmas] of files) {
+    assert(mapping.iMmap.length === vmas.size, `i_mmap of inode ${mapping.inode.id} holds live VMAs only`);
+    checkOrder(mapping.iMmap);
+  }
+}
+
+function checkOrder(vmas: readonly VmArea[]): void {
+  for (let i = 1; i < vmas.length; i++) assert(vmas[i - 1]!.pgoff <= vmas[i]!.pgoff, 'interval order by page offset');
+}
