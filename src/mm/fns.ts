@@ -196,7 +196,8 @@ export interface ZapFns {
   ): KernelPath<number>;
   /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
   zapPageRangeSingle(k: Kernel, vma: VmArea, start: number, end: number, evenCows: boolean): KernelPath<void>;
-  /** free_pgtables for ascending VMAs between prevEnd and nextStart; takes the VMAs out of the rmap trees first. */
+  /** free_pgtables for ascending VMAs between prevEnd and nextStart: takes each VMA out of the rmap trees first
+   *  (unlinkAnonVmas, unlinkFileVma: the caller must not), then frees the tables that no other VMA needs. */
   freePgtables(
     k: Kernel,
     tlb: MmuGather,
@@ -280,8 +281,6 @@ export interface ReclaimFns {
   swapDuplicate(k: Kernel, entry: number): number;
   swapFree(k: Kernel, entry: number): void;
   freeSwapAndCache(k: Kernel, entry: number): void;
-  /** free_swap_cache: drops the swap cache of a page that nobody else uses (unmapped, no other user of its slot). */
-  freeSwapCache(k: Kernel, pfn: number): void;
   addToSwap(k: Kernel, pfn: number): boolean;
   /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
   swapinReadahead(k: Kernel, entry: number): KernelPath<number>;

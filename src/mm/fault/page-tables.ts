@@ -29,12 +29,21 @@ export function pteOffset(table: number, address: number): number {
   return (table << 10) + ((vpnLo(address) & 511) << 1);
 }
 
+/** pud_alloc's table: frame of the PUD table for `address`, made when missing; 0 when out of memory. */
+export function pudAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number> {
+  return tableAlloc(k, mm, entryWord(mm.pgd, vpnHi(address) >>> 9), address, LEVEL_PGD);
+}
+
+/** pmd_alloc's table: frame of the PMD table for `address`, made when missing; 0 when out of memory or below a 1 GiB leaf. */
+export function* pmdAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number> {
+  const pud = yield* pudAlloc(k, mm, address);
+  if (pud === 0) return 0;
+  return yield* tableAlloc(k, mm, entryWord(pud, vpnHi(address) & 511), address, LEVEL_PUD);
+}
+
 /** pte_alloc: frame of the page table for `address`, made when missing; 0 when out of memory or below a larger leaf. */
 export function* pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number> {
-  const hi = vpnHi(address);
-  const pud = yield* tableAlloc(k, mm, entryWord(mm.pgd, hi >>> 9), address, LEVEL_PGD);
-  if (pud === 0) return 0;
-  const pmd = yield* tableAlloc(k, mm, entryWord(pud, hi & 511), address, LEVEL_PUD);
+  const pmd = yield* pmdAlloc(k, mm, address);
   if (pmd === 0) return 0;
   return yield* tableAlloc(k, mm, entryWord(pmd, vpnLo(address) >>> 9), address, LEVEL_PMD);
 }

@@ -3,14 +3,25 @@
 //
 //   new page            -> inactive
 //   second reference    -> active        markPageAccessed: PG_REFERENCED first, then PG_ACTIVE
-//   MADV_COLD           -> inactive head, unreferenced (lru_deactivate_fn)
+//   MADV_COLD           -> inactive head, unreferenced (lru_deactivate_fn); an inactive page stays where it is
 //   MADV_FREE           -> inactive file list, as lazyfree (PG_SWAPBACKED clear on an anonymous page)
 //
-// Kernel names: folio_add_lru, __page_cache_release, folio_mark_accessed, deactivate_page, mark_page_lazyfree.
+// Kernel names: folio_add_lru, __page_cache_release, folio_mark_accessed, deactivate_page, mark_page_lazyfree,
+// isolate_lru_page, putback_lru_page.
 
 import { OBJ_LIST } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
-import { LIST_LRU, PG_ACTIVE, PG_LRU, PG_REFERENCED, PG_UNEVICTABLE } from '../page/pages.ts';
+import {
+  LIST_LRU,
+  PG_ACTIVE,
+  PG_ANON,
+  PG_LRU,
+  PG_MLOCKED,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UNEVICTABLE,
+} from '../page/pages.ts';
 
 export function lruAdd(k: Kernel, pfn: number): void {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU, true);
@@ -36,11 +47,38 @@ export function markPageAccessed(k: Kernel, pfn: number): void {
   if (onList) lruAdd(k, pfn);
 }
 
-/** deactivate_page (MADV_COLD). */
+/** deactivate_page (MADV_COLD): an active page goes to the inactive list. */
 export function lruDeactivate(k: Kernel, pfn: number): void {
   const flags = k.pages.flags;
-  if ((flags[pfn]! & PG_LRU) === 0 || (flags[pfn]! & PG_UNEVICTABLE) !== 0) return;
+  if ((flags[pfn]! & (PG_LRU | PG_ACTIVE | PG_UNEVICTABLE)) !== (PG_LRU | PG_ACTIVE)) return;
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~(PG_ACTIVE | PG_REFERENCED);
   lruAdd(k, pfn);
+}
+
+/** mark_page_lazyfree (MADV_FREE): an anonymous page whose contents may be dropped joins the inactive file pages. */
+export function markPageLazyfree(k: Kernel, pfn: number): void {
+  const flags = k.pages.flags;
+  const wanted = PG_LRU | PG_ANON | PG_SWAPBACKED;
+  if ((flags[pfn]! & (wanted | PG_SWAPCACHE | PG_UNEVICTABLE)) !== wanted) return;
+  lruDel(k, pfn);
+  flags[pfn] = flags[pfn]! & ~(PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED);
+  lruAdd(k, pfn);
+}
+
+/** isolate_lru_page: takes a page off its list, with a reference of its own. False when it is on none, or unevictable. */
+export function isolateLruPage(k: Kernel, pfn: number): boolean {
+  const { flags, refcount } = k.pages;
+  if ((flags[pfn]! & PG_LRU) === 0 || (flags[pfn]! & PG_UNEVICTABLE) !== 0) return false;
+  lruDel(k, pfn);
+  refcount[pfn] = refcount[pfn]! + 1;
+  return true;
+}
+
+/** putback_lru_page: back on the list that its flags name, without the isolation's reference (which may be the last). */
+export function putbackLruPage(k: Kernel, pfn: number): void {
+  const { flags } = k.pages;
+  if ((flags[pfn]! & PG_MLOCKED) !== 0) flags[pfn] = (flags[pfn]! & ~PG_ACTIVE) | PG_UNEVICTABLE;
+  lruAdd(k, pfn);
+  k.fn.putPage(k, pfn);
 }

@@ -37,6 +37,8 @@ export class ReclaimState {
   /** kswapd sleeps here; a wake that comes while it runs is kept. */
   readonly kswapdWait = new WaitQueue();
   kswapdWanted = false;
+  /** The last batch of file pages was dirty throughout (PGDAT_DIRTY): kswapd may write file pages itself. */
+  manyDirty = false;
   readonly #pages: Pages;
   /** Threads inside direct reclaim or kswapd (PF_MEMALLOC). */
   readonly #reclaiming = new Set<Thread>();

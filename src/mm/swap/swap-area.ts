@@ -1,7 +1,134 @@
-// The swap area: slots, their use counts and contents. Filled in by the room's owner.
+// One swap area: slots of one page each with their use counts (swap_map), the frame that caches each slot, and the stored
+// bytes. Slot 0 is the header of a swap file and never handed out, so that 0 can mean "none". Slots are found by a rotating
+// cursor, as Linux's cluster scan does on a fresh area. The whole table is swap_info->lock's and never held across a point.
+//
+// Kernel names: swap_info_struct, swap_map, SWAP_HAS_CACHE, scan_swap_map_slots, __swap_duplicate, __swap_entry_free.
+
+import { ENOENT } from '../../abi/errno.ts';
+import { assert } from '../../base/assert.ts';
+
+/** Bytes are kept in pieces of 256 pages, made when first written. */
+const PIECE_PAGES = 256;
+
 export class SwapArea {
   readonly pages: number;
+  /** Page-table entries (and shmem slots) that name the slot. */
+  readonly #users: Uint32Array;
+  /** SWAP_HAS_CACHE. */
+  readonly #hasCache: Uint8Array;
+  readonly #cache: Int32Array;
+  readonly #bytes: (Uint8Array | null)[];
+  #next = 1;
+  /** Slots in use now, and the most that ever were. */
+  used = 0;
+  usedPeak = 0;
+
+  /** `pages` slots; 0 = no swap. */
   constructor(pages: number) {
     this.pages = pages;
+    this.#users = new Uint32Array(pages + 1);
+    this.#hasCache = new Uint8Array(pages + 1);
+    this.#cache = new Int32Array(pages + 1);
+    this.#bytes = new Array<Uint8Array | null>(Math.ceil((pages + 1) / PIECE_PAGES)).fill(null);
+  }
+
+  get free(): number {
+    return this.pages - this.used;
+  }
+
+  /** A free slot, counted once for the cache; 0 = the area is full. */
+  allocate(): number {
+    if (this.used === this.pages) return 0;
+    let slot = this.#next;
+    while (this.#users[slot] !== 0 || this.#hasCache[slot] !== 0) slot = slot === this.pages ? 1 : slot + 1;
+    this.#next = slot === this.pages ? 1 : slot + 1;
+    this.#hasCache[slot] = 1;
+    this.used++;
+    if (this.used > this.usedPeak) this.usedPeak = this.used;
+    return slot;
+  }
+
+  /** Entries that name the slot (swap_count without the cache flag). */
+  users(slot: number): number {
+    return this.#users[slot]!;
+  }
+
+  isUsed(slot: number): boolean {
+    return this.#users[slot] !== 0 || this.#hasCache[slot] !== 0;
+  }
+
+  hasCache(slot: number): boolean {
+    return this.#hasCache[slot] !== 0;
+  }
+
+  /** One more entry. -ENOENT for a free slot. */
+  duplicate(slot: number): number {
+    if (slot < 1 || slot > this.pages || !this.isUsed(slot)) return -ENOENT;
+    this.#users[slot] = this.#users[slot]! + 1;
+    return 0;
+  }
+
+  /** One entry less. */
+  release(slot: number): void {
+    assert(slot >= 1 && slot <= this.pages && this.#users[slot]! > 0, 'SwapArea.release: an entry names the slot');
+    this.#users[slot] = this.#users[slot]! - 1;
+    this.#freeIfUnused(slot);
+  }
+
+  /** Frame that caches the slot, or 0. */
+  cached(slot: number): number {
+    return this.#cache[slot]!;
+  }
+
+  setCached(slot: number, pfn: number): void {
+    assert(this.#hasCache[slot] === 1 && this.#cache[slot] === 0, 'SwapArea.setCached: the cache owns the slot');
+    this.#cache[slot] = pfn;
+  }
+
+  /** swapcache_prepare: the cache takes a count on a slot that entries use. */
+  addCacheCount(slot: number): void {
+    assert(this.#hasCache[slot] === 0 && this.#users[slot]! > 0, 'SwapArea.addCacheCount: slot in use and not cached');
+    this.#hasCache[slot] = 1;
+  }
+
+  dropCached(slot: number): void {
+    assert(this.#cache[slot] !== 0, 'SwapArea.dropCached: the slot is cached');
+    this.#cache[slot] = 0;
+    this.#hasCache[slot] = 0;
+    this.#freeIfUnused(slot);
+  }
+
+  #freeIfUnused(slot: number): void {
+    if (!this.isUsed(slot)) this.used--;
+  }
+
+  /** Stores 4096 bytes of `from` at `at`. */
+  write(slot: number, from: Uint8Array, at: number): void {
+    const i = Math.floor(slot / PIECE_PAGES);
+    let piece = this.#bytes[i]!;
+    if (piece === null) {
+      piece = new Uint8Array(PIECE_PAGES * 4096);
+      this.#bytes[i] = piece;
+    }
+    piece.set(from.subarray(at, at + 4096), (slot % PIECE_PAGES) * 4096);
+  }
+
+  /** Copies the stored 4096 bytes to `to` at `at`. */
+  read(slot: number, to: Uint8Array, at: number): void {
+    const piece = this.#bytes[Math.floor(slot / PIECE_PAGES)]!;
+    assert(piece !== null, 'SwapArea.read: the slot was written');
+    const from = (slot % PIECE_PAGES) * 4096;
+    to.set(piece.subarray(from, from + 4096), at);
+  }
+
+  /** Counts and cache agree. Throws. */
+  checkInvariants(): void {
+    let used = 0;
+    for (let slot = 1; slot <= this.pages; slot++) {
+      if (this.isUsed(slot)) used++;
+      assert(this.#cache[slot] === 0 || this.#hasCache[slot] === 1, `SwapArea: slot ${slot} is cached and counted so`);
+    }
+    assert(used === this.used, `SwapArea: ${used} slots in use, count says ${this.used}`);
+    assert(this.#users[0] === 0 && this.#hasCache[0] === 0, 'SwapArea: slot 0 is never used');
   }
 }

@@ -1,11 +1,15 @@
 // The functions of room mm/zap in the livepatch table.
 import type { ZapFns } from '../fns.ts';
+import { changeProtection } from './change-protection.ts';
 import { freePgdRange, freePgtables } from './free-pgtables.ts';
 import { tlbFinishMmu, tlbFlushMmuFree, tlbFlushMmuTlbonly, tlbGatherMmu, tlbRemovePage } from './gather-flush.ts';
+import { madviseCold, madviseFree, madvisePageout } from './madvise-age.ts';
+import { movePageTables } from './move-page-tables.ts';
+import { vmaAdjustTransHuge } from './split-pmd.ts';
 import { flushTlbMm, flushTlbMmRange, flushTlbPage } from './tlb-flush.ts';
 import { unmapPageRange, unmapVmas, zapPageRangeSingle, zapPteRange } from './zap.ts';
 
-export const zapFns = {
+export const zapFns: ZapFns = {
   tlbGatherMmu,
   tlbFinishMmu,
   tlbFlushMmuTlbonly,
@@ -17,7 +21,13 @@ export const zapFns = {
   zapPageRangeSingle,
   freePgtables,
   freePgdRange,
+  changeProtection,
+  movePageTables,
+  vmaAdjustTransHuge,
+  madviseFree,
+  madviseCold,
+  madvisePageout,
   flushTlbMmRange,
   flushTlbMm,
   flushTlbPage,
-} as unknown as ZapFns;
+};

@@ -17,6 +17,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FLUSHED, P_FREE, P_FREED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { GFP_NOWAIT, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
+import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct } from '../types.ts';
 import { MmuGather } from './mmu-gather.ts';
 import { FLUSH_OF_GATHER, isFullFlush } from './tlb-flush.ts';
@@ -115,7 +116,7 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
     const pfn = queued[i]! >>> 1;
     if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
     const f = flags[pfn]!;
-    if ((f & PG_SWAPCACHE) !== 0) k.fn.freeSwapCache(k, pfn);
+    if ((f & PG_SWAPCACHE) !== 0) freeSwapCache(k, pfn);
     const refs = refcount[pfn]! - 1;
     assert(refs >= 0, 'releasePages: the queued page had a reference');
     refcount[pfn] = refs;

@@ -88,6 +88,7 @@ export function* zapPteRange(
   let address = start;
   while (address < end) {
     if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+    if (tlb.mm.tlbFlushBatched) yield* k.fn.flushTlbBatchedPending(k, tlb.mm);
     do {
       const left = (end - address) / 4096;
       const done = zapEntries(k, tlb, vma, word, address, left < k.stride ? left : k.stride, evenCows);

@@ -1,0 +1,167 @@
+// One batch of isolated pages: which of them can go (mm/vmscan.c shrink_folio_list). The steps for a page, in Linux's order:
+//
+//   page lock        contended: keep
+//   references       used since the last visit: keep, or activate when it was used before too; VM_LOCKED: unevictable
+//   swap slot        anonymous and swap-backed: add to the swap cache; pinned: keep; no slot: activate
+//   unmap            every entry, through rmap (sections and secondary TLBs are its business); one left: activate
+//   pinned           activate: nobody can pin it any more, and whoever did needs it
+//   dirty            anonymous, shmem: flush the postponed CPU flushes, write to swap. File: left to the flusher, unless kswapd
+//                    has come by before
+//   remove           from its cache, only when the cache and this batch alone refer to it
+//
+// Pages that can go are freed together, the last one first, after one flush of the CPU TLBs (try_to_unmap_flush). The rest goes back to the
+// lists. Each page comes with a reference of its isolation.
+//
+// Locks: page lock (tried); rmap locks and ptl below it. Kernel names: folio_check_references, pageout, __remove_mapping,
+// try_to_unmap_flush_dirty, reclaim_folio_list.
+
+import { VM_EXEC, VM_LOCKED } from '../../abi/mman.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_FREE, P_RECLAIM } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { tryLockPage, unlockPage } from '../page/page-lock.ts';
+import {
+  GUP_PIN_COUNTING_BIAS,
+  PG_ACTIVE,
+  PG_ANON,
+  PG_DIRTY,
+  PG_MLOCKED,
+  PG_RECLAIM,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UNEVICTABLE,
+  PG_WRITEBACK,
+} from '../page/pages.ts';
+import { TTU_BATCH_FLUSH, tryToUnmapFlushDirty } from '../rmap/flush-batch.ts';
+import { putbackLruPage } from './lru.ts';
+
+// Verdicts on a page.
+const KEEP = 0;
+const ACTIVATE = 1;
+const FREE = 2;
+
+// enum folio_references.
+const REF_RECLAIM = 0;
+const REF_RECLAIM_CLEAN = 1;
+const REF_KEEP = 2;
+const REF_ACTIVATE = 3;
+
+/** page_maybe_dma_pinned: also true for a page with very many other references, as in Linux. */
+export function pageMaybeDmaPinned(k: Kernel, pfn: number): boolean {
+  return k.pages.refcount[pfn]! >= GUP_PIN_COUNTING_BIAS;
+}
+
+/** File page for the lists (folio_is_file_lru): lazyfree pages count as such. */
+function isFileLru(flags: number): boolean {
+  return (flags & PG_SWAPBACKED) === 0;
+}
+
+export function* shrinkFolioList(
+  k: Kernel,
+  pages: number[],
+  isKswapd: boolean,
+  ignoreReferences: boolean,
+): KernelPath<number> {
+  const { flags } = k.pages;
+  const freed: number[] = [];
+  const kept: number[] = [];
+  for (let i = 0; i < pages.length; i++) {
+    const pfn = pages[i]!;
+    if (k.sched.points) yield P_RECLAIM;
+    if (!tryLockPage(k, pfn)) {
+      kept.push(pfn);
+      continue;
+    }
+    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences);
+    if (verdict === ACTIVATE) {
+      const f = flags[pfn]!;
+      // The page stays: give its slot back when swap runs short (mem_cgroup_swap_full).
+      if ((f & PG_SWAPCACHE) !== 0 && ((f & PG_MLOCKED) !== 0 || k.swap.free * 2 < k.swap.pages))
+        k.fn.folioFreeSwap(k, pfn);
+      if ((f & PG_MLOCKED) === 0) flags[pfn] = flags[pfn]! | PG_ACTIVE;
+    }
+    unlockPage(k, pfn);
+    (verdict === FREE ? freed : kept).push(pfn);
+  }
+  yield* k.fn.tryToUnmapFlush(k);
+  if (k.sched.points && freed.length > 0) yield P_FREE;
+  for (let i = freed.length - 1; i >= 0; i--) k.fn.putPage(k, freed[i]!);
+  for (let i = 0; i < kept.length; i++) putbackLruPage(k, kept[i]!);
+  k.stats.reclaimed += freed.length;
+  return freed.length;
+}
+
+/** KEEP, ACTIVATE or FREE; page lock held. After FREE only the isolation's reference is left. */
+function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferences: boolean): KernelPath<number> {
+  const { flags, mapcount, refcount } = k.pages;
+  if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return ACTIVATE;
+  if ((flags[pfn]! & PG_WRITEBACK) !== 0) return KEEP;
+  const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn);
+  if (references === REF_ACTIVATE) return ACTIVATE;
+  if (references === REF_KEEP) return KEEP;
+
+  const swapsOut = PG_ANON | PG_SWAPBACKED;
+  if ((flags[pfn]! & swapsOut) === swapsOut && (flags[pfn]! & PG_SWAPCACHE) === 0) {
+    if (pageMaybeDmaPinned(k, pfn)) return KEEP;
+    if (!k.fn.addToSwap(k, pfn)) return ACTIVATE;
+  }
+  if (mapcount[pfn]! > 0) {
+    yield* k.fn.tryToUnmap(k, pfn, TTU_BATCH_FLUSH);
+    if (mapcount[pfn]! > 0) return ACTIVATE;
+  }
+  if (pageMaybeDmaPinned(k, pfn)) return ACTIVATE;
+  if ((flags[pfn]! & PG_DIRTY) !== 0) {
+    const verdict = yield* pageout(k, pfn, isKswapd, references);
+    if (verdict !== FREE) return verdict;
+  }
+  if ((flags[pfn]! & swapsOut) === PG_ANON) return refcount[pfn] === 1 ? FREE : KEEP; // lazyfree: in no cache
+  return removeMapping(k, pfn) ? FREE : KEEP;
+}
+
+/** folio_check_references. */
+function* checkReferences(k: Kernel, pfn: number): KernelPath<number> {
+  const { flags } = k.pages;
+  const referencedEntries = yield* k.fn.folioReferenced(k, pfn);
+  const vmFlags = k.referencedVmFlags;
+  const wasReferenced = (flags[pfn]! & PG_REFERENCED) !== 0;
+  flags[pfn] = flags[pfn]! & ~PG_REFERENCED;
+  if ((vmFlags & VM_LOCKED) !== 0) return REF_ACTIVATE;
+  if (referencedEntries < 0) return REF_KEEP;
+  if (referencedEntries > 0) {
+    flags[pfn] = flags[pfn]! | PG_REFERENCED;
+    if (wasReferenced || referencedEntries > 1) return REF_ACTIVATE;
+    return (vmFlags & VM_EXEC) !== 0 && isFileLru(flags[pfn]!) ? REF_ACTIVATE : REF_KEEP;
+  }
+  return wasReferenced && isFileLru(flags[pfn]!) ? REF_RECLAIM_CLEAN : REF_RECLAIM;
+}
+
+/** What a dirty page needs before it can go: FREE when it is clean now. */
+function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number): KernelPath<number> {
+  const { flags, refcount, mapping } = k.pages;
+  const f = flags[pfn]!;
+  if (isFileLru(f)) {
+    if (!isKswapd || (f & PG_RECLAIM) === 0 || !k.reclaim.manyDirty) {
+      flags[pfn] = f | PG_RECLAIM;
+      return ACTIVATE;
+    }
+  }
+  if (references === REF_RECLAIM_CLEAN) return KEEP;
+  yield* tryToUnmapFlushDirty(k);
+  // is_page_cache_freeable: the cache and the isolation.
+  if (refcount[pfn] !== 2) return KEEP;
+  if ((f & PG_SWAPCACHE) !== 0) yield* k.fn.swapWritepage(k, pfn);
+  else if (mapping[pfn] === null) return KEEP;
+  else yield* k.fn.writepage(k, pfn);
+  return (flags[pfn]! & (PG_DIRTY | PG_WRITEBACK)) === 0 ? FREE : ACTIVATE;
+}
+
+/** __remove_mapping: takes the page out of its cache when nobody else refers to it. */
+function removeMapping(k: Kernel, pfn: number): boolean {
+  const { flags, refcount, mapping } = k.pages;
+  if (refcount[pfn] !== 2 || (flags[pfn]! & PG_DIRTY) !== 0) return false;
+  if ((flags[pfn]! & PG_SWAPCACHE) !== 0) k.fn.deleteFromSwapCache(k, pfn);
+  else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) k.fn.deleteFromPageCache(k, pfn);
+  else return false;
+  return true;
+}

@@ -1,0 +1,133 @@
+// The swap cache (mm/swap_state.c): pages that have a slot in the swap area, slot -> frame. One reference for the cache and
+// one count on the slot. A page stands here from the moment it gets its slot until nobody needs the slot, so that two
+// processes that share the slot find the same page, and a page that was not written since need not be written again.
+//
+// Guarded by the page lock of each page (lookups by the reference they take). Kernel names: add_to_swap,
+// delete_from_swap_cache, free_swap_cache, folio_free_swap, lookup_swap_cache, read_swap_cache_async.
+
+import { FRAME_ANON } from '../../abi/events.ts';
+import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_IO } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { GFP_KERNEL, LIST_SWAP, PG_DIRTY, PG_SWAPBACKED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
+
+function note(k: Kernel): void {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_SWAP, true);
+}
+
+export function getSwapPage(k: Kernel): number {
+  note(k);
+  return k.swap.allocate();
+}
+
+/** One more user of a slot. 0, or -ENOENT when the slot is not in use. */
+export function swapDuplicate(k: Kernel, entry: number): number {
+  note(k);
+  return k.swap.duplicate(entry);
+}
+
+export function swapFree(k: Kernel, entry: number): void {
+  note(k);
+  k.swap.release(entry);
+}
+
+/** free_swap_and_cache: an entry that held the slot is gone; a cached page that nobody needs any more goes with it. */
+export function freeSwapAndCache(k: Kernel, entry: number): void {
+  note(k);
+  k.swap.release(entry);
+  const pfn = k.swap.cached(entry);
+  if (pfn === 0 || k.swap.users(entry) > 0) return;
+  if (k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
+  k.fn.folioFreeSwap(k, pfn);
+  unlockPage(k, pfn);
+}
+
+/** free_swap_cache: a page that leaves its last mapping gives its slot back. */
+export function freeSwapCache(k: Kernel, pfn: number): void {
+  if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0 || k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
+  k.fn.folioFreeSwap(k, pfn);
+  unlockPage(k, pfn);
+}
+
+export function folioFreeSwap(k: Kernel, pfn: number): boolean {
+  const flags = k.pages.flags;
+  if ((flags[pfn]! & PG_SWAPCACHE) === 0 || k.swap.users(k.pages.private[pfn]!) > 0) return false;
+  k.fn.deleteFromSwapCache(k, pfn);
+  flags[pfn] = flags[pfn]! | PG_DIRTY;
+  return true;
+}
+
+/** Puts a locked page into the cache of a slot that it owns. */
+function insert(k: Kernel, pfn: number, entry: number): void {
+  const { flags, refcount } = k.pages;
+  refcount[pfn] = refcount[pfn]! + 1;
+  flags[pfn] = flags[pfn]! | PG_SWAPCACHE;
+  k.pages.private[pfn] = entry;
+  k.swap.setCached(entry, pfn);
+}
+
+/** add_to_swap: page lock held. False when no slot is free. */
+export function addToSwap(k: Kernel, pfn: number): boolean {
+  const entry = k.fn.getSwapPage(k);
+  if (entry === 0) return false;
+  insert(k, pfn, entry);
+  k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
+  return true;
+}
+
+/** Page lock held. Drops the cache's reference and its count on the slot. */
+export function deleteFromSwapCache(k: Kernel, pfn: number): void {
+  note(k);
+  const { flags, private: slots } = k.pages;
+  const entry = slots[pfn]!;
+  k.swap.dropCached(entry);
+  flags[pfn] = flags[pfn]! & ~PG_SWAPCACHE;
+  slots[pfn] = 0;
+  k.fn.putPage(k, pfn);
+}
+
+export function* swapinReadahead(k: Kernel, entry: number): KernelPath<number> {
+  const { refcount, flags } = k.pages;
+  for (;;) {
+    const cached = k.swap.cached(entry);
+    if (cached !== 0) {
+      if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, cached, true);
+      refcount[cached] = refcount[cached]! + 1;
+      if ((flags[cached]! & PG_UPTODATE) !== 0) return cached;
+      // Being read by somebody else: the page lock is dropped when the contents are there.
+      if (k.sched.points || !tryLockPage(k, cached)) yield* lockPage(k, cached);
+      unlockPage(k, cached);
+      return cached;
+    }
+    if (k.swap.users(entry) === 0) return 0;
+    let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
+    if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+    if (pfn === 0) return 0;
+    if (k.swap.cached(entry) !== 0 || k.swap.users(entry) === 0) {
+      k.fn.putPage(k, pfn);
+      continue;
+    }
+    tryLockPage(k, pfn);
+    flags[pfn] = flags[pfn]! | PG_SWAPBACKED;
+    k.swap.addCacheCount(entry);
+    insert(k, pfn, entry);
+    k.fn.lruAdd(k, pfn);
+    if (k.sched.points) yield P_IO;
+    k.swap.read(entry, k.memory.bytes, pfn * 4096);
+    flags[pfn] = flags[pfn]! | PG_UPTODATE;
+    k.stats.swapIns++;
+    unlockPage(k, pfn);
+    return pfn;
+  }
+}
+
+/** swap_writepage: page lock held. Afterwards the page is clean. */
+export function* swapWritepage(k: Kernel, pfn: number): KernelPath<void> {
+  const { flags } = k.pages;
+  flags[pfn] = flags[pfn]! & ~PG_DIRTY;
+  if (k.sched.points) yield P_IO;
+  k.swap.write(k.pages.private[pfn]!, k.memory.bytes, pfn * 4096);
+  k.stats.swapOuts++;
+}

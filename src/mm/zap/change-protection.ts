@@ -1,0 +1,156 @@
+// Changing the protection of a range of entries (mm/mprotect.c change_protection). The VMA has its new flags and pageProt
+// already. Sections open where the first populated table is found, one for each 1 GiB (6.1) or 512 GiB (by 6.12: in practice
+// one for each piece of a VMA); they end before the CPU flush, which is the gather's and comes after all VMAs of the call.
+//
+// An entry asks for a flush only when it was present for the hardware and lost or changed something that a TLB holds
+// (pte_needs_flush). RO -> RW is such a change too, but usually changes no entry: the write fault does.
+//
+// Locks: mmapLock for write; ptl inside. Kernel names: change_pud_range, change_pmd_range, change_pte_range,
+// can_change_pte_writable, pte_needs_flush.
+
+import { PGDIR_SIZE, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
+import { MMU_NOTIFY_PROTECTION_VMA, SITE_MPROTECT } from '../../abi/notifier.ts';
+import {
+  LEVEL_PTE,
+  PTE_A,
+  PTE_D,
+  PTE_G,
+  PTE_P,
+  PTE_PCD,
+  PTE_PS,
+  PTE_PWT,
+  PTE_RW,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_UFFD_WP,
+  PTE_US,
+} from '../../abi/pte.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
+import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
+import type { NotifierRange } from '../../notifier/host.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import { P_PTES_CHANGED } from '../../sched/points.ts';
+import type { Kernel } from '../kernel.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
+import { pteFrame, pteModifyHi, pteModifyLo, ptePresent } from '../page/swapops.ts';
+import type { VmArea } from '../types.ts';
+import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
+import { nextPopulatedPmd, nextPopulatedPud, pmdEnd, pudEnd } from './walk-range.ts';
+
+export function* changeProtection(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  start: number,
+  end: number,
+  tryWritable: boolean,
+): KernelPath<number> {
+  const m = k.memory;
+  const root = vma.mm.pgd;
+  const perPud = k.profile.mprotectSectionPerPud;
+  let changed = 0;
+  for (let address = start; address < end; ) {
+    // The first populated piece opens the section; it ends with the 1 GiB or 512 GiB.
+    const first = perPud ? nextPopulatedPmd(m, root, address, end) : nextPopulatedPud(m, root, address, end);
+    if (first >= end) break;
+    const to = perPud ? pudEnd(first, end) : Math.min(end, first - (first % PGDIR_SIZE) + PGDIR_SIZE);
+    const range: NotifierRange | null =
+      vma.mm.notifiers === null ? null : k.range(vma.mm, first, to, MMU_NOTIFY_PROTECTION_VMA, SITE_MPROTECT);
+    if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+    for (let at = nextPopulatedPmd(m, root, first, to); at < to; ) {
+      const next = pmdEnd(at, to);
+      const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
+      if ((pmd & (PTE_P | PTE_PS)) === PTE_P) {
+        changed += yield* changePteRange(k, tlb, vma, pmd >>> 12, at, next, tryWritable);
+      }
+      at = nextPopulatedPmd(m, root, next, to);
+    }
+    if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+    address = to;
+  }
+  return changed;
+}
+
+/** [start, end) inside page table `table`. Number of present entries. */
+function* changePteRange(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  table: number,
+  start: number,
+  end: number,
+  tryWritable: boolean,
+): AtomicPath<number> {
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  if (vma.mm.tlbFlushBatched) yield* k.fn.flushTlbBatchedPending(k, vma.mm);
+  let changed = 0;
+  let word = entryWord(table, vpnLo(start) & 511);
+  for (let address = start; address < end; ) {
+    const left = (end - address) / 4096;
+    const count = left < k.stride ? left : k.stride;
+    changed += changeEntries(k, tlb, vma, word, address, count, tryWritable);
+    word += count * 2;
+    address += count * 4096;
+    if (k.sched.points) yield P_PTES_CHANGED;
+  }
+  k.ptl.unlock(table);
+  return changed;
+}
+
+// A change of these, in either direction, must reach the TLBs; so must a loss of P or D.
+const FLUSH_ON_CHANGE = PTE_RW | PTE_US | PTE_PWT | PTE_PCD | PTE_PS | PTE_G;
+const FLUSH_ON_CLEAR = PTE_D | PTE_P;
+
+/** pte_needs_flush. The PFN part of the low word changes only together with P (PROT_NONE). */
+function pteNeedsFlush(oldLo: number, oldHi: number, newLo: number, newHi: number): boolean {
+  if ((oldLo & PTE_P) === 0) return false;
+  const diff = oldLo ^ newLo;
+  return (diff & FLUSH_ON_CHANGE) !== 0 || (diff & oldLo & FLUSH_ON_CLEAR) !== 0 || oldHi !== newHi;
+}
+
+// pte_modify between two protections with P set: what stays of the low word.
+const KEPT = 0xfffff000 | PTE_PCD | PTE_PWT | PTE_SPECIAL | PTE_A | PTE_D | PTE_SOFT_DIRTY | PTE_UFFD_WP;
+
+/** `count` entries from word index `word` on. Number of present ones. */
+function changeEntries(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  word: number,
+  address: number,
+  count: number,
+  tryWritable: boolean,
+): number {
+  const m = k.memory;
+  const mmId = vma.mm.id;
+  const protLo = vma.pageProtLo;
+  const protHi = vma.pageProtHi;
+  const isPresentProt = (protLo & PTE_P) !== 0;
+  const set = protLo & ~KEPT;
+  let present = 0;
+  for (let i = 0; i < count; i++, word += 2, address += 4096) {
+    const lo = entryLo(m, word);
+    // Swap entries keep no protection; those of migration and device memory get theirs with their rooms.
+    if ((lo & PTE_P) === 0 && !ptePresent(lo)) continue;
+    const hi = entryHi(m, word);
+    let newLo = isPresentProt && (lo & PTE_P) !== 0 ? (lo & KEPT) | set : pteModifyLo(lo, protLo);
+    const newHi = isPresentProt ? protHi : pteModifyHi(protLo, protHi);
+    if (tryWritable && (newLo & PTE_RW) === 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
+    present++;
+    if (newLo === lo && newHi === hi) continue;
+    writeEntry(m, word, newLo, newHi, mmId, address, LEVEL_PTE);
+    if (pteNeedsFlush(lo, hi, newLo, newHi)) tlb.addRange(address, address + 4096, CLEARED_PTES);
+  }
+  return present;
+}
+
+/** can_change_pte_writable: may the entry become writable without a fault? Dirty, and shared or exclusively ours. */
+function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
+  if ((lo & (PTE_P | PTE_D)) !== (PTE_P | PTE_D)) return false;
+  if ((vma.flags & VM_SOFTDIRTY) === 0 && (lo & PTE_SOFT_DIRTY) === 0) return false;
+  if ((lo & PTE_UFFD_WP) !== 0) return false;
+  if ((vma.flags & VM_SHARED) !== 0) return true;
+  if ((lo & PTE_SPECIAL) !== 0) return false;
+  const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
+  return (k.pages.flags[pteFrame(lo)]! & exclusive) === exclusive;
+}
