@@ -40,7 +40,7 @@ export function onCpuFill(c: Context, r: Float64Array, at: number): void {
   const start = r[at + EV_START]!;
   const gen = r[at + EV_GEN]!;
   c.held.fill(mm, AGENT_CPU, r[at + EV_D]!, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
-  if (isFree(c, pfn) && c.findings.count(I1C, null)) {
+  if (isFree(c, pfn) && c.findings.count(I1C, null, start, pfn)) {
     const text = `CPU ${r[at + EV_D]} made a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`;
     c.keep(I1C, mm, start, pfn, null, text);
   }
@@ -72,8 +72,8 @@ function staleAccess(c: Context, r: Float64Array, at: number, who: string): void
   if (isDevice && isStore) c.tally.staleWrites++;
   else if (isDevice) c.tally.staleReads++;
   const gap = isDevice && c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
-  if (!c.findings.count(property, gap)) return;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
+  if (!c.findings.count(property, gap, page, pfn)) return;
   const now = c.frames.state[pfn] === 2 ? 'is free now' : `has generation ${r[at + EV_A]} now`;
   const isFreeSeen = c.frames.freedStep[pfn] !== 0 || c.frames.state[pfn] === 2;
   const freed = isFreeSeen
@@ -103,10 +103,13 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
   c.held.fill(mm, agent, device, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
+  if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
+    c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
+  }
   if (agent === AGENT_PIN) return;
   c.book(mm).hasDevice = true;
   afterTeardown(c, mm, agent, device, start, pfn, 'made a translation of');
-  if (isFree(c, pfn) && c.findings.count(I1, null)) {
+  if (isFree(c, pfn) && c.findings.count(I1, null, start, pfn)) {
     const who = agentText(c, agent, device);
     c.keep(
       I1,
@@ -116,9 +119,6 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
       null,
       `${who} took a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`,
     );
-  }
-  if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
-    c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
   }
 }
 
@@ -133,7 +133,7 @@ export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
   const start = r[at + EV_START]!;
   c.held.fill(mm, AGENT_PWC, r[at + EV_D]!, start, r[at + EV_END]!, pfn, r[at + EV_GEN]!, false, c.step);
   c.frames.walkCached[pfn] = 1;
-  if (isFree(c, pfn) && c.findings.count(I2, null)) {
+  if (isFree(c, pfn) && c.findings.count(I2, null, start, pfn)) {
     const who = agentText(c, AGENT_PWC, r[at + EV_D]!);
     c.keep(I2, mm, start, pfn, null, `${who} took a pointer to page-table page ${hex(pfn)}, which is free.`);
   }
@@ -181,7 +181,7 @@ function storeWithoutRight(c: Context, mm: number, page: number, pfn: number, ag
   if (c.sections.covers(mm, page)) return;
   c.tally.permissionViolations++;
   const gap = agent === AGENT_PIN ? GAP_PINNED : null;
-  if (!c.findings.count(I3, gap)) return;
+  if (!c.findings.count(I3, gap, page, pfn)) return;
   const who = agentText(c, agent, device);
   const made = madeAt(c, mm, page, agent, device);
   c.keep(
@@ -205,7 +205,7 @@ function useOfRemoved(
   isStore: boolean,
   mapped: number,
 ): void {
-  if (c.sections.covers(mm, page) || !c.findings.count(I4, null)) return;
+  if (c.sections.covers(mm, page) || !c.findings.count(I4, null, page, pfn)) return;
   const who = agentText(c, agent, device);
   const now = mapped < 0 ? 'its entry is not present' : `its entry maps frame ${hex(mapped)}`;
   c.keep(
@@ -237,7 +237,7 @@ function afterTeardown(
 ): boolean {
   const book = c.book(mm);
   if (!book.isReleased && !(book.unbound.size > 0 && book.isUnbound(agent, device))) return false;
-  if (!c.findings.count(I12, null)) return true;
+  if (!c.findings.count(I12, null, page, pfn)) return true;
   const why = book.isReleased ? 'was released' : 'was unbound from it';
   c.keep(
     I12,
@@ -256,10 +256,10 @@ export function checkTornDown(c: Context, mm: number, device: number | null, wha
   for (let i = 0; i < holders.length; i++) {
     const h: Holder = holders[i]!;
     if (!h.isDeviceTlb || h.slots.size === 0 || (device !== null && !isAffected(h, device))) continue;
-    if (!c.findings.count(I12, null)) continue;
     const slot: number = h.slots.values().next().value!;
     const page = c.held.start[slot]!;
     const pfn = c.held.pfn[slot]!;
+    if (!c.findings.count(I12, null, page, pfn)) continue;
     c.keep(
       I12,
       mm,
@@ -281,8 +281,8 @@ export function onWalk(c: Context, r: Float64Array, at: number): void {
     return;
   }
   const gap = c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
-  if (!c.findings.count(I2, gap)) return;
   const page = r[at + EV_START]!;
+  if (!c.findings.count(I2, gap, page, pfn)) return;
   c.keep(
     I2,
     r[at + EV_MM]!,
@@ -326,7 +326,7 @@ function waits(c: Context, r: Float64Array, at: number): void {
   if (wait.isReported || times <= c.options.refaultBound) return;
   wait.isReported = true;
   const gap = isStaleReadOnly(c, mm, page, device) ? GAP_STALE_READ_ONLY : null;
-  if (!c.findings.count(L2, gap)) return;
+  if (!c.findings.count(L2, gap, page, 0)) return;
   const inside = c.sections.covers(mm, page) ? ', inside an open section' : '';
   c.keep(
     L2,
@@ -361,8 +361,8 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const last = c.progress.lastOf(device);
   const mm = r[at + EV_MM]! || (last === null ? 0 : last.mm);
   const va = r[at + EV_START]! || (last === null ? 0 : last.page);
-  if (!isPermitted(c, mm, va) || !c.findings.count(L1, null)) return;
   const page = va - (va % 4096);
+  if (!isPermitted(c, mm, va) || !c.findings.count(L1, null, page, 0)) return;
   const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
   c.keep(L1, mm, page, 0, null, `${c.deviceName(device)} gave up${where}.`);
 }

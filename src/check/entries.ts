@@ -125,7 +125,7 @@ function noteChange(c: Context, mm: number, va: number, level: number, section: 
   if (!c.book(mm).hasDevice) return;
   if (section === null) {
     c.tally.uncovered++;
-    return;
+    section = c.sections.uncovered(c.sections.thread(c.actor), mm, va, va + LEVEL_SPAN[level]!, c.step);
   }
   section.changedAt = c.event;
   section.pages.push(va + level);
@@ -202,10 +202,10 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
   for (let slot = held.firstOfFrame(pfn); slot !== 0; slot = held.nextOfFrame(slot)) {
     if (held.generation[slot] !== generation) continue;
     const owner = held.owner[slot]!;
-    if (owner.isDeviceTlb) {
+    if (owner.isDevice) {
       isOpen = true;
       if (c.sections.foreign(owner.mm, held.start[slot]!, SITE_MREMAP, c.actor) !== null) gap = GAP_MREMAP_OLD_RANGE;
-    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null)) {
+    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null, held.start[slot]!, pfn)) {
       const page = held.start[slot]!;
       c.keep(
         I1C,
@@ -220,7 +220,7 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
   }
   if (isOpen) c.tally.freedWhileReachable++;
   if (isOpen || f.withdrawal[pfn] !== 0) c.windows.count(windowCause(c, t, pfn, gap), isOpen);
-  if (f.maps[pfn]! > 0 && c.findings.count(I24, null)) {
+  if (f.maps[pfn]! > 0 && c.findings.count(I24, null, 0, pfn)) {
     c.keep(
       I24,
       0,
@@ -256,7 +256,7 @@ function freeTable(c: Context, t: ThreadState, pfn: number, generation: number):
     gap = tableGap(c, t, pfn, held.start[pointer]!, held.end[pointer]!);
     const owner = held.owner[pointer]!;
     const page = held.start[pointer]!;
-    if (c.findings.count(I2, gap === 0 ? null : gap)) {
+    if (c.findings.count(I2, gap === 0 ? null : gap, page, pfn)) {
       c.keep(
         I2,
         owner.mm,
