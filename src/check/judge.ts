@@ -2,7 +2,7 @@
 // Everything is derived from the events (abi/events); no monitor reads the machine, the kernel or a device.
 //
 //   entries.ts   page-table stores, frames: windows, I1c and I2 at the free, I24
-//   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I4, I12, L1, L2
+//   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I3c, I4, I4c, I12, L1, L2
 //   protocol.ts  sections, system calls, release, bind: I12, I40
 //   settling.ts  what must hold when a section is complete: I5
 
