@@ -181,7 +181,7 @@ export class Judge implements RecordSink {
     const { tally, findings, residency, windows } = c;
     return {
       verdict: verdictOf(findings.safety, findings.unexplained, windows.windows),
-      deviceState: deviceStateOf(c.deviceState),
+      deviceState: deviceStateOf(c.deviceState, tally.deviceReads + tally.deviceWrites + tally.pageRequests > 0),
       events: c.event,
       steps: c.step,
       staleReads: tally.staleReads,
@@ -227,8 +227,9 @@ export function verdictOf(safety: number, unexplained: number, windows: number):
   return windows === 0 ? 'not exercised' : 'safe';
 }
 
-function deviceStateOf(states: ReadonlyMap<number, number>): DeviceState {
-  if (states.size === 0) return 'none';
+/** Worst state over the devices. One that never said anything of its state runs if it was seen at work. */
+function deviceStateOf(states: ReadonlyMap<number, number>, wasSeen: boolean): DeviceState {
+  if (states.size === 0) return wasSeen ? 'running' : 'none';
   let isDone = true;
   for (const state of states.values()) {
     if (state === DEV_FAILED) return 'failed';
