@@ -77,6 +77,8 @@ export class PinnedDevice implements Accessor {
   registered = 0;
   registrationsRefused = 0;
   lastRead = 0;
+  /** The first registration that was refused, in words; null while none was. */
+  refusal: string | null = null;
 
   constructor(k: Kernel, id: number, config: Partial<PinnedConfig> = {}) {
     this.k = k;
@@ -164,6 +166,8 @@ export class PinnedDevice implements Accessor {
       for (let i = 0; i < pinned; i++) k.fn.unpinUserPage(k, pfns[i]!, false);
       if (!isOverLimit) mm.pinnedVm -= count;
       this.registrationsRefused++;
+      const why = isOverLimit ? 'over RLIMIT_MEMLOCK' : 'no memory';
+      this.refusal ??= `pin of ${count} pages at 0x${start.toString(16)} refused: ${why}`;
       this.#refused.add(start);
       return -ENOMEM;
     }
