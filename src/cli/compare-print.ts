@@ -1,9 +1,9 @@
 // The comparison as text, JSON and HTML.
 
 import { basename } from 'node:path';
+import type { LaneKind, Names } from '../report/describe.ts';
 import { htmlReport } from '../report/html.ts';
 import { type ComparisonRow, comparisonRow, comparisonTable } from '../report/rows.ts';
-import type { LaneKind, Names } from '../report/describe.ts';
 import { formatTable } from '../report/table.ts';
 import { formatTimeline, layoutTimeline } from '../report/timeline.ts';
 import type { Comparison } from '../workload/compare/compare.ts';
@@ -13,11 +13,16 @@ const DEVICE_TEXT = 'PCIe device with ATS and PRI behind an IOMMU that walks the
 
 function rowOf(run: DesignRun): ComparisonRow | null {
   if (run.results === null) return null;
-  return comparisonRow(run.row.name, run.results, { programState: run.programState, steps: run.steps, seconds: run.seconds });
+  return comparisonRow(run.row.name, run.results, {
+    programState: run.programState,
+    steps: run.steps,
+    seconds: run.seconds,
+  });
 }
 
 function namesOf(run: DesignRun): Names {
-  const laneOf = (lane: string): LaneKind => (lane === 'cpu' ? 'program' : lane === 'iommu' ? 'IOMMU' : (lane as LaneKind));
+  const laneOf = (lane: string): LaneKind =>
+    lane === 'cpu' ? 'program' : lane === 'iommu' ? 'IOMMU' : (lane as LaneKind);
   return {
     actor: (id) => {
       const t = run.threads[id];
@@ -76,7 +81,9 @@ function facts(c: Comparison): string[] {
   ];
   if (c.pinnedFrames !== null) {
     const percent = Math.round((100 * c.pinnedFrames) / c.peakFrames);
-    lines.push(`pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`);
+    lines.push(
+      `pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`,
+    );
   }
   if (c.isCut) lines.push('stopped  before the end: the last row is incomplete');
   return lines;

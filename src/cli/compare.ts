@@ -39,7 +39,11 @@ export function compareCommand(setStatus: (status: number) => void): Command {
     .argument('[trace]', 'output of strace -f, plain or gzip (default: a bundled recording)')
     .option('--seed <n>', 'seed of scheduler and device', integerOption('--seed', 0, 0xffffffff), 1)
     .option('--memory <share>', "memory, as a share of the program's own peak", shareOption('--memory', 64), 0.5)
-    .option('--kernel <version>', `kernel profile: ${kernels.join(', ')} (default: from the recording)`, wordOption('--kernel', kernels))
+    .option(
+      '--kernel <version>',
+      `kernel profile: ${kernels.join(', ')} (default: from the recording)`,
+      wordOption('--kernel', kernels),
+    )
     .option('--touch <policy>', `memory accesses: ${TOUCH_POLICIES.join(', ')}`, wordOption('--touch', TOUCH_POLICIES))
     .option('--faults <file>', 'page faults of the same program (default: beside the trace, else --touch populate)')
     .option('--designs <list>', `rows to run: ${rows.join(', ')}`, wordsOption('--designs', rows))
@@ -54,8 +58,10 @@ export function compareCommand(setStatus: (status: number) => void): Command {
 }
 
 async function run(path: string, options: Options): Promise<number> {
-  const beside = options.faults ?? (options.touch === undefined || options.touch === 'faults' ? besideTrace(path, 'faults') : null);
-  if (options.touch === 'faults' && beside === null) throw new InputError('--touch faults: no fault list; expected --faults FILE');
+  const beside =
+    options.faults ?? (options.touch === undefined || options.touch === 'faults' ? besideTrace(path, 'faults') : null);
+  if (options.touch === 'faults' && beside === null)
+    throw new InputError('--touch faults: no fault list; expected --faults FILE');
   const trace = await loadTrace(path, { strict: options.strict ?? false, faults: beside });
   const interrupt = new Interrupt();
   const progress = new Progress();

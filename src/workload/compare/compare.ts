@@ -1,15 +1,15 @@
 // `compare`: the same program, device, seed and memory once for each notifier design.
 
-import { Kernel } from '../../mm/kernel.ts';
+import type { DeviceConfig } from '../../device/device.ts';
 import { kernelConfig } from '../../mm/config.ts';
+import { Kernel } from '../../mm/kernel.ts';
 import { profile } from '../../mm/profile.ts';
 import { linuxFns } from '../../mm/table.ts';
 import { faultPlans, type LoadedTrace } from '../replay/load.ts';
 import { Replayer } from '../replay/replayer.ts';
 import { KERNEL_UNKNOWN, RECORDED_MACHINE } from '../replay/run.ts';
 import { Toucher, type TouchPolicy } from '../replay/touch.ts';
-import type { DeviceConfig } from '../../device/device.ts';
-import { bindTarget, type BindTarget } from './bind-target.ts';
+import { type BindTarget, bindTarget } from './bind-target.ts';
 import { COMPARE_ROWS, type CompareRow } from './rows.ts';
 import { type DesignRun, type RunConfig, runDesign } from './run-design.ts';
 
@@ -47,7 +47,10 @@ const FRAMES_ENOUGH = 1 << 20;
 
 /** Frames in use at most when the program runs alone with memory enough. */
 export function peakWithoutDevice(trace: LoadedTrace, kernel: string, touch: TouchPolicy): number {
-  const k = new Kernel(kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernel), frames: FRAMES_ENOUGH }), linuxFns);
+  const k = new Kernel(
+    kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernel), frames: FRAMES_ENOUGH }),
+    linuxFns,
+  );
   const plans = touch === 'faults' ? faultPlans(trace) : new Map();
   const replayer = new Replayer(k, trace, new Toucher(touch, plans));
   for (const record of trace.records) k.sched.run(replayer.push(record));

@@ -5,6 +5,8 @@ import type { JudgeResults } from '../../check/judge.ts';
 import { Judge } from '../../check/judge.ts';
 import type { Device, DeviceConfig } from '../../device/device.ts';
 import { profile } from '../../mm/profile.ts';
+import type { DeviceStats } from '../../device/accessor.ts';
+import type { KernelStats } from '../../mm/kernel.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
@@ -39,6 +41,9 @@ export interface DesignRun {
   readonly results: JudgeResults | null;
   readonly steps: number;
   readonly seconds: number;
+  /** Counters of the kernel and of the device. */
+  readonly kernelStats: KernelStats;
+  readonly deviceStats: DeviceStats;
   readonly threads: readonly { readonly name: string; readonly lane: Lane }[];
 }
 
@@ -153,6 +158,8 @@ export async function runDesign(
     results: config.judged ? judge.results() : null,
     steps: k.sched.steps,
     seconds: (now() - begin) / 1000,
+    kernelStats: k.stats,
+    deviceStats: run.device.stats(),
     threads: threads.map(laneOf),
   };
 }
