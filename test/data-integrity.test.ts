@@ -61,6 +61,28 @@ interface ProcessTwin {
   pages: (PageTwin | null)[];
 }
 
+/** How often each operation comes. */
+const WEIGHTS = [
+  ['store', 380],
+  ['load', 300],
+  ['compareWhole', 50],
+  ['map', 40],
+  ['unmap', 25],
+  ['protect', 30],
+  ['dontNeed', 15],
+  ['fork', 15],
+  ['exit', 13],
+  ['write', 12],
+  ['read', 12],
+  ['truncate', 8],
+  ['punch', 8],
+  ['sync', 8],
+  ['dropFilePage', 14],
+  ['age', 6],
+  ['pageOut', 40],
+] as const;
+const WEIGHT_SUM = WEIGHTS.reduce((sum, [, weight]) => sum + weight, 0);
+
 class Worlds {
   readonly rng: Rng;
   readonly k: Kernel;
@@ -68,7 +90,6 @@ class Worlds {
   readonly processes: ProcessTwin[] = [];
   readonly files: FileTwin[] = [];
   readonly fds: number[] = [];
-  counts: Record<string, number> = {};
 
   constructor(worldSeed: number, frames: number, swapPages: number) {
     this.rng = new Rng(worldSeed);
@@ -139,7 +160,6 @@ class Worlds {
   }
 
   protect(p: ProcessTwin): void {
-    if (this.k.fn.changeProtection === undefined) return;
     const [from, to] = this.randomRange();
     const prot = [PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC, PROT_READ | PROT_WRITE][
       this.rng.below(5)
@@ -299,6 +319,13 @@ class Worlds {
     k.fn.putPage(k, pfn);
   }
 
+  /** MADV_PAGEOUT: clean file pages stay cached, anonymous and shared ones go to swap. */
+  pageOut(p: ProcessTwin): void {
+    const [from, to] = this.randomRange();
+    const vma = p.task.mm!.vmas.findExact(this.va(from));
+    if (vma !== null) this.run(this.k.fn.madvisePageout(this.k, vma, this.va(from), Math.min(vma.end, this.va(to))));
+  }
+
   age(): void {
     const { k } = this;
     const f = this.files[this.rng.below(3)]!;
@@ -307,40 +334,8 @@ class Worlds {
 
   step(): void {
     const p = this.processes[this.rng.below(this.processes.length)]!;
-    const roll = this.rng.below(1000);
-    const op =
-      roll < 400
-        ? 'store'
-        : roll < 740
-          ? 'load'
-          : roll < 790
-            ? 'compareWhole'
-            : roll < 830
-              ? 'map'
-              : roll < 855
-                ? 'unmap'
-                : roll < 885
-                  ? 'protect'
-                  : roll < 900
-                    ? 'dontNeed'
-                    : roll < 915
-                      ? 'fork'
-                      : roll < 928
-                        ? 'exit'
-                        : roll < 940
-                          ? 'write'
-                          : roll < 952
-                            ? 'read'
-                            : roll < 960
-                              ? 'truncate'
-                              : roll < 968
-                                ? 'punch'
-                                : roll < 976
-                                  ? 'sync'
-                                  : roll < 990
-                                    ? 'dropFilePage'
-                                    : 'age';
-    this.counts[op] = (this.counts[op] ?? 0) + 1;
+    let roll = this.rng.below(WEIGHT_SUM);
+    const op = WEIGHTS.find(([, weight]) => (roll -= weight) < 0)![0];
     this[op](p);
   }
 
@@ -351,9 +346,15 @@ class Worlds {
 }
 
 describe(`reads return what was last written (SEED=${seed})`, () => {
-  for (let world = 0; world < 3; world++) {
-    it(`world ${world}: ${ops} operations of up to four processes agree with plain bytes`, () => {
-      const w = new Worlds(seed * 1000 + world, 4096, 0);
+  // Frames and swap slots: roomy, with swapping on request, and so small that allocations reclaim.
+  const sizes: readonly (readonly [number, number])[] = [
+    [4096, 0],
+    [4096, 512],
+    [84, 512],
+  ];
+  for (const [world, [frames, swapPages]] of sizes.entries()) {
+    it(`${frames} frames, ${swapPages} swap slots: ${ops} operations of up to four processes agree with plain bytes`, () => {
+      const w = new Worlds(seed * 1000 + world, frames, swapPages);
       for (let i = 0; i < ops; i++) {
         try {
           w.step();
@@ -370,6 +371,8 @@ describe(`reads return what was last written (SEED=${seed})`, () => {
       for (const f of w.files) w.run(w.k.fn.evictInode(w.k, f.inode));
       for (let pfn = 1; pfn < w.k.pages.count; pfn++) expect(w.k.pages.mapcount[pfn]).toBe(0);
       w.k.buddy.checkInvariants();
+      expect(w.k.swap.used).toBe(0);
+      if (swapPages > 0) expect(w.k.stats.swapIns).toBeGreaterThan(ops / 500);
       expect(w.k.pages.free).toBe(w.k.pages.count - w.k.pages.firstUsable);
     }, 60000);
   }

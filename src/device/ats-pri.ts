@@ -68,6 +68,9 @@ export interface AtsConfig {
   /** Attempts without progress at one access before the device stops with an error. Device specific: 8 to 64 (a GPU counts
    *  faults at one address and then needs a reset). */
   readonly refaultBudget: number;
+  /** A store through a translation whose frame was freed changes memory, as it does in reality. False: it is recorded and
+   *  leaves the new owner's bytes alone, so that a long run survives the driver that it measures. */
+  readonly staleStoresLand: boolean;
 }
 
 export const ATS_DEFAULTS: AtsConfig = {
@@ -75,8 +78,9 @@ export const ATS_DEFAULTS: AtsConfig = {
   atcSets: 16,
   atcWays: 4,
   credits: 32,
-  groupPagesMax: 4,
+  groupPagesMax: 1,
   refaultBudget: 32,
+  staleStoresLand: true,
 };
 
 class Engine {
@@ -263,7 +267,8 @@ export class AtsDevice implements Endpoint, Accessor {
     const base = pfn * 4096;
     if (isWrite) {
       this.writes++;
-      memory.doubles[(base + DEVICE_WORDS) / 8 + e.id] = this.writes;
+      if (this.config.staleStoresLand || memory.generation[pfn] === generation)
+        memory.doubles[(base + DEVICE_WORDS) / 8 + e.id] = this.writes;
     } else {
       this.reads++;
       this.lastRead = memory.doubles[(base + (va % 4096) - (va % 8)) / 8]!;

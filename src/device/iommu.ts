@@ -26,6 +26,7 @@ import {
   E_DEV_INVAL,
   E_MSG,
   E_PWC_FILL,
+  E_WALK,
   MSG_CMD_COMPLETION_WAIT,
   MSG_CMD_INVALIDATE_IOMMU_PAGES,
   MSG_CMD_INVALIDATE_IOTLB_PAGES,
@@ -38,7 +39,7 @@ import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
 import type { PhysMemory } from '../hw/phys.ts';
 import { TLB_4K, TLB_SIZE_BYTES, Tlb, WalkCache } from '../hw/tlb.ts';
-import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, Walk } from '../hw/walker.ts';
+import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, WALK_NOT_PRESENT, Walk } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE, P_IOMMU_COMMAND, P_IOMMU_FILL, P_IOMMU_WALK } from '../sched/points.ts';
 import { CHOOSE_DELAY, type Scheduler, WaitQueue } from '../sched/scheduler.ts';
@@ -63,6 +64,9 @@ export interface IommuConfig {
   readonly executors: number;
   /** Entries of the page request log: 512 of 16 bytes, as Linux allocates it (PPR_LOG_SIZE). */
   readonly pprLogEntries: number;
+  /** A walk through a page-table page that was freed goes on with what stands there now, and sets bits in it, as it does in
+   *  reality. False: it is recorded and ends as not present, so that a long run survives the driver that it measures. */
+  readonly staleWalksLand: boolean;
 }
 
 export const IOMMU_DEFAULTS: IommuConfig = {
@@ -73,6 +77,7 @@ export const IOMMU_DEFAULTS: IommuConfig = {
   walkers: 2,
   executors: 2,
   pprLogEntries: 512,
+  staleWalksLand: true,
 };
 
 /** A Translation Request and the completion that answers it; each engine has one and uses it again. */
@@ -279,10 +284,22 @@ export class Iommu {
     while (result === WALK_MORE) {
       if (this.sched.points) yield P_IOMMU_WALK;
       if (unit.isStale) return WALK_MORE;
+      if (!this.config.staleWalksLand && this.#endsStale(walk, r.pasid)) return WALK_NOT_PRESENT;
       result = walk.step();
       if (result === WALK_MORE && walk.level === 0) this.#fillWalkCache(walk, r.pasid);
     }
     return result;
+  }
+
+  /** The table to read next was freed: records the read that would be, forgets the pointer. */
+  #endsStale(walk: Walk, pasid: number): boolean {
+    const m = this.memory;
+    const now = m.generation[walk.table]!;
+    if (now === walk.tableGeneration) return false;
+    const va = walk.address();
+    if (m.log.on) m.log.emit(E_WALK, walk.mm, va, va + 4096, walk.table, walk.tableGeneration, now, walk.level, 0, 0);
+    this.walkCache.invalidateAsid(pasid);
+    return true;
   }
 
   #fillWalkCache(walk: Walk, pasid: number): void {

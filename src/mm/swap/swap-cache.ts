@@ -40,7 +40,7 @@ export function freeSwapAndCache(k: Kernel, entry: number): void {
   const pfn = k.swap.cached(entry);
   if (pfn === 0 || k.swap.users(entry) > 0) return;
   if (k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
-  // A reference of our own: the cache's may be the last one, and the page must outlive its lock.
+  // The cache's reference may be the last one: the page must outlive its unlocking.
   k.pages.refcount[pfn] = k.pages.refcount[pfn]! + 1;
   k.fn.folioFreeSwap(k, pfn);
   unlockPage(k, pfn);
