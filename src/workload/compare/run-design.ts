@@ -1,12 +1,13 @@
 // One run: a recorded program, a device that shares its address space, one notifier design, so much memory. Program, device
 // engines, IOMMU, page-request workers and kswapd are threads that a seeded scheduler interleaves.
 
+import { MADV_DONTNEED, MAP_FIXED, VM_READ, VM_SPECIAL, VM_WRITE } from '../../abi/mman.ts';
 import type { JudgeResults } from '../../check/judge.ts';
 import { Judge } from '../../check/judge.ts';
-import type { Device, DeviceConfig } from '../../device/device.ts';
-import { profile } from '../../mm/profile.ts';
 import type { DeviceStats } from '../../device/accessor.ts';
+import type { Device, DeviceConfig } from '../../device/device.ts';
 import type { KernelStats } from '../../mm/kernel.ts';
+import { profile } from '../../mm/profile.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
@@ -17,6 +18,7 @@ import type { ReplayTask } from '../replay/processes.ts';
 import { Replayer } from '../replay/replayer.ts';
 import { RECORDED_MACHINE } from '../replay/run.ts';
 import { OutOfMemory, Toucher, type TouchPolicy } from '../replay/touch.ts';
+import type { TraceOp } from '../strace/trace-op.ts';
 import type { BindTarget } from './bind-target.ts';
 import type { CompareRow } from './rows.ts';
 
@@ -66,6 +68,7 @@ class ProgramRun {
     this.replayer = replayer;
     this.#config = config;
     replayer.processes.onNewMm = (task, mm) => this.#newMm(task, mm);
+    replayer.aroundMemoryCall = (task, op, isBefore) => this.#aroundCall(task, op, isBefore);
     replayer.processes.onMmGone = (mm) => this.#mmGone(mm);
   }
 
@@ -77,6 +80,15 @@ class ProgramRun {
     const result = yield* this.device.bind(mm);
     if (result < 0) throw new Error(`compare: the device could not be bound (${result})`);
     this.bound = mm;
+  }
+
+  /** Jobs that the program submitted on memory which it now gives up, and does not wait for. */
+  *#aroundCall(task: ReplayTask, op: TraceOp, isBefore: boolean): KernelPath<void> {
+    const { mm } = task.task;
+    if (mm === null || mm !== this.bound) return;
+    const piece = isBefore ? givenUp(mm, op) : null;
+    if (piece === null) this.device.workload.unfocus();
+    else this.device.workload.focus(piece.start, piece.end, (piece.flags & VM_WRITE) !== 0);
   }
 
   *#mmGone(mm: MmStruct): KernelPath<void> {
@@ -109,6 +121,23 @@ class ProgramRun {
     if (this.state === 'running' && this.device.refusal !== null) this.#fail(this.device.refusal);
     return this.state !== 'running';
   }
+}
+
+/** The first readable VMA, cut to the range, of memory that a call unmaps, moves, discards or protects; null for other calls. */
+function givenUp(mm: MmStruct, op: TraceOp): { start: number; end: number; flags: number } | null {
+  let start = 0;
+  let length = 0;
+  if (op.op === 'munmap' || op.op === 'mprotect') [start, length] = [op.addr.num, op.length.num];
+  else if (op.op === 'madvise' && op.advice === MADV_DONTNEED) [start, length] = [op.addr.num, op.length.num];
+  else if (op.op === 'mmap' && (op.flags.lo & MAP_FIXED) !== 0) [start, length] = [op.addr.num, op.length.num];
+  else if (op.op === 'mremap') [start, length] = [op.addr.num, op.oldLength.num];
+  else if (op.op === 'brk' && op.addr.num !== 0 && op.addr.num < mm.brk)
+    [start, length] = [op.addr.num, mm.brk - op.addr.num];
+  if (!(length > 0)) return null;
+  const end = Math.ceil((start + length) / 4096) * 4096;
+  const vma = mm.vmas.intersects(start, end);
+  if (vma === null || (vma.flags & VM_READ) === 0 || (vma.flags & VM_SPECIAL) !== 0) return null;
+  return { start: Math.max(vma.start, Math.ceil(start / 4096) * 4096), end: Math.min(vma.end, end), flags: vma.flags };
 }
 
 function laneOf(t: Thread): { name: string; lane: Lane } {
