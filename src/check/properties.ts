@@ -79,7 +79,7 @@ export const L2 = property(
   'L2',
   'LIVELOCK',
   'liveness',
-  'A device asks for one page at most twice while neither its entry nor a section over it changes.',
+  'An access does not fault again and again while neither the entry nor a section over the page changes.',
 );
 
 /** All properties, in the order in which reports list them. */
