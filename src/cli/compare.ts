@@ -67,7 +67,7 @@ async function run(path: string, options: Options): Promise<number> {
   const progress = new Progress();
   let result: Comparison;
   try {
-    const engines = options.engines ?? 4;
+    const engines = options.engines ?? 8;
     result = await compare(
       {
         trace,

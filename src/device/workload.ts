@@ -5,12 +5,12 @@
 // Writes go to words of the device's own (the last 64 bytes of a page), so that what the program stored can still be checked.
 
 import { DEV_RUNNING } from '../abi/events.ts';
-import { VM_HUGETLB, VM_READ, VM_SPECIAL, VM_WRITE } from '../abi/mman.ts';
+import { VM_HUGETLB, VM_READ, VM_SHARED, VM_SPECIAL, VM_WRITE } from '../abi/mman.ts';
 import { Rng } from '../base/rng.ts';
 import { pteWord, vpnHi, vpnLo } from '../hw/page-table.ts';
 import { entryLo } from '../hw/pte.ts';
 import type { Kernel } from '../mm/kernel.ts';
-import type { MmStruct } from '../mm/types.ts';
+import type { MmStruct, VmArea } from '../mm/types.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_IDLE } from '../sched/points.ts';
 import { ACCESS_DEAD, ACCESS_DONE, type Accessor } from './accessor.ts';
@@ -42,13 +42,18 @@ export const WORKLOAD_DEFAULTS: WorkloadConfig = {
   touchedPercent: 95,
   pauseSteps: 0,
   refreshBursts: 16,
-  focusPercent: 50,
+  focusPercent: 90,
 };
 
 interface Region {
   readonly start: number;
   readonly end: number;
   readonly isWritable: boolean;
+}
+
+/** May a job write there? Buffers: anonymous and shared memory. A program's own segments (private file mappings) are only read. */
+export function isBuffer(v: VmArea): boolean {
+  return (v.flags & VM_WRITE) !== 0 && (v.file === null || (v.flags & VM_SHARED) !== 0);
 }
 
 /** Tries at finding a touched page. */
@@ -171,7 +176,7 @@ export class Workload {
       if ((v.flags & VM_READ) === 0 || (v.flags & (VM_SPECIAL | VM_HUGETLB)) !== 0) continue;
       if (v.name === '[vdso]' || v.name === '[vvar]' || v.name === '[vsyscall]') continue;
       seen.set(v.start, this.#seen.get(v.start) ?? this.#nextSeen++);
-      regions.push({ start: v.start, end: v.end, isWritable: (v.flags & VM_WRITE) !== 0 });
+      regions.push({ start: v.start, end: v.end, isWritable: isBuffer(v) });
     }
     this.#seen = seen;
     regions.sort((a, b) => seen.get(b.start)! - seen.get(a.start)!);

@@ -1,11 +1,12 @@
 // One run: a recorded program, a device that shares its address space, one notifier design, so much memory. Program, device
 // engines, IOMMU, page-request workers and kswapd are threads that a seeded scheduler interleaves.
 
-import { MADV_DONTNEED, MAP_FIXED, VM_READ, VM_SPECIAL, VM_WRITE } from '../../abi/mman.ts';
+import { MADV_DONTNEED, MAP_FIXED, VM_READ, VM_SPECIAL } from '../../abi/mman.ts';
 import type { JudgeResults } from '../../check/judge.ts';
 import { Judge } from '../../check/judge.ts';
 import type { DeviceStats } from '../../device/accessor.ts';
 import type { Device, DeviceConfig } from '../../device/device.ts';
+import { isBuffer } from '../../device/workload.ts';
 import type { KernelStats } from '../../mm/kernel.ts';
 import { profile } from '../../mm/profile.ts';
 import type { MmStruct } from '../../mm/types.ts';
@@ -88,7 +89,7 @@ class ProgramRun {
     if (mm === null || mm !== this.bound) return;
     const piece = isBefore ? givenUp(mm, op) : null;
     if (piece === null) this.device.workload.unfocus();
-    else this.device.workload.focus(piece.start, piece.end, (piece.flags & VM_WRITE) !== 0);
+    else this.device.workload.focus(piece.start, piece.end, piece.isWritable);
   }
 
   *#mmGone(mm: MmStruct): KernelPath<void> {
@@ -124,7 +125,7 @@ class ProgramRun {
 }
 
 /** The first readable VMA, cut to the range, of memory that a call unmaps, moves, discards or protects; null for other calls. */
-function givenUp(mm: MmStruct, op: TraceOp): { start: number; end: number; flags: number } | null {
+function givenUp(mm: MmStruct, op: TraceOp): { start: number; end: number; isWritable: boolean } | null {
   let start = 0;
   let length = 0;
   if (op.op === 'munmap' || op.op === 'mprotect') [start, length] = [op.addr.num, op.length.num];
@@ -137,7 +138,11 @@ function givenUp(mm: MmStruct, op: TraceOp): { start: number; end: number; flags
   const end = Math.ceil((start + length) / 4096) * 4096;
   const vma = mm.vmas.intersects(start, end);
   if (vma === null || (vma.flags & VM_READ) === 0 || (vma.flags & VM_SPECIAL) !== 0) return null;
-  return { start: Math.max(vma.start, Math.ceil(start / 4096) * 4096), end: Math.min(vma.end, end), flags: vma.flags };
+  return {
+    start: Math.max(vma.start, Math.ceil(start / 4096) * 4096),
+    end: Math.min(vma.end, end),
+    isWritable: isBuffer(vma),
+  };
 }
 
 function laneOf(t: Thread): { name: string; lane: Lane } {
@@ -165,7 +170,12 @@ export async function runDesign(
   });
   const k = machine.kernel;
   const threads = k.sched.threads;
-  const judge = new Judge({ actorName: (id) => threads[id]?.name ?? `thread ${id}`, deviceName: () => 'the device' });
+  const judge = new Judge({
+    actorName: (id) => threads[id]?.name ?? `thread ${id}`,
+    deviceName: () => 'the device',
+    // Each engine may ask once for a page, and once more after it was told to try again.
+    refaultBound: (machine.device as Device).accessor.engineCount + 1,
+  });
   if (config.judged) judge.attach(k.memory.log);
   const plans = config.touch === 'faults' ? faultPlans(config.trace) : new Map();
   const replayer = new Replayer(k, config.trace, new Toucher(config.touch, plans));
