@@ -283,7 +283,7 @@ describe('drivers of 2.6.27', () => {
 
 test('without callbacks everything goes wrong', () => {
   const sum = sumOf(10, 'linux-6.1', { driver: 'no-callbacks' });
-  expect(safety(sum).sort()).toEqual(['I1', 'I12', 'I2', 'I3', 'I4']);
+  expect(safety(sum)).toEqual(expect.arrayContaining(['I1', 'I2', 'I3', 'I4', 'I12']));
 });
 
 describe('pinned pages', () => {

@@ -166,8 +166,8 @@ export class Workload {
   }
 
   *#refresh(): KernelPath<void> {
-    this.#untilRefresh = this.config.refreshBursts;
     const { mm } = this;
+    this.#untilRefresh = Math.max(this.config.refreshBursts, mm === null ? 0 : mm.vmas.count >> 2);
     this.#regions = [];
     if (mm === null || mm.isExiting) return;
     const seen = new Map<number, number>();
