@@ -26,6 +26,7 @@ import { P_DEV_ACCESS, P_DEV_TRANSLATE, P_DRIVER } from '../sched/points.ts';
 import { ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
 
 const DEVICE_WORDS = 4096 - 64;
+const onePage = new Int32Array(1);
 
 /** A registered range and the frames that the device's table has for it. */
 class Registration {
@@ -82,6 +83,8 @@ export class PinnedDevice implements Accessor {
   registered = 0;
   registrationsRefused = 0;
   lastRead = 0;
+  /** The first registration that was refused, in words; null while none was. */
+  refusal: string | null = null;
 
   constructor(k: Kernel, id: number, config: Partial<PinnedConfig> = {}) {
     this.k = k;
@@ -172,14 +175,37 @@ export class PinnedDevice implements Accessor {
       pinned = yield* k.fn.pinUserPages(k, mm, start, count, FOLL_LONGTERM | (isWritable ? FOLL_WRITE : 0), pfns);
     }
     if (pinned !== count) {
-      for (let i = 0; i < pinned; i++) k.fn.unpinUserPage(k, pfns[i]!, false);
-      if (!isOverLimit) mm.pinnedVm -= count;
+      const why = isOverLimit ? -ENOMEM : yield* this.#undo(mm, start, pinned, count, isWritable, pfns);
       this.registrationsRefused++;
       this.#refused.add(start);
-      return -ENOMEM;
+      // A range that reaches beyond the end of its file cannot be pinned at all (-EFAULT): no application registers it.
+      if (why === -ENOMEM) {
+        const reason = isOverLimit ? 'over RLIMIT_MEMLOCK' : 'no memory';
+        this.refusal ??= `pin of ${count} pages at 0x${start.toString(16)} refused: ${reason}`;
+      }
+      return why;
     }
     this.#enter(mm, new Registration(start, end, isWritable, pfns));
     return count;
+  }
+
+  /** Drops the pins of a range that could be pinned only in part; the errno of the first page that could not. */
+  *#undo(
+    mm: MmStruct,
+    start: number,
+    pinned: number,
+    count: number,
+    isWritable: boolean,
+    pfns: Int32Array,
+  ): KernelPath<number> {
+    const { k } = this;
+    const done = Math.max(0, pinned);
+    const flags = FOLL_LONGTERM | (isWritable ? FOLL_WRITE : 0);
+    const next = pinned < 0 ? pinned : yield* k.fn.pinUserPages(k, mm, start + done * 4096, 1, flags, onePage);
+    if (next === 1) k.fn.unpinUserPage(k, onePage[0]!, false);
+    for (let i = 0; i < done; i++) k.fn.unpinUserPage(k, pfns[i]!, false);
+    mm.pinnedVm -= count;
+    return next < 0 ? next : -ENOMEM;
   }
 
   #enter(mm: MmStruct, r: Registration): void {
