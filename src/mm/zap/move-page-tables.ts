@@ -68,7 +68,7 @@ function* moveExtent(
   if (pudTable === 0) return 0;
   if (large === PUD_SIZE) {
     const to = entryWord(pudTable, vpnHi(newAddr) & 511);
-    if (yield* moveTable(k, vma, oldAddr, newAddr, oldPud, to, LEVEL_PUD)) return large;
+    if (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPud, to, LEVEL_PUD)) return large;
   }
   const extent = extentOf(PMD_SIZE, oldAddr, end, newAddr);
   const oldPmd = pmdWord(m, mm.pgd, vpnHi(oldAddr), vpnLo(oldAddr));
@@ -77,15 +77,15 @@ function* moveExtent(
   if (pmdTable === 0) return 0;
   if (extent === PMD_SIZE) {
     const to = entryWord(pmdTable, vpnLo(newAddr) >>> 9);
-    if (yield* moveTable(k, vma, oldAddr, newAddr, oldPmd, to, LEVEL_PMD)) return extent;
+    if (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, to, LEVEL_PMD)) return extent;
   }
   if ((yield* k.fn.pteAlloc(k, mm, newAddr)) === 0) return 0;
-  yield* movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
+  yield* k.fn.movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
   return extent;
 }
 
 /** move_normal_pmd, move_normal_pud: one entry of `level` takes its whole table along. False when the new place is taken. */
-function* moveTable(
+export function* moveNormalTable(
   k: Kernel,
   vma: VmArea,
   oldAddr: number,
@@ -116,7 +116,7 @@ function* moveTable(
 }
 
 /** move_ptes: `len` bytes inside one page table on both sides. */
-function* movePtes(
+export function* movePtes(
   k: Kernel,
   vma: VmArea,
   oldAddr: number,
