@@ -154,9 +154,10 @@ export interface RmapFns {
   /** try_to_unmap: page lock held. True when no entry maps the page any more. flags TTU_* (rmap/unmap.ts). */
   tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean>;
   tryToUnmapOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
-  /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended. k.referencedVmFlags then holds
-   *  the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and the walk stopped there). */
-  folioReferenced(k: Kernel, pfn: number): KernelPath<number>;
+  /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended, 1 when the page lock is (isLocked:
+   *  the caller holds it). k.referencedVmFlags then holds the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and
+   *  the walk stopped there). */
+  folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number>;
   folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number>;
   /** page_mkclean: write-protects and cleans every shared mapping; number of entries changed. */
   pageMkclean(k: Kernel, pfn: number): KernelPath<number>;
