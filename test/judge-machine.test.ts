@@ -203,6 +203,17 @@ describe(`judged machines (SEED=${SEED})`, () => {
     expect(r!.byProperty['I1c']).toBeGreaterThan(0);
   });
 
+  test('a fork that does not flush the CPUs is found', () => {
+    const runs = machines({ fns: { *flushTlbMm() {} }, withDevice: false }, 3);
+    expect(sum(runs, (r) => r.byProperty['I3c'] ?? 0)).toBeGreaterThan(0);
+  });
+
+  test('a kernel without a device', () => {
+    for (const r of machines({ withDevice: false }, 2)) {
+      expect([r.violations, r.verdict]).toEqual([[], 'not exercised']);
+    }
+  });
+
   test('a kernel that forgets an end is found', () => {
     const [r] = machines({ fns: { *mmuNotifierInvalidateRangeEnd() {} } }, 1);
     expect(r!.byProperty['I40']).toBeGreaterThan(0);

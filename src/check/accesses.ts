@@ -1,4 +1,4 @@
-// Monitor of the agents: their translations and accesses (I1, I1c, I2, I3, I4, I12), and whether the device gets on (L1, L2).
+// Monitor of the agents: their translations and accesses (I1, I1c, I2, I3, I3c, I4, I4c, I12), and whether the device gets on (L1, L2).
 
 import {
   AGENT_ATC,
@@ -25,7 +25,7 @@ import {
 import { PTE_RW } from '../abi/pte.ts';
 import { agentText, type Context, hex } from './context.ts';
 import { isFree } from './entries.ts';
-import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I4, I12, L1, L2 } from './properties.ts';
+import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I3C, I4, I4C, I12, L1, L2 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_NONE, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
 
@@ -55,8 +55,37 @@ export function onCpuInvalidate(c: Context, r: Float64Array, at: number): void {
 /** E_CPU_ACCESS. */
 export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
   const pfn = r[at + EV_PFN]!;
-  if (r[at + EV_GEN] === r[at + EV_A] && c.frames.state[pfn] !== 2) return;
-  staleAccess(c, r, at, `CPU ${r[at + EV_D]} (${c.actorName(c.actor)})`);
+  if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
+    staleAccess(c, r, at, `CPU ${r[at + EV_D]} (${c.actorName(c.actor)})`);
+    return;
+  }
+  const mm = r[at + EV_MM]!;
+  const va = r[at + EV_START]!;
+  const isStore = r[at + EV_B] === 1;
+  const found = c.tables.find(mm, va);
+  if (found === LOOKUP_UNKNOWN) return;
+  const isMapped = found === LOOKUP_LEAF && c.tables.frameOf(va) === pfn;
+  if (isMapped && (!isStore || (c.tables.lo & PTE_RW) !== 0)) return;
+  staleCpuUse(c, mm, va - (va % 4096), pfn, isMapped, isStore, r[at + EV_D]!);
+}
+
+/** A CPU used what its entry no longer says; in order until the flush that follows the change. */
+function staleCpuUse(
+  c: Context,
+  mm: number,
+  page: number,
+  pfn: number,
+  isMapped: boolean,
+  isStore: boolean,
+  cpu: number,
+): void {
+  const property = isMapped ? I3C : I4C;
+  if (c.sections.covers(mm, page) || !c.findings.count(property, null, page, pfn)) return;
+  const what = isMapped ? 'its entry is read-only' : 'its entry does not map that frame any more';
+  const text =
+    `CPU ${cpu} (${c.actorName(c.actor)}) ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}, but ${what} ` +
+    'and the operation that changed it is complete.';
+  c.keep(property, mm, page, pfn, null, text);
 }
 
 /** An access reached a frame that was freed after the translation was made, or that is free. */

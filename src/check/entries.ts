@@ -120,15 +120,15 @@ function noteRemoval(c: Context, pfn: number, wasTranslated: boolean, section: S
   c.frames.withdrawalSection[pfn] = section === null ? 0 : section.id;
 }
 
-/** Puts the page on its section's list of pages to compare when the section is complete. */
+/** Notes the change with its section; where a device translates, the page is compared when the section is complete. */
 function noteChange(c: Context, mm: number, va: number, level: number, section: Section | null): void {
-  if (!c.book(mm).hasDevice) return;
+  const { hasDevice } = c.book(mm);
   if (section === null) {
-    c.tally.uncovered++;
+    if (hasDevice) c.tally.uncovered++;
     section = c.sections.uncovered(c.sections.thread(c.actor), mm, va, va + LEVEL_SPAN[level]!, c.step);
   }
   section.changedAt = c.event;
-  section.pages.push(va + level);
+  if (hasDevice) section.pages.push(va + level);
 }
 
 /** A pointer to a table was taken away: every leaf below is gone at these addresses. */

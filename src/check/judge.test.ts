@@ -126,6 +126,22 @@ describe('I1c: the same for CPUs', () => {
   });
 });
 
+describe('I3c and I4c: what the CPUs were flushed of is gone', () => {
+  const mapped = (): EventScript => new EventScript().as(1).alloc(DATA).map(PAGE, DATA).cpuFill(PAGE, DATA);
+
+  test('a store between write protection and flush is in order, after the system call it is not', () => {
+    const s = mapped().syscall(10).map(PAGE, DATA, false).as(2).cpuAccess(PAGE, DATA).as(1).flush(PAGE, END);
+    expect(s.cpuInvalidate(PAGE, END).syscallEnd(10).found()).toEqual([]);
+    expect(s.as(2).cpuAccess(PAGE, DATA).found()).toEqual(['I3c']);
+  });
+
+  test('the same for an unmapped page', () => {
+    const s = mapped().syscall(NR_munmap).unmap(PAGE).as(2).cpuAccess(PAGE, DATA).as(1).flush(PAGE, END);
+    expect(s.syscallEnd(NR_munmap).found()).toEqual([]);
+    expect(s.as(2).cpuAccess(PAGE, DATA).found()).toEqual(['I4c']);
+  });
+});
+
 describe('I2: no use of a freed page-table page', () => {
   const span = 0x200000;
 
