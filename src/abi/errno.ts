@@ -31,6 +31,7 @@ export const EROFS = 30;
 export const EPIPE = 32;
 export const ERANGE = 34;
 export const ENOSYS = 38;
+export const EIDRM = 43;
 export const EOVERFLOW = 75;
 export const EOPNOTSUPP = 95;
 export const EHWPOISON = 133;
@@ -68,6 +69,7 @@ const NAMES: Readonly<Record<number, string>> = {
   32: 'EPIPE',
   34: 'ERANGE',
   38: 'ENOSYS',
+  43: 'EIDRM',
   75: 'EOVERFLOW',
   95: 'EOPNOTSUPP',
   133: 'EHWPOISON',

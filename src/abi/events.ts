@@ -52,7 +52,8 @@ export const E_DEV_ACCESS = 12;
 export const E_WALK = 13;
 /** A page-walk cache entry made: start,end = span, pfn = table it points to, gen. */
 export const E_PWC_FILL = 14;
-/** Message between device, IOMMU and driver: a = MSG_*, b = tag, start = va. */
+/** Message between device, IOMMU and driver: a = MSG_*, b = tag (engine, PRG index, ITag or sequence number of a wait),
+ *  [start, end) = range. pfn = flags of a request (1 write, 2 last of its group) or status of a response (PRG_*). */
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
@@ -217,6 +218,11 @@ export const MSG_NAMES: readonly string[] = [
   'COMPLETION_WAIT',
   'completion stored',
 ];
+
+// Codes of a PRG response.
+export const PRG_SUCCESS = 0;
+export const PRG_INVALID = 1;
+export const PRG_FAILURE = 15;
 
 export const DEV_RUNNING = 0;
 export const DEV_DONE = 1;

@@ -30,6 +30,7 @@ export function replayJson(r: ReplayResult): object {
     touched: r.touched,
     framesPeak: r.framesPeak,
     faultPlan: r.faultPlan,
+    references: r.references,
     ended: r.ended,
     recordsDone: r.recordsDone,
     recordsTotal: r.recordsTotal,
@@ -68,6 +69,14 @@ export function printReplay(r: ReplayResult, report: ImportReport, all: boolean)
     out.push(
       `  recorded faults: applied ${r.faultPlan.applied}, redundant ${r.faultPlan.redundant}, unused ${r.faultPlan.unused}`,
     );
+  if (r.references !== null) {
+    const f = r.references;
+    const each = ((f.seconds * 1e9) / Math.max(1, f.translations)).toFixed(1);
+    out.push(
+      `  memory references ${f.references}: TLB misses ${f.tlbMisses}, faults ${f.faults}, mappings learned ${f.mappingsLearned}, ${each} ns each`,
+    );
+    for (const problem of f.problems) out.push(`    input: ${problem}`);
+  }
   const equal = r.finalMapsResults.filter((m) => m.differences.length === 0).length;
   out.push(`  final maps: ${r.finalMaps} (${equal} of ${r.finalMapsResults.length} processes equal)`);
   for (const m of r.finalMapsResults.filter((x) => x.differences.length > 0).slice(0, all ? undefined : 3)) {

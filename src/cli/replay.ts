@@ -39,6 +39,10 @@ export function replayCommand(setStatus: (status: number) => void): Command {
       wordOption('--touch', TOUCH_POLICIES),
     )
     .option('--faults <file>', 'page faults of the same program (perf script); implies --touch faults')
+    .option(
+      '--lackey <file>',
+      'memory references (valgrind lackey), streamed through the CPU TLB in a process of their own',
+    )
     .option('--maps0 <file>', 'initial maps')
     .option('--maps1 <file>', 'final maps')
     .option('--memory <MiB>', 'simulated memory', integerOption('--memory', 1, 4096), 2048)
@@ -71,6 +75,8 @@ async function replay(path: string, options: Options): Promise<number> {
         kernel: options.kernel ?? null,
         touch: faults === null ? (options.touch ?? 'sample') : 'faults',
         frames: options.memory * 256,
+        lackey: options.lackey ?? null,
+        strict: options.strict ?? false,
         progress: (done, total) => {
           progress.update('replay', done, total);
           return interrupt.poll();

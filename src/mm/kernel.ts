@@ -16,6 +16,7 @@ import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
+import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
@@ -60,6 +61,8 @@ export class Kernel {
   readonly mms = new Map<number, MmStruct>();
   readonly tasks = new Map<number, Task>();
   readonly inodes = new Map<number, Inode>();
+  /** SysV shared memory segments. */
+  readonly shm = new ShmIds();
   /** Inodes whose last open file went while their last name was gone: evicted at the end of the system call (task_work). */
   readonly delayedFput: Inode[] = [];
   /** Page-table locks, by frame of the table page; page locks, by frame. */

@@ -41,6 +41,10 @@ export interface Profile {
   readonly mmapChecksBeforeUnmap: boolean;
   /** mprotect gives the charge of untouched private memory back when it becomes read-only (6.8). */
   readonly mprotectUncharges: boolean;
+  /** process_madvise takes any advice for the caller itself (6.13). */
+  readonly processMadviseSelf: boolean;
+  /** memfd_create knows MFD_EXEC and MFD_NOEXEC_SEAL (6.3). */
+  readonly memfdExec: boolean;
   /** munmap keeps mmapLock for write when the next area grows down (until 6.4). */
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
@@ -69,6 +73,8 @@ const V6_1: Profile = {
   mergeKeepsClosers: false,
   mmapChecksBeforeUnmap: false,
   mprotectUncharges: false,
+  memfdExec: false,
+  processMadviseSelf: false,
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   perVmaLock: false,
@@ -82,6 +88,7 @@ const V6_6: Profile = {
   archInvalidateSecondaryTlbs: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
+  memfdExec: true,
   heapNameStrict: true,
   perVmaLock: true,
 };
@@ -102,7 +109,14 @@ const V6_12: Profile = {
   mseal: true,
 };
 
-const V6_18: Profile = { ...V6_12, name: '6.18', mremapMultiVma: true, madvGuard: true, mergeForkedUnfaulted: true };
+const V6_18: Profile = {
+  ...V6_12,
+  name: '6.18',
+  mremapMultiVma: true,
+  madvGuard: true,
+  mergeForkedUnfaulted: true,
+  processMadviseSelf: true,
+};
 
 export const PROFILES: readonly Profile[] = [V6_1, V6_6, V6_12, V6_18];
 

@@ -90,6 +90,8 @@ export class SubscriptionList<Ops extends ListOps> {
   readonly host: NotifierHost;
   readonly releaseOrder: ReleaseOrder;
   readonly srcu: Srcu;
+  /** Callbacks made, by CB_*. */
+  readonly callbackCounts = new Float64Array(16);
   #nextId = 1;
   /** SRCU callbacks (free_notifier) under way, and who waits for them. */
   #freeing = 0;
@@ -254,9 +256,9 @@ export class SubscriptionList<Ops extends ListOps> {
   *callRelease(mn: MmuNotifier<Ops>, mm: NotifierMm): KernelPath<void> {
     if (mn.ops.release === undefined) return;
     if (this.host.sched.points) yield P_RELEASE;
-    this.note(E_CALLBACK, mn, CB_RELEASE, mm, 0, 0, 0);
+    this.enter(mn, CB_RELEASE, mm, 0, 0);
     yield* mn.ops.release(mn, mm);
-    this.note(E_CALLBACK_END, mn, CB_RELEASE, mm, 0, 0, 0);
+    this.leave(mn, CB_RELEASE, mm, 0, 0, 0);
   }
 
   /** hlist_del_init_rcu; nothing when it is off the list already. */
@@ -282,6 +284,7 @@ export class SubscriptionList<Ops extends ListOps> {
 
   /** A callback begins. */
   enter(mn: Subscription, callback: number, mm: NotifierMm, start: number, end: number): void {
+    this.callbackCounts[callback]!++;
     if (this.host.log.on) this.note(E_CALLBACK, mn, callback, mm, start, end, 0);
   }
 

@@ -1,12 +1,15 @@
 /** The one error that unusable input throws: which file, where in it, what is wrong and what was expected. */
 
+import { InputError as AnyInputError } from '../base/assert.ts';
+
 /** Line and byte offset count in the decompressed text: lines from 1, bytes from 0. */
 export interface InputPlace {
   readonly line?: number;
   readonly byte?: number;
 }
 
-export class InputError extends Error {
+/** The error of an importer: an InputError that also knows the place as numbers. */
+export class InputError extends AnyInputError {
   readonly path: string;
   readonly line: number | null;
   readonly byte: number | null;
@@ -16,7 +19,6 @@ export class InputError extends Error {
   constructor(path: string, place: InputPlace, what: string, expected: string) {
     const at = place.line !== undefined ? `:${place.line}` : place.byte !== undefined ? ` at byte ${place.byte}` : '';
     super(`${path}${at}: ${what}; expected ${expected}`);
-    this.name = 'InputError';
     this.path = path;
     this.line = place.line ?? null;
     this.byte = place.byte ?? null;

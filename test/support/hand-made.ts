@@ -10,10 +10,10 @@ import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_RW, PTE_US } from '../../src/abi/pt
 import { vpnLo } from '../../src/hw/page-table.ts';
 import { entryWord, writeEntry } from '../../src/hw/pte.ts';
 import { type KernelConfig, kernelConfig } from '../../src/mm/config.ts';
-import { pteAlloc, pteTable } from '../../src/mm/fault/page-tables.ts';
-import type { KernelFns } from '../../src/mm/fns.ts';
+import { pteTable } from '../../src/mm/fault/page-tables.ts';
 import { Kernel } from '../../src/mm/kernel.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED, PG_UPTODATE } from '../../src/mm/page/pages.ts';
+import { vmPageProtHi, vmPageProtLo } from '../../src/mm/page/swapops.ts';
 import { linuxFns } from '../../src/mm/table.ts';
 import { type Inode, type MmStruct, OpenFile, VmArea } from '../../src/mm/types.ts';
 import type { NotifierDesign } from '../../src/notifier/host.ts';
@@ -24,26 +24,6 @@ export const SHARED_RW = ANON_RW | VM_SHARED;
 
 const hex = (x: number): string => (x === Number.POSITIVE_INFINITY ? 'max' : x.toString(16));
 
-/** Until the rooms have their own. */
-const standIns = {
-  pteAlloc,
-  *anonVmaPrepare(): KernelPath<number> {
-    return 0;
-  },
-  *linkFileVma(): KernelPath<void> {},
-  *unlinkAnonVmas(): KernelPath<void> {},
-  *unlinkFileVma(): KernelPath<void> {},
-  pageAddNewAnonRmap: (k: Kernel, pfn: number): void => {
-    k.pages.mapcount[pfn] = k.pages.mapcount[pfn]! + 1;
-  },
-  pageAddFileRmap: (k: Kernel, pfn: number): void => {
-    k.pages.mapcount[pfn] = k.pages.mapcount[pfn]! + 1;
-  },
-  pageRemoveRmap: (k: Kernel, pfn: number): void => {
-    k.pages.mapcount[pfn] = k.pages.mapcount[pfn]! - 1;
-  },
-} as unknown as KernelFns;
-
 export class HandMade {
   readonly k: Kernel;
   readonly mm: MmStruct;
@@ -51,7 +31,7 @@ export class HandMade {
   log: string[] = [];
 
   constructor(parts: Partial<KernelConfig> = {}) {
-    this.k = new Kernel(kernelConfig({ frames: 4096, ...parts }), { ...standIns, ...linuxFns });
+    this.k = new Kernel(kernelConfig({ frames: 4096, ...parts }), linuxFns);
     this.mm = this.k.newMm()!;
     this.mm.cpuMask = 1;
   }
@@ -94,9 +74,12 @@ export class HandMade {
   vma(start: number, end: number, flags = ANON_RW, inode: Inode | null = null): VmArea {
     const file = inode === null ? null : new OpenFile(inode, true, true);
     const vma = new VmArea(this.mm, start, end, flags, file, file === null ? start / 4096 : 0, 0);
+    vma.pageProtLo = vmPageProtLo(flags);
+    vma.pageProtHi = vmPageProtHi(flags);
     this.mm.vmas.insert(vma);
-    if (file === null) this.run(this.k.fn.anonVmaPrepare(this.k, vma));
-    else this.run(this.k.fn.linkFileVma(this.k, vma));
+    this.mm.totalVm += (end - start) / 4096;
+    if (file !== null) this.run(this.k.fn.linkFileVma(this.k, vma));
+    this.run(this.k.fn.anonVmaPrepare(this.k, vma));
     return vma;
   }
 
@@ -156,7 +139,10 @@ export class HandMade {
   /** munmap of whole VMAs, as do_mas_align_munmap does it after the VMAs left the tree. */
   munmap(vmas: VmArea[], start: number, end: number, prevEnd = 0, nextStart = 0x7ffffffff000): void {
     const { k, mm } = this;
-    for (const vma of vmas) mm.vmas.remove(vma);
+    for (const vma of vmas) {
+      mm.vmas.remove(vma);
+      mm.totalVm -= (vma.end - vma.start) / 4096;
+    }
     this.run(unmap(k, mm, vmas, start, end, prevEnd, nextStart));
   }
 }

@@ -66,6 +66,12 @@ export class SyscallArgs {
     const down = this.hi[i]! * TWO32 + ((lo & ~4095) >>> 0);
     return (lo & 4095) === 0 ? down : down + 4096;
   }
+
+  /** PAGE_ALIGN of the word plus `add` (below 4096): exact; 2^64 or more when the addition or the rounding overflows. */
+  pageAlignPlus(i: number, add: number): number {
+    const sum = (this.lo[i]! & 4095) + add;
+    return this.pageDown(i) + (sum === 0 ? 0 : sum > 4096 ? 8192 : 4096);
+  }
 }
 
 /** The sum of two page-aligned words as a 64-bit addition leaves it (both exact). */

@@ -17,6 +17,7 @@ export function* runTaskWork(k: Kernel): KernelPath<void> {
     vmUnacctMemory(k, inode.chargedPages);
     inode.chargedPages = 0;
     yield* k.fn.evictInode(k, inode);
+    if (inode.isSysv) k.shm.forget(inode);
     k.inodes.delete(inode.id);
   }
 }

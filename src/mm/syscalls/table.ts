@@ -1,36 +1,63 @@
-// The system-call table: dispatch by number (arch/x86/entry/syscalls/syscall_64.tbl).
+// The system-call table: dispatch by number (arch/x86/entry/syscalls/syscall_64.tbl). Calls whose arguments point to structures
+// in user memory are functions of their own: doExec, memfdCreate, truncatePath, processMadvise.
 
 import { ENOSYS } from '../../abi/errno.ts';
 import { E_SYSCALL, E_SYSCALL_END } from '../../abi/events.ts';
-import {
-  NR_brk,
-  NR_mmap,
-  NR_mprotect,
-  NR_munmap,
-  NR_pkey_alloc,
-  NR_pkey_free,
-  NR_pkey_mprotect,
-} from '../../abi/syscalls.ts';
+import * as NR from '../../abi/syscalls.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
 import { sysBrk } from './brk.ts';
 import { done } from './edge.ts';
+import { sysClone, sysExit, sysFork, sysVfork } from './fork.ts';
+import { sysMadvise } from './madvise.ts';
+import { sysFallocate, sysFsync, sysFtruncate } from './memfd.ts';
+import { sysMincore } from './mincore.ts';
+import { sysMlock, sysMlock2, sysMlockall, sysMunlock, sysMunlockall } from './mlock.ts';
 import { sysMmap } from './mmap.ts';
 import { sysMprotect, sysPkeyAlloc, sysPkeyFree, sysPkeyMprotect } from './mprotect.ts';
+import { sysMremap } from './mremap.ts';
+import { sysMseal } from './mseal.ts';
+import { sysMsync } from './msync.ts';
 import { sysMunmap } from './munmap.ts';
+import { sysRemapFilePages } from './remap-file-pages.ts';
+import { sysShmat, sysShmctl, sysShmdt, sysShmget } from './shm.ts';
 
 type Syscall = (k: Kernel, task: Task, args: SyscallArgs) => KernelPath<number>;
 
 const TABLE: (Syscall | undefined)[] = [];
-TABLE[NR_mmap] = sysMmap;
-TABLE[NR_munmap] = sysMunmap;
-TABLE[NR_mprotect] = sysMprotect;
-TABLE[NR_brk] = sysBrk;
-TABLE[NR_pkey_mprotect] = sysPkeyMprotect;
-TABLE[NR_pkey_alloc] = sysPkeyAlloc;
-TABLE[NR_pkey_free] = sysPkeyFree;
+TABLE[NR.NR_mmap] = sysMmap;
+TABLE[NR.NR_munmap] = sysMunmap;
+TABLE[NR.NR_mprotect] = sysMprotect;
+TABLE[NR.NR_brk] = sysBrk;
+TABLE[NR.NR_pkey_mprotect] = sysPkeyMprotect;
+TABLE[NR.NR_pkey_alloc] = sysPkeyAlloc;
+TABLE[NR.NR_pkey_free] = sysPkeyFree;
+TABLE[NR.NR_mremap] = sysMremap;
+TABLE[NR.NR_msync] = sysMsync;
+TABLE[NR.NR_mincore] = sysMincore;
+TABLE[NR.NR_madvise] = sysMadvise;
+TABLE[NR.NR_shmget] = sysShmget;
+TABLE[NR.NR_shmat] = sysShmat;
+TABLE[NR.NR_shmctl] = sysShmctl;
+TABLE[NR.NR_shmdt] = sysShmdt;
+TABLE[NR.NR_clone] = sysClone;
+TABLE[NR.NR_fork] = sysFork;
+TABLE[NR.NR_vfork] = sysVfork;
+TABLE[NR.NR_exit] = sysExit;
+TABLE[NR.NR_exit_group] = sysExit;
+TABLE[NR.NR_fsync] = sysFsync;
+TABLE[NR.NR_fdatasync] = sysFsync;
+TABLE[NR.NR_ftruncate] = sysFtruncate;
+TABLE[NR.NR_mlock] = sysMlock;
+TABLE[NR.NR_mlock2] = sysMlock2;
+TABLE[NR.NR_munlock] = sysMunlock;
+TABLE[NR.NR_mlockall] = sysMlockall;
+TABLE[NR.NR_munlockall] = sysMunlockall;
+TABLE[NR.NR_remap_file_pages] = sysRemapFilePages;
+TABLE[NR.NR_fallocate] = sysFallocate;
+TABLE[NR.NR_mseal] = sysMseal;
 
 /** The path of system call `nr` for `task`. It reads `args` now: they may be used again at once. The path returns a value
  *  or address >= 0, or -errno; -ENOSYS for a number that is not modelled. */

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { ANON_RW, HandMade, SHARED_RW } from '../../../test/support/hand-made.ts';
 import { VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_SPECIAL, PTE_US } from '../../abi/pte.ts';
+import { checkWorld } from '../check-world.ts';
 import { PG_DIRTY, PG_REFERENCED } from '../page/pages.ts';
 
 const G1 = 0x100000000; // 4 GiB: own PUD and PMD tables
@@ -40,7 +41,7 @@ describe('munmap', () => {
     expect(freed.length).toBe(12);
     expect(w.mm.tablePages).toBe(0);
     expect(Array.from(w.mm.rss)).toEqual([0, 0, 0, 0]);
-    w.k.buddy.checkInvariants();
+    checkWorld(w.k);
   });
 
   it('of untouched memory is S E and nothing else', () => {
@@ -172,7 +173,7 @@ describe('gather limits', () => {
       `FREE(${first[9698]})`,
     ]);
     expect(w.k.stats.forcedFlushes).toBe(1);
-    w.k.buddy.checkInvariants();
+    checkWorld(w.k);
   });
 
   it('needs no flush inside for 9697 pages, and frees batch by batch, each backwards', () => {

@@ -1,10 +1,15 @@
 // `replay`: one recording on one kernel, points off, and what came of it.
 
+import { InputError } from '../../base/assert.ts';
 import { type KernelConfig, kernelConfig } from '../../mm/config.ts';
 import { Kernel } from '../../mm/kernel.ts';
 import { profile } from '../../mm/profile.ts';
 import { linuxFns } from '../../mm/table.ts';
+import { importLackey } from '../import-file.ts';
+import { ImportReport } from '../import-report.ts';
+import { readChunks } from '../input.ts';
 import { faultPlans, type LoadedTrace } from './load.ts';
+import { References } from './references.ts';
 import { type FinalMapsResult, Replayer } from './replayer.ts';
 import type { Divergence, Tally } from './tally.ts';
 import { OutOfMemory, Toucher, type TouchPolicy } from './touch.ts';
@@ -23,6 +28,9 @@ export interface ReplayOptions {
   readonly kernel: string | null;
   readonly touch: TouchPolicy;
   readonly frames: number;
+  /** Memory references (valgrind lackey) to stream through the TLB after the calls; null = none. */
+  readonly lackey: string | null;
+  readonly strict: boolean;
   /** Called now and then with the number of records done; true stops the run. */
   readonly progress?: (done: number, total: number) => Promise<boolean>;
 }
@@ -45,11 +53,56 @@ export interface ReplayResult {
   readonly recordsDone: number;
   readonly recordsTotal: number;
   readonly faultPlan: { readonly applied: number; readonly redundant: number; readonly unused: number } | null;
+  /** Streamed memory references; null when none were asked for. */
+  readonly references: ReferenceCounts | null;
   /** Why the program could not go on; null when it did. */
   readonly ended: string | null;
 }
 
+export interface ReferenceCounts {
+  readonly references: number;
+  readonly translations: number;
+  readonly tlbMisses: number;
+  readonly faults: number;
+  readonly mappingsLearned: number;
+  readonly refused: number;
+  readonly seconds: number;
+  /** What was wrong with the file. */
+  readonly problems: readonly string[];
+}
+
 const SLICE = 256;
+
+async function streamReferences(
+  k: Kernel,
+  path: string,
+  options: ReplayOptions,
+  now: () => number,
+): Promise<ReferenceCounts> {
+  const report = new ImportReport(path, options.strict);
+  const r = References.create(k);
+  let seconds = 0;
+  await importLackey(readChunks(path, report), report, (block) => {
+    const begin = now();
+    r.run(block);
+    seconds += (now() - begin) / 1000;
+  });
+  if (r.references === 0)
+    throw new InputError(
+      `${path}: no memory reference in it; expected the output of valgrind --tool=lackey --trace-mem=yes`,
+    );
+  const { references, translations, tlbMisses, faults, mappingsLearned, refused } = r;
+  return {
+    references,
+    translations,
+    tlbMisses,
+    faults,
+    mappingsLearned,
+    refused,
+    seconds,
+    problems: report.problems(),
+  };
+}
 
 /** Runs the recording to its end (or until `progress` says stop). */
 export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now: () => number): Promise<ReplayResult> {
@@ -63,13 +116,17 @@ export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now:
   const begin = now();
   let done = 0;
   let ended: string | null = null;
+  let references: ReferenceCounts | null = null;
   try {
     for (const record of trace.records) {
       k.sched.run(replayer.push(record));
       done++;
       if (done % SLICE === 0 && (await options.progress?.(done, trace.records.length)) === true) break;
     }
-    if (done === trace.records.length) k.sched.run(replayer.finish());
+    if (done === trace.records.length) {
+      k.sched.run(replayer.finish());
+      if (options.lackey !== null) references = await streamReferences(k, options.lackey, options, now);
+    }
   } catch (error) {
     if (!(error instanceof OutOfMemory)) throw error;
     ended = error.message;
@@ -94,6 +151,7 @@ export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now:
     recordsTotal: trace.records.length,
     faultPlan:
       plans.size === 0 ? null : { applied: sum('applied'), redundant: sum('redundant'), unused: sum('unused') },
+    references,
     ended,
   };
 }

@@ -1,0 +1,368 @@
+// A PCIe device with Address Translation Services: engines that access memory by virtual addresses, and a TLB of its own
+// (address translation cache, ATC) filled by Translation Completions. PCI Express Base Specification, chapter 10.
+//
+// One access of an engine, each line a step:
+//
+//   look up the ATC              a hit needs RW and D for a store
+//   Translation Request          the IOMMU answers; nothing granted, or read-only for a store: Page Request, and again
+//   hold the translation         P_DEV_TRANSLATED: in flight, memory not reached yet
+//   reach memory                 real bytes at the translated frame
+//
+// Invalidation. The completion promises that nothing obtained before will be used:
+//
+//   engine                              invalidation unit                 kernel
+//     holds V -> F1 (in flight)
+//                                         Invalidate Request(V):
+//                                         drops ATC entries of V
+//                                         waits for the engine
+//     writes F1
+//                                         Invalidate Completion
+//                                                                           frees F1
+//
+// A Translation Completion that is under way then was made before the invalidation: it is discarded, and the engine asks
+// again; an entry is never made of it.
+
+import {
+  AGENT_ATC,
+  DEV_FAILED,
+  DEV_RUNNING,
+  E_DEV_ACCESS,
+  E_DEV_INVAL,
+  E_DEV_STATE,
+  E_MSG,
+  E_REFAULT,
+  MSG_INVALIDATE_COMPLETION,
+  MSG_INVALIDATE_REQUEST,
+  MSG_TRANSLATION_REQUEST,
+  PRG_INVALID,
+  PRG_SUCCESS,
+} from '../abi/events.ts';
+import { PTE_D, PTE_RW } from '../abi/pte.ts';
+import { assert, InputError } from '../base/assert.ts';
+import type { PhysMemory } from '../hw/phys.ts';
+import { Tlb } from '../hw/tlb.ts';
+import type { KernelPath } from '../sched/path.ts';
+import { P_DEV_ACCESS, P_DEV_MESSAGE, P_DEV_TRANSLATE, P_DEV_TRANSLATED } from '../sched/points.ts';
+import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
+import { ACCESS_DEAD, ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
+import { type Endpoint, emitFill, type Iommu, pageOfEntry, TranslationRequest } from './iommu.ts';
+import { PageRequests } from './page-requests.ts';
+
+const RW_D = PTE_RW | PTE_D;
+/** Invalidate Requests that may be outstanding: an ITag has 5 bits. */
+const ITAGS = 32;
+/** Words that devices own: the last 64 bytes of a page, 8 for each of 8 engines. */
+export const ENGINES_MAX = 8;
+const DEVICE_WORDS = 4096 - 64;
+
+export interface AtsConfig {
+  /** Independent engines (contexts), each with one access in flight. */
+  readonly engines: number;
+  /** Device TLB: small, as on devices that keep one for each unit. */
+  readonly atcSets: number;
+  readonly atcWays: number;
+  /** Outstanding Page Request Allocation: 32, as Linux sets it for AMD (pdev_pri_ats_enable). */
+  readonly credits: number;
+  /** Pages that one group asks for at most. */
+  readonly groupPagesMax: number;
+  /** Attempts without progress at one access before the device stops with an error. Device specific: 8 to 64 (a GPU counts
+   *  faults at one address and then needs a reset). */
+  readonly refaultBudget: number;
+}
+
+export const ATS_DEFAULTS: AtsConfig = {
+  engines: 4,
+  atcSets: 16,
+  atcWays: 4,
+  credits: 32,
+  groupPagesMax: 4,
+  refaultBudget: 32,
+};
+
+class Engine {
+  readonly id: number;
+  readonly request: TranslationRequest;
+  readonly queue = new WaitQueue();
+  /** PASID of the context. */
+  pasid = 0;
+  /** Page whose translation is asked for, -1 when none; and whether an invalidation overtook it. */
+  askedVa = -1;
+  isDoomed = false;
+  /** Page whose translation is held for an access in flight, -1 when none. */
+  heldVa = -1;
+  heldPasid = 0;
+  heldPfn = 0;
+  heldGeneration = 0;
+  /** An invalidation waits for the access in flight. */
+  isDraining = false;
+
+  constructor(device: AtsDevice, id: number) {
+    this.id = id;
+    this.request = new TranslationRequest(device, id);
+  }
+}
+
+interface InvalidateRequest {
+  readonly pasid: number;
+  readonly start: number;
+  readonly end: number;
+  readonly itag: number;
+}
+
+export class AtsDevice implements Endpoint, Accessor {
+  readonly id: number;
+  readonly config: AtsConfig;
+  readonly iommu: Iommu;
+  readonly memory: PhysMemory;
+  readonly sched: Scheduler;
+  readonly atc: Tlb;
+  readonly pri: PageRequests;
+  state = DEV_RUNNING;
+  /** What the last read found. */
+  lastRead = 0;
+  reads = 0;
+  writes = 0;
+  hits = 0;
+  translationRequests = 0;
+  discardedCompletions = 0;
+  refaults = 0;
+  refaultsMax = 0;
+  invalidations = 0;
+  readonly #engines: Engine[] = [];
+  readonly #invalidates: InvalidateRequest[] = [];
+  readonly #invalidateQueue = new WaitQueue();
+  readonly #drainQueue = new WaitQueue();
+  #itagsUsed = 0;
+
+  /** `id` is 1 or more and names the device in events. Registers with the IOMMU. */
+  constructor(iommu: Iommu, id: number, config: Partial<AtsConfig> = {}) {
+    this.config = { ...ATS_DEFAULTS, ...config };
+    const { engines, credits, groupPagesMax } = this.config;
+    if (engines < 1 || engines > ENGINES_MAX)
+      throw new InputError(`device: ${engines} engines, not 1 to ${ENGINES_MAX}`);
+    if (credits < groupPagesMax)
+      throw new InputError(`device: a group of ${groupPagesMax} page requests does not fit in ${credits} credits`);
+    this.id = id;
+    this.iommu = iommu;
+    this.memory = iommu.memory;
+    this.sched = iommu.sched;
+    this.atc = new Tlb(this.config.atcSets, this.config.atcWays, 1000 + id);
+    this.pri = new PageRequests(iommu, id, credits);
+    for (let i = 0; i < engines; i++) this.#engines.push(new Engine(this, i));
+    iommu.endpoints.set(id, this);
+  }
+
+  get engineCount(): number {
+    return this.#engines.length;
+  }
+
+  /** Starts the invalidation unit's thread. */
+  start(): void {
+    this.sched.spawn(`device ${this.id} invalidations`, 'device', this.#invalidationUnit(), true);
+  }
+
+  /** The engine works in the address space of this PASID from now on. */
+  setContext(engine: number, pasid: number): void {
+    this.#engines[engine]!.pasid = pasid;
+  }
+
+  // --- accesses
+
+  tryAccess(engine: number, va: number, isWrite: boolean): boolean {
+    const e = this.#engines[engine]!;
+    if (this.state !== DEV_RUNNING) return false;
+    const lo = ((va % 0x40000000) | 0) >>> 12;
+    const at = this.atc.find(e.pasid, (va / 0x40000000) | 0, lo);
+    if (at < 0 || (isWrite && (this.atc.flags(at) & RW_D) !== RW_D)) return false;
+    this.hits++;
+    this.#reach(e, va, isWrite, pageOfEntry(this.atc, at, lo), this.atc.generation(at));
+    return true;
+  }
+
+  *access(engine: number, va: number, isWrite: boolean, groupEnd: number): KernelPath<number> {
+    const e = this.#engines[engine]!;
+    const page = va - (va % 4096);
+    let attempts = 0;
+    for (;;) {
+      if (this.sched.points) yield P_DEV_TRANSLATE;
+      if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
+      if (this.#holdFromAtc(e, page, isWrite) || (yield* this.#translate(e, page, isWrite))) break;
+      if (attempts > 0) this.#refault(e, page, attempts);
+      if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
+      const wanted = Math.ceil((groupEnd - page) / 4096);
+      const count = Math.max(1, Math.min(wanted, this.config.groupPagesMax));
+      const status = yield* this.pri.request(e.pasid, page, count, isWrite);
+      if (status === PRG_INVALID) return ACCESS_INVALID;
+      if (status !== PRG_SUCCESS) {
+        this.#fail();
+        return ACCESS_DEAD;
+      }
+      attempts++;
+    }
+    if (this.sched.points) yield P_DEV_TRANSLATED;
+    this.#reach(e, va, isWrite, e.heldPfn, e.heldGeneration);
+    this.#release(e);
+    if (this.sched.points) yield P_DEV_ACCESS;
+    return ACCESS_DONE;
+  }
+
+  #holdFromAtc(e: Engine, page: number, isWrite: boolean): boolean {
+    const lo = ((page % 0x40000000) | 0) >>> 12;
+    const at = this.atc.find(e.pasid, (page / 0x40000000) | 0, lo);
+    if (at < 0 || (isWrite && (this.atc.flags(at) & RW_D) !== RW_D)) return false;
+    this.hits++;
+    this.#hold(e, page, pageOfEntry(this.atc, at, lo), this.atc.generation(at));
+    return true;
+  }
+
+  #hold(e: Engine, page: number, pfn: number, generation: number): void {
+    e.heldVa = page;
+    e.heldPasid = e.pasid;
+    e.heldPfn = pfn;
+    e.heldGeneration = generation;
+  }
+
+  #release(e: Engine): void {
+    e.heldVa = -1;
+    if (!e.isDraining) return;
+    e.isDraining = false;
+    this.#drainQueue.wakeAll(this.sched);
+  }
+
+  /** Asks the IOMMU until it has an answer that no invalidation overtook. True: granted for the access, and held. */
+  *#translate(e: Engine, page: number, isWrite: boolean): KernelPath<boolean> {
+    const r = e.request;
+    for (;;) {
+      r.pasid = e.pasid;
+      r.hi = (page / 0x40000000) | 0;
+      r.lo = ((page % 0x40000000) | 0) >>> 12;
+      r.isWrite = isWrite;
+      r.isAnswered = false;
+      e.askedVa = page;
+      e.isDoomed = false;
+      this.translationRequests++;
+      this.#message(MSG_TRANSLATION_REQUEST, e.pasid, page, page + 4096, e.id);
+      this.iommu.receiveRequest(r);
+      yield* this.sched.waitUntil(() => r.isAnswered, e.queue, 'Translation Completion');
+      e.askedVa = -1;
+      if (!e.isDoomed) break;
+      this.discardedCompletions++;
+      if (this.sched.points) yield P_DEV_TRANSLATE;
+    }
+    if (!r.isGranted) return false;
+    const at = this.atc.insert(r.pasid, r.hi, r.lo, r.size, r.pfn, r.flags, r.generation);
+    if (this.memory.log.on) emitFill(this.memory, this.atc, at, this.iommu.mmOf[r.pasid]!, AGENT_ATC, this.id);
+    if (isWrite && (r.flags & RW_D) !== RW_D) return false;
+    this.#hold(e, page, r.pfn, r.generation);
+    return true;
+  }
+
+  /** Reads 8 bytes, or writes the engine's own word of the page: programs keep their data. */
+  #reach(e: Engine, va: number, isWrite: boolean, pfn: number, generation: number): void {
+    const { memory } = this;
+    const base = pfn * 4096;
+    if (isWrite) {
+      this.writes++;
+      memory.doubles[(base + DEVICE_WORDS) / 8 + e.id] = this.writes;
+    } else {
+      this.reads++;
+      this.lastRead = memory.doubles[(base + (va % 4096) - (va % 8)) / 8]!;
+    }
+    if (!memory.log.on) return;
+    const mm = this.iommu.mmOf[e.pasid]!;
+    const at = isWrite ? va - (va % 4096) + DEVICE_WORDS + e.id * 8 : va - (va % 8);
+    const now = memory.generation[pfn]!;
+    memory.log.emit(E_DEV_ACCESS, mm, at, at + 8, pfn, generation, now, isWrite ? 1 : 0, AGENT_ATC, this.id);
+  }
+
+  #refault(e: Engine, page: number, attempts: number): void {
+    this.refaults++;
+    if (attempts > this.refaultsMax) this.refaultsMax = attempts;
+    const { log } = this.memory;
+    const mm = this.iommu.mmOf[e.pasid]!;
+    if (log.on) log.emit(E_REFAULT, mm, page, page + 4096, 0, 0, attempts, 0, AGENT_ATC, this.id);
+    if (attempts > this.config.refaultBudget) this.#fail();
+  }
+
+  #fail(): void {
+    if (this.state === DEV_FAILED) return;
+    this.state = DEV_FAILED;
+    const { log } = this.memory;
+    if (log.on) log.emit(E_DEV_STATE, 0, 0, 0, 0, 0, DEV_FAILED, 0, 0, this.id);
+  }
+
+  /** Reset by the driver after an error. */
+  reset(): void {
+    this.pri.reset();
+    this.state = DEV_RUNNING;
+    const { log } = this.memory;
+    if (log.on) log.emit(E_DEV_STATE, 0, 0, 0, 0, 0, DEV_RUNNING, 0, 0, this.id);
+  }
+
+  // --- messages from the IOMMU
+
+  receiveCompletion(request: TranslationRequest): void {
+    request.isAnswered = true;
+    this.#engines[request.tag]!.queue.wakeAll(this.sched);
+  }
+
+  receivePrgResponse(prg: number, status: number): void {
+    this.pri.receive(prg, status);
+  }
+
+  takeItag(): number {
+    for (let i = 0; i < ITAGS; i++) {
+      if ((this.#itagsUsed & (1 << i)) !== 0) continue;
+      this.#itagsUsed |= 1 << i;
+      return i;
+    }
+    return -1;
+  }
+
+  receiveInvalidate(pasid: number, start: number, end: number, itag: number): void {
+    this.#message(MSG_INVALIDATE_REQUEST, pasid, start, end, itag);
+    this.#invalidates.push({ pasid, start, end, itag });
+    this.#invalidateQueue.wakeAll(this.sched);
+  }
+
+  *#invalidationUnit(): KernelPath<void> {
+    for (;;) {
+      yield* this.sched.waitUntil(() => this.#invalidates.length > 0, this.#invalidateQueue, 'Invalidate Request');
+      if (this.sched.points) yield P_DEV_MESSAGE;
+      yield* this.invalidate(this.#invalidates.shift()!);
+    }
+  }
+
+  /** Drops what the ATC has of the range, dooms completions under way, waits for accesses in flight, completes. */
+  *invalidate(r: InvalidateRequest): KernelPath<void> {
+    this.invalidations++;
+    if (r.end === Number.POSITIVE_INFINITY) this.atc.invalidateAsid(r.pasid);
+    else this.atc.invalidateRange(r.pasid, r.start, r.end);
+    for (const e of this.#engines) {
+      if (e.askedVa >= 0 && e.pasid === r.pasid && e.askedVa < r.end && e.askedVa + 4096 > r.start) e.isDoomed = true;
+    }
+    let isDraining = false;
+    for (const e of this.#engines) {
+      e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && e.heldVa < r.end && e.heldVa + 4096 > r.start;
+      isDraining = isDraining || e.isDraining;
+    }
+    if (isDraining) {
+      const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
+      yield* this.sched.waitUntil(isDrained, this.#drainQueue, 'accesses in flight');
+    }
+    const { log } = this.memory;
+    if (log.on) {
+      log.emit(E_DEV_INVAL, this.iommu.mmOf[r.pasid]!, r.start, r.end, 0, 0, 0, r.itag, AGENT_ATC, this.id);
+    }
+    if (this.sched.points) yield P_DEV_MESSAGE;
+    this.#message(MSG_INVALIDATE_COMPLETION, r.pasid, r.start, r.end, r.itag);
+    assert((this.#itagsUsed & (1 << r.itag)) !== 0, 'Invalidate Completion: the ITag is outstanding');
+    this.#itagsUsed &= ~(1 << r.itag);
+    this.iommu.receiveInvalidateCompletion();
+  }
+
+  #message(a: number, pasid: number, start: number, end: number, tag: number): void {
+    const { log } = this.memory;
+    if (log.on) log.emit(E_MSG, this.iommu.mmOf[pasid]!, start, end, 0, 0, a, tag, AGENT_ATC, this.id);
+  }
+}

@@ -1,0 +1,199 @@
+// A device with its driver, ready to be bound to address spaces: the entry of this room.
+//
+//   IOMMU + ATS device + driver of the kernel's notifier design        createSharedTableDevice
+//   DMA table of pinned pages, no notifier (design "pinned")           createPinnedDevice
+//
+// All hardware is daemon threads of the kernel's scheduler. With points off a run still needs a chooser that lets every
+// thread have its turn (a seeded one): engines never wait for long.
+
+import { EBUSY } from '../abi/errno.ts';
+import { DEV_RUNNING } from '../abi/events.ts';
+import { InputError } from '../base/assert.ts';
+import type { Kernel } from '../mm/kernel.ts';
+import type { MmStruct } from '../mm/types.ts';
+import { mmDrop } from '../mm/vma/exit-mmap.ts';
+import type { KernelPath } from '../sched/path.ts';
+import { type Accessor, DeviceStats } from './accessor.ts';
+import { AmdIommu, type IommuDriver } from './amd-iommu.ts';
+import { type AtsConfig, AtsDevice } from './ats-pri.ts';
+import { driverInfo } from './drivers/drivers.ts';
+import { Iommu, type IommuConfig } from './iommu.ts';
+import { PageRequestHandler } from './iopf.ts';
+import { type PinnedConfig, PinnedDevice } from './pinned.ts';
+import { Workload, type WorkloadConfig } from './workload.ts';
+
+/** Device id in events. */
+const DEVICE_ID = 1;
+
+export interface DeviceConfig {
+  /** Name of the driver; '' = the first one for the kernel's design. */
+  readonly driver: string;
+  readonly iommu: Partial<IommuConfig>;
+  readonly ats: Partial<AtsConfig>;
+  readonly pinned: Partial<PinnedConfig>;
+  readonly workload: Partial<WorkloadConfig>;
+  /** Kernel threads that handle page requests. */
+  readonly faultWorkers: number;
+}
+
+export const DEVICE_DEFAULTS: DeviceConfig = {
+  driver: '',
+  iommu: {},
+  ats: {},
+  pinned: {},
+  workload: {},
+  faultWorkers: 2,
+};
+
+/** A device as a program's owner sees it. */
+export interface Device {
+  readonly driverName: string;
+  readonly accessor: Accessor;
+  readonly workload: Workload;
+  /** Binds the address space; engines begin to work in it. One at a time. 0, or -EBUSY, -EINVAL, -ENOMEM. */
+  bind(mm: MmStruct): KernelPath<number>;
+  /** Takes the engines off the address space and unregisters; also after its exit. */
+  unbind(): KernelPath<void>;
+  stats(): DeviceStats;
+}
+
+class SharedTableDevice implements Device {
+  readonly k: Kernel;
+  readonly iommu: Iommu;
+  readonly ats: AtsDevice;
+  readonly amd: AmdIommu;
+  readonly driver: IommuDriver;
+  readonly faults: PageRequestHandler;
+  readonly workload: Workload;
+  #pasid = 0;
+  #nextPasid = 1;
+
+  constructor(k: Kernel, config: DeviceConfig) {
+    if (k.design === null) throw new InputError('device: the kernel has no notifier design');
+    this.k = k;
+    this.iommu = new Iommu(k.memory, k.sched, config.iommu);
+    this.ats = new AtsDevice(this.iommu, DEVICE_ID, config.ats);
+    this.amd = new AmdIommu(k, this.iommu);
+    this.driver = driverInfo(config.driver, k.design.name).create(this.amd, k.design);
+    this.faults = new PageRequestHandler(k, this.iommu, this.amd.states);
+    this.workload = new Workload(k, this.ats, config.workload);
+    this.iommu.start();
+    this.ats.start();
+    this.faults.start(config.faultWorkers);
+    this.workload.start();
+  }
+
+  get driverName(): string {
+    return this.driver.name;
+  }
+
+  get accessor(): Accessor {
+    return this.ats;
+  }
+
+  *bind(mm: MmStruct): KernelPath<number> {
+    if (this.#pasid !== 0) return -EBUSY;
+    // A PASID is taken again only after all others: entries of an old one that were not flushed show as what they are.
+    const pasid = this.#nextPasid;
+    const result = yield* this.amd.bind(this.driver, mm, pasid);
+    if (result < 0) return result;
+    this.#nextPasid = pasid + 1 < this.iommu.config.pasids ? pasid + 1 : 1;
+    this.#pasid = pasid;
+    for (let e = 0; e < this.ats.engineCount; e++) this.ats.setContext(e, pasid);
+    this.workload.mm = mm;
+    return 0;
+  }
+
+  *unbind(): KernelPath<void> {
+    if (this.#pasid === 0) return;
+    this.workload.mm = null;
+    yield* this.amd.unbind(this.driver, this.#pasid);
+    this.#pasid = 0;
+  }
+
+  stats(): DeviceStats {
+    const s = new DeviceStats();
+    const { ats, iommu } = this;
+    s.reads = ats.reads;
+    s.writes = ats.writes;
+    s.hits = ats.hits;
+    s.translationRequests = ats.translationRequests;
+    s.discardedCompletions = ats.discardedCompletions;
+    s.pageRequests = ats.pri.requests;
+    s.pageRequestGroups = ats.pri.groups;
+    s.answersInvalid = ats.pri.answersInvalid;
+    s.refaults = ats.refaults;
+    s.refaultsMax = ats.refaultsMax;
+    s.iotlbFlushesPage = iommu.pageInvalidations;
+    s.iotlbFlushesPasid = iommu.pasidInvalidations;
+    s.deviceTlbFlushes = ats.invalidations;
+    s.pprOverflows = iommu.pprOverflows;
+    s.state = ats.state;
+    s.callbacks = callbackCounts(this.k);
+    return s;
+  }
+}
+
+class PinnedTableDevice implements Device {
+  readonly k: Kernel;
+  readonly device: PinnedDevice;
+  readonly workload: Workload;
+  readonly driverName = 'pinned';
+
+  constructor(k: Kernel, config: DeviceConfig) {
+    this.k = k;
+    this.device = new PinnedDevice(k, DEVICE_ID, config.pinned);
+    this.workload = new Workload(k, this.device, config.workload);
+    this.workload.onRefresh = () => this.device.maintain();
+    this.workload.start();
+  }
+
+  get accessor(): Accessor {
+    return this.device;
+  }
+
+  *bind(mm: MmStruct): KernelPath<number> {
+    if (this.device.mm !== null) return -EBUSY;
+    mm.count++;
+    this.device.mm = mm;
+    this.workload.mm = mm;
+    return 0;
+  }
+
+  *unbind(): KernelPath<void> {
+    const { mm } = this.device;
+    if (mm === null) return;
+    this.workload.mm = null;
+    yield* this.device.close();
+    mmDrop(this.k, mm);
+  }
+
+  stats(): DeviceStats {
+    const s = new DeviceStats();
+    const d = this.device;
+    s.reads = d.reads;
+    s.writes = d.writes;
+    s.hits = d.hits;
+    s.pinnedPages = d.pinnedPages;
+    s.pinnedPagesMax = d.pinnedPagesMax;
+    s.orphanPages = d.orphanPages;
+    s.orphanPagesMax = d.orphanPagesMax;
+    s.registrations = d.registered;
+    s.registrationsRefused = d.registrationsRefused;
+    s.state = DEV_RUNNING;
+    return s;
+  }
+}
+
+function callbackCounts(k: Kernel): number[] {
+  const design = k.design as { readonly list?: { readonly callbackCounts: Float64Array } } | null;
+  return Array.from(design?.list?.callbackCounts ?? []);
+}
+
+/** A device for the kernel's notifier design: pinned pages when that is "pinned", else the shared-table IOMMU with the
+ *  driver named (or the first for the design). Its threads are started. Throws InputError for a driver that does not fit. */
+export function createDevice(k: Kernel, config: Partial<DeviceConfig> = {}): Device {
+  const full = { ...DEVICE_DEFAULTS, ...config };
+  if (k.design?.name === 'pinned') return new PinnedTableDevice(k, full);
+  return new SharedTableDevice(k, full);
+}

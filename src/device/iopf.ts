@@ -1,0 +1,160 @@
+// The host's side of page requests: an interrupt thread that empties the page request log, and workers that fault pages in.
+// Linux: drivers/iommu/amd/iommu_v2.c (ppr_notifier, do_fault, finish_pri_tag, handle_fault_error).
+//
+//   interrupt thread                                 worker
+//     entry of the log; PASID unknown or torn down:    mmapLock read
+//       PRG_INVALID at once                            VMA there, access allowed? else PRG_INVALID
+//     counts it in its group, queues work              handle_mm_fault, again while it says RETRY
+//                                                      last of the group done, and Last seen: one PRG response
+//
+// An answer of the group is what its last writer stored. A page that is already accessible is answered Success: the device
+// translates again.
+
+import { PRG_INVALID, PRG_SUCCESS } from '../abi/events.ts';
+import {
+  FAULT_FLAG_REMOTE,
+  FAULT_FLAG_TRIED,
+  FAULT_FLAG_USER,
+  FAULT_FLAG_WRITE,
+  VM_FAULT_ERROR,
+  VM_FAULT_RETRY,
+  VM_READ,
+  VM_WRITE,
+} from '../abi/mman.ts';
+import type { Kernel } from '../mm/kernel.ts';
+import type { KernelPath } from '../sched/path.ts';
+import { P_DRIVER } from '../sched/points.ts';
+import { WaitQueue } from '../sched/scheduler.ts';
+import type { PasidState } from './amd-iommu.ts';
+import type { Iommu, PprEntry } from './iommu.ts';
+
+/** pri_queue entry: one group of page requests. */
+class Group {
+  inflight = 0;
+  /** The request with Last has been seen. */
+  finish = false;
+  status = PRG_SUCCESS;
+}
+
+interface Work {
+  readonly entry: PprEntry;
+  readonly state: PasidState;
+  readonly group: Group;
+}
+
+export class PageRequestHandler {
+  readonly k: Kernel;
+  readonly iommu: Iommu;
+  readonly states: ReadonlyMap<number, PasidState>;
+  /** Requests handled, and those that could not be served. */
+  handled = 0;
+  refused = 0;
+  readonly #groups = new Map<number, Group>();
+  readonly #works: Work[] = [];
+  readonly #workQueue = new WaitQueue();
+
+  constructor(k: Kernel, iommu: Iommu, states: ReadonlyMap<number, PasidState>) {
+    this.k = k;
+    this.iommu = iommu;
+    this.states = states;
+  }
+
+  /** Starts the interrupt thread and the workers (iommu_wq). */
+  start(workers = 2): void {
+    this.k.sched.spawn('PPR interrupt', 'kernel', this.#interruptThread(), true);
+    for (let i = 0; i < workers; i++) this.k.sched.spawn(`PPR worker ${i}`, 'kernel', this.#worker(), true);
+  }
+
+  *#interruptThread(): KernelPath<void> {
+    const { iommu } = this;
+    const { sched } = this.k;
+    for (;;) {
+      yield* sched.waitUntil(() => iommu.pprLog.length > 0, iommu.pprQueue, 'page request');
+      if (sched.points) yield P_DRIVER;
+      this.#take(iommu.pprLog.shift()!);
+    }
+  }
+
+  /** ppr_notifier. */
+  #take(entry: PprEntry): void {
+    const state = this.states.get(entry.pasid);
+    if (state === undefined || state.isInvalid) {
+      // A group is answered once; Linux answers each of its requests and relies on the device to ignore the surplus.
+      this.refused++;
+      const group = this.#groups.get(keyOf(entry));
+      if (group !== undefined && group.inflight > 0) {
+        group.status = PRG_INVALID;
+        group.finish = group.finish || entry.isLast;
+      } else if (entry.isLast) {
+        this.#groups.delete(keyOf(entry));
+        this.iommu.completePpr(entry.device, entry.pasid, entry.prg, PRG_INVALID);
+      }
+      return;
+    }
+    const group = this.#groups.get(keyOf(entry)) ?? new Group();
+    this.#groups.set(keyOf(entry), group);
+    group.inflight++;
+    if (entry.isLast) group.finish = true;
+    state.faultsInFlight++;
+    this.#works.push({ entry, state, group });
+    this.#workQueue.wakeAll(this.k.sched);
+  }
+
+  *#worker(): KernelPath<void> {
+    const { sched } = this.k;
+    for (;;) {
+      yield* sched.waitUntil(() => this.#works.length > 0, this.#workQueue, 'page request work');
+      const work = this.#works.shift()!;
+      if (sched.points) yield P_DRIVER;
+      yield* this.doFault(work.state, work.entry, work.group);
+      this.#finish(work);
+    }
+  }
+
+  /** do_fault. */
+  *doFault(state: PasidState, entry: PprEntry, group: { status: number }): KernelPath<void> {
+    const { k } = this;
+    const { mm } = state;
+    let flags = FAULT_FLAG_USER | FAULT_FLAG_REMOTE | (entry.isWrite ? FAULT_FLAG_WRITE : 0);
+    const needs = entry.isWrite ? VM_WRITE : VM_READ;
+    for (;;) {
+      yield* mm.mmapLock.readLock();
+      const vma = mm.vmas.findExact(entry.address);
+      if (vma === null || (vma.flags & needs) === 0 || mm.isExiting) {
+        mm.mmapLock.readUnlock();
+        group.status = PRG_INVALID;
+        this.refused++;
+        return;
+      }
+      const result = yield* k.fn.handleMmFault(k, vma, entry.address, flags);
+      if ((result & VM_FAULT_RETRY) !== 0) {
+        flags |= FAULT_FLAG_TRIED;
+        continue;
+      }
+      mm.mmapLock.readUnlock();
+      if ((result & VM_FAULT_ERROR) !== 0) {
+        group.status = PRG_INVALID;
+        this.refused++;
+      } else {
+        this.handled++;
+      }
+      return;
+    }
+  }
+
+  /** finish_pri_tag, put_pasid_state. */
+  #finish(work: Work): void {
+    const { entry, state, group } = work;
+    group.inflight--;
+    if (group.inflight === 0 && group.finish) {
+      this.#groups.delete(keyOf(entry));
+      this.iommu.completePpr(entry.device, entry.pasid, entry.prg, group.status);
+    }
+    state.faultsInFlight--;
+    if (state.faultsInFlight === 0) state.queue.wakeAll(this.k.sched);
+  }
+}
+
+function keyOf(entry: PprEntry): number {
+  return entry.device * 512 + entry.prg;
+}

@@ -1,0 +1,158 @@
+// Recounts everything that mm counts, from the page tables, caches and lists alone, and compares. O(everything): for tests,
+// after each operation, while no kernel path is under way. Throws with the number of the invariant that fails.
+//
+//   I24  refcount = entries + page cache + swap cache + table links + pins; no frame is lost: each is free or accounted for
+//   I25  mapcount          I26  rmap finds every mapping          I27  exclusivity          I29  RSS        (rmap/check.ts)
+//   I28  swap_map = entries that name the slot + cache flag; slot and page name each other
+//   I30  VMAs in order; total_vm
+//   I31  leaves inside VMAs, tables linked once and counted
+//
+// Free lists, LRU lists and the swap area check their own links.
+
+import { FRAME_TABLE } from '../abi/events.ts';
+import { PTE_P, PTE_PS } from '../abi/pte.ts';
+import { assert } from '../base/assert.ts';
+import { vpnAddress } from '../hw/page-table.ts';
+import { entryWord } from '../hw/pte.ts';
+import type { Kernel } from './kernel.ts';
+import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_LRU, PG_RESERVED, PG_SWAPCACHE, PG_TABLE } from './page/pages.ts';
+import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
+import { checkIntervals, checkRmap, forEachLeaf } from './rmap/check.ts';
+import type { MmStruct } from './types.ts';
+
+const hex = (address: number): string => `0x${address.toString(16)}`;
+
+/** `held`: references that the caller holds itself (get_user_pages), by frame. Pins are recognised by their size. */
+export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Map()): void {
+  const refs = new Int32Array(k.pages.count);
+  const swapUsers = new Uint32Array(k.swap.pages + 1);
+  for (const mm of k.mms.values()) {
+    checkVmas(mm);
+    countTables(k, mm, refs);
+    countLeaves(k, mm, refs, swapUsers);
+  }
+  countCaches(k, refs, swapUsers);
+  checkSwap(k, swapUsers, refs);
+  for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
+  checkFrames(k, refs);
+  k.buddy.checkInvariants();
+  k.reclaim.checkInvariants();
+  checkRmap(k);
+  checkIntervals(k);
+}
+
+function checkVmas(mm: MmStruct): void {
+  mm.vmas.checkInvariants();
+  let count = 0;
+  let pages = 0;
+  let before = 0;
+  for (let v = mm.vmas.first(); v !== null; v = mm.vmas.next(v)) {
+    const place = `mm ${mm.id} VMA ${hex(v.start)}-${hex(v.end)}`;
+    assert(v.start >= before && v.start < v.end, `I30: ${place} comes after ${hex(before)} and is not empty`);
+    assert(v.start % 4096 === 0 && v.end % 4096 === 0, `I30: ${place} is page aligned`);
+    assert(v.mm === mm, `I30: ${place} knows its mm`);
+    before = v.end;
+    count++;
+    pages += (v.end - v.start) / 4096;
+  }
+  assert(count === mm.vmas.count, `I30: mm ${mm.id} has ${count} VMAs, map_count says ${mm.vmas.count}`);
+  assert(pages === mm.totalVm, `I30: mm ${mm.id} has ${pages} pages of VMAs, total_vm says ${mm.totalVm}`);
+}
+
+/** One reference for the PGD and one for each table that an entry links. */
+function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
+  const w = k.memory.words;
+  let tables = 0;
+  const link = (pfn: number, place: string): void => {
+    const { flags, purpose } = k.pages;
+    assert(purpose[pfn] === FRAME_TABLE, `I31: ${place} points to frame ${pfn}, a table`);
+    assert(pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0, `I31: table ${pfn} (${place}) has PG_TABLE`);
+    refs[pfn] = refs[pfn]! + 1;
+    assert(refs[pfn] === 1, `I31: table ${pfn} (${place}) is linked once`);
+  };
+  const descend = (table: number, level: number, hi: number, lo: number): void => {
+    for (let i = 0; i < 512; i++) {
+      const entry = w[entryWord(table, i)]!;
+      if ((entry & (PTE_P | PTE_PS)) !== PTE_P) continue;
+      const nextHi = level === 3 ? i << 9 : level === 2 ? hi | i : hi;
+      const nextLo = level === 1 ? i << 9 : lo;
+      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(vpnAddress(nextHi, nextLo))}`);
+      tables++;
+      if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
+    }
+  };
+  link(mm.pgd, `mm ${mm.id} PGD`);
+  descend(mm.pgd, 3, 0, 0);
+  assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
+}
+
+function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
+  forEachLeaf(k, mm, (_mm, address, lo, hi) => {
+    const place = `mm ${mm.id} entry at ${hex(address)}`;
+    const vma = mm.vmas.find(address);
+    assert(vma !== null && vma.start <= address, `I31: ${place} lies in a VMA`);
+    if (pteIsSwap(lo, hi)) {
+      if (!isRealSwap(hi)) return;
+      const slot = swapOffset(lo, hi);
+      assert(slot >= 1 && slot <= k.swap.pages, `I28: ${place} names slot ${slot} of the swap area`);
+      swapUsers[slot] = swapUsers[slot]! + 1;
+    } else if (ptePresent(lo) && !pteSpecial(lo)) {
+      const pfn = pteFrame(lo);
+      assert(pfn < k.pages.count, `I31: ${place} points to frame ${pfn}, which exists`);
+      refs[pfn] = refs[pfn]! + 1;
+    }
+  });
+}
+
+/** Page cache and shmem's swapped pages. */
+function countCaches(k: Kernel, refs: Int32Array, swapUsers: Uint32Array): void {
+  for (const inode of k.inodes.values()) {
+    for (const [index, pfn] of inode.mapping.pages) {
+      refs[pfn] = refs[pfn]! + 1;
+      const knows = k.pages.mapping[pfn] === inode.mapping && k.pages.index[pfn] === index;
+      assert(knows, `I24: page ${pfn} knows its place ${index} in inode ${inode.id}`);
+    }
+    for (const slot of inode.mapping.swapped.values()) swapUsers[slot] = swapUsers[slot]! + 1;
+  }
+}
+
+function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
+  k.swap.checkInvariants();
+  for (let slot = 1; slot <= k.swap.pages; slot++) {
+    const users = k.swap.users(slot);
+    assert(users === swapUsers[slot], `I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
+    const pfn = k.swap.cached(slot);
+    if (pfn === 0) {
+      assert(!k.swap.hasCache(slot), `I28: slot ${slot} has the cache flag and no page`);
+      continue;
+    }
+    const knows = (k.pages.flags[pfn]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
+    assert(knows, `I28: page ${pfn} knows its slot ${slot}`);
+    refs[pfn] = refs[pfn]! + 1;
+  }
+  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+    if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0) continue;
+    assert(k.swap.cached(k.pages.private[pfn]!) === pfn, `I28: slot ${k.pages.private[pfn]} knows its page ${pfn}`);
+  }
+}
+
+function checkFrames(k: Kernel, refs: Int32Array): void {
+  const free = k.buddy.freeFrames();
+  const { flags, refcount, mapcount } = k.pages;
+  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+    const f = flags[pfn]!;
+    if ((f & PG_RESERVED) !== 0) continue;
+    const count = refcount[pfn]!;
+    if (free[pfn] === 1) {
+      assert(count === 0 && refs[pfn] === 0, `I24: free frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
+      assert(mapcount[pfn] === 0, `I25: free frame ${pfn} is not mapped`);
+      continue;
+    }
+    const pins = count - (count % GUP_PIN_COUNTING_BIAS);
+    assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
+    assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
+    const isData = (f & PG_ANON) !== 0 || k.pages.mapping[pfn] !== null || (f & PG_SWAPCACHE) !== 0;
+    assert(!isData || (f & PG_LRU) !== 0, `LRU: page ${pfn} is anonymous or cached and on a list`);
+    assert(isData || (f & PG_LRU) === 0, `LRU: page ${pfn} on a list is anonymous or cached`);
+  }
+}

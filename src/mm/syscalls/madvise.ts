@@ -1,0 +1,257 @@
+// madvise and process_madvise (mm/madvise.c): the walk over VMA pieces and what each advice does to one. Advice that only
+// changes flags takes mmapLock for write, the rest for read.
+
+import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
+import * as A from '../../abi/mman.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import type { MmStruct, Task, VmArea } from '../types.ts';
+import { setVmaFlags } from '../vma/mprotect.ts';
+import { vmaModify } from '../vma/split.ts';
+import { swapinRange, willneedFile } from '../vma/willneed.ts';
+import { type SyscallArgs, TWO64 } from './args.ts';
+import { done, runTaskWork } from './edge.ts';
+
+/** Flags that keep KSM away (ksm_madvise ignores the advice). */
+const KSM_NEVER =
+  A.VM_MERGEABLE | A.VM_SHARED | A.VM_MAYSHARE | A.VM_PFNMAP | A.VM_IO | A.VM_DONTEXPAND | A.VM_HUGETLB | A.VM_MIXEDMAP;
+
+/** madvise_behavior_valid. */
+function isKnown(k: Kernel, advice: number): boolean {
+  if (advice === A.MADV_GUARD_INSTALL || advice === A.MADV_GUARD_REMOVE) return k.profile.madvGuard;
+  return (advice >= A.MADV_NORMAL && advice <= A.MADV_DONTNEED) || (advice >= A.MADV_FREE && advice <= A.MADV_COLLAPSE);
+}
+
+/** madvise_need_mmap_write. */
+function needsWrite(advice: number): boolean {
+  switch (advice) {
+    case A.MADV_REMOVE:
+    case A.MADV_WILLNEED:
+    case A.MADV_DONTNEED:
+    case A.MADV_DONTNEED_LOCKED:
+    case A.MADV_COLD:
+    case A.MADV_PAGEOUT:
+    case A.MADV_FREE:
+    case A.MADV_POPULATE_READ:
+    case A.MADV_POPULATE_WRITE:
+    case A.MADV_COLLAPSE:
+    case A.MADV_GUARD_INSTALL:
+    case A.MADV_GUARD_REMOVE:
+      return false;
+    default:
+      return true;
+  }
+}
+
+/** madvise(addr, length, advice). Returns 0 or -errno; pieces before a failing one are done. */
+export function sysMadvise(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  const len = a.pageAlign(1);
+  const r = checkRange(k, a.int(2), a.isPageAligned(0), a.num(0), len);
+  return r <= 0 ? done(r) : doMadvise(k, task.mm!, a.num(0), a.num(0) + len, a.int(2));
+}
+
+/** 1: go on; 0 or -EINVAL: done. */
+function checkRange(k: Kernel, advice: number, isAligned: boolean, start: number, len: number): number {
+  if (!isKnown(k, advice) || !isAligned) return -EINVAL;
+  if (len >= TWO64 || start + len >= TWO64) return -EINVAL;
+  return len === 0 ? 0 : 1;
+}
+
+function* doMadvise(k: Kernel, mm: MmStruct, start: number, end: number, advice: number): KernelPath<number> {
+  const lock = mm.mmapLock;
+  const isWrite = needsWrite(advice);
+  if (isWrite) {
+    if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  } else if (k.sched.points || !lock.tryRead()) {
+    yield* lock.readLock();
+  }
+  const result = yield* madviseWalkVmas(k, mm, start, end, advice);
+  if (isWrite) lock.writeUnlock();
+  else lock.readUnlock();
+  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  return result;
+}
+
+/** madvise_walk_vmas: holes are skipped and answered with -ENOMEM at the end; a piece's error ends the walk. */
+function* madviseWalkVmas(k: Kernel, mm: MmStruct, start: number, end: number, advice: number): KernelPath<number> {
+  let unmapped = 0;
+  let at = start;
+  while (at < end) {
+    const vma = mm.vmas.find(at);
+    if (vma === null) return -ENOMEM;
+    if (at < vma.start) {
+      unmapped = -ENOMEM;
+      at = vma.start;
+      if (at >= end) break;
+    }
+    const stop = Math.min(end, vma.end);
+    const r = yield* madviseVma(k, vma, at, stop, advice);
+    if (r < 0) return r;
+    at = stop;
+  }
+  return unmapped;
+}
+
+/** madvise_vma_behavior: a piece of one VMA. A plain function: it hands over to the path of the advice. */
+function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: number): KernelPath<number> {
+  if (k.profile.mseal && !canMadviseModify(vma, advice)) return done(-EPERM);
+  switch (advice) {
+    case A.MADV_DONTNEED:
+    case A.MADV_DONTNEED_LOCKED:
+      if ((vma.flags & A.VM_PFNMAP) !== 0) return done(-EINVAL);
+      if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
+      return dontneed(k, vma, start, end);
+    case A.MADV_FREE:
+      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
+      return k.fn.madviseFree(k, vma, start, end);
+    case A.MADV_COLD:
+    case A.MADV_PAGEOUT:
+      if ((vma.flags & (A.VM_LOCKED | A.VM_PFNMAP | A.VM_HUGETLB)) !== 0) return done(-EINVAL);
+      return advice === A.MADV_COLD ? k.fn.madviseCold(k, vma, start, end) : k.fn.madvisePageout(k, vma, start, end);
+    case A.MADV_WILLNEED:
+      return vma.file === null ? swapinRange(k, vma, start, end) : willneedFile(k, vma, start, end);
+    case A.MADV_REMOVE:
+      return madviseRemove(k, vma, start, end);
+    case A.MADV_POPULATE_READ:
+    case A.MADV_POPULATE_WRITE:
+      return madvisePopulate(k, vma.mm, start, end, advice === A.MADV_POPULATE_WRITE);
+    case A.MADV_COLLAPSE:
+      return done(collapse(vma, start, end));
+    case A.MADV_GUARD_INSTALL:
+    case A.MADV_GUARD_REMOVE:
+      return done(-EINVAL); // not modelled
+    default:
+      return updateFlags(k, vma, start, end, advice);
+  }
+}
+
+/** can_madvise_modify: advice that throws contents away is refused on sealed private memory that is not writable. */
+function canMadviseModify(vma: VmArea, advice: number): boolean {
+  if ((vma.flags & A.VM_SEALED) === 0) return true;
+  switch (advice) {
+    case A.MADV_FREE:
+    case A.MADV_DONTNEED:
+    case A.MADV_DONTNEED_LOCKED:
+    case A.MADV_REMOVE:
+    case A.MADV_DONTFORK:
+    case A.MADV_WIPEONFORK:
+    case A.MADV_GUARD_INSTALL:
+      return (vma.flags & A.VM_WRITE) !== 0 || (vma.file !== null && vma.anonVma === null);
+    default:
+      return true;
+  }
+}
+
+function* dontneed(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
+  yield* k.fn.zapPageRangeSingle(k, vma, start, end, true);
+  return 0;
+}
+
+/** madvise_remove: punches the hole into the file; mmapLock is dropped meanwhile. */
+function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
+  const { file, mm } = vma;
+  if ((vma.flags & A.VM_LOCKED) !== 0 || file === null) return -EINVAL;
+  if ((vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
+  const offset = vma.pgoff * 4096 + (start - vma.start);
+  file.refcount++;
+  mm.mmapLock.readUnlock();
+  const r = yield* k.fn.punchHole(k, file.inode, offset, offset + (end - start));
+  file.refcount--;
+  const lock = mm.mmapLock;
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  return r;
+}
+
+/** madvise_populate: as accesses of the program would, without forcing permissions. */
+function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, isWrite: boolean): KernelPath<number> {
+  const flags = A.FOLL_TOUCH | A.FOLL_HWPOISON | (isWrite ? A.FOLL_WRITE : 0);
+  for (let at = start; at < end; ) {
+    const vma = mm.vmas.findExact(at);
+    if (vma === null) return -ENOMEM;
+    const isAllowed = (vma.flags & (isWrite ? A.VM_WRITE : A.VM_READ)) !== 0;
+    if ((vma.flags & (A.VM_IO | A.VM_PFNMAP)) !== 0 || !isAllowed) return -EINVAL;
+    const pages = (Math.min(end, vma.end) - at) / 4096;
+    const got = yield* k.fn.getUserPages(k, mm, at, pages, flags, null);
+    if (got < 0) return got === -EFAULT || got === -EINVAL || got === -EHWPOISON ? got : -ENOMEM;
+    at += got * 4096;
+  }
+  return 0;
+}
+
+/** madvise_collapse without huge pages: nothing to do, or nothing that can be done. */
+function collapse(vma: VmArea, start: number, end: number): number {
+  const fits = (from: number, to: number): boolean => Math.ceil(from / A.PMD_SIZE) * A.PMD_SIZE + A.PMD_SIZE <= to;
+  if (!fits(vma.start, vma.end)) return -EINVAL;
+  return fits(start, end) ? -EINVAL : 0;
+}
+
+/** The flags after an advice that changes flags only; null: EINVAL. */
+function newFlags(vma: VmArea, advice: number): number | null {
+  const f = vma.flags;
+  switch (advice) {
+    case A.MADV_NORMAL:
+      return f & ~(A.VM_RAND_READ | A.VM_SEQ_READ);
+    case A.MADV_SEQUENTIAL:
+      return (f & ~A.VM_RAND_READ) | A.VM_SEQ_READ;
+    case A.MADV_RANDOM:
+      return (f & ~A.VM_SEQ_READ) | A.VM_RAND_READ;
+    case A.MADV_DONTFORK:
+      return f | A.VM_DONTCOPY;
+    case A.MADV_DOFORK:
+      return (f & A.VM_IO) !== 0 ? null : f & ~A.VM_DONTCOPY;
+    case A.MADV_WIPEONFORK:
+      return vma.file !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
+    case A.MADV_KEEPONFORK:
+      return f & ~A.VM_WIPEONFORK;
+    case A.MADV_DONTDUMP:
+      return f | A.VM_DONTDUMP;
+    case A.MADV_DODUMP:
+      return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
+    case A.MADV_MERGEABLE:
+      return (f & KSM_NEVER) !== 0 ? f : f | A.VM_MERGEABLE;
+    case A.MADV_UNMERGEABLE:
+      return f & ~A.VM_MERGEABLE;
+    case A.MADV_HUGEPAGE:
+      return (f & ~A.VM_NOHUGEPAGE) | A.VM_HUGEPAGE;
+    default: // MADV_NOHUGEPAGE
+      return (f & ~A.VM_HUGEPAGE) | A.VM_NOHUGEPAGE;
+  }
+}
+
+/** madvise_update_vma. Lack of memory for a cut is reported as EAGAIN. */
+function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice: number): KernelPath<number> {
+  const flags = newFlags(vma, advice);
+  if (flags === null) return -EINVAL;
+  if (flags === vma.flags) return 0;
+  const piece = yield* vmaModify(k, vma, start, end, flags);
+  if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
+  setVmaFlags(k, piece, flags);
+  return 0;
+}
+
+/** process_madvise for `target`, with the ranges that the iovec names: bytes advised, or -errno. Of another process only
+ *  non-destructive advice is accepted. */
+export function* processMadvise(
+  k: Kernel,
+  task: Task,
+  target: Task | null,
+  ranges: readonly (readonly [start: number, len: number])[],
+  advice: number,
+  flags: number,
+): KernelPath<number> {
+  if (flags !== 0) return -EINVAL;
+  if (target === null) return -EBADF;
+  const isRemote = target.mm !== task.mm;
+  const isGentle =
+    advice === A.MADV_COLD || advice === A.MADV_PAGEOUT || advice === A.MADV_WILLNEED || advice === A.MADV_COLLAPSE;
+  if (!isGentle && (isRemote || !k.profile.processMadviseSelf)) return -EINVAL;
+  let total = 0;
+  for (const [start, len] of ranges) {
+    const aligned = Math.ceil(len / 4096) * 4096;
+    let r = checkRange(k, advice, start % 4096 === 0, start, aligned);
+    if (r > 0) r = yield* doMadvise(k, target.mm!, start, start + aligned, advice);
+    if (r < 0) return total > 0 ? total : r;
+    total += len;
+  }
+  return total;
+}

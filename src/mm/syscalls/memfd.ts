@@ -1,0 +1,162 @@
+// memfd_create, file seals, ftruncate, truncate, fallocate, fsync (mm/memfd.c, mm/shmem.c, fs/open.c, fs/sync.c).
+
+import { EBADF, EBUSY, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, EPERM, ESPIPE } from '../../abi/errno.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import { installFile } from '../process/files.ts';
+import type { Inode, OpenFile, Task } from '../types.ts';
+import { maxFileBytes } from '../vma/mmap.ts';
+import { shmemFileSetup, shmemReacctSize } from '../vma/shmem-file.ts';
+import type { SyscallArgs } from './args.ts';
+import { done } from './edge.ts';
+
+export const MFD_CLOEXEC = 1;
+export const MFD_ALLOW_SEALING = 2;
+export const MFD_HUGETLB = 4;
+export const MFD_NOEXEC_SEAL = 8;
+export const MFD_EXEC = 16;
+
+export const F_SEAL_SEAL = 0x1;
+export const F_SEAL_SHRINK = 0x2;
+export const F_SEAL_GROW = 0x4;
+export const F_SEAL_WRITE = 0x8;
+export const F_SEAL_FUTURE_WRITE = 0x10;
+export const F_SEAL_EXEC = 0x20;
+
+export const FALLOC_FL_KEEP_SIZE = 0x1;
+export const FALLOC_FL_PUNCH_HOLE = 0x2;
+export const FALLOC_FL_COLLAPSE_RANGE = 0x8;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+export const FALLOC_FL_INSERT_RANGE = 0x20;
+export const FALLOC_FL_UNSHARE_RANGE = 0x40;
+
+const NAME_MAX_MEMFD = 249;
+
+/** memfd_create with the name that its pointer names. The descriptor, -EINVAL or -EMFILE. */
+export function memfdCreate(k: Kernel, task: Task, name: string, flags: number): number {
+  const known = MFD_CLOEXEC | MFD_ALLOW_SEALING | (k.profile.memfdExec ? MFD_NOEXEC_SEAL | MFD_EXEC : 0);
+  if ((flags & MFD_HUGETLB) === 0 && (flags & ~known) !== 0) return -EINVAL;
+  if ((flags & MFD_HUGETLB) !== 0) return -EINVAL; // no huge pages
+  if ((flags & MFD_EXEC) !== 0 && (flags & MFD_NOEXEC_SEAL) !== 0) return -EINVAL;
+  if (name.length > NAME_MAX_MEMFD) return -EINVAL;
+  const file = shmemFileSetup(k, task.mm!, `/memfd:${name}`, 0, true)!;
+  const isNoExec = (flags & MFD_NOEXEC_SEAL) !== 0;
+  file.inode.seals = (flags & MFD_ALLOW_SEALING) !== 0 || isNoExec ? 0 : F_SEAL_SEAL;
+  if (isNoExec) file.inode.seals |= F_SEAL_EXEC;
+  return installFile(k, task, file, (flags & MFD_CLOEXEC) !== 0);
+}
+
+/** fcntl F_ADD_SEALS. 0, -EBADF, -EPERM, -EINVAL, -EBUSY (a writable shared mapping exists). */
+export function addSeals(task: Task, fd: number, seals: number): number {
+  const file = task.files.open.get(fd);
+  if (file === undefined) return -EBADF;
+  if (!file.isWritable) return -EPERM;
+  if ((seals & ~0x3f) !== 0 || file.inode.kind !== 'shmem') return -EINVAL;
+  if ((file.inode.seals & F_SEAL_SEAL) !== 0) return -EPERM;
+  if ((seals & F_SEAL_WRITE) !== 0 && (file.inode.seals & F_SEAL_WRITE) === 0) {
+    if (file.inode.mapping.writableCount > 0) return -EBUSY;
+  }
+  file.inode.seals |= seals;
+  return 0;
+}
+
+/** do_truncate with its checks (notify_change, inode_newsize_ok, shmem_setattr). 0, -EFBIG or -EPERM (sealed), -ENOMEM. */
+export function* truncateInode(k: Kernel, task: Task, inode: Inode, size: number): KernelPath<number> {
+  if ((inode.seals & F_SEAL_SHRINK) !== 0 && size < inode.size) return -EPERM;
+  if ((inode.seals & F_SEAL_GROW) !== 0 && size > inode.size) return -EPERM;
+  if (size > inode.size && size > (task.mm?.limits.fsize ?? Number.POSITIVE_INFINITY)) return -EFBIG;
+  if (inode.kind === 'regular' && size > 0xffffffff * 4096) return -EFBIG;
+  const r = task.mm === null ? 0 : shmemReacctSize(k, task.mm, inode, size);
+  return r < 0 ? r : yield* k.fn.truncate(k, inode, size);
+}
+
+/** ftruncate(fd, length). */
+export function sysFtruncate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  const size = a.signed(1);
+  const file = task.files.open.get(a.int(0));
+  if (size < 0) return done(-EINVAL);
+  if (file === undefined) return done(-EBADF);
+  if (!isRegular(file.inode) || !file.isWritable) return done(-EINVAL);
+  if (file.isAppend) return done(-EPERM);
+  return truncateInode(k, task, file.inode, size);
+}
+
+function isRegular(inode: Inode): boolean {
+  return inode.kind === 'regular' || inode.kind === 'shmem';
+}
+
+/** truncate of the inode that a path names. */
+export function truncatePath(k: Kernel, task: Task, inode: Inode, size: number): KernelPath<number> {
+  if (size < 0) return done(-EINVAL);
+  if (inode.kind === 'directory') return done(-EISDIR);
+  return isRegular(inode) ? truncateInode(k, task, inode, size) : done(-EINVAL);
+}
+
+/** fallocate(fd, mode, offset, len). */
+export function sysFallocate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  const file = task.files.open.get(a.int(0));
+  if (file === undefined) return done(-EBADF);
+  const r = checkFallocate(file, a.int(1), a.signed(2), a.signed(3));
+  return r < 0 ? done(r) : fallocate(k, task, file, a.int(1), a.signed(2), a.signed(3));
+}
+
+/** The checks of vfs_fallocate. */
+function checkFallocate(file: OpenFile, mode: number, offset: number, len: number): number {
+  if (offset < 0 || len <= 0) return -EINVAL;
+  if ((mode & ~0x7b) !== 0) return -EOPNOTSUPP;
+  const isPunch = (mode & FALLOC_FL_PUNCH_HOLE) !== 0;
+  if (isPunch && (mode & FALLOC_FL_ZERO_RANGE) !== 0) return -EOPNOTSUPP;
+  if (isPunch && (mode & FALLOC_FL_KEEP_SIZE) === 0) return -EOPNOTSUPP;
+  if ((mode & FALLOC_FL_COLLAPSE_RANGE) !== 0 && mode !== FALLOC_FL_COLLAPSE_RANGE) return -EINVAL;
+  if ((mode & FALLOC_FL_INSERT_RANGE) !== 0 && mode !== FALLOC_FL_INSERT_RANGE) return -EINVAL;
+  if ((mode & FALLOC_FL_UNSHARE_RANGE) !== 0 && (mode & ~(FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE)) !== 0)
+    return -EINVAL;
+  if (!file.isWritable) return -EBADF;
+  if ((mode & ~FALLOC_FL_KEEP_SIZE) !== 0 && file.isAppend) return -EPERM;
+  const kind = file.inode.kind;
+  if (kind === 'pipe') return -ESPIPE;
+  if (kind === 'directory') return -EISDIR;
+  if (kind !== 'regular' && kind !== 'shmem') return -ENODEV;
+  if (offset + len > maxFileBytes(file)) return -EFBIG;
+  const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? FALLOC_FL_ZERO_RANGE : 0);
+  return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
+}
+
+function* fallocate(
+  k: Kernel,
+  task: Task,
+  file: OpenFile,
+  mode: number,
+  offset: number,
+  len: number,
+): KernelPath<number> {
+  const inode = file.inode;
+  const end = offset + len;
+  if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
+    if ((inode.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0) return -EPERM;
+    return yield* k.fn.punchHole(k, inode, offset, end);
+  }
+  const isKeeping = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
+  if (!isKeeping && end > inode.size) {
+    if (end > task.mm!.limits.fsize) return -EFBIG;
+    if ((inode.seals & F_SEAL_GROW) !== 0) return -EPERM;
+  }
+  if ((mode & FALLOC_FL_ZERO_RANGE) !== 0) {
+    const r = yield* k.fn.punchHole(k, inode, offset, Math.min(end, inode.size));
+    if (r < 0) return r;
+  }
+  return isKeeping || end <= inode.size ? 0 : yield* k.fn.truncate(k, inode, end);
+}
+
+/** fsync(fd), fdatasync(fd). */
+export function sysFsync(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  const file = task.files.open.get(a.int(0));
+  if (file === undefined) return done(-EBADF);
+  if (file.inode.kind === 'pipe' || file.inode.kind === 'socket') return done(-EINVAL);
+  return file.inode.kind === 'regular' ? fsync(k, file.inode) : done(0);
+}
+
+function* fsync(k: Kernel, inode: Inode): KernelPath<number> {
+  yield* k.fn.filemapWriteAndWaitRange(k, inode.mapping, 0, Number.POSITIVE_INFINITY);
+  return 0;
+}

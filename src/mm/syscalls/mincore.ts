@@ -1,0 +1,72 @@
+// mincore (mm/mincore.c): anonymous memory is resident when its entry is present (or its swap slot is cached), file memory
+// when the page cache has the page, mapped or not.
+
+import { EFAULT, EINVAL, ENOMEM } from '../../abi/errno.ts';
+import { TASK_SIZE } from '../../abi/mman.ts';
+import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
+import { entryHi, entryLo } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import { PG_UPTODATE } from '../page/pages.ts';
+import { isRealSwap, pteNone, ptePresent, swapOffset } from '../page/swapops.ts';
+import type { MmStruct, Task, VmArea } from '../types.ts';
+import type { SyscallArgs } from './args.ts';
+import { done } from './edge.ts';
+
+/** Pages answered under one hold of mmapLock: one page of bytes. */
+const CHUNK = 4096;
+
+/** mincore(addr, length, vec). Returns 0, -EINVAL (unaligned), -ENOMEM (hole, or beyond user space), -EFAULT (vec). */
+export function sysMincore(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  const start = a.num(0);
+  const vec = a.num(2);
+  if (!a.isPageAligned(0)) return done(-EINVAL);
+  if (start + a.num(1) > TASK_SIZE) return done(-ENOMEM);
+  const pages = a.pageAlign(1) / 4096;
+  if (vec + pages > TASK_SIZE) return done(-EFAULT);
+  return mincore(k, task.mm!, start, pages, vec);
+}
+
+function* mincore(k: Kernel, mm: MmStruct, start: number, pages: number, vec: number): KernelPath<number> {
+  for (let i = 0; i < pages; i += CHUNK) {
+    const out = new Uint8Array(Math.min(CHUNK, pages - i));
+    const r = yield* mincorePages(k, mm, start + i * 4096, out);
+    if (r < 0) return r;
+    if ((yield* k.fn.accessRemoteVm(k, mm, vec + i, out, true)) < out.length) return -EFAULT;
+  }
+  return 0;
+}
+
+/** Residency of out.length pages from `start`: 1 or 0 each. 0 or -ENOMEM (a hole; `out` is then unfinished). */
+export function* mincorePages(k: Kernel, mm: MmStruct, start: number, out: Uint8Array): KernelPath<number> {
+  const lock = mm.mmapLock;
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  let result = 0;
+  let vma: VmArea | null = null;
+  for (let i = 0; i < out.length && result === 0; i++) {
+    const at = start + i * 4096;
+    if (vma === null || at >= vma.end) vma = mm.vmas.findExact(at);
+    if (vma === null) result = -ENOMEM;
+    else out[i] = isResident(k, vma, at) ? 1 : 0;
+  }
+  lock.readUnlock();
+  return result;
+}
+
+function isResident(k: Kernel, vma: VmArea, at: number): boolean {
+  const m = k.memory;
+  const word = pteWord(m, vma.mm.pgd, vpnHi(at), vpnLo(at));
+  if (word >= 0) {
+    const lo = entryLo(m, word);
+    const hi = entryHi(m, word);
+    if (ptePresent(lo)) return true;
+    if (!pteNone(lo, hi)) return !isRealSwap(hi) || isSwapCached(k, swapOffset(lo, hi));
+  }
+  if (vma.file === null) return false;
+  const pfn = vma.file.inode.mapping.pages.get(vma.pgoff + (at - vma.start) / 4096);
+  return pfn !== undefined && (k.pages.flags[pfn]! & PG_UPTODATE) !== 0;
+}
+
+function isSwapCached(k: Kernel, slot: number): boolean {
+  return (k.swap as unknown as { cached(slot: number): number }).cached(slot) !== 0;
+}

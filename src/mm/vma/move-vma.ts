@@ -1,0 +1,103 @@
+// Moving a mapping: move_vma (mm/mremap.c) and copy_vma (mm/mmap.c). mmapLock held for write.
+//
+//   new VMA over [newAddr, newAddr + newLen)   entries move   old range unmapped (a second, then empty, section)
+//
+// A faulted anonymous VMA keeps its page offsets, so that rmap finds its pages by the new VMA; one never faulted gets those of
+// its new place.
+
+import { ENOMEM } from '../../abi/errno.ts';
+import { MREMAP_DONTUNMAP, VM_ACCOUNT, VM_LOCKED, VM_LOCKONFAULT } from '../../abi/mman.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import type { Task, VmArea } from '../types.ts';
+import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
+import { takeAnonVma } from './adjust.ts';
+import { mergeNew } from './merge.ts';
+import { getFile, insertVma, vmaDup } from './split.ts';
+
+/** copy_vma: a VMA for [addr, addr + len) that shall hold pages of `vma`: a neighbour that grew, or a new one. Null: out
+ *  of memory. */
+function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: number): KernelPath<VmArea | null> {
+  const mm = vma.mm;
+  if (vma.file === null && vma.anonVma === null) pgoff = addr / 4096;
+  const next = mm.vmas.find(addr);
+  const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
+  const merge = mergeNew(k, prev, next, addr, addr + len, vma.flags, vma, vma.file, pgoff);
+  const merged = merge === null ? null : yield* merge;
+  if (merged !== null) return merged;
+  const copy = vmaDup(k, mm, vma, addr, addr + len, pgoff);
+  if (vma.chain.length > 0 && (yield* takeAnonVma(k, copy, vma)) < 0) return null;
+  getFile(copy.file);
+  yield* insertVma(k, mm, copy);
+  return copy;
+}
+
+/** Moves [oldAddr, oldAddr + oldLen) of `vma` to the free range at newAddr. Returns newAddr or -ENOMEM. With
+ *  MREMAP_DONTUNMAP the old VMA stays, empty and unlocked. */
+export function* moveVma(
+  k: Kernel,
+  task: Task,
+  vma: VmArea,
+  oldAddr: number,
+  oldLen: number,
+  newLen: number,
+  newAddr: number,
+  flags: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  if (mm.vmas.count >= k.config.maxMapCount - 3) return -ENOMEM;
+  const isKept = (flags & MREMAP_DONTUNMAP) !== 0;
+  const vmFlags = vma.flags;
+  const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;
+  if (charge > 0 && vmEnoughMemory(k, mm, charge) < 0) return -ENOMEM;
+  const newVma = yield* copyVma(k, vma, newAddr, newLen, vma.pgoff + (oldAddr - vma.start) / 4096);
+  if (newVma === null) {
+    vmUnacctMemory(k, charge);
+    return -ENOMEM;
+  }
+  // The source may itself be the neighbour that grew, or have been swallowed by it.
+  const needRmapLocks = newVma.start !== newAddr || newVma.end !== newAddr + newLen ? newVma.pgoff <= vma.pgoff : false;
+  if (vma.start >= newVma.start && vma.start < newVma.end) vma = newVma;
+  let error = 0;
+  if (oldLen > 0) {
+    const moved = yield* k.fn.movePageTables(k, vma, oldAddr, newVma, newAddr, oldLen, needRmapLocks);
+    if (moved < oldLen) {
+      error = -ENOMEM;
+      yield* k.fn.movePageTables(k, newVma, newAddr, vma, oldAddr, moved, true);
+      vma = newVma;
+      oldAddr = newAddr;
+      oldLen = newLen;
+    }
+  }
+  vmStatAccount(mm, vmFlags, newLen / 4096);
+  if (error === 0 && isKept) {
+    vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
+    if (newVma !== vma && vma.start === oldAddr && vma.end === oldAddr + oldLen && vma.chain.length > 0)
+      yield* k.fn.unlinkAnonVmas(k, vma);
+    return newAddr;
+  }
+  yield* unmapSource(k, vma, vmFlags, oldAddr, oldLen);
+  if (error !== 0) return error;
+  if ((vmFlags & VM_LOCKED) !== 0) mm.lockedVm += newLen / 4096;
+  return newAddr;
+}
+
+/** do_munmap of the old place. Its charge moved along: VM_ACCOUNT is concealed from munmap and given back to what stays. */
+function* unmapSource(k: Kernel, vma: VmArea, vmFlags: number, start: number, len: number): KernelPath<void> {
+  const mm = vma.mm;
+  const end = start + len;
+  const isAccounted = (vmFlags & VM_ACCOUNT) !== 0;
+  const hasBefore = vma.start < start;
+  const hasAfter = vma.end > end;
+  if (isAccounted) vma.flags &= ~VM_ACCOUNT;
+  const r = yield* k.fn.doMunmap(k, mm, start, end, false);
+  if (!isAccounted) return;
+  if (r < 0) {
+    // Nothing was unmapped (old length 0, or no VMA to split into): the accounts are put right.
+    vma.flags |= VM_ACCOUNT;
+    k.committed += len / 4096;
+    return;
+  }
+  if (hasBefore) mm.vmas.findPrev(start)!.flags |= VM_ACCOUNT;
+  if (hasAfter) mm.vmas.find(end)!.flags |= VM_ACCOUNT;
+}

@@ -1,0 +1,48 @@
+// MADV_WILLNEED: swapped pages go into the swap cache, file pages into the page cache; nothing is mapped
+// (madvise_willneed, swapin_walk_pmd_entry in mm/madvise.c). mmapLock held for read.
+
+import { PMD_SIZE } from '../../abi/mman.ts';
+import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
+import { entryHi, entryLo } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { Kernel } from '../kernel.ts';
+import { isRealSwap, pteIsSwap, swapOffset } from '../page/swapops.ts';
+import type { VmArea } from '../types.ts';
+
+/** Anonymous: 0. */
+export function* swapinRange(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
+  const m = k.memory;
+  for (let at = start; at < end; at += 4096) {
+    const word = pteWord(m, vma.mm.pgd, vpnHi(at), vpnLo(at));
+    if (word < 0) {
+      at = Math.floor(at / PMD_SIZE) * PMD_SIZE + PMD_SIZE - 4096;
+      continue;
+    }
+    const lo = entryLo(m, word);
+    const hi = entryHi(m, word);
+    if (!pteIsSwap(lo, hi) || !isRealSwap(hi)) continue;
+    const pfn = yield* k.fn.swapinReadahead(k, swapOffset(lo, hi));
+    if (pfn > 0) k.fn.putPage(k, pfn);
+  }
+  return 0;
+}
+
+/** File or shared memory: pages of the range that lie inside the file are read. mmapLock is dropped meanwhile. 0. */
+export function* willneedFile(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
+  const file = vma.file!;
+  const lock = vma.mm.mmapLock;
+  const first = vma.pgoff + (start - vma.start) / 4096;
+  const last = Math.min(first + (end - start) / 4096, Math.ceil(file.inode.size / 4096));
+  file.refcount++;
+  lock.readUnlock();
+  const mapping = file.inode.mapping;
+  for (let index = first; index < last; index++) {
+    // Readahead makes no page of a hole in shared memory.
+    if (file.inode.kind === 'shmem' && !mapping.swapped.has(index)) continue;
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (pfn > 0) k.fn.putPage(k, pfn);
+  }
+  file.refcount--;
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  return 0;
+}
