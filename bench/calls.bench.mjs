@@ -46,20 +46,13 @@ withTemporary((dir) => {
     }
     const { min, median } = figureOf(samples);
     const mean = samples.reduce((a, b) => a + b, 0) / samples.length;
-    report(
-      name,
-      'ns/call',
-      min,
-      host ? { name: 'host kernel', value: Math.min(...hostNs) } : null,
-      1,
-      {
-        median,
-        mean,
-        calls: samples.length * calls.count,
-        failed: issued.failed,
-        otherwiseThanRecorded: issued.differs,
-        host: host?.detail,
-      },
-    );
+    report(name, 'ns/call', min, host ? { name: 'host kernel', value: Math.min(...hostNs) } : null, 1, {
+      median,
+      mean,
+      calls: samples.length * calls.count,
+      failed: issued.failed,
+      otherwiseThanRecorded: issued.differs,
+      host: host?.detail,
+    });
   }
 });
