@@ -177,6 +177,7 @@ export const CB_INTERVAL_INVALIDATE = 10;
 export const CB_ALLOC_NOTIFIER = 11;
 export const CB_FREE_NOTIFIER = 12;
 export const CB_INVALIDATE_RANGE_FREE_PAGES = 13;
+export const CB_ARCH_INVALIDATE_SECONDARY_TLBS = 14;
 export const CB_NAMES: readonly string[] = [
   '',
   'release',
@@ -192,6 +193,7 @@ export const CB_NAMES: readonly string[] = [
   'alloc_notifier',
   'free_notifier',
   'invalidate_range_free_pages',
+  'arch_invalidate_secondary_tlbs',
 ];
 
 // Messages of ATS, PRI and the IOMMU command queue.

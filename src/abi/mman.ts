@@ -144,15 +144,3 @@ export const VM_FAULT_LOCKED = 0x200;
 export const VM_FAULT_RETRY = 0x400;
 export const VM_FAULT_FALLBACK = 0x800;
 export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON;
-
-// FOLL_* of get_user_pages (include/linux/mm_types.h, 6.1).
-export const FOLL_WRITE = 0x1;
-export const FOLL_TOUCH = 0x2;
-export const FOLL_GET = 0x4;
-export const FOLL_FORCE = 0x10;
-export const FOLL_NOWAIT = 0x20;
-export const FOLL_HWPOISON = 0x100;
-export const FOLL_REMOTE = 0x2000;
-export const FOLL_ANON = 0x8000;
-export const FOLL_LONGTERM = 0x10000;
-export const FOLL_PIN = 0x40000;

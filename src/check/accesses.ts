@@ -1,7 +1,8 @@
-// Monitor of the agents: their translations and accesses (I1, I1c, I2, I3, I4, I12), and whether the device gets on (L1, L2).
+// Monitor of the agents: their translations and accesses (I1, I1c, I2, I3, I3c, I4, I4c, I12), and whether the device gets on (L1, L2).
 
 import {
-  AGENT_NAMES,
+  AGENT_ATC,
+  AGENT_IOTLB,
   AGENT_PIN,
   AGENT_PWC,
   DEV_FAILED,
@@ -22,9 +23,9 @@ import {
   MSG_PAGE_REQUEST,
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
-import { type Context, hex } from './context.ts';
+import { agentText, type Context, hex } from './context.ts';
 import { isFree } from './entries.ts';
-import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I4, I12, L1, L2 } from './properties.ts';
+import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I3C, I4, I4C, I12, L1, L2 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_NONE, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
 
@@ -39,7 +40,7 @@ export function onCpuFill(c: Context, r: Float64Array, at: number): void {
   const start = r[at + EV_START]!;
   const gen = r[at + EV_GEN]!;
   c.held.fill(mm, AGENT_CPU, r[at + EV_D]!, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
-  if (isFree(c, pfn) && c.findings.count(I1C, null)) {
+  if (isFree(c, pfn) && c.findings.count(I1C, null, start, pfn)) {
     const text = `CPU ${r[at + EV_D]} made a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`;
     c.keep(I1C, mm, start, pfn, null, text);
   }
@@ -54,8 +55,37 @@ export function onCpuInvalidate(c: Context, r: Float64Array, at: number): void {
 /** E_CPU_ACCESS. */
 export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
   const pfn = r[at + EV_PFN]!;
-  if (r[at + EV_GEN] === r[at + EV_A] && c.frames.state[pfn] !== 2) return;
-  staleAccess(c, r, at, `CPU ${r[at + EV_D]} (${c.actorName(c.actor)})`);
+  if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
+    staleAccess(c, r, at, `CPU ${r[at + EV_D]} (${c.actorName(c.actor)})`);
+    return;
+  }
+  const mm = r[at + EV_MM]!;
+  const va = r[at + EV_START]!;
+  const isStore = r[at + EV_B] === 1;
+  const found = c.tables.find(mm, va);
+  if (found === LOOKUP_UNKNOWN) return;
+  const isMapped = found === LOOKUP_LEAF && c.tables.frameOf(va) === pfn;
+  if (isMapped && (!isStore || (c.tables.lo & PTE_RW) !== 0)) return;
+  staleCpuUse(c, mm, va - (va % 4096), pfn, isMapped, isStore, r[at + EV_D]!);
+}
+
+/** A CPU used what its entry no longer says; in order until the flush that follows the change. */
+function staleCpuUse(
+  c: Context,
+  mm: number,
+  page: number,
+  pfn: number,
+  isMapped: boolean,
+  isStore: boolean,
+  cpu: number,
+): void {
+  const property = isMapped ? I3C : I4C;
+  if (c.sections.covers(mm, page) || !c.findings.count(property, null, page, pfn)) return;
+  const what = isMapped ? 'its entry is read-only' : 'its entry does not map that frame any more';
+  const text =
+    `CPU ${cpu} (${c.actorName(c.actor)}) ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}, but ${what} ` +
+    'and the operation that changed it is complete.';
+  c.keep(property, mm, page, pfn, null, text);
 }
 
 /** An access reached a frame that was freed after the translation was made, or that is free. */
@@ -71,8 +101,8 @@ function staleAccess(c: Context, r: Float64Array, at: number, who: string): void
   if (isDevice && isStore) c.tally.staleWrites++;
   else if (isDevice) c.tally.staleReads++;
   const gap = isDevice && c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
-  if (!c.findings.count(property, gap)) return;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
+  if (!c.findings.count(property, gap, page, pfn)) return;
   const now = c.frames.state[pfn] === 2 ? 'is free now' : `has generation ${r[at + EV_A]} now`;
   const isFreeSeen = c.frames.freedStep[pfn] !== 0 || c.frames.state[pfn] === 2;
   const freed = isFreeSeen
@@ -102,11 +132,14 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
   c.held.fill(mm, agent, device, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
+  if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
+    c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
+  }
   if (agent === AGENT_PIN) return;
   c.book(mm).hasDevice = true;
-  afterTeardown(c, mm, device, start, pfn, 'made a translation of');
-  if (isFree(c, pfn) && c.findings.count(I1, null)) {
-    const who = `The ${AGENT_NAMES[agent] ?? 'TLB'} of ${c.deviceName(device)}`;
+  afterTeardown(c, mm, agent, device, start, pfn, 'made a translation of');
+  if (isFree(c, pfn) && c.findings.count(I1, null, start, pfn)) {
+    const who = agentText(c, agent, device);
     c.keep(
       I1,
       mm,
@@ -115,9 +148,6 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
       null,
       `${who} took a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`,
     );
-  }
-  if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
-    c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
   }
 }
 
@@ -132,8 +162,8 @@ export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
   const start = r[at + EV_START]!;
   c.held.fill(mm, AGENT_PWC, r[at + EV_D]!, start, r[at + EV_END]!, pfn, r[at + EV_GEN]!, false, c.step);
   c.frames.walkCached[pfn] = 1;
-  if (isFree(c, pfn) && c.findings.count(I2, null)) {
-    const who = `The walk cache of ${c.deviceName(r[at + EV_D]!)}`;
+  if (isFree(c, pfn) && c.findings.count(I2, null, start, pfn)) {
+    const who = agentText(c, AGENT_PWC, r[at + EV_D]!);
     c.keep(I2, mm, start, pfn, null, `${who} took a pointer to page-table page ${hex(pfn)}, which is free.`);
   }
 }
@@ -163,10 +193,10 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
   if (c.progress.size > 0) c.progress.reached(device, mm, page);
   const agent = r[at + EV_C]!;
   if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
-    staleAccess(c, r, at, `The ${AGENT_NAMES[agent] || 'TLB'} of ${c.deviceName(device)}`);
+    staleAccess(c, r, at, agentText(c, agent, device));
     return;
   }
-  if (agent !== AGENT_PIN && afterTeardown(c, mm, device, page, pfn, 'reached')) return;
+  if (agent !== AGENT_PIN && afterTeardown(c, mm, agent, device, page, pfn, 'reached')) return;
   const found = c.tables.find(mm, page);
   if (found === LOOKUP_UNKNOWN) return;
   if (found === LOOKUP_LEAF && c.tables.frameOf(page) === pfn) {
@@ -180,8 +210,8 @@ function storeWithoutRight(c: Context, mm: number, page: number, pfn: number, ag
   if (c.sections.covers(mm, page)) return;
   c.tally.permissionViolations++;
   const gap = agent === AGENT_PIN ? GAP_PINNED : null;
-  if (!c.findings.count(I3, gap)) return;
-  const who = `The ${AGENT_NAMES[agent] || 'TLB'} of ${c.deviceName(device)}`;
+  if (!c.findings.count(I3, gap, page, pfn)) return;
+  const who = agentText(c, agent, device);
   const made = madeAt(c, mm, page, agent, device);
   c.keep(
     I3,
@@ -204,8 +234,8 @@ function useOfRemoved(
   isStore: boolean,
   mapped: number,
 ): void {
-  if (c.sections.covers(mm, page) || !c.findings.count(I4, null)) return;
-  const who = `The ${AGENT_NAMES[agent] || 'TLB'} of ${c.deviceName(device)}`;
+  if (c.sections.covers(mm, page) || !c.findings.count(I4, null, page, pfn)) return;
+  const who = agentText(c, agent, device);
   const now = mapped < 0 ? 'its entry is not present' : `its entry maps frame ${hex(mapped)}`;
   c.keep(
     I4,
@@ -225,10 +255,18 @@ function madeAt(c: Context, mm: number, page: number, agent: number, device: num
 }
 
 /** I12 in its dynamic form; true when it fired. */
-function afterTeardown(c: Context, mm: number, device: number, page: number, pfn: number, did: string): boolean {
+function afterTeardown(
+  c: Context,
+  mm: number,
+  agent: number,
+  device: number,
+  page: number,
+  pfn: number,
+  did: string,
+): boolean {
   const book = c.book(mm);
-  if (!book.isReleased && !book.unbound.has(device)) return false;
-  if (!c.findings.count(I12, null)) return true;
+  if (!book.isReleased && !(book.unbound.size > 0 && book.isUnbound(agent, device))) return false;
+  if (!c.findings.count(I12, null, page, pfn)) return true;
   const why = book.isReleased ? 'was released' : 'was unbound from it';
   c.keep(
     I12,
@@ -236,7 +274,7 @@ function afterTeardown(c: Context, mm: number, device: number, page: number, pfn
     page,
     pfn,
     null,
-    `${c.deviceName(device)} ${did} page ${hex(page)} (frame ${hex(pfn)}) after address space ${mm} ${why}.`,
+    `${agentText(c, agent, device)} ${did} page ${hex(page)} (frame ${hex(pfn)}) after address space ${mm} ${why}.`,
   );
   return true;
 }
@@ -246,18 +284,18 @@ export function checkTornDown(c: Context, mm: number, device: number | null, wha
   const holders = c.held.holders(mm);
   for (let i = 0; i < holders.length; i++) {
     const h: Holder = holders[i]!;
-    if (!h.isDeviceTlb || h.slots.size === 0 || (device !== null && h.device !== device)) continue;
-    if (!c.findings.count(I12, null)) continue;
+    if (!h.isDeviceTlb || h.slots.size === 0 || (device !== null && !isAffected(h, device))) continue;
     const slot: number = h.slots.values().next().value!;
     const page = c.held.start[slot]!;
     const pfn = c.held.pfn[slot]!;
+    if (!c.findings.count(I12, null, page, pfn)) continue;
     c.keep(
       I12,
       mm,
       page,
       pfn,
       null,
-      `${what}, but the ${AGENT_NAMES[h.agent] ?? 'TLB'} of ${c.deviceName(h.device)} still holds ${h.slots.size} ` +
+      `${what}, but ${agentText(c, h.agent, h.device, 'the')} still holds ${h.slots.size} ` +
         `translation${h.slots.size === 1 ? '' : 's'} of address space ${mm}, among them page ${hex(page)} to frame ${hex(pfn)}.`,
     );
   }
@@ -272,8 +310,8 @@ export function onWalk(c: Context, r: Float64Array, at: number): void {
     return;
   }
   const gap = c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
-  if (!c.findings.count(I2, gap)) return;
   const page = r[at + EV_START]!;
+  if (!c.findings.count(I2, gap, page, pfn)) return;
   c.keep(
     I2,
     r[at + EV_MM]!,
@@ -291,7 +329,6 @@ export function onMessage(c: Context, r: Float64Array, at: number): void {
   switch (r[at + EV_A]) {
     case MSG_PAGE_REQUEST:
       c.tally.pageRequests++;
-      waits(c, r, at, false);
       break;
     case MSG_CMD_INVALIDATE_IOMMU_PAGES:
       c.tally.iotlbFlushes++;
@@ -305,30 +342,29 @@ export function onMessage(c: Context, r: Float64Array, at: number): void {
 /** E_REFAULT. */
 export function onRefault(c: Context, r: Float64Array, at: number): void {
   if (r[at + EV_A]! > c.tally.maxRefaults) c.tally.maxRefaults = r[at + EV_A]!;
-  waits(c, r, at, true);
+  waits(c, r, at);
 }
 
-/** L2: the device asks again and again for a page of which nothing changes. */
-function waits(c: Context, r: Float64Array, at: number, isRefault: boolean): void {
+/** L2: one access makes no progress again and again while nothing changes that could help it. */
+function waits(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
   const device = r[at + EV_D]!;
-  const wait = c.progress.note(device, mm, page, isRefault);
-  const bound = c.options.refaultBound;
-  if (wait.isReported || (wait.requests <= bound && wait.refaults <= bound)) return;
+  const wait = c.progress.note(device, mm, page, r[at + EV_A]!);
+  const times = r[at + EV_A]! - wait.base;
+  if (wait.isReported || times <= c.options.refaultBound) return;
   wait.isReported = true;
   const gap = isStaleReadOnly(c, mm, page, device) ? GAP_STALE_READ_ONLY : null;
-  if (!c.findings.count(L2, gap)) return;
+  if (!c.findings.count(L2, gap, page, 0)) return;
   const inside = c.sections.covers(mm, page) ? ', inside an open section' : '';
-  const times = Math.max(wait.requests, wait.refaults);
   c.keep(
     L2,
     mm,
     page,
     0,
     gap,
-    `${c.deviceName(device)} asked ${times} times for page ${hex(page)} while neither its entry nor a section over it ` +
-      `changed${inside}.`,
+    `${c.deviceName(device)} faulted ${times} times in a row on page ${hex(page)} while neither its entry nor a section over ` +
+      `it changed${inside}.`,
   );
 }
 
@@ -354,8 +390,8 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const last = c.progress.lastOf(device);
   const mm = r[at + EV_MM]! || (last === null ? 0 : last.mm);
   const va = r[at + EV_START]! || (last === null ? 0 : last.page);
-  if (!isPermitted(c, mm, va) || !c.findings.count(L1, null)) return;
   const page = va - (va % 4096);
+  if (!isPermitted(c, mm, va) || !c.findings.count(L1, null, page, 0)) return;
   const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
   c.keep(L1, mm, page, 0, null, `${c.deviceName(device)} gave up${where}.`);
 }
@@ -366,4 +402,9 @@ function isPermitted(c: Context, mm: number, va: number): boolean {
   if (va === 0 || vmas.size === 0) return true;
   for (const [start, vma] of vmas) if (start <= va && va < vma.end && (vma.flags & 7) !== 0) return true;
   return false;
+}
+
+/** Does unbinding `device` concern the holder? The IOMMU (device 0) stands for every device behind it. */
+function isAffected(h: Holder, device: number): boolean {
+  return h.device === device || (device === 0 && (h.agent === AGENT_IOTLB || h.agent === AGENT_ATC));
 }

@@ -1,6 +1,7 @@
 // What all monitors share: the books kept from the record, the record at hand, and where findings go. A monitor is a set
 // of plain functions over this; none of them ever sees the machine.
 
+import { AGENT_ATC, AGENT_IOTLB, AGENT_NAMES, AGENT_PWC } from '../abi/events.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { Findings } from './findings.ts';
 import { Frames } from './frames.ts';
@@ -21,7 +22,7 @@ export interface JudgeOptions {
   readonly timelines: number;
   /** Lines of one timeline. */
   readonly timelineLines: number;
-  /** Page requests or refaults for one page without any change in between that are still in order. */
+  /** Refaults of one access in a row, without any change in between, that are still in order. */
   readonly refaultBound: number;
   /** Numbers of the documented gaps that count as explanations for the design under test. */
   readonly documentedGaps: readonly number[];
@@ -46,10 +47,14 @@ export class MmBook {
   hasDevice = false;
   /** release has returned. */
   isReleased = false;
-  /** Devices unbound from it. */
+  /** Devices unbound from it; 0, the IOMMU, stands for every device behind it. */
   readonly unbound = new Set<number>();
   /** VMAs by start: end and vm_flags. */
   readonly vmas = new Map<number, { end: number; flags: number }>();
+
+  isUnbound(agent: number, device: number): boolean {
+    return this.unbound.has(device) || (this.unbound.has(0) && (agent === AGENT_IOTLB || agent === AGENT_ATC));
+  }
 }
 
 /** Things counted that are no violations. */
@@ -148,4 +153,12 @@ export class Context {
 /** 0x7f0000001000 */
 export function hex(n: number): string {
   return n === Number.POSITIVE_INFINITY ? '0xffffffffffffffff' : `0x${n.toString(16)}`;
+}
+
+/** "The device TLB of NIC", "The IOMMU TLB". */
+export function agentText(c: Context, agent: number, device: number, article = 'The'): string {
+  const name = AGENT_NAMES[agent] || 'TLB';
+  return agent === AGENT_IOTLB || agent === AGENT_PWC
+    ? `${article} ${name}`
+    : `${article} ${name} of ${c.deviceName(device)}`;
 }

@@ -5,7 +5,7 @@ import { AGENT_PWC, EV_A, EV_B, EV_C, EV_GEN, EV_MM, EV_PFN, EV_START, FRAME_TAB
 import { SITE_MREMAP } from '../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
-import { type Context, hex } from './context.ts';
+import { agentText, type Context, hex } from './context.ts';
 import { FRAME_IS_FREE } from './frames.ts';
 import {
   GAP_DEGENERATE_RANGE,
@@ -120,15 +120,15 @@ function noteRemoval(c: Context, pfn: number, wasTranslated: boolean, section: S
   c.frames.withdrawalSection[pfn] = section === null ? 0 : section.id;
 }
 
-/** Puts the page on its section's list of pages to compare when the section is complete. */
+/** Notes the change with its section; where a device translates, the page is compared when the section is complete. */
 function noteChange(c: Context, mm: number, va: number, level: number, section: Section | null): void {
-  if (!c.book(mm).hasDevice) return;
+  const { hasDevice } = c.book(mm);
   if (section === null) {
-    c.tally.uncovered++;
-    return;
+    if (hasDevice) c.tally.uncovered++;
+    section = c.sections.uncovered(c.sections.thread(c.actor), mm, va, va + LEVEL_SPAN[level]!, c.step);
   }
   section.changedAt = c.event;
-  section.pages.push(va + level);
+  if (hasDevice) section.pages.push(va + level);
 }
 
 /** A pointer to a table was taken away: every leaf below is gone at these addresses. */
@@ -202,10 +202,10 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
   for (let slot = held.firstOfFrame(pfn); slot !== 0; slot = held.nextOfFrame(slot)) {
     if (held.generation[slot] !== generation) continue;
     const owner = held.owner[slot]!;
-    if (owner.isDeviceTlb) {
+    if (owner.isDevice) {
       isOpen = true;
       if (c.sections.foreign(owner.mm, held.start[slot]!, SITE_MREMAP, c.actor) !== null) gap = GAP_MREMAP_OLD_RANGE;
-    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null)) {
+    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null, held.start[slot]!, pfn)) {
       const page = held.start[slot]!;
       c.keep(
         I1C,
@@ -220,7 +220,7 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
   }
   if (isOpen) c.tally.freedWhileReachable++;
   if (isOpen || f.withdrawal[pfn] !== 0) c.windows.count(windowCause(c, t, pfn, gap), isOpen);
-  if (f.maps[pfn]! > 0 && c.findings.count(I24, null)) {
+  if (f.maps[pfn]! > 0 && c.findings.count(I24, null, 0, pfn)) {
     c.keep(
       I24,
       0,
@@ -256,15 +256,15 @@ function freeTable(c: Context, t: ThreadState, pfn: number, generation: number):
     gap = tableGap(c, t, pfn, held.start[pointer]!, held.end[pointer]!);
     const owner = held.owner[pointer]!;
     const page = held.start[pointer]!;
-    if (c.findings.count(I2, gap === 0 ? null : gap)) {
+    if (c.findings.count(I2, gap === 0 ? null : gap, page, pfn)) {
       c.keep(
         I2,
         owner.mm,
         page,
         pfn,
         gap === 0 ? null : gap,
-        `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while the walk cache of ` +
-          `${c.deviceName(owner.device)} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
+        `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while ` +
+          `${agentText(c, AGENT_PWC, owner.device, 'the')} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
       );
     }
   }

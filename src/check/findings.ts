@@ -1,4 +1,5 @@
-// Collects what the monitors find: all of it counted, the first few of each property kept with their text.
+// Collects what the monitors find: all of it counted, the first few of each property kept with their text, one for each page
+// and frame: a device that goes on using a freed page tells nothing new.
 
 import type { FindingKind, Property } from './properties.ts';
 
@@ -30,16 +31,19 @@ export class Findings {
   unexplained = 0;
   liveness = 0;
   readonly #keep: number;
+  /** Page and frame of each violation kept, by property. */
+  readonly #about = new Map<string, number[]>();
   readonly #documented: ReadonlySet<number>;
 
-  /** Keeps the first `keep` violations of each property; `documented` names the gaps that count as explanations. */
+  /** Keeps the first `keep` violations of each property that are about different pages or frames; `documented` names the gaps that count as explanations. */
   constructor(keep: number, documented: readonly number[]) {
     this.#keep = keep;
     this.#documented = new Set(documented);
   }
 
-  /** Counts a violation. True when it is to be kept: the caller then words it and calls `keep`. */
-  count(property: Property, gap: number | null): boolean {
+  /** Counts a violation. True when it is to be kept: the caller then words it and calls `keep`. `page` and `pfn` say what it
+   *  is about: a second one of the same property about the same thing is only counted. */
+  count(property: Property, gap: number | null, page: number, pfn: number): boolean {
     const explained = gap !== null && this.#documented.has(gap);
     if (property.kind === 'liveness') this.liveness++;
     else {
@@ -47,9 +51,14 @@ export class Findings {
       if (!explained) this.unexplained++;
     }
     if (explained) this.gaps.set(gap, (this.gaps.get(gap) ?? 0) + 1);
-    const n = (this.counts.get(property.id) ?? 0) + 1;
-    this.counts.set(property.id, n);
-    return n <= this.#keep;
+    const n = this.counts.get(property.id) ?? 0;
+    this.counts.set(property.id, n + 1);
+    if (n === 0) this.#about.set(property.id, []);
+    const about = this.#about.get(property.id)!;
+    if (about.length >= 2 * this.#keep) return false;
+    for (let i = 0; i < about.length; i += 2) if (about[i] === page && about[i + 1] === pfn) return false;
+    about.push(page, pfn);
+    return true;
   }
 
   keep(property: Property, step: number, mm: number, page: number, gap: number | null, text: string): Violation {

@@ -2,7 +2,7 @@
 // Everything is derived from the events (abi/events); no monitor reads the machine, the kernel or a device.
 //
 //   entries.ts   page-table stores, frames: windows, I1c and I2 at the free, I24
-//   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I4, I12, L1, L2
+//   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I3c, I4, I4c, I12, L1, L2
 //   protocol.ts  sections, system calls, release, bind: I12, I40
 //   settling.ts  what must hold when a section is complete: I5
 
@@ -181,7 +181,7 @@ export class Judge implements RecordSink {
     const { tally, findings, residency, windows } = c;
     return {
       verdict: verdictOf(findings.safety, findings.unexplained, windows.windows),
-      deviceState: deviceStateOf(c.deviceState),
+      deviceState: deviceStateOf(c.deviceState, tally.deviceReads + tally.deviceWrites + tally.pageRequests > 0),
       events: c.event,
       steps: c.step,
       staleReads: tally.staleReads,
@@ -227,8 +227,9 @@ export function verdictOf(safety: number, unexplained: number, windows: number):
   return windows === 0 ? 'not exercised' : 'safe';
 }
 
-function deviceStateOf(states: ReadonlyMap<number, number>): DeviceState {
-  if (states.size === 0) return 'none';
+/** Worst state over the devices. One that never said anything of its state runs if it was seen at work. */
+function deviceStateOf(states: ReadonlyMap<number, number>, wasSeen: boolean): DeviceState {
+  if (states.size === 0) return wasSeen ? 'running' : 'none';
   let isDone = true;
   for (const state of states.values()) {
     if (state === DEV_FAILED) return 'failed';

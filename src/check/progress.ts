@@ -1,14 +1,14 @@
-// Does the device get on? Counts, for each page that a device asks for, the page requests and refaults since the last
-// change that could have helped: a change of the entry, or a section over the page opening or closing. The table is small:
-// a page leaves it as soon as the device reaches it or something changes.
+// Does the device get on? Follows, for each page at which an access of a device makes no progress, the refaults since the
+// last change that could have helped: a change of the entry, or a section over the page opening or closing. The table is
+// small: a page leaves it as soon as the device reaches it or something changes.
 
-/** A page that a device waits for. */
+/** A page at which a device does not get on. */
 export interface Wait {
   readonly device: number;
   readonly mm: number;
   readonly page: number;
-  requests: number;
-  refaults: number;
+  /** Refaults that the access had had before the first one seen here. */
+  readonly base: number;
   isReported: boolean;
 }
 
@@ -24,17 +24,15 @@ export class Progress {
     return this.#waits.length;
   }
 
-  /** The device asked for the page (`refault`: an attempt that did not get on). */
-  note(device: number, mm: number, page: number, refault: boolean): Wait {
+  /** Refault number `attempts` of an access of the device to the page. */
+  note(device: number, mm: number, page: number, attempts: number): Wait {
     let wait = this.find(device, mm, page);
     if (wait === null) {
-      wait = { device, mm, page, requests: 0, refaults: 0, isReported: false };
+      wait = { device, mm, page, base: attempts - 1, isReported: false };
       if (this.#waits.length === WAITS_MAX) this.#waits.shift();
       this.#waits.push(wait);
+      this.#last.set(device, wait);
     }
-    this.#last.set(device, wait);
-    if (refault) wait.refaults++;
-    else wait.requests++;
     return wait;
   }
 
@@ -46,7 +44,7 @@ export class Progress {
     return null;
   }
 
-  /** Last page that the device waited for, or null. */
+  /** Last page at which the device began to wait, or null. */
   lastOf(device: number): Wait | null {
     return this.#last.get(device) ?? null;
   }

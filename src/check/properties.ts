@@ -45,6 +45,18 @@ export const I4 = property(
   'safety',
   'Once a mapping has been removed and the operation is complete, no device uses it.',
 );
+export const I3C = property(
+  'I3c',
+  'STALE-PERM',
+  'safety',
+  'Once an entry has been write-protected and the CPUs are flushed, no CPU stores through it.',
+);
+export const I4C = property(
+  'I4c',
+  'STALE-MAP',
+  'safety',
+  'Once a mapping has been removed and the CPUs are flushed, no CPU uses it.',
+);
 export const I5 = property(
   'I5',
   'STALE-MAP',
@@ -79,11 +91,11 @@ export const L2 = property(
   'L2',
   'LIVELOCK',
   'liveness',
-  'A device asks for one page at most twice while neither its entry nor a section over it changes.',
+  'An access does not fault again and again while neither the entry nor a section over the page changes.',
 );
 
 /** All properties, in the order in which reports list them. */
-export const PROPERTIES: readonly Property[] = [I1, I1C, I2, I3, I4, I5, I12, I24, I40, L1, L2];
+export const PROPERTIES: readonly Property[] = [I1, I1C, I2, I3, I3C, I4, I4C, I5, I12, I24, I40, L1, L2];
 
 /** Looks a property up by its id; undefined when there is none. */
 export function propertyOf(id: string): Property | undefined {

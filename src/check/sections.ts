@@ -5,6 +5,9 @@
 // paths flush the CPUs after the end, and a design that informs devices at that flush does no worse than the CPUs. A left
 // section whose changes are not flushed "settles" until the thread's flush is over, or its system call ends.
 
+/** Id of what a thread changed outside any section: judged as if it were one, when its CPU flush is over. */
+export const NO_SECTION = 0;
+
 /** A section that some thread opened. */
 export interface Section {
   id: number;
@@ -66,6 +69,34 @@ export class Sections {
   }
 
   open(t: ThreadState, id: number, mm: number, start: number, end: number, event: number, site: number, step: number) {
+    const s = this.#take(t, id, mm, start, end, event, site, step);
+    t.open.push(s);
+  }
+
+  /** Where a change outside any section is noted: one entry for each thread and address space, settling from the start. */
+  uncovered(t: ThreadState, mm: number, start: number, end: number, step: number): Section {
+    for (let i = 0; i < t.settling.length; i++) {
+      const s = t.settling[i]!;
+      if (s.id !== NO_SECTION || s.mm !== mm) continue;
+      s.start = Math.min(s.start, start);
+      s.end = Math.max(s.end, end);
+      return s;
+    }
+    const s = this.#take(t, NO_SECTION, mm, start, end, -1, -1, step);
+    t.settling.push(s);
+    return s;
+  }
+
+  #take(
+    t: ThreadState,
+    id: number,
+    mm: number,
+    start: number,
+    end: number,
+    event: number,
+    site: number,
+    step: number,
+  ): Section {
     const s: Section = this.#spare.pop() ?? {
       id: 0,
       mm: 0,
@@ -87,8 +118,8 @@ export class Sections {
     s.actor = t.actor;
     s.step = step;
     s.changedAt = -1;
-    t.open.push(s);
     this.active.push(s);
+    return s;
   }
 
   /** Innermost open section of the thread that covers the page, or null. */

@@ -1,10 +1,9 @@
 // Judges sections when they are complete (I5), and who else may still be in the middle of one (for I3, I4).
 
-import { AGENT_NAMES } from '../abi/events.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
-import { type Context, hex } from './context.ts';
+import { agentText, type Context, hex } from './context.ts';
 import { I5 } from './properties.ts';
-import type { Section, ThreadState } from './sections.ts';
+import { NO_SECTION, type Section, type ThreadState } from './sections.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
 import type { Holder } from './translations.ts';
 
@@ -65,18 +64,24 @@ function compare(c: Context, s: Section, holder: Holder, pageAndLevel: number): 
 function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot: number): void {
   const reason = mismatch(c, s.mm, page, slot);
   if (reason === '' || c.sections.covers(s.mm, page, s)) return;
-  if (!c.findings.count(I5, null)) return;
   const pfn = c.held.pfn[slot]!;
+  if (!c.findings.count(I5, null, page, pfn)) return;
   c.keep(
     I5,
     s.mm,
     page,
     pfn,
     null,
-    `The section of ${c.actorName(s.actor)} over ${hex(s.start)}..${hex(s.end)} is complete, but the ` +
-      `${AGENT_NAMES[holder.agent] ?? 'TLB'} of ${c.deviceName(holder.device)} still translates page ${hex(page)} to frame ` +
+    `${sectionText(c, s)} is complete, but ` +
+      `${agentText(c, holder.agent, holder.device, 'the')} still translates page ${hex(page)} to frame ` +
       `${hex(pfn)} (made at step ${c.held.step[slot]}): ${reason}.`,
   );
+}
+
+function sectionText(c: Context, s: Section): string {
+  if (s.id === NO_SECTION)
+    return `What ${c.actorName(s.actor)} changed outside any section in ${hex(s.start)}..${hex(s.end)}`;
+  return `The section of ${c.actorName(s.actor)} over ${hex(s.start)}..${hex(s.end)}`;
 }
 
 /** How a held translation differs from the entry as it is now; '' when it agrees. */

@@ -65,6 +65,9 @@ export class ShadowTables {
   readonly #tables: (TableCopy | undefined)[] = [];
   readonly #spare: TableCopy[] = [];
   readonly #roots = new Map<number, number>();
+  /** Address space of the last lookup, and its root table. */
+  #lastMm = -1;
+  #lastRoot = -1;
   /** Result of the last lookup: table, index, level, and the entry's low word. */
   table: TableCopy | null = null;
   index = 0;
@@ -73,10 +76,12 @@ export class ShadowTables {
 
   root(mm: number, pfn: number): void {
     this.#roots.set(mm, pfn);
+    this.#lastMm = -1;
   }
 
   forget(mm: number): void {
     this.#roots.delete(mm);
+    this.#lastMm = -1;
   }
 
   /** The frame became a table page: all its entries are zero. */
@@ -107,13 +112,17 @@ export class ShadowTables {
       table.reset(false);
       this.#tables[pfn] = table;
     }
-    if (level === LEVELS - 1) this.#roots.set(mm, pfn);
+    if (level === LEVELS - 1) this.root(mm, pfn);
     return table;
   }
 
   /** Finds the leaf entry for `va`: sets table, index, level and lo. Empty and non-present leaves are LOOKUP_NONE. */
   find(mm: number, va: number): number {
-    let pfn = this.#roots.get(mm) ?? -1;
+    if (mm !== this.#lastMm) {
+      this.#lastMm = mm;
+      this.#lastRoot = this.#roots.get(mm) ?? -1;
+    }
+    let pfn = this.#lastRoot;
     if (pfn < 0) return LOOKUP_UNKNOWN;
     const hi = Math.floor(va / 0x40000000);
     const lo18 = ((va - hi * 0x40000000) / 4096) | 0;

@@ -50,6 +50,7 @@ import {
   EV_WORDS,
 } from '../abi/events.ts';
 import type { Violation } from './findings.ts';
+import { I2 } from './properties.ts';
 
 /** What a timeline is about. `page` 0: the whole address space; `pfn` 0: no frame. */
 export interface Focus {
@@ -81,12 +82,13 @@ export function collectTimeline(
   const records: Float64Array[] = [];
   let row = 0;
   let isCut = false;
+  const isAboutTable = violation.property === I2.id;
   const capacity = ring.length;
   for (let back = 0; back < capacity; back += EV_WORDS) {
     const i = (at - back + capacity) % capacity;
     const type = ring[i + EV_TYPE]!;
     if (type === 0) break;
-    if (back > 0 && !isRelevant(ring, i, focus)) continue;
+    if (back > 0 && !isRelevant(ring, i, focus, isAboutTable)) continue;
     const isPlain = back > 0 && isPlainAccess(ring, i);
     row = isPlain ? row + 1 : 0;
     if (isPlain && row > ACCESSES_IN_A_ROW) continue;
@@ -104,8 +106,8 @@ function isPlainAccess(r: Float64Array, i: number): boolean {
   return (type === E_DEV_ACCESS || type === E_CPU_ACCESS) && r[i + EV_GEN] === r[i + EV_A];
 }
 
-/** Does the event at `i` belong to the story of the focus? */
-function isRelevant(r: Float64Array, i: number, f: Focus): boolean {
+/** Does the event at `i` belong to the story of the focus? Walk caches matter only when it is about a page-table page. */
+function isRelevant(r: Float64Array, i: number, f: Focus, isAboutTable: boolean): boolean {
   const sameMm = r[i + EV_MM] === f.mm;
   const overlaps = sameMm && (f.page === 0 || (r[i + EV_START]! < f.page + 4096 && r[i + EV_END]! > f.page));
   const sameFrame = f.pfn !== 0 && r[i + EV_PFN] === f.pfn;
@@ -133,16 +135,15 @@ function isRelevant(r: Float64Array, i: number, f: Focus): boolean {
       return overlaps;
     case E_DEV_FILL:
     case E_DEV_ACCESS:
-    case E_PWC_FILL:
-      return (overlaps && r[i + EV_C] !== AGENT_PWC && r[i + EV_TYPE] !== E_PWC_FILL) || sameFrame;
     case E_DEV_INVAL:
-      return overlaps;
+    case E_PWC_FILL:
+      return (overlaps && (isAboutTable || r[i + EV_C] !== AGENT_PWC)) || sameFrame;
     case E_WALK:
       return sameFrame && r[i + EV_GEN] !== r[i + EV_A];
     case E_CALLBACK:
       return overlaps || (sameMm && r[i + EV_END] === 0);
     case E_MSG:
-      return sameMm && (f.page === 0 || holds || overlaps || r[i + EV_START] === 0);
+      return holds || overlaps;
     case E_FAULT:
     case E_REFAULT:
       return holds;

@@ -28,9 +28,14 @@ export class Holder {
     this.device = device;
   }
 
-  /** A device's TLB, whose entries must go before the frame does. */
+  /** A TLB on the device side: it must follow the page tables. */
   get isDeviceTlb(): boolean {
     return this.agent >= AGENT_IOTLB && this.agent !== AGENT_PWC && this.agent !== AGENT_PIN;
+  }
+
+  /** Device TLB or DMA mapping: its entries must go before the frame does. */
+  get isDevice(): boolean {
+    return this.agent >= AGENT_IOTLB && this.agent !== AGENT_PWC;
   }
 }
 

@@ -1,4 +1,108 @@
+// shootdown compare [TRACE]: what each notifier design costs and allows, for one recorded program with one device.
+
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-export function compareCommand(_setStatus: (status: number) => void): Command {
-  return new Command('compare');
+import { InputError } from '../base/assert.ts';
+import { PROFILES } from '../mm/profile.ts';
+import { COMPARE_ROWS, type Comparison, compare } from '../workload/compare/compare.ts';
+import { besideTrace, loadTrace } from '../workload/replay/load.ts';
+import { TOUCH_POLICIES, type TouchPolicy } from '../workload/replay/touch.ts';
+import { compareHtml, compareJson, printCompare } from './compare-print.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
+import { integerOption, shareOption, wordOption, wordsOption } from './options.ts';
+
+/** The recording that `compare` uses without an argument: C program that copies a file through mmap windows. */
+const BUNDLED = fileURLToPath(new URL('../../recordings/programs/perl-sort.strace.gz', import.meta.url));
+
+interface Options {
+  seed: number;
+  memory: number;
+  kernel?: string;
+  touch?: TouchPolicy;
+  faults?: string;
+  designs?: string[];
+  budget?: number;
+  engines?: number;
+  failOn?: string[];
+  html?: string;
+  price: boolean;
+  strict?: boolean;
+  json?: boolean;
+}
+
+export function compareCommand(setStatus: (status: number) => void): Command {
+  const kernels = PROFILES.map((p) => p.name);
+  const rows = COMPARE_ROWS.map((r) => r.name);
+  return new Command('compare')
+    .description('run a recorded program with a device that shares its memory once for each notifier design')
+    .argument('[trace]', 'output of strace -f, plain or gzip (default: a bundled recording)')
+    .option('--seed <n>', 'seed of scheduler and device', integerOption('--seed', 0, 0xffffffff), 1)
+    .option('--memory <share>', "memory, as a share of the program's own peak", shareOption('--memory', 64), 0.5)
+    .option(
+      '--kernel <version>',
+      `kernel profile: ${kernels.join(', ')} (default: from the recording)`,
+      wordOption('--kernel', kernels),
+    )
+    .option('--touch <policy>', `memory accesses: ${TOUCH_POLICIES.join(', ')}`, wordOption('--touch', TOUCH_POLICIES))
+    .option('--faults <file>', 'page faults of the same program (default: beside the trace, else --touch populate)')
+    .option('--designs <list>', `rows to run: ${rows.join(', ')}`, wordsOption('--designs', rows))
+    .option('--budget <n>', 'refaults for one access before the device fails', integerOption('--budget', 1, 1_000_000))
+    .option('--engines <n>', 'accesses that the device has in flight', integerOption('--engines', 1, 8))
+    .option('--fail-on <list>', 'exit status 1 when one of these rows is unsafe', wordsOption('--fail-on', rows))
+    .option('--no-price', 'do not look for the least memory in which pinned completes')
+    .option('--html <file>', 'write a self-contained report')
+    .option('--strict', 'refuse damaged input')
+    .option('--json', 'machine-readable result')
+    .action(async (path: string | undefined, options: Options) => setStatus(await run(path ?? BUNDLED, options)));
+}
+
+async function run(path: string, options: Options): Promise<number> {
+  const beside =
+    options.faults ?? (options.touch === undefined || options.touch === 'faults' ? besideTrace(path, 'faults') : null);
+  if (options.touch === 'faults' && beside === null)
+    throw new InputError('--touch faults: no fault list; expected --faults FILE');
+  const trace = await loadTrace(path, { strict: options.strict ?? false, faults: beside });
+  const interrupt = new Interrupt();
+  const progress = new Progress();
+  let result: Comparison;
+  try {
+    const engines = options.engines ?? 8;
+    result = await compare(
+      {
+        trace,
+        kernel: options.kernel ?? null,
+        touch: beside !== null ? 'faults' : (options.touch ?? 'populate'),
+        seed: options.seed,
+        memoryShare: options.memory,
+        rows: COMPARE_ROWS.filter((r) => options.designs === undefined || options.designs.includes(r.name)),
+        device: {
+          ats: { engines, ...(options.budget === undefined ? {} : { refaultBudget: options.budget }) },
+          pinned: { engines },
+        },
+        priceOfPinning: options.price,
+        progress: (label, done, total) => {
+          progress.update(label, done, total);
+          return interrupt.poll();
+        },
+      },
+      () => performance.now(),
+    );
+  } finally {
+    progress.clear();
+    interrupt.close();
+  }
+  if (options.html !== undefined) writeReport(options.html, compareHtml(result));
+  process.stdout.write(options.json === true ? compareJson(result) : printCompare(result));
+  if (interrupt.isStopped) return EXIT_INTERRUPTED;
+  const failing = result.runs.filter((r) => options.failOn?.includes(r.row.name) && r.results?.verdict === 'unsafe');
+  return failing.length > 0 ? EXIT_FAILED : 0;
+}
+
+function writeReport(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new InputError(`--html: cannot write ${path}: ${(error as Error).message}`);
+  }
 }

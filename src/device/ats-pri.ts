@@ -39,13 +39,15 @@ import {
 } from '../abi/events.ts';
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { assert, InputError } from '../base/assert.ts';
+import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { PhysMemory } from '../hw/phys.ts';
 import { Tlb } from '../hw/tlb.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_ACCESS, P_DEV_MESSAGE, P_DEV_TRANSLATE, P_DEV_TRANSLATED } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import { ACCESS_DEAD, ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
-import { type Endpoint, emitFill, type Iommu, pageOfEntry, TranslationRequest } from './iommu.ts';
+import { emitFill, type Iommu, pageOfEntry } from './iommu.ts';
+import { type Endpoint, TranslationRequest } from './messages.ts';
 import { PageRequests } from './page-requests.ts';
 
 const RW_D = PTE_RW | PTE_D;
@@ -68,6 +70,9 @@ export interface AtsConfig {
   /** Attempts without progress at one access before the device stops with an error. Device specific: 8 to 64 (a GPU counts
    *  faults at one address and then needs a reset). */
   readonly refaultBudget: number;
+  /** A store through a translation whose frame was freed changes memory, as it does in reality. False: it is recorded and
+   *  leaves the new owner's bytes alone, so that a long run survives the driver that it measures. */
+  readonly staleStoresLand: boolean;
 }
 
 export const ATS_DEFAULTS: AtsConfig = {
@@ -75,8 +80,9 @@ export const ATS_DEFAULTS: AtsConfig = {
   atcSets: 16,
   atcWays: 4,
   credits: 32,
-  groupPagesMax: 4,
+  groupPagesMax: 1,
   refaultBudget: 32,
+  staleStoresLand: true,
 };
 
 class Engine {
@@ -166,6 +172,11 @@ export class AtsDevice implements Endpoint, Accessor {
     this.#engines[engine]!.pasid = pasid;
   }
 
+  /** For an explorer all that the device keeps is one object, which every step of it writes. */
+  #touch(): void {
+    if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_DRIVER, this.id, true);
+  }
+
   // --- accesses
 
   tryAccess(engine: number, va: number, isWrite: boolean): boolean {
@@ -185,6 +196,7 @@ export class AtsDevice implements Endpoint, Accessor {
     let attempts = 0;
     for (;;) {
       if (this.sched.points) yield P_DEV_TRANSLATE;
+      this.#touch();
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
       if (this.#holdFromAtc(e, page, isWrite) || (yield* this.#translate(e, page, isWrite))) break;
       if (attempts > 0) this.#refault(e, page, attempts);
@@ -192,6 +204,7 @@ export class AtsDevice implements Endpoint, Accessor {
       const wanted = Math.ceil((groupEnd - page) / 4096);
       const count = Math.max(1, Math.min(wanted, this.config.groupPagesMax));
       const status = yield* this.pri.request(e.pasid, page, count, isWrite);
+      this.#touch();
       if (status === PRG_INVALID) return ACCESS_INVALID;
       if (status !== PRG_SUCCESS) {
         this.#fail();
@@ -200,6 +213,7 @@ export class AtsDevice implements Endpoint, Accessor {
       attempts++;
     }
     if (this.sched.points) yield P_DEV_TRANSLATED;
+    this.#touch();
     this.#reach(e, va, isWrite, e.heldPfn, e.heldGeneration);
     this.#release(e);
     if (this.sched.points) yield P_DEV_ACCESS;
@@ -244,6 +258,7 @@ export class AtsDevice implements Endpoint, Accessor {
       this.#message(MSG_TRANSLATION_REQUEST, e.pasid, page, page + 4096, e.id);
       this.iommu.receiveRequest(r);
       yield* this.sched.waitUntil(() => r.isAnswered, e.queue, 'Translation Completion');
+      this.#touch();
       e.askedVa = -1;
       if (!e.isDoomed) break;
       this.discardedCompletions++;
@@ -263,7 +278,8 @@ export class AtsDevice implements Endpoint, Accessor {
     const base = pfn * 4096;
     if (isWrite) {
       this.writes++;
-      memory.doubles[(base + DEVICE_WORDS) / 8 + e.id] = this.writes;
+      if (this.config.staleStoresLand || memory.generation[pfn] === generation)
+        memory.doubles[(base + DEVICE_WORDS) / 8 + e.id] = this.writes;
     } else {
       this.reads++;
       this.lastRead = memory.doubles[(base + (va % 4096) - (va % 8)) / 8]!;
@@ -302,15 +318,18 @@ export class AtsDevice implements Endpoint, Accessor {
   // --- messages from the IOMMU
 
   receiveCompletion(request: TranslationRequest): void {
+    this.#touch();
     request.isAnswered = true;
     this.#engines[request.tag]!.queue.wakeAll(this.sched);
   }
 
   receivePrgResponse(prg: number, status: number): void {
+    this.#touch();
     this.pri.receive(prg, status);
   }
 
   takeItag(): number {
+    this.#touch();
     for (let i = 0; i < ITAGS; i++) {
       if ((this.#itagsUsed & (1 << i)) !== 0) continue;
       this.#itagsUsed |= 1 << i;
@@ -320,6 +339,7 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   receiveInvalidate(pasid: number, start: number, end: number, itag: number): void {
+    this.#touch();
     this.#message(MSG_INVALIDATE_REQUEST, pasid, start, end, itag);
     this.#invalidates.push({ pasid, start, end, itag });
     this.#invalidateQueue.wakeAll(this.sched);
@@ -335,11 +355,13 @@ export class AtsDevice implements Endpoint, Accessor {
 
   /** Drops what the ATC has of the range, dooms completions under way, waits for accesses in flight, completes. */
   *invalidate(r: InvalidateRequest): KernelPath<void> {
+    this.#touch();
     this.invalidations++;
     if (r.end === Number.POSITIVE_INFINITY) this.atc.invalidateAsid(r.pasid);
     else this.atc.invalidateRange(r.pasid, r.start, r.end);
     for (const e of this.#engines) {
-      if (e.askedVa >= 0 && e.pasid === r.pasid && e.askedVa < r.end && e.askedVa + 4096 > r.start) e.isDoomed = true;
+      const isAsked = e.askedVa >= 0 && e.request.pasid === r.pasid;
+      if (isAsked && e.askedVa < r.end && e.askedVa + 4096 > r.start) e.isDoomed = true;
     }
     let isDraining = false;
     for (const e of this.#engines) {
@@ -350,6 +372,7 @@ export class AtsDevice implements Endpoint, Accessor {
       const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
       yield* this.sched.waitUntil(isDrained, this.#drainQueue, 'accesses in flight');
     }
+    this.#touch();
     const { log } = this.memory;
     if (log.on) {
       log.emit(E_DEV_INVAL, this.iommu.mmOf[r.pasid]!, r.start, r.end, 0, 0, 0, r.itag, AGENT_ATC, this.id);

@@ -55,6 +55,8 @@ export interface Device {
   /** Takes the engines off the address space and unregisters; also after its exit. */
   unbind(): KernelPath<void>;
   stats(): DeviceStats;
+  /** What the host refused the device, for which the program that set it up would give up; null while nothing was. */
+  readonly refusal: string | null;
 }
 
 class SharedTableDevice implements Device {
@@ -89,6 +91,10 @@ class SharedTableDevice implements Device {
 
   get accessor(): Accessor {
     return this.ats;
+  }
+
+  get refusal(): string | null {
+    return null;
   }
 
   *bind(mm: MmStruct): KernelPath<number> {
@@ -150,6 +156,10 @@ class PinnedTableDevice implements Device {
 
   get accessor(): Accessor {
     return this.device;
+  }
+
+  get refusal(): string | null {
+    return this.device.refusal;
   }
 
   *bind(mm: MmStruct): KernelPath<number> {

@@ -26,6 +26,7 @@ import {
   E_DEV_INVAL,
   E_MSG,
   E_PWC_FILL,
+  E_WALK,
   MSG_CMD_COMPLETION_WAIT,
   MSG_CMD_INVALIDATE_IOMMU_PAGES,
   MSG_CMD_INVALIDATE_IOTLB_PAGES,
@@ -36,12 +37,14 @@ import {
 } from '../abi/events.ts';
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
+import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { PhysMemory } from '../hw/phys.ts';
 import { TLB_4K, TLB_SIZE_BYTES, Tlb, WalkCache } from '../hw/tlb.ts';
-import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, Walk } from '../hw/walker.ts';
+import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, WALK_NOT_PRESENT, Walk } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE, P_IOMMU_COMMAND, P_IOMMU_FILL, P_IOMMU_WALK } from '../sched/points.ts';
 import { CHOOSE_DELAY, type Scheduler, WaitQueue } from '../sched/scheduler.ts';
+import type { Endpoint, PprEntry, TranslationRequest } from './messages.ts';
 
 /** Device id of the IOMMU in events. */
 export const IOMMU_ID = 0;
@@ -63,6 +66,9 @@ export interface IommuConfig {
   readonly executors: number;
   /** Entries of the page request log: 512 of 16 bytes, as Linux allocates it (PPR_LOG_SIZE). */
   readonly pprLogEntries: number;
+  /** A walk through a page-table page that was freed goes on with what stands there now, and sets bits in it, as it does in
+   *  reality. False: it is recorded and ends as not present, so that a long run survives the driver that it measures. */
+  readonly staleWalksLand: boolean;
 }
 
 export const IOMMU_DEFAULTS: IommuConfig = {
@@ -73,52 +79,8 @@ export const IOMMU_DEFAULTS: IommuConfig = {
   walkers: 2,
   executors: 2,
   pprLogEntries: 512,
+  staleWalksLand: true,
 };
-
-/** A Translation Request and the completion that answers it; each engine has one and uses it again. */
-export class TranslationRequest {
-  readonly endpoint: Endpoint;
-  /** Number of the engine: the tag of the message. */
-  readonly tag: number;
-  pasid = 0;
-  hi = 0;
-  lo = 0;
-  isWrite = false;
-  isAnswered = false;
-  /** Completion: false = neither read nor write is granted. */
-  isGranted = false;
-  pfn = 0;
-  /** Low 12 bits of the leaf. */
-  flags = 0;
-  size = TLB_4K;
-  generation = 0;
-
-  constructor(endpoint: Endpoint, tag: number) {
-    this.endpoint = endpoint;
-    this.tag = tag;
-  }
-}
-
-/** What the IOMMU sends to a device. Each call puts a message into the device's queue; a thread of the device takes it. */
-export interface Endpoint {
-  readonly id: number;
-  receiveCompletion(request: TranslationRequest): void;
-  receiveInvalidate(pasid: number, start: number, end: number, itag: number): void;
-  receivePrgResponse(prg: number, status: number): void;
-  /** An ITag that is not outstanding, or -1 when all 32 are. */
-  takeItag(): number;
-}
-
-/** An entry of the page request log. */
-export interface PprEntry {
-  readonly device: number;
-  readonly pasid: number;
-  readonly address: number;
-  readonly isWrite: boolean;
-  /** PRG index, and whether it is the last request of its group. */
-  readonly prg: number;
-  readonly isLast: boolean;
-}
 
 const CMD_INVALIDATE_PAGES = 1;
 const CMD_INVALIDATE_IOTLB = 2;
@@ -207,10 +169,16 @@ export class Iommu {
     }
   }
 
+  /** For an explorer all that the IOMMU keeps is one object, which every step of it writes. */
+  #touch(): void {
+    if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_DRIVER, IOMMU_ID, true);
+  }
+
   // --- translation
 
   /** A device's Translation Request arrives. */
   receiveRequest(request: TranslationRequest): void {
+    this.#touch();
     this.#requests.push(request);
     this.#requestQueue.wakeAll(this.sched);
   }
@@ -218,6 +186,7 @@ export class Iommu {
   *#walker(unit: WalkUnit): KernelPath<void> {
     for (;;) {
       yield* this.sched.waitUntil(() => this.#requests.length > 0, this.#requestQueue, 'translation request');
+      this.#touch();
       const request = this.#requests.shift()!;
       yield* this.#translate(unit, request);
       if (this.sched.points) yield P_DEV_MESSAGE;
@@ -234,6 +203,7 @@ export class Iommu {
     r.isGranted = false;
     for (;;) {
       unit.isStale = false;
+      this.#touch();
       if (this.gcr3[r.pasid] === 0) break;
       if (this.#answerFromTlb(r, access)) break;
       const result = yield* this.#walkLevels(unit, r, access);
@@ -245,6 +215,7 @@ export class Iommu {
       }
       if (result !== WALK_DONE) break;
       if (this.sched.points) yield P_IOMMU_FILL;
+      this.#touch();
       if (unit.isStale) continue;
       this.#fill(unit.walk, r);
       break;
@@ -278,11 +249,24 @@ export class Iommu {
     let result = WALK_MORE;
     while (result === WALK_MORE) {
       if (this.sched.points) yield P_IOMMU_WALK;
+      this.#touch();
       if (unit.isStale) return WALK_MORE;
+      if (!this.config.staleWalksLand && this.#endsStale(walk, r.pasid)) return WALK_NOT_PRESENT;
       result = walk.step();
       if (result === WALK_MORE && walk.level === 0) this.#fillWalkCache(walk, r.pasid);
     }
     return result;
+  }
+
+  /** The table to read next was freed: records the read that would be, forgets the pointer. */
+  #endsStale(walk: Walk, pasid: number): boolean {
+    const m = this.memory;
+    const now = m.generation[walk.table]!;
+    if (now === walk.tableGeneration) return false;
+    const va = walk.address();
+    if (m.log.on) m.log.emit(E_WALK, walk.mm, va, va + 4096, walk.table, walk.tableGeneration, now, walk.level, 0, 0);
+    this.walkCache.invalidateAsid(pasid);
+    return true;
   }
 
   #fillWalkCache(walk: Walk, pasid: number): void {
@@ -308,6 +292,7 @@ export class Iommu {
 
   /** A device's Page Request arrives: into the log, with an interrupt. */
   receivePageRequest(entry: PprEntry): void {
+    this.#touch();
     if (this.pprLog.length < this.config.pprLogEntries) {
       this.pprLog.push(entry);
       this.pprQueue.wakeAll(this.sched);
@@ -318,6 +303,7 @@ export class Iommu {
   }
 
   #respond(device: number, pasid: number, prg: number, status: number): void {
+    this.#touch();
     this.#message(MSG_PRG_RESPONSE, pasid, 0, 0, device, prg, status);
     this.endpoints.get(device)!.receivePrgResponse(prg, status);
   }
@@ -357,6 +343,7 @@ export class Iommu {
     tag: number,
     status: number,
   ): void {
+    this.#touch();
     this.#commands.push({ op, pasid, start, end, pde, device, tag, status });
     this.#commandQueue.wakeAll(this.sched);
   }
@@ -364,6 +351,7 @@ export class Iommu {
   *#fetch(): KernelPath<void> {
     for (;;) {
       yield* this.sched.waitUntil(() => this.#commands.length > 0, this.#commandQueue, 'command');
+      this.#touch();
       if (this.sched.points) yield P_IOMMU_COMMAND;
       const command = this.#commands.shift()!;
       if (command.op !== CMD_COMPLETION_WAIT) {
@@ -373,6 +361,7 @@ export class Iommu {
         continue;
       }
       yield* this.sched.waitUntil(() => this.#outstanding === 0, this.#drainQueue, 'earlier commands');
+      this.#touch();
       this.semaphore = command.tag;
       this.#message(MSG_COMPLETION_WAIT_DONE, 0, 0, 0, IOMMU_ID, command.tag, 0);
       this.semaphoreQueue.wakeAll(this.sched);
@@ -382,6 +371,7 @@ export class Iommu {
   *#executor(): KernelPath<void> {
     for (;;) {
       yield* this.sched.waitUntil(() => this.#executing.length > 0, this.#executorQueue, 'command');
+      this.#touch();
       const i = this.sched.points ? this.sched.choose(this.#executing.length, CHOOSE_DELAY) : 0;
       const command = this.#executing.splice(i, 1)[0]!;
       if (this.sched.points) yield P_IOMMU_COMMAND;
@@ -398,11 +388,13 @@ export class Iommu {
   }
 
   #complete(): void {
+    this.#touch();
     this.#outstanding--;
     if (this.#outstanding === 0) this.#drainQueue.wakeAll(this.sched);
   }
 
   #invalidate(c: Command): void {
+    this.#touch();
     const isWhole = c.end === Number.POSITIVE_INFINITY;
     if (isWhole) {
       this.pasidInvalidations++;
@@ -436,6 +428,7 @@ export class Iommu {
 
   /** A device's Invalidate Completion arrives. */
   receiveInvalidateCompletion(): void {
+    this.#touch();
     this.#itagQueue.wakeAll(this.sched);
     this.#complete();
   }

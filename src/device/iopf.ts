@@ -26,7 +26,8 @@ import type { KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { PasidState } from './amd-iommu.ts';
-import type { Iommu, PprEntry } from './iommu.ts';
+import type { Iommu } from './iommu.ts';
+import type { PprEntry } from './messages.ts';
 
 /** pri_queue entry: one group of page requests. */
 class Group {

@@ -9,7 +9,7 @@
 //   A request takes a credit (Outstanding Page Request Allocation) until its group is answered. An index is not used again
 //   before its answer.
 
-import { AGENT_ATC, E_MSG, MSG_PAGE_REQUEST, PRG_FAILURE } from '../abi/events.ts';
+import { AGENT_ATC, E_MSG, MSG_PAGE_REQUEST, PRG_FAILURE, PRG_SUCCESS } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE } from '../sched/points.ts';
@@ -24,14 +24,34 @@ export const PAGE_REQUEST_LAST = 2;
 
 const NO_ANSWER = -1;
 
+/** An outstanding group. */
+class Group {
+  readonly pasid: number;
+  readonly isWrite: boolean;
+  readonly va: number;
+  readonly pages: number;
+  answer = NO_ANSWER;
+
+  constructor(pasid: number, isWrite: boolean, va: number, pages: number) {
+    this.pasid = pasid;
+    this.isWrite = isWrite;
+    this.va = va;
+    this.pages = pages;
+  }
+
+  asksFor(pasid: number, page: number, isWrite: boolean): boolean {
+    return this.pasid === pasid && (this.isWrite || !isWrite) && page >= this.va && page < this.va + this.pages * 4096;
+  }
+}
+
 export class PageRequests {
   readonly #iommu: Iommu;
   readonly #sched: Scheduler;
   readonly #device: number;
   readonly creditsMax: number;
   credits: number;
-  /** Answer of each outstanding group, NO_ANSWER until it comes; undefined when the index is free. */
-  readonly #groups = new Map<number, number>();
+  /** Outstanding groups by PRG index. */
+  readonly #groups = new Map<number, Group>();
   #nextIndex = 0;
   readonly #queue = new WaitQueue();
   isDead = false;
@@ -51,37 +71,43 @@ export class PageRequests {
     return this.#groups.size;
   }
 
-  /** Asks for the `count` pages from `va` as one group and waits for the answer: PRG_*. `count` is at most the credits. */
+  /** Asks for up to `count` pages from `va` as one group and waits for the answer: PRG_*. `count` is at most the credits. A
+   *  page that another engine has asked for already is not asked for again: both get that answer. */
   *request(pasid: number, va: number, count: number, isWrite: boolean): KernelPath<number> {
     assert(count >= 1 && count <= this.creditsMax, 'page request: a group fits in the credits');
     // All credits of a group at once: two half-sent groups would wait for each other for ever.
-    yield* this.#sched.waitUntil(() => this.isDead || this.#canBegin(count), this.#queue, 'page request credits');
+    const isReady = (): boolean =>
+      this.isDead ||
+      this.#find(pasid, va, isWrite) !== null ||
+      (this.credits >= count && this.#groups.size < PRG_INDICES);
+    yield* this.#sched.waitUntil(isReady, this.#queue, 'page request credits');
     if (this.isDead) return PRG_FAILURE;
-    this.credits -= count;
-    const prg = this.#takeIndex();
-    for (let i = 0; i < count; i++) {
-      if (this.#sched.points) yield P_DEV_MESSAGE;
-      this.#send(pasid, va + i * 4096, isWrite, prg, i === count - 1);
-    }
-    yield* this.#sched.waitUntil(() => this.isDead || this.#groups.get(prg) !== NO_ANSWER, this.#queue, 'PRG response');
-    const status = this.isDead ? PRG_FAILURE : this.#groups.get(prg)!;
-    this.#groups.delete(prg);
-    this.credits += count;
-    this.#queue.wakeAll(this.#sched);
-    return status;
+    const group = this.#find(pasid, va, isWrite) ?? (yield* this.#sendGroup(pasid, va, count, isWrite));
+    const isAnswered = (): boolean => this.isDead || group.answer !== NO_ANSWER;
+    yield* this.#sched.waitUntil(isAnswered, this.#queue, 'PRG response');
+    return group.answer === NO_ANSWER ? PRG_FAILURE : group.answer;
   }
 
-  #canBegin(count: number): boolean {
-    return this.credits >= count && this.#groups.size < PRG_INDICES;
+  #find(pasid: number, page: number, isWrite: boolean): Group | null {
+    for (const group of this.#groups.values()) if (group.asksFor(pasid, page, isWrite)) return group;
+    return null;
   }
 
-  #takeIndex(): number {
+  *#sendGroup(pasid: number, va: number, count: number, isWrite: boolean): KernelPath<Group> {
+    let pages = 1;
+    while (pages < count && this.#find(pasid, va + pages * 4096, isWrite) === null) pages++;
+    const group = new Group(pasid, isWrite, va, pages);
     while (this.#groups.has(this.#nextIndex)) this.#nextIndex = (this.#nextIndex + 1) % PRG_INDICES;
     const prg = this.#nextIndex;
     this.#nextIndex = (prg + 1) % PRG_INDICES;
-    this.#groups.set(prg, NO_ANSWER);
+    this.#groups.set(prg, group);
     this.groups++;
-    return prg;
+    this.credits -= pages;
+    for (let i = 0; i < pages; i++) {
+      if (this.#sched.points) yield P_DEV_MESSAGE;
+      this.#send(pasid, va + i * 4096, isWrite, prg, i === pages - 1);
+    }
+    return group;
   }
 
   #send(pasid: number, va: number, isWrite: boolean, prg: number, isLast: boolean): void {
@@ -95,11 +121,14 @@ export class PageRequests {
 
   /** A PRG Response arrives. One for a group that is not outstanding is a protocol error of the host, and ignored. */
   receive(prg: number, status: number): void {
+    const group = this.#groups.get(prg);
     if (this.isDead) return;
     if (status === PRG_FAILURE) this.isDead = true;
-    else if (this.#groups.get(prg) === NO_ANSWER) {
-      this.#groups.set(prg, status);
-      if (status !== 0) this.answersInvalid++;
+    else if (group !== undefined) {
+      group.answer = status;
+      this.#groups.delete(prg);
+      this.credits += group.pages;
+      if (status !== PRG_SUCCESS) this.answersInvalid++;
     }
     this.#queue.wakeAll(this.#sched);
   }

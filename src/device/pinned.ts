@@ -26,6 +26,7 @@ import { P_DEV_ACCESS, P_DEV_TRANSLATE, P_DRIVER } from '../sched/points.ts';
 import { ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
 
 const DEVICE_WORDS = 4096 - 64;
+const onePage = new Int32Array(1);
 
 /** A registered range and the frames that the device's table has for it. */
 class Registration {
@@ -50,11 +51,13 @@ class Registration {
 
 export interface PinnedConfig {
   readonly engines: number;
+  /** Pages of one registration at most: of a larger VMA a window around the address that the device uses. */
+  readonly registrationPagesMax: number;
   /** Steps from the unmapping of a range to its deregistration by the application. */
   readonly deregisterDelaySteps: number;
 }
 
-export const PINNED_DEFAULTS: PinnedConfig = { engines: 4, deregisterDelaySteps: 2000 };
+export const PINNED_DEFAULTS: PinnedConfig = { engines: 4, registrationPagesMax: 4096, deregisterDelaySteps: 2000 };
 
 export class PinnedDevice implements Accessor {
   readonly id: number;
@@ -65,6 +68,9 @@ export class PinnedDevice implements Accessor {
   readonly registrations: Registration[] = [];
   /** Ranges that could not be registered, by start: not tried again while the VMA stands. */
   readonly #refused = new Set<number>();
+  #lastFound: Registration | null = null;
+  /** Step at which orphans are counted next: a count reads an entry for each pinned page. */
+  #nextCount = 0;
   /** Two engines do not register the same range at once. */
   #isRegistering = false;
   reads = 0;
@@ -77,6 +83,8 @@ export class PinnedDevice implements Accessor {
   registered = 0;
   registrationsRefused = 0;
   lastRead = 0;
+  /** The first registration that was refused, in words; null while none was. */
+  refusal: string | null = null;
 
   constructor(k: Kernel, id: number, config: Partial<PinnedConfig> = {}) {
     this.k = k;
@@ -106,8 +114,12 @@ export class PinnedDevice implements Accessor {
   }
 
   #find(va: number, isWrite: boolean): Registration | null {
+    const last = this.#lastFound;
+    if (last !== null && va >= last.start && va < last.end && (!isWrite || last.isWritable)) return last;
     for (const r of this.registrations) {
-      if (va >= r.start && va < r.end && (!isWrite || r.isWritable)) return r;
+      if (va < r.start || va >= r.end || (isWrite && !r.isWritable)) continue;
+      this.#lastFound = r;
+      return r;
     }
     return null;
   }
@@ -138,22 +150,24 @@ export class PinnedDevice implements Accessor {
     this.#isRegistering = true;
     yield* mm.mmapLock.readLock();
     const vma = mm.isExiting ? null : mm.vmas.findExact(va);
-    const result = vma === null || (isWrite && (vma.flags & VM_WRITE) === 0) ? -1 : yield* this.register(mm, vma);
+    const result = vma === null || (isWrite && (vma.flags & VM_WRITE) === 0) ? -1 : yield* this.register(mm, vma, va);
     mm.mmapLock.readUnlock();
     this.#isRegistering = false;
     return result >= 0;
   }
 
-  /** ib_umem_get of one VMA; mmapLock R held. Returns pages pinned, or -ENOMEM: over RLIMIT_MEMLOCK without CAP_IPC_LOCK, or
+  /** ib_umem_get of the VMA, or of the window of it that contains the address; mmapLock R held. Returns pages pinned, or -ENOMEM: over RLIMIT_MEMLOCK without CAP_IPC_LOCK, or
    *  pages could not be allocated. */
-  *register(mm: MmStruct, vma: VmArea): KernelPath<number> {
+  *register(mm: MmStruct, vma: VmArea, va: number): KernelPath<number> {
     const { k } = this;
-    const { start, end } = vma;
+    const window = this.config.registrationPagesMax * 4096;
+    const start = vma.start + Math.floor((va - vma.start) / window) * window;
+    const end = Math.min(vma.end, start + window);
     const count = (end - start) / 4096;
     const isWritable = (vma.flags & VM_WRITE) !== 0;
     if ((vma.flags & VM_READ) === 0 || this.#refused.has(start)) return -ENOMEM;
-    const limitPages = k.config.rlimits.memlock / 4096;
-    const isOverLimit = mm.pinnedVm + count > limitPages && !k.config.capIpcLock;
+    const limitPages = mm.limits.memlock / 4096;
+    const isOverLimit = mm.pinnedVm + count > limitPages && !mm.limits.capIpcLock;
     const pfns = new Int32Array(isOverLimit ? 0 : count);
     let pinned = -ENOMEM;
     if (!isOverLimit) {
@@ -161,14 +175,37 @@ export class PinnedDevice implements Accessor {
       pinned = yield* k.fn.pinUserPages(k, mm, start, count, FOLL_LONGTERM | (isWritable ? FOLL_WRITE : 0), pfns);
     }
     if (pinned !== count) {
-      for (let i = 0; i < pinned; i++) k.fn.unpinUserPage(k, pfns[i]!, false);
-      if (!isOverLimit) mm.pinnedVm -= count;
+      const why = isOverLimit ? -ENOMEM : yield* this.#undo(mm, start, pinned, count, isWritable, pfns);
       this.registrationsRefused++;
       this.#refused.add(start);
-      return -ENOMEM;
+      // A range that reaches beyond the end of its file cannot be pinned at all (-EFAULT): no application registers it.
+      if (why === -ENOMEM) {
+        const reason = isOverLimit ? 'over RLIMIT_MEMLOCK' : 'no memory';
+        this.refusal ??= `pin of ${count} pages at 0x${start.toString(16)} refused: ${reason}`;
+      }
+      return why;
     }
     this.#enter(mm, new Registration(start, end, isWritable, pfns));
     return count;
+  }
+
+  /** Drops the pins of a range that could be pinned only in part; the errno of the first page that could not. */
+  *#undo(
+    mm: MmStruct,
+    start: number,
+    pinned: number,
+    count: number,
+    isWritable: boolean,
+    pfns: Int32Array,
+  ): KernelPath<number> {
+    const { k } = this;
+    const done = Math.max(0, pinned);
+    const flags = FOLL_LONGTERM | (isWritable ? FOLL_WRITE : 0);
+    const next = pinned < 0 ? pinned : yield* k.fn.pinUserPages(k, mm, start + done * 4096, 1, flags, onePage);
+    if (next === 1) k.fn.unpinUserPage(k, onePage[0]!, false);
+    for (let i = 0; i < done; i++) k.fn.unpinUserPage(k, pfns[i]!, false);
+    mm.pinnedVm -= count;
+    return next < 0 ? next : -ENOMEM;
   }
 
   #enter(mm: MmStruct, r: Registration): void {
@@ -192,6 +229,7 @@ export class PinnedDevice implements Accessor {
     const { k } = this;
     const mm = this.mm!;
     this.registrations.splice(this.registrations.indexOf(r), 1);
+    this.#lastFound = null;
     if (k.memory.log.on) k.memory.log.emit(E_DEV_INVAL, mm.id, r.start, r.end, 0, 0, 0, 0, AGENT_PIN, this.id);
     if (k.sched.points) yield P_DRIVER;
     for (let i = 0; i < r.pfns.length; i++) k.fn.unpinUserPage(k, r.pfns[i]!, r.isWritable);
@@ -206,7 +244,10 @@ export class PinnedDevice implements Accessor {
     const { mm, k } = this;
     if (mm === null) return;
     this.#refused.clear();
-    this.#countOrphans(mm);
+    if (k.sched.steps >= this.#nextCount) {
+      this.#countOrphans(mm);
+      this.#nextCount = k.sched.steps + Math.max(256, this.pinnedPages);
+    }
     for (const r of [...this.registrations]) {
       const isUnmapped = mm.vmas.intersects(r.start, r.end) === null;
       if (!isUnmapped) r.unmappedAtStep = 0;

@@ -5,12 +5,12 @@
 // Writes go to words of the device's own (the last 64 bytes of a page), so that what the program stored can still be checked.
 
 import { DEV_RUNNING } from '../abi/events.ts';
-import { VM_HUGETLB, VM_READ, VM_SPECIAL, VM_WRITE } from '../abi/mman.ts';
+import { VM_HUGETLB, VM_READ, VM_SHARED, VM_SPECIAL, VM_WRITE } from '../abi/mman.ts';
 import { Rng } from '../base/rng.ts';
 import { pteWord, vpnHi, vpnLo } from '../hw/page-table.ts';
 import { entryLo } from '../hw/pte.ts';
 import type { Kernel } from '../mm/kernel.ts';
-import type { MmStruct } from '../mm/types.ts';
+import type { MmStruct, VmArea } from '../mm/types.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_IDLE } from '../sched/points.ts';
 import { ACCESS_DEAD, ACCESS_DONE, type Accessor } from './accessor.ts';
@@ -29,6 +29,9 @@ export interface WorkloadConfig {
   readonly pauseSteps: number;
   /** Bursts after which the work list is read again from the address space. */
   readonly refreshBursts: number;
+  /** Percent of bursts that go to the memory that the program is about to give up (`focus`): jobs that it submitted there
+   *  and does not wait for. */
+  readonly focusPercent: number;
 }
 
 export const WORKLOAD_DEFAULTS: WorkloadConfig = {
@@ -39,12 +42,18 @@ export const WORKLOAD_DEFAULTS: WorkloadConfig = {
   touchedPercent: 95,
   pauseSteps: 0,
   refreshBursts: 16,
+  focusPercent: 90,
 };
 
 interface Region {
   readonly start: number;
   readonly end: number;
   readonly isWritable: boolean;
+}
+
+/** May a job write there? Buffers: anonymous and shared memory. A program's own segments (private file mappings) are only read. */
+export function isBuffer(v: VmArea): boolean {
+  return (v.flags & VM_WRITE) !== 0 && (v.file === null || (v.flags & VM_SHARED) !== 0);
 }
 
 /** Tries at finding a touched page. */
@@ -68,6 +77,8 @@ export class Workload {
   #seen = new Map<number, number>();
   #nextSeen = 1;
   #untilRefresh = 0;
+  #focus: Region | null = null;
+  #focusCount = 0;
 
   constructor(k: Kernel, device: Accessor, config: Partial<WorkloadConfig> = {}) {
     this.k = k;
@@ -81,6 +92,17 @@ export class Workload {
     for (let e = 0; e < this.device.engineCount; e++) {
       this.k.sched.spawn(`device engine ${e}`, 'device', this.engine(e), true);
     }
+  }
+
+  /** The program goes on to unmap, move, discard or protect [start, end) while jobs of its own are still under way there: the
+   *  case that notifiers exist for. Bursts elsewhere end, new ones begin there (focusPercent of them) until unfocus. */
+  focus(start: number, end: number, isWritable: boolean): void {
+    this.#focus = { start, end, isWritable };
+    this.#focusCount++;
+  }
+
+  unfocus(): void {
+    this.#focus = null;
   }
 
   /** An engine: bursts until stopped, or until the device fails. */
@@ -106,7 +128,9 @@ export class Workload {
     const count = 1 + this.#rng.below(config.burstMax);
     let va = this.#pickPage(region) + this.#rng.below(512) * 8;
     this.bursts++;
+    const focus = this.#focusCount;
     for (let i = 0; i < count && va < region.end; i++, va += config.strideBytes) {
+      if (focus !== this.#focusCount && region !== this.#focus) return;
       if (!this.k.sched.points && device.tryAccess(e, va, isWrite)) continue;
       const result = yield* device.access(e, va, isWrite, region.end);
       if (result === ACCESS_DONE) continue;
@@ -120,6 +144,7 @@ export class Workload {
 
   /** Rank r with a chance of about 1/r: a power of two is drawn, then a rank below it. */
   #pickRegion(): Region | null {
+    if (this.#focus !== null && this.#rng.below(100) < this.config.focusPercent) return this.#focus;
     const n = this.#regions.length;
     if (n === 0) return null;
     const bits = 32 - Math.clz32(n - 1);
@@ -141,8 +166,8 @@ export class Workload {
   }
 
   *#refresh(): KernelPath<void> {
-    this.#untilRefresh = this.config.refreshBursts;
     const { mm } = this;
+    this.#untilRefresh = Math.max(this.config.refreshBursts, mm === null ? 0 : mm.vmas.count >> 2);
     this.#regions = [];
     if (mm === null || mm.isExiting) return;
     const seen = new Map<number, number>();
@@ -151,7 +176,7 @@ export class Workload {
       if ((v.flags & VM_READ) === 0 || (v.flags & (VM_SPECIAL | VM_HUGETLB)) !== 0) continue;
       if (v.name === '[vdso]' || v.name === '[vvar]' || v.name === '[vsyscall]') continue;
       seen.set(v.start, this.#seen.get(v.start) ?? this.#nextSeen++);
-      regions.push({ start: v.start, end: v.end, isWritable: (v.flags & VM_WRITE) !== 0 });
+      regions.push({ start: v.start, end: v.end, isWritable: isBuffer(v) });
     }
     this.#seen = seen;
     regions.sort((a, b) => seen.get(b.start)! - seen.get(a.start)!);

@@ -45,6 +45,12 @@ export interface Profile {
   readonly processMadviseSelf: boolean;
   /** memfd_create knows MFD_EXEC and MFD_NOEXEC_SEAL (6.3). */
   readonly memfdExec: boolean;
+  /** MADV_POPULATE stops at a hole with -ENOMEM instead of skipping it (6.9). */
+  readonly madvisePopulateAtOnce: boolean;
+  /** Pages of an ext4 file that may be mapped: s_maxbytes was the largest file, and is 2^63 - 1 by 6.18. */
+  readonly ext4MmapMaxPages: number;
+  /** smaps calls VM_LOCKONFAULT "lf" (6.15), before "??". */
+  readonly smapsNamesLockOnFault: boolean;
   /** munmap keeps mmapLock for write when the next area grows down (until 6.4). */
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
@@ -73,6 +79,9 @@ const V6_1: Profile = {
   mergeKeepsClosers: false,
   mmapChecksBeforeUnmap: false,
   mprotectUncharges: false,
+  ext4MmapMaxPages: 0xffffffff,
+  smapsNamesLockOnFault: false,
+  madvisePopulateAtOnce: false,
   memfdExec: false,
   processMadviseSelf: false,
   munmapNoDowngradeBelowStack: true,
@@ -103,6 +112,7 @@ const V6_12: Profile = {
   mmapMergesNextFirst: false,
   mmapChecksBeforeUnmap: true,
   mprotectUncharges: true,
+  madvisePopulateAtOnce: true,
   changePte: false,
   mprotectSectionPerPud: false,
   pageoutAgesAndFlushes: false,
@@ -115,6 +125,8 @@ const V6_18: Profile = {
   mremapMultiVma: true,
   madvGuard: true,
   mergeForkedUnfaulted: true,
+  ext4MmapMaxPages: 2 ** 51 - 1,
+  smapsNamesLockOnFault: true,
   processMadviseSelf: true,
 };
 

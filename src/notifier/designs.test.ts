@@ -23,6 +23,7 @@ import { IntervalNotifier } from './interval.ts';
 import { InvalidateRangeDesign, type InvalidateRangeOps } from './invalidate-range.ts';
 import { Linux2627, type Linux2627Ops } from './linux-2.6.27.ts';
 import { Linux61, type MmuNotifierOps } from './linux-6.1.ts';
+import { Linux66, type Linux66Ops } from './linux-6.6.ts';
 import { MmuNotifier, type Subscription } from './subscriptions.ts';
 import { TestHost } from './test-host.ts';
 
@@ -379,6 +380,46 @@ describe('linux-2.6.27', () => {
       host.sched.run(rmapUnmap(host, design, 0x5000, site, true));
       expect(lines).toEqual(['0.P 5000']);
     }
+  });
+});
+
+describe('linux-6.6', () => {
+  test('one call for each CPU flush, none by end; a walker needs nothing else', () => {
+    const host = new TestHost();
+    const design = new Linux66(host);
+    const lines: string[] = [];
+    const walker: Linux66Ops = {
+      *archInvalidateSecondaryTlbs(_mn, _mm, start, end) {
+        lines.push(`w.A ${span(start, end)}`);
+      },
+    };
+    const inner = new Recorder61('m', lines);
+    const mirror: Linux66Ops = {
+      invalidateRangeStart: (mn, range) => inner.invalidateRangeStart(mn, range),
+      invalidateRangeEnd: (mn, range) => inner.invalidateRangeEnd(mn, range),
+    };
+    expect(host.sched.run(design.register(new MmuNotifier(walker), host.mm))).toBe(0);
+    expect(host.sched.run(design.register(new MmuNotifier(mirror), host.mm))).toBe(0);
+    host.sched.run(munmap(host, design, 0x1000, 0x3000));
+    expect(lines).toEqual(['m.S 1000-3000', 'm.E 1000-3000', 'w.A 1000-3000']);
+    lines.length = 0;
+    const range = host.range(0x5000, 0x6000, MMU_NOTIFY_CLEAR, SITE_COW);
+    host.sched.run(design.invalidateRangeStart(range));
+    host.sched.run(design.cpuTlbFlushed(host.mm, 0x5000, 0x6000, SITE_COW));
+    host.sched.run(design.pteClearedAndFlushed());
+    host.sched.run(design.invalidateRangeEnd(range, false));
+    expect(lines).toEqual(['m.S 5000-6000', 'w.A 5000-6000', 'm.E 5000-6000']);
+  });
+
+  test('a subscriber that is both mirror and TLB is refused', () => {
+    const host = new TestHost();
+    const design = new Linux66(host);
+    const both: Linux66Ops = {
+      *invalidateRangeEnd() {},
+      *archInvalidateSecondaryTlbs() {},
+    };
+    expect(host.sched.run(design.register(new MmuNotifier(both), host.mm))).toBe(-22);
+    expect(host.mm.notifiers).toBeNull();
   });
 });
 

@@ -5,6 +5,7 @@ import type { NotifierDesign, NotifierHost } from './host.ts';
 import { InvalidateRangeDesign } from './invalidate-range.ts';
 import { Linux2627 } from './linux-2.6.27.ts';
 import { Linux61 } from './linux-6.1.ts';
+import { Linux66 } from './linux-6.6.ts';
 import { PinnedDesign } from './pinned.ts';
 
 export interface DesignInfo {
@@ -39,6 +40,18 @@ export const DESIGNS: readonly DesignInfo[] = [
     year: 2022,
     summary: 'start, end, invalidate_range where pages may be freed or replaced; interval subscribers',
     create: (host) => new Linux61(host),
+  },
+  {
+    name: 'linux-6.6',
+    year: 2023,
+    summary: 'secondary TLBs are flushed by the architecture whenever the CPUs are; nothing implied in end',
+    create: (host) => new Linux66(host, 'linux-6.6'),
+  },
+  {
+    name: 'linux-6.12',
+    year: 2024,
+    summary: 'as 6.6, without change_pte',
+    create: (host) => new Linux66(host, 'linux-6.12'),
   },
 ];
 

@@ -234,7 +234,7 @@ function describeRest(r: Float64Array, names: Names): string {
       return `walk of ${hex(r[EV_START]!)} reads table ${hex(r[EV_PFN]!)} gen ${r[EV_GEN]}${stale}`;
     }
     case E_MSG:
-      return `${MSG_NAMES[r[EV_A]!] || 'message'} ${hex(r[EV_START]!)} (tag ${r[EV_B]})`;
+      return `${MSG_NAMES[r[EV_A]!] || 'message'} ${r[EV_END]! - r[EV_START]! > 4096 ? range(r) : hex(r[EV_START]!)} (tag ${r[EV_B]})`;
     case E_DEV_STATE:
       return `${names.device(r[EV_D]!)} ${r[EV_A] === DEV_FAILED ? 'FAILED' : r[EV_A] === DEV_DONE ? 'done' : 'running'}`;
     case E_REFAULT:
@@ -244,7 +244,7 @@ function describeRest(r: Float64Array, names: Names): string {
     case E_SECTION_END:
       return `section ${r[EV_D]} ends${r[EV_C] === 1 ? ' (only_end)' : r[EV_C] === 2 ? ' (start refused)' : ''}`;
     case E_CALLBACK:
-      return `callback ${CB_NAMES[r[EV_A]!] || r[EV_A]}(${range(r)}) of subscriber ${r[EV_D]}`;
+      return `callback ${CB_NAMES[r[EV_A]!] || r[EV_A]}(${r[EV_END] === 0 ? '' : range(r)}) of subscriber ${r[EV_D]}`;
     default:
       return describeKernel(r, names);
   }

@@ -77,10 +77,10 @@ test('comparison table: whole output', () => {
   expect(`\n${formatTable(comparisonTable([row('linux-6.1'), row('linux-2.6.27')]), 100)}`).toMatchInlineSnapshot(`
     "
                            stale   stale       perm.               page      max.
-    design        verdict  reads  writes  violations  windows  requests  refaults  device  program
-    ────────────  ───────  ─────  ──────  ──────────  ───────  ────────  ────────  ──────  ───────
-    linux-6.1     unsafe       0       1           0        1         0         0  none    exited
-    linux-2.6.27  unsafe       0       1           0        1         0         0  none    exited
+    design        verdict  reads  writes  violations  windows  requests  refaults  device   program
+    ────────────  ───────  ─────  ──────  ──────────  ───────  ────────  ────────  ───────  ───────
+    linux-6.1     unsafe       0       1           0        1         0         0  running  exited
+    linux-2.6.27  unsafe       0       1           0        1         0         0  running  exited
 
                                IOTLB  resident  pinned            swapped
     design        callbacks  flushes      peak    peak  orphaned     peak  steps  seconds

@@ -6,8 +6,10 @@ import type { NotifierDesign } from '../../notifier/host.ts';
 import { InvalidateRangeDesign } from '../../notifier/invalidate-range.ts';
 import { Linux2627 } from '../../notifier/linux-2.6.27.ts';
 import { Linux61 } from '../../notifier/linux-6.1.ts';
+import { Linux66 } from '../../notifier/linux-6.6.ts';
 import type { AmdIommu, IommuDriver } from '../amd-iommu.ts';
 import { Driver2627, FlushStartEndOps } from './iommu-flush-start-end.ts';
+import { IommuSva } from './iommu-sva.ts';
 import { IommuV2 } from './iommu-v2.ts';
 import { IommuV2Linux319 } from './iommu-v2-3.19.ts';
 import { EmptyTableOps, EmptyTableUncountedOps } from './iommu-v2-empty-table.ts';
@@ -45,6 +47,15 @@ export const DRIVERS: readonly DriverInfo[] = [
       throw new InputError(`driver iommu-v2: written for design invalidate-range, not ${design.name}`);
     },
   },
+  ...['linux-6.6', 'linux-6.12'].map((name) => ({
+    name: 'iommu-sva',
+    design: name,
+    summary: 'walks the live table; flushes when the CPUs do',
+    create: (amd: AmdIommu, design: NotifierDesign) => {
+      if (design instanceof Linux66) return new IommuSva(amd, design);
+      throw new InputError(`driver iommu-sva: written for design ${name}, not ${design.name}`);
+    },
+  })),
   {
     name: 'iommu-flush-start-end',
     design: 'linux-2.6.27',

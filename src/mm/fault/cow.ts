@@ -20,6 +20,7 @@ import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
+import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
 import { wpPageShared } from './file-fault.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
@@ -118,7 +119,7 @@ export function* wpPageCopy(
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);
   if (!replaced) k.fn.putPage(k, pfn);
   if (oldPfn !== 0) {
-    if (replaced && (k.pages.flags[oldPfn]! & PG_SWAPCACHE) !== 0) freeSwapCache(k, oldPfn);
+    if (replaced) freeSwapCache(k, oldPfn);
     k.fn.putPage(k, oldPfn);
   }
   if (k.sched.points) yield P_PTE_SET;
@@ -159,11 +160,4 @@ function* replaceEntry(
     // The entry's reference; the caller's own keeps the page until the section has ended.
     k.fn.putPage(k, oldPfn);
   }
-}
-
-/** free_swap_cache: the copy was the last to need the slot. */
-function freeSwapCache(k: Kernel, pfn: number): void {
-  if (k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
-  k.fn.folioFreeSwap(k, pfn);
-  unlockPage(k, pfn);
 }

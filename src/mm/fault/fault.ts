@@ -99,7 +99,7 @@ function* announcedFault(k: Kernel, vma: VmArea, address: number, flags: number)
 /** handle_pte_fault: the function for what the entry is now. */
 function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const m = k.memory;
-  const page = address - (address % 4096);
+  const page = Math.floor(address / 4096) * 4096;
   const table = pteTable(k, vma.mm, address);
   const word = table === 0 ? -1 : pteOffset(table, address);
   const lo = word < 0 ? 0 : entryLo(m, word);

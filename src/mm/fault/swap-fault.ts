@@ -76,10 +76,9 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
   // Entries for migration, device memory and markers get their handlers with their rooms.
   if (!isRealSwap(hi)) return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
   const entry = swapOffset(lo, hi);
-  const readsBefore = k.stats.swapIns;
+  const major = k.swap.cached(entry) === 0 ? VM_FAULT_MAJOR : 0;
   const pfn = yield* k.fn.swapinReadahead(k, entry);
   if (pfn === 0) return entryLo(m, word) === lo ? VM_FAULT_OOM : 0;
-  const major = k.stats.swapIns !== readsBefore ? VM_FAULT_MAJOR : 0;
   if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
     k.fn.putPage(k, pfn);
     return VM_FAULT_RETRY | major;

@@ -3,7 +3,10 @@ export const FOLL_WRITE = 0x01;
 export const FOLL_TOUCH = 0x02;
 export const FOLL_GET = 0x04;
 /** Do not fault: stop at the first page that is not mapped. */
+/** Read what the program itself may not read (VM_MAYREAD is enough). */
+export const FOLL_FORCE = 0x10;
 export const FOLL_NOFAULT = 0x80;
+export const FOLL_HWPOISON = 0x100;
 export const FOLL_REMOTE = 0x2000;
 export const FOLL_LONGTERM = 0x10000;
 export const FOLL_PIN = 0x40000;

@@ -14,6 +14,7 @@ import {
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
   VM_IO,
+  VM_MAYREAD,
   VM_PFNMAP,
   VM_READ,
   VM_WRITE,
@@ -27,12 +28,14 @@ import type { Kernel } from '../kernel.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
 import { notePage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
-import { FOLL_GET, FOLL_NOFAULT, FOLL_PIN, FOLL_TOUCH, FOLL_WRITE } from './flags.ts';
+import { FOLL_FORCE, FOLL_GET, FOLL_NOFAULT, FOLL_PIN, FOLL_TOUCH, FOLL_WRITE } from './flags.ts';
 
 /** check_vma_flags. */
 function mayAccess(vma: VmArea, flags: number): boolean {
   if ((vma.flags & (VM_IO | VM_PFNMAP)) !== 0) return false;
-  return (vma.flags & ((flags & FOLL_WRITE) !== 0 ? VM_WRITE : VM_READ)) !== 0;
+  if ((flags & FOLL_WRITE) !== 0) return (vma.flags & VM_WRITE) !== 0;
+  // mlock forces its way into write-only memory.
+  return (vma.flags & ((flags & FOLL_FORCE) !== 0 ? VM_READ | VM_MAYREAD : VM_READ)) !== 0;
 }
 
 /** The look-up needs a fault with these FAULT_FLAG_* (negative). */

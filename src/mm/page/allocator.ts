@@ -20,7 +20,7 @@ import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
 import type { Kernel } from '../kernel.ts';
-import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, PG_LRU } from './pages.ts';
+import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, type Pages, PG_LRU } from './pages.ts';
 
 /** Direct-reclaim rounds without progress before an allocation fails (Linux: 16; here each round already
  *  went through every priority). */
@@ -93,16 +93,19 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
 
 function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
-  assert(pages.refcount[pfn] === 0, 'freePage: nobody refers to the frame');
-  assert(pages.mapcount[pfn] === 0, 'freePage: nobody maps the frame');
+  if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
   const memory = k.memory;
   if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
   pages.flags[pfn] = 0;
-  pages.mapping[pfn] = null;
+  if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
   k.buddy.giveFrame(currentCpu(k), pfn);
+}
+
+function bad(pages: Pages, pfn: number): never {
+  throw new Error(`freePage: frame ${pfn} has refcount ${pages.refcount[pfn]} and mapcount ${pages.mapcount[pfn]}`);
 }
 
 function putPage(k: Kernel, pfn: number): void {

@@ -13,6 +13,17 @@ import { type Pages, PG_BUDDY } from './pages.ts';
 /** Orders 0 .. MAX_ORDER - 1. */
 export const MAX_ORDER = 11;
 
+/** Frames that move between a per-CPU list and the buddy lists as one block when they can. */
+const GROUP_ORDER = 3;
+const GROUP = 1 << GROUP_ORDER;
+
+/** Does the ring hold pfn, pfn + step ... over a whole group from position `at` on? */
+function isRun(ring: Int32Array, mask: number, at: number, top: number, pfn: number, step: number): boolean {
+  if (top - at < GROUP) return false;
+  for (let i = 1; i < GROUP; i++) if (ring[(at + i) & mask] !== pfn + i * step) return false;
+  return true;
+}
+
 /** Single free frames of one CPU: a ring used as a stack; what is spilled to the buddy lists is the oldest end. */
 class PerCpuList {
   readonly ring: Int32Array;
@@ -41,18 +52,25 @@ export class Buddy {
   readonly high: number;
   /** First frame of the first free block of each order; 0 = none. */
   readonly heads = new Int32Array(MAX_ORDER);
-  /** Free blocks of each order. */
-  readonly counts = new Int32Array(MAX_ORDER);
   readonly #pcp: PerCpuList[] = [];
+  // The arrays of struct page, close at hand: every munmap of a large range runs through here frame by frame.
+  readonly #flags: Int32Array;
+  readonly #order: Int32Array;
+  readonly #next: Int32Array;
+  readonly #prev: Int32Array;
 
   /** Takes over every frame from pages.firstUsable on. */
   constructor(pages: Pages, cpus: number) {
     this.pages = pages;
+    this.#flags = pages.flags;
+    this.#order = pages.private;
+    this.#next = pages.next;
+    this.#prev = pages.prev;
     this.first = pages.firstUsable;
     const managed = pages.count - this.first;
-    // zone_batchsize: a thousandth of memory, at most 1 MiB, a quarter of that, one less than a power of two.
+    // zone_batchsize: a thousandth of memory, at most 1 MiB, a quarter of that; a power of two (Linux takes one less).
     const quarter = Math.max(1, Math.floor(Math.min(managed / 1024, 256) / 4));
-    this.batch = Math.max(1, powerOfTwoAtLeast(quarter + (quarter >> 1) + 1) / 2 - 1);
+    this.batch = powerOfTwoAtLeast(quarter + (quarter >> 1) + 1) / 2;
     this.high = this.batch * 6;
     for (let i = 0; i < cpus; i++) this.#pcp.push(new PerCpuList(powerOfTwoAtLeast(this.high + this.batch + 1)));
     this.#addAll(managed);
@@ -71,27 +89,22 @@ export class Buddy {
   }
 
   #link(pfn: number, order: number): void {
-    const p = this.pages;
     const head = this.heads[order]!;
-    p.flags[pfn] = PG_BUDDY;
-    p.private[pfn] = order;
-    p.next[pfn] = head;
-    p.prev[pfn] = 0;
-    if (head !== 0) p.prev[head] = pfn;
+    this.#flags[pfn] = PG_BUDDY;
+    this.#order[pfn] = order;
+    this.#next[pfn] = head;
+    this.#prev[pfn] = 0;
+    if (head !== 0) this.#prev[head] = pfn;
     this.heads[order] = pfn;
-    this.counts[order] = this.counts[order]! + 1;
   }
 
   #unlink(pfn: number, order: number): void {
-    const p = this.pages;
-    const next = p.next[pfn]!;
-    const prev = p.prev[pfn]!;
+    const next = this.#next[pfn]!;
+    const prev = this.#prev[pfn]!;
     if (prev === 0) this.heads[order] = next;
-    else p.next[prev] = next;
-    if (next !== 0) p.prev[next] = prev;
-    p.flags[pfn] = 0;
-    p.private[pfn] = 0;
-    this.counts[order] = this.counts[order]! - 1;
+    else this.#next[prev] = next;
+    if (next !== 0) this.#prev[next] = prev;
+    this.#flags[pfn] = 0;
   }
 
   /** First frame of a free block of 2^order frames, off the lists; 0 = none. Does not touch pages.free. */
@@ -110,11 +123,11 @@ export class Buddy {
 
   /** Puts a block back, joining it with its buddies as long as they are free and whole. */
   #freeOne(pfn: number, order: number): void {
-    const p = this.pages;
-    const flags = p.flags;
+    const flags = this.#flags;
+    const orders = this.#order;
     while (order < MAX_ORDER - 1) {
       const buddy = pfn ^ (1 << order);
-      if (buddy >= p.count || (flags[buddy]! & PG_BUDDY) === 0 || p.private[buddy] !== order) break;
+      if (buddy >= flags.length || flags[buddy] !== PG_BUDDY || orders[buddy] !== order) break;
       this.#unlink(buddy, order);
       pfn &= buddy;
       order++;
@@ -137,15 +150,21 @@ export class Buddy {
     return this.#bulk(l);
   }
 
-  /** rmqueue_bulk; the frame taken off the buddy lists first is handed out first. */
+  /** rmqueue_bulk; the frame taken off the buddy lists first is handed out first. Blocks up to `GROUP` frames are taken
+   *  whole, which leaves the lists as frame by frame would. */
   #bulk(l: PerCpuList): boolean {
     let n = 0;
     while (n < this.batch) {
-      const pfn = this.#removeSmallest(0);
+      let order = 0;
+      while (order < GROUP_ORDER && this.heads[order] === 0) order++;
+      while (1 << order > this.batch - n) order--;
+      const pfn = this.#removeSmallest(order);
       if (pfn === 0) break;
-      l.bottom--;
-      l.ring[l.bottom & l.mask] = pfn;
-      n++;
+      for (let i = 0; i < 1 << order; i++) {
+        l.bottom--;
+        l.ring[l.bottom & l.mask] = pfn + i;
+      }
+      n += 1 << order;
     }
     return n > 0;
   }
@@ -158,10 +177,21 @@ export class Buddy {
     if (l.top - l.bottom > this.high) this.#spill(l, this.batch);
   }
 
+  /** free_pcppages_bulk: at least `count` of the oldest. Frames that stand in the list as a whole aligned block, rising or
+   *  falling (a munmap's do), go back as one; the outcome is the same. */
   #spill(l: PerCpuList, count: number): void {
-    for (let i = 0; i < count; i++) {
-      this.#freeOne(l.ring[l.bottom & l.mask]!, 0);
-      l.bottom++;
+    const { ring, mask } = l;
+    for (let target = l.bottom + count; l.bottom - target < 0; ) {
+      const pfn = ring[l.bottom & mask]!;
+      const inGroup = pfn & (GROUP - 1);
+      const step = inGroup === 0 ? 1 : inGroup === GROUP - 1 ? -1 : 0;
+      if (step !== 0 && isRun(ring, mask, l.bottom, l.top, pfn, step)) {
+        this.#freeOne(pfn - inGroup, GROUP_ORDER);
+        l.bottom += GROUP;
+      } else {
+        this.#freeOne(pfn, 0);
+        l.bottom++;
+      }
     }
   }
 
@@ -188,7 +218,13 @@ export class Buddy {
 
   /** Free blocks of each order 0..10, as in /proc/buddyinfo (frames on per-CPU lists are not in it). */
   buddyInfo(): number[] {
-    return Array.from(this.counts);
+    const counts: number[] = [];
+    for (let order = 0; order < MAX_ORDER; order++) {
+      let n = 0;
+      for (let pfn = this.heads[order]!; pfn !== 0; pfn = this.#next[pfn]!) n++;
+      counts.push(n);
+    }
+    return counts;
   }
 
   /** 1 for each free frame. For checkers. */
@@ -214,9 +250,8 @@ export class Buddy {
       free++;
     };
     for (let order = 0; order < MAX_ORDER; order++) {
-      let n = 0;
       let prev = 0;
-      for (let pfn = this.heads[order]!; pfn !== 0; prev = pfn, pfn = p.next[pfn]!, n++) {
+      for (let pfn = this.heads[order]!; pfn !== 0; prev = pfn, pfn = p.next[pfn]!) {
         assert(p.flags[pfn] === PG_BUDDY && p.private[pfn] === order, `Buddy: head ${pfn} marked with order ${order}`);
         assert(p.prev[pfn] === prev, `Buddy: back link of ${pfn}`);
         assert(pfn % (1 << order) === 0, `Buddy: block ${pfn} aligned to order ${order}`);
@@ -225,7 +260,6 @@ export class Buddy {
         const isWhole = buddy < p.count && (p.flags[buddy]! & PG_BUDDY) !== 0 && p.private[buddy] === order;
         assert(order === MAX_ORDER - 1 || !isWhole, `Buddy: ${pfn} and ${buddy} of order ${order} are joined`);
       }
-      assert(n === this.counts[order], `Buddy: ${n} blocks of order ${order}, count says ${this.counts[order]}`);
     }
     for (const l of this.#pcp) {
       for (let i = l.bottom; i !== l.top; i++) take(l.ring[i & l.mask]!, 'a per-CPU list');

@@ -17,6 +17,7 @@ import {
   PG_ANON,
   PG_LRU,
   PG_MLOCKED,
+  PG_RECLAIM,
   PG_REFERENCED,
   PG_SWAPBACKED,
   PG_SWAPCACHE,
@@ -64,6 +65,16 @@ export function markPageLazyfree(k: Kernel, pfn: number): void {
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~(PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED);
   lruAdd(k, pfn);
+}
+
+/** folio_rotate_reclaimable: reclaim waited for this page to be written; it is the next one to be looked at. */
+export function rotateReclaimable(k: Kernel, pfn: number): void {
+  const flags = k.pages.flags;
+  flags[pfn] = flags[pfn]! & ~PG_RECLAIM;
+  if ((flags[pfn]! & PG_LRU) === 0 || (flags[pfn]! & PG_UNEVICTABLE) !== 0) return;
+  lruDel(k, pfn);
+  flags[pfn] = flags[pfn]! & ~PG_ACTIVE;
+  k.reclaim.add(pfn, true);
 }
 
 /** isolate_lru_page: takes a page off its list, with a reference of its own. False when it is on none, or unevictable. */

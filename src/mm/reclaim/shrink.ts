@@ -24,11 +24,12 @@ import {
   PG_ANON,
   PG_DIRTY,
   PG_MLOCKED,
+  PG_RECLAIM,
   PG_SWAPBACKED,
   PG_UNEVICTABLE,
   PG_WORKINGSET,
 } from '../page/pages.ts';
-import { lruDel, putbackLruPage } from './lru.ts';
+import { lruDel, putbackLruPage, rotateReclaimable } from './lru.ts';
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, LRU_UNEVICTABLE } from './state.ts';
 
 const DEF_PRIORITY = 12;
@@ -73,6 +74,7 @@ function* writeBack(k: Kernel, pages: number[]): KernelPath<void> {
     const isFilePage = mapping[pfn] !== null && (flags[pfn]! & (PG_ANON | PG_SWAPBACKED)) === 0;
     if (isFilePage && (flags[pfn]! & PG_DIRTY) !== 0) yield* k.fn.writepage(k, pfn);
     unlockPage(k, pfn);
+    if ((flags[pfn]! & PG_RECLAIM) !== 0 && (flags[pfn]! & PG_DIRTY) === 0) rotateReclaimable(k, pfn);
     k.fn.putPage(k, pfn);
   }
 }

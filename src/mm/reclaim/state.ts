@@ -40,19 +40,27 @@ export class ReclaimState {
   /** The last batch of file pages was dirty throughout (PGDAT_DIRTY): kswapd may write file pages itself. */
   manyDirty = false;
   readonly #pages: Pages;
+  readonly #flags: Int32Array;
+  readonly #next: Int32Array;
+  readonly #prev: Int32Array;
   /** Threads inside direct reclaim or kswapd (PF_MEMALLOC). */
   readonly #reclaiming = new Set<Thread>();
 
   constructor(pages: Pages) {
     this.#pages = pages;
+    this.#flags = pages.flags;
+    this.#next = pages.next;
+    this.#prev = pages.prev;
   }
 
   /** Puts a page at the head of the list that its flags name, or at its tail, and sets PG_LRU. */
   add(pfn: number, atTail = false): void {
-    const { flags, next, prev } = this.#pages;
-    assert((flags[pfn]! & PG_LRU) === 0, 'ReclaimState.add: the page is on no list');
-    const l = lruList(flags[pfn]!);
-    flags[pfn] = flags[pfn]! | PG_LRU;
+    const next = this.#next;
+    const prev = this.#prev;
+    const f = this.#flags[pfn]!;
+    assert((f & PG_LRU) === 0, 'ReclaimState.add: the page is on no list');
+    const l = lruList(f);
+    this.#flags[pfn] = f | PG_LRU;
     const head = this.head[l]!;
     const tail = this.tail[l]!;
     if (head === 0) {
@@ -74,16 +82,18 @@ export class ReclaimState {
 
   /** Takes a page off its list; PG_ACTIVE and PG_UNEVICTABLE stay as they are. */
   remove(pfn: number): void {
-    const { flags, next, prev } = this.#pages;
-    assert((flags[pfn]! & PG_LRU) !== 0, 'ReclaimState.remove: the page is on a list');
-    const l = lruList(flags[pfn]!);
+    const next = this.#next;
+    const prev = this.#prev;
+    const f = this.#flags[pfn]!;
+    assert((f & PG_LRU) !== 0, 'ReclaimState.remove: the page is on a list');
+    const l = lruList(f);
     const n = next[pfn]!;
     const p = prev[pfn]!;
     if (p === 0) this.head[l] = n;
     else next[p] = n;
     if (n === 0) this.tail[l] = p;
     else prev[n] = p;
-    flags[pfn] = flags[pfn]! & ~PG_LRU;
+    this.#flags[pfn] = f & ~PG_LRU;
     this.count[l] = this.count[l]! - 1;
   }
 

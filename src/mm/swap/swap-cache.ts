@@ -40,8 +40,11 @@ export function freeSwapAndCache(k: Kernel, entry: number): void {
   const pfn = k.swap.cached(entry);
   if (pfn === 0 || k.swap.users(entry) > 0) return;
   if (k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
+  // The cache's reference may be the last one: the page must outlive its unlocking.
+  k.pages.refcount[pfn] = k.pages.refcount[pfn]! + 1;
   k.fn.folioFreeSwap(k, pfn);
   unlockPage(k, pfn);
+  k.fn.putPage(k, pfn);
 }
 
 /** free_swap_cache: a page that leaves its last mapping gives its slot back. */

@@ -4,6 +4,7 @@
 import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
@@ -65,7 +66,11 @@ function* doMadvise(k: Kernel, mm: MmStruct, start: number, end: number, advice:
   } else if (k.sched.points || !lock.tryRead()) {
     yield* lock.readLock();
   }
-  const result = yield* madviseWalkVmas(k, mm, start, end, advice);
+  const isPopulate = advice === A.MADV_POPULATE_READ || advice === A.MADV_POPULATE_WRITE;
+  const result =
+    isPopulate && k.profile.madvisePopulateAtOnce
+      ? yield* madvisePopulate(k, mm, start, end, advice === A.MADV_POPULATE_WRITE)
+      : yield* madviseWalkVmas(k, mm, start, end, advice);
   if (isWrite) lock.writeUnlock();
   else lock.readUnlock();
   if (k.delayedFput.length > 0) yield* runTaskWork(k);
@@ -164,7 +169,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
 
 /** madvise_populate: as accesses of the program would, without forcing permissions. */
 function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, isWrite: boolean): KernelPath<number> {
-  const flags = A.FOLL_TOUCH | A.FOLL_HWPOISON | (isWrite ? A.FOLL_WRITE : 0);
+  const flags = FOLL_TOUCH | FOLL_HWPOISON | (isWrite ? FOLL_WRITE : 0);
   for (let at = start; at < end; ) {
     const vma = mm.vmas.findExact(at);
     if (vma === null) return -ENOMEM;

@@ -5,7 +5,6 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { installFile } from '../process/files.ts';
 import type { Inode, OpenFile, Task } from '../types.ts';
-import { maxFileBytes } from '../vma/mmap.ts';
 import { shmemFileSetup, shmemReacctSize } from '../vma/shmem-file.ts';
 import type { SyscallArgs } from './args.ts';
 import { done } from './edge.ts';
@@ -31,6 +30,8 @@ export const FALLOC_FL_INSERT_RANGE = 0x20;
 export const FALLOC_FL_UNSHARE_RANGE = 0x40;
 
 const NAME_MAX_MEMFD = 249;
+/** Largest file of ext4 with 4 KiB blocks. */
+const EXT4_MAX_BYTES = 0xffffffff * 4096;
 
 /** memfd_create with the name that its pointer names. The descriptor, -EINVAL or -EMFILE. */
 export function memfdCreate(k: Kernel, task: Task, name: string, flags: number): number {
@@ -65,7 +66,7 @@ export function* truncateInode(k: Kernel, task: Task, inode: Inode, size: number
   if ((inode.seals & F_SEAL_SHRINK) !== 0 && size < inode.size) return -EPERM;
   if ((inode.seals & F_SEAL_GROW) !== 0 && size > inode.size) return -EPERM;
   if (size > inode.size && size > (task.mm?.limits.fsize ?? Number.POSITIVE_INFINITY)) return -EFBIG;
-  if (inode.kind === 'regular' && size > 0xffffffff * 4096) return -EFBIG;
+  if (inode.kind === 'regular' && size > EXT4_MAX_BYTES) return -EFBIG;
   const r = task.mm === null ? 0 : shmemReacctSize(k, task.mm, inode, size);
   return r < 0 ? r : yield* k.fn.truncate(k, inode, size);
 }
@@ -117,7 +118,7 @@ function checkFallocate(file: OpenFile, mode: number, offset: number, len: numbe
   if (kind === 'pipe') return -ESPIPE;
   if (kind === 'directory') return -EISDIR;
   if (kind !== 'regular' && kind !== 'shmem') return -ENODEV;
-  if (offset + len > maxFileBytes(file)) return -EFBIG;
+  if (offset + len > (kind === 'regular' ? EXT4_MAX_BYTES : 2 ** 63 - 1)) return -EFBIG;
   const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? FALLOC_FL_ZERO_RANGE : 0);
   return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
 }

@@ -1,7 +1,16 @@
 // mmap: sys_mmap (arch/x86/kernel/sys_x86_64.c), ksys_mmap_pgoff, vm_mmap_pgoff. Rows 1 to 5 of the table of checks.
 
 import { EBADF, EINVAL, ENOMEM } from '../../abi/errno.ts';
-import { MAP_ANONYMOUS, MAP_HUGE_SHIFT, MAP_HUGETLB, MAP_LOCKED, MAP_NONBLOCK, MAP_POPULATE } from '../../abi/mman.ts';
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_FIXED_NOREPLACE,
+  MAP_HUGE_SHIFT,
+  MAP_HUGETLB,
+  MAP_LOCKED,
+  MAP_NONBLOCK,
+  MAP_POPULATE,
+} from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task } from '../types.ts';
@@ -11,7 +20,13 @@ import { done, locksFuture, runTaskWork } from './edge.ts';
 /** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
 export function sysMmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
   if (!a.isPageAligned(5)) return done(-EINVAL);
-  return ksysMmap(k, task, a.num(0), a.pageAlign(1), a.int(2), a.int(3), a.int(4), a.pageDown(5) / 4096);
+  return ksysMmap(k, task, address(a), a.pageAlign(1), a.int(2), a.int(3), a.int(4), a.pageDown(5) / 4096);
+}
+
+/** The last 4095 addresses read as error numbers: asked for with MAP_FIXED, get_unmapped_area takes them for its error. */
+function address(a: SyscallArgs): number {
+  const isErrValue = a.hi[0] === 0xffffffff && a.lo[0]! > 0xfffff000;
+  return isErrValue && (a.int(3) & (MAP_FIXED | MAP_FIXED_NOREPLACE)) !== 0 ? a.signed(0) : a.num(0);
 }
 
 function* ksysMmap(

@@ -84,7 +84,7 @@ function* doMremap(
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   const out = new Outcome();
   let result: number;
-  if ((flags & NEW_PLACE) !== 0 && k.profile.mremapMultiVma && oldLen === newLen)
+  if ((flags & MREMAP_FIXED) !== 0 && k.profile.mremapMultiVma && oldLen === newLen)
     result = yield* remapMove(k, task, out, addr, oldLen, flags, newAddr);
   else result = yield* remapOne(k, task, out, addr, oldLen, newLen, flags, newAddr);
   const isPopulated = out.isLocked && result >= 0 && newLen > oldLen;

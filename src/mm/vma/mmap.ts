@@ -70,13 +70,10 @@ const LEGACY_MAP_MASK =
   MAP_HUGE_2MB |
   MAP_HUGE_1GB;
 
-/** s_maxbytes: ext4 with 4 KiB blocks; shmem and the rest 2^63 - 1. */
-export function maxFileBytes(file: OpenFile): number {
-  return file.inode.kind === 'regular' ? 0xffffffff * 4096 : 2 ** 63;
-}
+/** s_maxbytes of most file systems, in pages: 2^63 - 1 bytes. */
+const MAX_LFS_PAGES = 2 ** 51 - 1;
 
-export const F_SEAL_WRITE = 0x8;
-export const F_SEAL_FUTURE_WRITE = 0x10;
+const F_SEAL_WRITE = 0x8;
 
 /** do_mmap: rows 6 to 24 of the table of checks, then mmap_region. `len` is the length as given, at most 2^64 - 1, already
  *  rounded up to pages (2^64 stands for an overflow). Returns the address or -errno. */
@@ -104,7 +101,7 @@ export function* doMmap(
   let vmFlags = protToFlags(prot) | mapToFlags(k.profile, flags) | mm.defFlags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
   if (mlockFutureCheck(mm, vmFlags, len / 4096) < 0) return -EAGAIN;
   if (file !== null) {
-    const shared = fileMapFlags(file, prot, flags, vmFlags, pgoff, len);
+    const shared = fileMapFlags(k, file, prot, flags, vmFlags, pgoff, len);
     if (shared < 0) return shared;
     if ((shared & VM_MAYSHARE) !== 0) {
       vmFlags |= VM_SHARED | VM_MAYSHARE;
@@ -125,6 +122,7 @@ export function* doMmap(
 
 /** Rows 16 to 24: 0 for a private mapping, VM_MAYSHARE for a shared one, or -errno. */
 function fileMapFlags(
+  k: Kernel,
   file: OpenFile,
   prot: number,
   flags: number,
@@ -132,8 +130,8 @@ function fileMapFlags(
   pgoff: number,
   len: number,
 ): number {
-  const max = maxFileBytes(file);
-  if (len > max || pgoff > Math.floor((max - len) / 4096)) return -EOVERFLOW;
+  const maxPages = file.inode.kind === 'regular' ? k.profile.ext4MmapMaxPages : MAX_LFS_PAGES;
+  if (pgoff > maxPages - len / 4096) return -EOVERFLOW;
   const type = flags & MAP_TYPE;
   if (type === MAP_SHARED || type === MAP_SHARED_VALIDATE) {
     // Plain MAP_SHARED ignores flags that it does not know. No file system here supports MAP_SYNC.
@@ -190,7 +188,7 @@ export function* mmapRegion(
       }
     }
     const r = yield* k.fn.doMunmap(k, mm, addr, end, false);
-    if (r < 0) return r === -EPERM ? r : -ENOMEM;
+    if (r < 0) return k.profile.mmapChecksBeforeUnmap ? r : -ENOMEM;
   }
   if (isCharged) {
     if (isCovering && k.profile.mmapChecksBeforeUnmap) k.committed += pages;

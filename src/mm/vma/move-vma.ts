@@ -5,7 +5,7 @@
 // A faulted anonymous VMA keeps its page offsets, so that rmap finds its pages by the new VMA; one never faulted gets those of
 // its new place.
 
-import { ENOMEM } from '../../abi/errno.ts';
+import { EINVAL, ENOMEM } from '../../abi/errno.ts';
 import { MREMAP_DONTUNMAP, VM_ACCOUNT, VM_LOCKED, VM_LOCKONFAULT } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
@@ -13,7 +13,7 @@ import type { Task, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { takeAnonVma } from './adjust.ts';
 import { mergeNew } from './merge.ts';
-import { getFile, insertVma, vmaDup } from './split.ts';
+import { getFile, insertVma, maySplit, vmaDup } from './split.ts';
 
 /** copy_vma: a VMA for [addr, addr + len) that shall hold pages of `vma`: a neighbour that grew, or a new one. Null: out
  *  of memory. */
@@ -46,6 +46,8 @@ export function* moveVma(
 ): KernelPath<number> {
   const mm = task.mm!;
   if (mm.vmas.count >= k.config.maxMapCount - 3) return -ENOMEM;
+  if (vma.start !== oldAddr && !maySplit(vma, oldAddr)) return -EINVAL;
+  if (vma.end !== oldAddr + oldLen && !maySplit(vma, oldAddr + oldLen)) return -EINVAL;
   const isKept = (flags & MREMAP_DONTUNMAP) !== 0;
   const vmFlags = vma.flags;
   const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;

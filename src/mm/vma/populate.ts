@@ -1,17 +1,8 @@
 // __mm_populate and populate_vma_page_range (mm/gup.c): faults ranges in for mlock, MAP_POPULATE and MAP_LOCKED.
 
-import {
-  FOLL_FORCE,
-  FOLL_TOUCH,
-  FOLL_WRITE,
-  VM_ACCESS_FLAGS,
-  VM_IO,
-  VM_LOCKONFAULT,
-  VM_PFNMAP,
-  VM_SHARED,
-  VM_WRITE,
-} from '../../abi/mman.ts';
+import { VM_ACCESS_FLAGS, VM_IO, VM_LOCKONFAULT, VM_PFNMAP, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { FOLL_FORCE, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 

@@ -11,6 +11,7 @@ import {
   VM_HUGETLB,
   VM_IO,
   VM_LOCKED,
+  VM_LOCKONFAULT,
   VM_MAYEXEC,
   VM_MAYREAD,
   VM_MAYSHARE,
@@ -56,6 +57,7 @@ const VM_FLAG_NAMES: readonly (readonly [number, string])[] = [
   [VM_RAND_READ, 'rr'],
   [VM_DONTCOPY, 'dc'],
   [VM_DONTEXPAND, 'de'],
+  [VM_LOCKONFAULT, 'lf'],
   [VM_ACCOUNT, 'ac'],
   [VM_NORESERVE, 'nr'],
   [VM_HUGETLB, 'ht'],
@@ -118,9 +120,11 @@ export function procMaps(mm: MmStruct, isHeapStrict = false): string {
   return text;
 }
 
-/** The mnemonics of smaps' VmFlags line: "rd wr mr mw me ac sd". */
-export function vmFlagNames(vma: VmArea): string {
+/** The mnemonics of smaps' VmFlags line: "rd wr mr mw me ac sd". `namesLockOnFault`: Profile.smapsNamesLockOnFault. */
+export function vmFlagNames(vma: VmArea, namesLockOnFault = true): string {
   const names: string[] = [];
-  for (const [bit, name] of VM_FLAG_NAMES) if ((vma.flags & bit) !== 0) names.push(name);
+  for (const [bit, name] of VM_FLAG_NAMES) {
+    if ((vma.flags & bit) !== 0) names.push(name === 'lf' && !namesLockOnFault ? '??' : name);
+  }
   return names.join(' ');
 }

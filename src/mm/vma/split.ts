@@ -27,10 +27,15 @@ export function getFile(file: OpenFile | null): void {
   if (file !== null) file.refcount++;
 }
 
+/** vm_ops->may_split: hugetlb at huge pages only, special mappings ([vdso], [vvar]) nowhere. */
+export function maySplit(vma: VmArea, addr: number): boolean {
+  return vma.name === null && ((vma.flags & VM_HUGETLB) === 0 || modPower(addr, PMD_SIZE) === 0);
+}
+
 /** __split_vma: cuts `vma` at `addr`; no limit is checked. The new VMA is the lower part if `newBelow`. Returns 0, -EINVAL
- *  (hugetlb: not at a huge page's edge) or -ENOMEM (anon_vma chain). */
+ *  (may_split) or -ENOMEM (anon_vma chain). */
 export function* splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, newBelow: boolean): KernelPath<number> {
-  if ((vma.flags & VM_HUGETLB) !== 0 && modPower(addr, PMD_SIZE) !== 0) return -EINVAL;
+  if (!maySplit(vma, addr)) return -EINVAL;
   const pgoffAt = vma.pgoff + (addr - vma.start) / 4096;
   const fresh = newBelow ? vmaDup(k, mm, vma, vma.start, addr, vma.pgoff) : vmaDup(k, mm, vma, addr, vma.end, pgoffAt);
   const keepStart = newBelow ? addr : vma.start;

@@ -48,7 +48,7 @@ export function getUnmappedArea(
     const isThpFile = k.profile.thpAlignFile && file.inode.kind === 'regular';
     found = isThpFile ? thpUnmappedArea(k, mm, addr, len, pgoff, flags) : topDown(mm, addr, len, flags);
   } else if ((flags & MAP_SHARED) === 0 && k.profile.thpAlignAnon && addr === 0 && modPower(len, PMD_SIZE) === 0) {
-    found = thpUnmappedArea(k, mm, addr, len, pgoff, flags);
+    found = thpUnmappedArea(k, mm, addr, len, 0, flags);
   } else {
     found = topDown(mm, addr, len, flags);
   }

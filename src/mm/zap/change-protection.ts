@@ -26,7 +26,7 @@ import {
   PTE_US,
 } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
-import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
+import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { NotifierRange } from '../../notifier/host.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
@@ -127,20 +127,27 @@ function changeEntries(
   const protHi = vma.pageProtHi;
   const isPresentProt = (protLo & PTE_P) !== 0;
   const set = protLo & ~KEPT;
+  const words = m.words;
+  const tracked = m.footprint !== null;
   let present = 0;
+  let first = 0;
+  let end = 0;
   for (let i = 0; i < count; i++, word += 2, address += 4096) {
-    const lo = entryLo(m, word);
+    const lo = tracked ? entryLo(m, word) : words[word]!;
     // Swap entries keep no protection; those of migration and device memory get theirs with their rooms.
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) continue;
-    const hi = entryHi(m, word);
+    const hi = words[word + 1]!;
     let newLo = isPresentProt && (lo & PTE_P) !== 0 ? (lo & KEPT) | set : pteModifyLo(lo, protLo);
     const newHi = isPresentProt ? protHi : pteModifyHi(protLo, protHi);
     if (tryWritable && (newLo & PTE_RW) === 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
     present++;
     if (newLo === lo && newHi === hi) continue;
     writeEntry(m, word, newLo, newHi, mmId, address, LEVEL_PTE);
-    if (pteNeedsFlush(lo, hi, newLo, newHi)) tlb.addRange(address, address + 4096, CLEARED_PTES);
+    if (!pteNeedsFlush(lo, hi, newLo, newHi)) continue;
+    if (end === 0) first = address;
+    end = address + 4096;
   }
+  if (end > 0) tlb.addRange(first, end, CLEARED_PTES);
   return present;
 }
 

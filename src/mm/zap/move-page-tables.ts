@@ -174,10 +174,12 @@ function moveEntries(
   count: number,
 ): boolean {
   const m = k.memory;
+  const words = m.words;
+  const tracked = m.footprint !== null;
   let anyPresent = false;
   for (let i = 0; i < count; i++, from += 2, to += 2) {
-    const lo = entryLo(m, from);
-    const hi = entryHi(m, from);
+    const lo = tracked ? entryLo(m, from) : words[from]!;
+    const hi = words[from + 1]!;
     if ((lo | hi) === 0) continue;
     const isPresent = ptePresent(lo);
     if (isPresent) anyPresent = true;

@@ -9,15 +9,7 @@
 // Locks: mmapLock (read is enough), or i_mmap_rwsem for truncate; ptl inside.
 // Kernel names: unmap_vmas, unmap_single_vma, unmap_page_range, zap_pte_range, zap_page_range_single, should_zap_page.
 
-import {
-  MM_ANONPAGES,
-  MM_FILEPAGES,
-  MM_SHMEMPAGES,
-  MM_SWAPENTS,
-  VM_MIXEDMAP,
-  VM_PFNMAP,
-  VM_SEQ_READ,
-} from '../../abi/mman.ts';
+import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
 import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -25,8 +17,9 @@ import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { PG_ANON, PG_DIRTY, PG_SWAPBACKED } from '../page/pages.ts';
+import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
 import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
+import { mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
@@ -126,9 +119,14 @@ function zapEntries(
   const m = k.memory;
   const mm = tlb.mm;
   const { flags } = k.pages;
-  const rss = mm.rss;
-  for (let i = 0; i < count; i++, word += 2, address += 4096) {
-    const lo = entryLo(m, word);
+  const words = m.words;
+  const tracked = m.footprint !== null;
+  let anon = 0;
+  let first = 0;
+  let end = 0;
+  let i = 0;
+  for (; i < count && !tlb.isFull; i++, word += 2, address += 4096) {
+    const lo = tracked ? entryLo(m, word) : words[word]!;
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
       const hi = entryHi(m, word);
       if ((lo | hi) !== 0) zapSwapEntry(k, tlb, word, address, lo, hi, evenCows);
@@ -136,29 +134,33 @@ function zapEntries(
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
     const pfn = pteFrame(lo);
-    const f = flags[pfn]!;
-    if (!evenCows && !isSpecial && (f & PG_ANON) !== 0) continue;
+    const isAnon = (flags[pfn]! & PG_ANON) !== 0;
+    if (!evenCows && !isSpecial && isAnon) continue;
     writeEntry(m, word, 0, 0, mm.id, address, LEVEL_PTE);
-    tlb.addRange(address, address + 4096, CLEARED_PTES);
+    if (end === 0) first = address;
+    end = address + 4096;
     if (isSpecial) continue;
-    if ((f & PG_ANON) !== 0) {
-      rss[MM_ANONPAGES] = rss[MM_ANONPAGES]! - 1;
-    } else {
-      if ((lo & PTE_D) !== 0) {
-        flags[pfn] = f | PG_DIRTY;
-        tlb.forceFlush = true;
-      }
-      if ((lo & PTE_A) !== 0 && (vma.flags & VM_SEQ_READ) === 0) k.fn.markPageAccessed(k, pfn);
-      const counter = (f & PG_SWAPBACKED) !== 0 ? MM_SHMEMPAGES : MM_FILEPAGES;
-      rss[counter] = rss[counter]! - 1;
-    }
+    if (isAnon) anon++;
+    else zapFilePage(k, tlb, vma, lo, pfn);
     k.fn.pageRemoveRmap(k, pfn, vma, address);
-    if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
-      tlb.isFull = true;
-      return i + 1;
-    }
+    if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) tlb.isFull = true;
   }
-  return count;
+  if (end > 0) tlb.addRange(first, end, CLEARED_PTES);
+  mm.rss[MM_ANONPAGES] = mm.rss[MM_ANONPAGES]! - anon;
+  return i;
+}
+
+/** What the entry knew about a page of a file goes to the page; a dirty one must be flushed before ptl is dropped. */
+function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, pfn: number): void {
+  const { flags } = k.pages;
+  if ((lo & PTE_D) !== 0) {
+    flags[pfn] = flags[pfn]! | PG_DIRTY;
+    tlb.forceFlush = true;
+  }
+  if ((lo & PTE_A) !== 0 && (vma.flags & VM_SEQ_READ) === 0) k.fn.markPageAccessed(k, pfn);
+  const rss = tlb.mm.rss;
+  const counter = mmCounterFile(k.pages, pfn);
+  rss[counter] = rss[counter]! - 1;
 }
 
 /** An entry that is neither none nor present: a swapped page loses one user of its slot at once, no flush needed. */

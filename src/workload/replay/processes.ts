@@ -36,8 +36,8 @@ export class Processes {
   readonly #seen = new Set<number>();
   /** Called when a task gets an address space: at its start, by fork, by exec. */
   onNewMm: (task: ReplayTask, mm: MmStruct) => KernelPath<void> = function* () {};
-  /** Called before a task gives up its address space. */
-  onOldMm: (task: ReplayTask, mm: MmStruct) => KernelPath<void> = function* () {};
+  /** Called when the last user of an address space has given it up. */
+  onMmGone: (mm: MmStruct) => KernelPath<void> = function* () {};
 
   constructor(
     kernel: Kernel,
@@ -114,9 +114,10 @@ export class Processes {
     const old = this.#tasks.get(tidStart);
     if (old === undefined) return;
     const k = this.#kernel;
-    if (old.task.mm !== null) yield* this.onOldMm(old, old.task.mm);
+    const oldMm = old.task.mm;
     const image = this.#initial.take(tid);
     yield* doExec(k, old.task, this.#layoutOf(image));
+    if (oldMm !== null && oldMm.users <= 0) yield* this.onMmGone(oldMm);
     const learns = image === null ? { brk: true, base: true } : null;
     const task: ReplayTask = {
       tid,
@@ -160,8 +161,9 @@ export class Processes {
     const t = this.#tasks.get(tid);
     if (t === undefined) return;
     this.#compareFinal(t);
-    if (t.task.mm !== null && t.task.mm.users === 1) yield* this.onOldMm(t, t.task.mm);
+    const { mm } = t.task;
     yield* doExit(this.#kernel, t.task);
+    if (mm !== null && mm.users <= 0) yield* this.onMmGone(mm);
     this.#tasks.delete(tid);
   }
 

@@ -51,6 +51,8 @@ export class Replayer {
   readonly files: FileCalls;
   /** Maps of processes at their exit, against the recording. */
   readonly finalMaps: FinalMapsResult[] = [];
+  /** Around each memory call: the call is about to be issued (true), or has returned (false). */
+  aroundMemoryCall: (task: ReplayTask, op: TraceOp, isBefore: boolean) => KernelPath<void> = function* () {};
   /** Records that wait for the clone record of their task. */
   readonly #held: TraceRecord[] = [];
   readonly #args = new SyscallArgs();
@@ -193,7 +195,9 @@ export class Replayer {
       this.tally.skip(record.name, unknown);
       return;
     }
+    yield* this.aroundMemoryCall(task, op, true);
     const actual = yield* this.#issue(task, nr, words);
+    yield* this.aroundMemoryCall(task, op, false);
     if (actual === expected) this.tally.count(record.name, 'verified');
     else {
       this.#diverge(record, actual);

@@ -1,0 +1,134 @@
+// The comparison as text, JSON and HTML.
+
+import { basename } from 'node:path';
+import type { LaneKind, Names } from '../report/describe.ts';
+import { htmlReport } from '../report/html.ts';
+import { type ComparisonRow, comparisonRow, comparisonTable } from '../report/rows.ts';
+import { formatTable } from '../report/table.ts';
+import { formatTimeline, layoutTimeline } from '../report/timeline.ts';
+import type { Comparison } from '../workload/compare/compare.ts';
+import type { DesignRun } from '../workload/compare/run-design.ts';
+
+const DEVICE_TEXT = 'PCIe device with ATS and PRI behind an IOMMU that walks the page tables';
+
+function rowOf(run: DesignRun): ComparisonRow | null {
+  if (run.results === null) return null;
+  return comparisonRow(run.row.name, run.results, {
+    programState: run.programState,
+    steps: run.steps,
+    seconds: run.seconds,
+  });
+}
+
+function namesOf(run: DesignRun): Names {
+  const laneOf = (lane: string): LaneKind =>
+    lane === 'cpu' ? 'program' : lane === 'iommu' ? 'IOMMU' : (lane as LaneKind);
+  return {
+    actor: (id) => {
+      const t = run.threads[id];
+      return t === undefined ? { name: `thread ${id}`, lane: 'kernel' } : { name: t.name, lane: laneOf(t.lane) };
+    },
+    device: () => 'device',
+  };
+}
+
+function rowsOf(c: Comparison): ComparisonRow[] {
+  return c.runs.map(rowOf).filter((r) => r !== null);
+}
+
+export function compareJson(c: Comparison): string {
+  const designs = c.runs.map((run) => {
+    const r = run.results!;
+    return {
+      ...rowOf(run),
+      frames: run.frames,
+      windowsOpen: r.windowsOpen,
+      windowCauses: r.windowCauses,
+      safetyViolations: r.safetyViolations,
+      livenessFindings: r.livenessFindings,
+      byProperty: r.byProperty,
+      byGap: r.byGap,
+      orphanedPeak: r.orphanedPeak,
+      swapOuts: r.swapOuts,
+      swapIns: r.swapIns,
+      deviceReads: r.deviceReads,
+      deviceWrites: r.deviceWrites,
+      events: r.events,
+    };
+  });
+  const result = {
+    program: c.trace.path,
+    device: DEVICE_TEXT,
+    seed: c.seed,
+    frames: c.frames,
+    kernel: c.kernel,
+    peakFrames: c.peakFrames,
+    pinnedFrames: c.pinnedFrames,
+    complete: !c.isCut,
+    designs,
+  };
+  return `${JSON.stringify(result, null, 1)}\n`;
+}
+
+const MiB = (frames: number): string => `${(frames / 256).toFixed(1)} MiB`;
+
+function facts(c: Comparison): string[] {
+  const share = Math.round((100 * c.frames) / c.peakFrames);
+  const lines = [
+    `program  ${basename(c.trace.path)} (${c.trace.report.lines} lines of strace), kernel profile ${c.kernel}`,
+    `device   ${DEVICE_TEXT}; shares the memory of task ${c.target.tid}, which makes ${c.target.calls} memory calls`,
+    `memory   ${c.frames} frames (${MiB(c.frames)}), ${share} % of the ${c.peakFrames} that the program uses alone; seed ${c.seed}`,
+  ];
+  if (c.pinnedFrames !== null) {
+    const percent = Math.round((100 * c.pinnedFrames) / c.peakFrames);
+    lines.push(
+      `pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`,
+    );
+  }
+  if (c.isCut) lines.push('stopped  before the end: the last row is incomplete');
+  return lines;
+}
+
+export function printCompare(c: Comparison): string {
+  const out = [...facts(c), ''];
+  const rows = rowsOf(c);
+  out.push(formatTable(transposed(rows)), '');
+  for (const run of c.runs) out.push(...story(run));
+  return `${out.join('\n')}\n`;
+}
+
+/** Designs as columns: eighteen figures for seven designs fit a terminal that way. */
+function transposed(rows: readonly ComparisonRow[]): ReturnType<typeof comparisonTable> {
+  const table = comparisonTable(rows);
+  return {
+    columns: [{ title: '', align: 'left' }, ...rows.map((r) => ({ title: r.design, align: 'right' as const }))],
+    rows: table.columns.slice(1).map((column, i) => [column.title, ...table.rows.map((row) => row[i + 1]!)]),
+  };
+}
+
+function story(run: DesignRun): string[] {
+  const r = run.results;
+  if (r === null || r.violations.length === 0) return [];
+  const out = [`${run.row.name}: ${run.row.summary}`];
+  const counts = Object.entries(r.byProperty).map(([property, n]) => `${property} ${n}`);
+  const gaps = Object.entries(r.byGap).map(([gap, n]) => `gap ${gap}: ${n}`);
+  out.push(`  findings: ${[...counts, ...gaps].join(', ')}; windows left open ${r.windowsOpen} of ${r.windows}`);
+  const first = r.timelines[0];
+  if (first !== undefined) out.push(formatTimeline(layoutTimeline(first, namesOf(run))));
+  out.push('');
+  return out;
+}
+
+export function compareHtml(c: Comparison): string {
+  return htmlReport({
+    title: `MMU notifier designs on ${basename(c.trace.path)}`,
+    facts: facts(c),
+    designs: c.runs
+      .filter((run) => run.results !== null)
+      .map((run) => ({
+        row: rowOf(run)!,
+        timelines: run.results!.timelines.map((t) => layoutTimeline(t, namesOf(run))),
+        residency: run.results!.residency,
+      })),
+  });
+}

@@ -1,0 +1,51 @@
+// Puts a machine together: memory, CPUs, kernel instance, notifier design and one device, from one configuration.
+//
+//   const m = createMachine({ kernel: { frames: 4096 }, design: 'linux-6.1', device: {}, seed: 7 });
+//   const task = m.run(createProcess(m.kernel, { areas: [] }));
+//   m.run(m.device!.bind(task.mm!));
+
+import { Rng } from '../base/rng.ts';
+import { createDevice, type Device, type DeviceConfig } from '../device/device.ts';
+import { type KernelConfig, kernelConfig } from '../mm/config.ts';
+import type { KernelFns } from '../mm/fns.ts';
+import { Kernel } from '../mm/kernel.ts';
+import { notifierHost } from '../mm/notifier-host.ts';
+import { linuxFns } from '../mm/table.ts';
+import { designInfo } from '../notifier/designs.ts';
+import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import { RandomChooser } from '../sched/scheduler.ts';
+
+export interface MachineConfig {
+  readonly kernel?: Partial<KernelConfig>;
+  /** Name of the notifier design; none when left out. */
+  readonly design?: string;
+  /** A device under that design; none when left out. */
+  readonly device?: Partial<DeviceConfig>;
+  /** Seed of the scheduler's choices. */
+  readonly seed?: number;
+  /** Livepatches: functions that replace those of the kernel as shipped. */
+  readonly patches?: Partial<KernelFns>;
+}
+
+export class Machine {
+  readonly kernel: Kernel;
+  readonly device: Device | null;
+
+  constructor(kernel: Kernel, device: Device | null) {
+    this.kernel = kernel;
+    this.device = device;
+  }
+
+  /** Runs a kernel path to its end; other threads run while it waits. */
+  run<T>(path: KernelPath<T> | AtomicPath<T>): T {
+    return this.kernel.sched.run(path);
+  }
+}
+
+/** A machine of that configuration. Throws InputError for impossible ones. */
+export function createMachine(config: MachineConfig = {}): Machine {
+  const chooser = new RandomChooser(new Rng(config.seed ?? 1));
+  const kernel = new Kernel(kernelConfig(config.kernel ?? {}), { ...linuxFns, ...config.patches }, chooser);
+  if (config.design !== undefined) kernel.design = designInfo(config.design).create(notifierHost(kernel));
+  return new Machine(kernel, config.device === undefined ? null : createDevice(kernel, config.device));
+}

@@ -1,0 +1,39 @@
+// The rows of a comparison: each a notifier design with the driver that was written for it.
+
+export interface CompareRow {
+  /** Name in the table. */
+  readonly name: string;
+  readonly design: string;
+  /** '' = the first driver for the design. */
+  readonly driver: string;
+  readonly summary: string;
+}
+
+export const COMPARE_ROWS: readonly CompareRow[] = [
+  { name: 'pinned', design: 'pinned', driver: '', summary: 'no notifier: get_user_pages for the life of the mapping' },
+  {
+    name: 'linux-2.6.27',
+    design: 'linux-2.6.27',
+    driver: 'iommu-flush-start-end',
+    summary: 'flush at start, end and invalidate_page',
+  },
+  {
+    name: 'iommu-v2-empty-table',
+    design: 'linux-2.6.27',
+    driver: 'iommu-v2-empty-table',
+    summary: 'empty page table between start and end, sections counted',
+  },
+  {
+    name: 'iommu-v2-empty-table-uncounted',
+    design: 'linux-2.6.27',
+    driver: 'iommu-v2-empty-table-uncounted',
+    summary: 'the same without the count',
+  },
+  {
+    name: 'invalidate-range',
+    design: 'invalidate-range',
+    driver: '',
+    summary: 'flush in invalidate_range (Linux 3.19)',
+  },
+  { name: 'linux-6.1', design: 'linux-6.1', driver: '', summary: 'flush in invalidate_range (Linux 6.1)' },
+];
