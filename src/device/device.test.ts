@@ -2,6 +2,7 @@
 // interleavings. Each design must show what it is known for, judged by the monitors from the record.
 
 import { describe, expect, test } from 'vitest';
+import { EBUSY } from '../abi/errno.ts';
 import { CB_ARCH_INVALIDATE_SECONDARY_TLBS, CB_INVALIDATE_RANGE, DEV_FAILED, DEV_RUNNING } from '../abi/events.ts';
 import {
   MADV_COLD,
@@ -9,6 +10,7 @@ import {
   MADV_PAGEOUT,
   MAP_ANONYMOUS,
   MAP_PRIVATE,
+  MM_ANONPAGES,
   MREMAP_MAYMOVE,
   PROT_READ,
   PROT_WRITE,
@@ -32,6 +34,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { P_SYSCALL } from '../sched/points.ts';
 import { RandomChooser, WaitQueue } from '../sched/scheduler.ts';
 import type { DeviceStats } from './accessor.ts';
+import { ACCESS_DONE, ACCESS_INVALID } from './accessor.ts';
 import { createDevice, type Device, type DeviceConfig } from './device.ts';
 
 const PAGE = 4096;
@@ -113,6 +116,8 @@ interface Options {
   readonly rounds?: number;
   /** A second thread of the program. */
   readonly hasSibling?: boolean;
+  /** False: kernel paths run from wait to wait. */
+  readonly points?: boolean;
 }
 
 const STACK = { start: 0x7ffffffde000, end: 0x7ffffffff000, perms: 'rw-p', offset: 0, path: '[stack]' };
@@ -142,7 +147,7 @@ function runWith(seed: number, design: string, config: Partial<DeviceConfig>, op
   const wrong: Wrong = { count: 0 };
   const mm = task.mm!;
   expect(k.sched.run(device.bind(mm))).toBe(0);
-  k.sched.points = true;
+  k.sched.points = options.points ?? true;
   let threads = options.hasSibling === true ? 2 : 1;
   let isDone = false;
   const rounds = options.rounds ?? 4;
@@ -234,13 +239,13 @@ describe('drivers that flush before pages are freed', () => {
     test(`${design}: nothing at all is violated, with two threads of the program`, () => {
       for (const strideOn of [1, 4]) {
         const options = { hasSibling: true, kernel: { strideOn, profile: profile(version) } };
-        const sum = sumOf(40, design, { ats: { refaultBudget: 4 } }, options);
+        const sum = sumOf(25, design, { ats: { refaultBudget: 4 } }, options);
         expect(sum.violations).toEqual({});
         expect({ failed: sum.failed, wrong: sum.wrongData }).toEqual({ failed: 0, wrong: 0 });
         // The danger was there: frames were freed that the device had translated.
-        expect(sum.windows).toBeGreaterThan(1000);
-        expect(sum.accesses).toBeGreaterThan(10_000);
-        expect(sum.flushCallbacks).toBeGreaterThan(1000);
+        expect(sum.windows).toBeGreaterThan(500);
+        expect(sum.accesses).toBeGreaterThan(5000);
+        expect(sum.flushCallbacks).toBeGreaterThan(500);
       }
     });
   }
@@ -303,4 +308,44 @@ describe('pinned pages', () => {
     expect(sum.pinnedPagesMax).toBeLessThanOrEqual(20);
     expect(sum.accesses).toBeGreaterThan(0);
   });
+});
+
+test('without points: the same program and device, from wait to wait', () => {
+  for (const design of ['linux-6.1', 'linux-2.6.27', 'pinned']) {
+    const sum = sumOf(10, design, {}, { hasSibling: true, points: false, rounds: 8 });
+    expect({ design, wrong: sum.wrongData, failed: sum.failed }).toEqual({ design, wrong: 0, failed: 0 });
+    expect(sum.accesses).toBeGreaterThan(1000);
+    if (design === 'linux-6.1') expect(sum.violations).toEqual({});
+  }
+});
+
+test('a run is a function of its seed', () => {
+  for (const design of ['linux-6.1', 'linux-2.6.27', 'pinned']) {
+    const [a, b, c] = [5, 5, 6].map((seed) => runWith(seed, design, {}, { hasSibling: true }));
+    expect(b).toEqual(a);
+    expect(c!.results.steps).not.toBe(a!.results.steps);
+  }
+});
+
+test('bind: one address space at a time; after unbind the device is told that nothing is accessible', () => {
+  const k = new Kernel(kernelConfig({ frames: 512 }), linuxFns, new RandomChooser(new Rng(1)));
+  k.design = designInfo('linux-6.1').create(notifierHost(k));
+  const task = k.sched.run(createProcess(k, { areas: [AREA, STACK], startBrk: 0x600000 }));
+  const mm = task.mm!;
+  const device = createDevice(k);
+  device.workload.isStopped = true;
+  expect(k.sched.run(device.bind(mm))).toBe(0);
+  expect(k.sched.run(device.bind(mm))).toBe(-EBUSY);
+  expect(mm.notifiers!.hasSubscribers).toBe(true);
+  expect(k.sched.run(device.accessor.access(0, AREA.start, true, AREA.end))).toBe(ACCESS_DONE);
+  expect(k.sched.run(device.accessor.access(0, AREA.end, false, AREA.end + PAGE))).toBe(ACCESS_INVALID);
+  expect(mm.rss[MM_ANONPAGES]).toBe(1);
+  k.sched.run(device.unbind());
+  expect(mm.notifiers!.hasSubscribers).toBe(false);
+  expect(k.sched.run(device.accessor.access(0, AREA.start, true, AREA.end))).toBe(ACCESS_INVALID);
+  expect(device.stats()).toMatchObject({ writes: 1, reads: 0, pageRequests: 3, answersInvalid: 2, state: DEV_RUNNING });
+  expect(k.sched.run(device.bind(mm))).toBe(0);
+  expect(k.sched.run(device.accessor.access(0, AREA.start, true, AREA.end))).toBe(ACCESS_DONE);
+  expect(device.stats().pageRequests).toBe(3);
+  expect(() => createDevice(k, { driver: 'iommu-sva' })).toThrow(/"iommu-sva" is none of iommu-v2, no-callbacks/);
 });

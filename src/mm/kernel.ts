@@ -6,12 +6,13 @@ import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
 import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_MMAP, LOCK_PAGE, LOCK_PTL, Rwsem, SpinLocks } from '../sched/locks.ts';
+import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import { Buddy } from './page/buddy.ts';
-import { Pages } from './page/pages.ts';
+import { GFP_KERNEL, Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
@@ -110,9 +111,15 @@ export class Kernel {
     return this.sched.points ? this.config.strideOn : this.config.strideOff;
   }
 
-  /** mm_init: an empty address space with a PGD; null when no frame is free. */
-  newMm(): MmStruct | null {
-    const pgd = this.fn.allocPage(this, 0, FRAME_TABLE);
+  /** mm_alloc: newMm that reclaims when memory is short. */
+  *mmAlloc(): KernelPath<MmStruct | null> {
+    const mm = this.newMm();
+    if (mm !== null) return mm;
+    return this.newMm(yield* this.fn.allocPagesSlow(this, GFP_KERNEL, FRAME_TABLE));
+  }
+
+  /** mm_init: an empty address space with the PGD given; null when there is none, as no frame is free. */
+  newMm(pgd = this.fn.allocPage(this, GFP_KERNEL, FRAME_TABLE)): MmStruct | null {
     if (pgd === 0) return null;
     this.memory.zero(pgd);
     const id = this.#nextMm++;

@@ -61,7 +61,7 @@ export interface ProgramLayout {
  *  no frame is free. Throws InputError for areas that overlap or are not page aligned. */
 export function* buildMm(k: Kernel, layout: ProgramLayout, old: MmStruct | null): KernelPath<MmStruct | null> {
   checkAreas(layout.areas);
-  const mm = k.newMm();
+  const mm = yield* k.mmAlloc();
   if (mm === null) return null;
   if (old !== null) mm.limits = { ...old.limits };
   mm.mmapBase = layout.mmapBase ?? mmapBase(mm.limits.stack, k.config.stackGuardGap);

@@ -21,7 +21,6 @@ import { P_FREE, P_RECLAIM } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
-  GUP_PIN_COUNTING_BIAS,
   PG_ACTIVE,
   PG_ANON,
   PG_DIRTY,
@@ -33,7 +32,8 @@ import {
   PG_UNEVICTABLE,
   PG_WRITEBACK,
 } from '../page/pages.ts';
-import { TTU_BATCH_FLUSH, tryToUnmapFlushDirty } from '../rmap/flush-batch.ts';
+import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
+import { pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import { putbackLruPage } from './lru.ts';
 
 // Verdicts on a page.
@@ -46,11 +46,6 @@ const REF_RECLAIM = 0;
 const REF_RECLAIM_CLEAN = 1;
 const REF_KEEP = 2;
 const REF_ACTIVATE = 3;
-
-/** page_maybe_dma_pinned: also true for a page with very many other references, as in Linux. */
-export function pageMaybeDmaPinned(k: Kernel, pfn: number): boolean {
-  return k.pages.refcount[pfn]! >= GUP_PIN_COUNTING_BIAS;
-}
 
 /** File page for the lists (folio_is_file_lru): lazyfree pages count as such. */
 function isFileLru(flags: number): boolean {
@@ -103,14 +98,14 @@ function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferenc
 
   const swapsOut = PG_ANON | PG_SWAPBACKED;
   if ((flags[pfn]! & swapsOut) === swapsOut && (flags[pfn]! & PG_SWAPCACHE) === 0) {
-    if (pageMaybeDmaPinned(k, pfn)) return KEEP;
+    if (pageMaybeDmaPinned(k.pages, pfn)) return KEEP;
     if (!k.fn.addToSwap(k, pfn)) return ACTIVATE;
   }
   if (mapcount[pfn]! > 0) {
     yield* k.fn.tryToUnmap(k, pfn, TTU_BATCH_FLUSH);
     if (mapcount[pfn]! > 0) return ACTIVATE;
   }
-  if (pageMaybeDmaPinned(k, pfn)) return ACTIVATE;
+  if (pageMaybeDmaPinned(k.pages, pfn)) return ACTIVATE;
   if ((flags[pfn]! & PG_DIRTY) !== 0) {
     const verdict = yield* pageout(k, pfn, isKswapd, references);
     if (verdict !== FREE) return verdict;
@@ -147,7 +142,7 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
     }
   }
   if (references === REF_RECLAIM_CLEAN) return KEEP;
-  yield* tryToUnmapFlushDirty(k);
+  yield* k.fn.tryToUnmapFlushDirty(k);
   // is_page_cache_freeable: the cache and the isolation.
   if (refcount[pfn] !== 2) return KEEP;
   if ((f & PG_SWAPCACHE) !== 0) yield* k.fn.swapWritepage(k, pfn);

@@ -11,7 +11,7 @@ import { getFile, insertVma, vmaDup } from './split.ts';
 
 /** dup_mm. Null when out of memory: the half-made child is gone, the parent's entries stay write-protected (harmless). */
 export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null> {
-  const child = k.newMm();
+  const child = yield* k.mmAlloc();
   if (child === null) return null;
   copyLayout(child, parent);
   const lock = parent.mmapLock;

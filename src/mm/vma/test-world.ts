@@ -19,10 +19,6 @@ export class World {
   constructor(profileName = '6.1', parts: Partial<KernelConfig> = {}, fns: Partial<KernelFns> = {}) {
     this.k = new Kernel(kernelConfig({ frames: 4096, ...parts, profile: profile(profileName) }), {
       ...linuxFns,
-      // Stand-in until room zap has it.
-      changeProtection: function* () {
-        return 0;
-      },
       ...fns,
     });
     this.task = this.k.sched.run(
