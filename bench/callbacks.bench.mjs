@@ -34,6 +34,7 @@ class Calls {
 /** @param {Machine} m @param {Calls} calls */
 function subscribe(m, calls) {
   const design = /** @type {import('../src/notifier/linux-6.1.ts').Linux61} */ (m.k.design);
+  /** @type {import('../src/notifier/linux-6.1.ts').MmuNotifierOps} */
   const ops = {
     *invalidateRangeStart() {
       calls.starts++;

@@ -36,7 +36,7 @@ const { Footprint, OBJ_ENTRY } = await load('base/footprint.js');
 class EntryReads extends Footprint {
   reads = 0;
 
-  /** @param {number} kind @param {number} _identity @param {boolean} isWrite */
+  /** @override @param {number} kind @param {number} _identity @param {boolean} isWrite */
   note(kind, _identity, isWrite) {
     if (kind === OBJ_ENTRY && !isWrite) this.reads++;
   }

@@ -16,7 +16,10 @@ export const FLUSH_OF_GATHER = -1;
 
 /** Will [start, end) be flushed as "everything"? */
 export function isFullFlush(k: Kernel, start: number, end: number, strideShift: number): boolean {
-  return end === ULONG_MAX || Math.floor((end - start) / 2 ** strideShift) > k.config.tlbFlushCeiling;
+  return (
+    end === ULONG_MAX ||
+    Math.floor((end - start) / (strideShift === 12 ? 4096 : 2 ** strideShift)) > k.config.tlbFlushCeiling
+  );
 }
 
 export function* flushTlbMmRange(
@@ -51,6 +54,6 @@ export function flushTlbMm(k: Kernel, mm: MmStruct, site: number): AtomicPath<vo
 
 /** flush_tlb_page. */
 export function flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void> {
-  const start = address - (address % 4096);
+  const start = address - (address & 4095);
   return k.fn.flushTlbMmRange(k, vma.mm, start, start + 4096, 12, false, site);
 }

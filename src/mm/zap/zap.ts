@@ -13,7 +13,7 @@ import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
 import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
-import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
+import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -126,9 +126,11 @@ function zapEntries(
   let end = 0;
   let i = 0;
   for (; i < count && !tlb.isFull; i++, word += 2, address += 4096) {
+    // None: most entries of a sparse table.
+    if (!tracked && (words[word]! | words[word + 1]!) === 0) continue;
     const lo = tracked ? entryLo(m, word) : words[word]!;
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
-      const hi = entryHi(m, word);
+      const hi = words[word + 1]!;
       if ((lo | hi) !== 0) zapSwapEntry(k, tlb, word, address, lo, hi, evenCows);
       continue;
     }
