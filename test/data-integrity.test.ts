@@ -347,7 +347,7 @@ class Worlds {
   age(): void {
     const { k } = this;
     const f = this.files[this.rng.below(3)]!;
-    for (const pfn of f.inode.mapping.pages.values()) this.run(k.fn.folioReferenced(k, pfn));
+    for (const pfn of f.inode.mapping.pages.values()) this.run(k.fn.folioReferenced(k, pfn, false));
   }
 
   step(): void {

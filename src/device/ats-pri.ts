@@ -81,7 +81,7 @@ export const ATS_DEFAULTS: AtsConfig = {
   atcWays: 4,
   credits: 32,
   groupPagesMax: 1,
-  refaultBudget: 32,
+  refaultBudget: 8,
   staleStoresLand: true,
 };
 

@@ -55,6 +55,8 @@ export interface Profile {
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
   readonly heapNameStrict: boolean;
+  /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
+  readonly longtermPinNeedsNoDirtyTracking: boolean;
   /** mmap_min_addr checks, stack growth and faults take per-VMA locks (6.4). */
   readonly perVmaLock: boolean;
 }
@@ -86,6 +88,7 @@ const V6_1: Profile = {
   processMadviseSelf: false,
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
+  longtermPinNeedsNoDirtyTracking: false,
   perVmaLock: false,
 };
 
@@ -99,6 +102,7 @@ const V6_6: Profile = {
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
   heapNameStrict: true,
+  longtermPinNeedsNoDirtyTracking: true,
   perVmaLock: true,
 };
 

@@ -3,15 +3,13 @@
 // Linux: mm/mmu_notifier.c, arch/x86/mm/tlb.c, arch/arm64/include/asm/tlbflush.h.
 //
 // A subscriber is a mirror (start and end) or a secondary TLB (archInvalidateSecondaryTlbs), not both: registration refuses
-// that. invalidateRangeEnd implies nothing any more. What 6.1 left until the end of a section is flushed with the CPUs: an
-// mremap's old range, migration, write protection.
+// that. invalidateRangeEnd implies nothing any more. What 6.1 left until the end of a section is flushed with the CPUs:
 //
-//   mremap                              reclaim                        walker under 6.1        walker under 6.6
+//   mremap                              walker under 6.1              walker under 6.6
+//     start
 //     moves V1 -> F1 to V2
-//     flushes CPU TLBs of V1                                                                     flush V1
-//                                         unmaps V2 -> F1              flush V2                  flush V2
-//                                         frees F1                     uses V1 -> F1
-//     end                                                              flush V1
+//     flushes CPU TLBs of V1                                            flush V1
+//     end                                 flush V1
 //
 // change_pte went in 6.10; the kernel's profile says whether mm still announces it.
 

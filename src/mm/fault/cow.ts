@@ -105,17 +105,32 @@ export function* wpPageCopy(
 
   const range = mm.notifiers === null ? null : k.range(mm, address, address + 4096, MMU_NOTIFY_CLEAR, SITE_COW);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  // The table cannot have gone: mmapLock is held, and the VMA holds its tables.
   const table = pteTable(k, mm, address);
-  const word = table === 0 ? 0 : pteOffset(table, address);
-  let replaced = false;
-  if (table !== 0) {
-    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-    if (entryLo(m, word) === origLo) {
-      yield* replaceEntry(k, vma, address, word, oldPfn, pfn, flags);
-      replaced = true;
+  const word = pteOffset(table, address);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const replaced = entryLo(m, word) === origLo;
+  if (replaced) {
+    const lo = entryOfCopy(vma, pfn, origLo, flags);
+    const hi = mkPteHi(vma.pageProtLo, vma.pageProtHi);
+    if (oldPfn === 0 || (k.pages.flags[oldPfn]! & PG_ANON) === 0) {
+      if (oldPfn !== 0) mm.rss[mmCounterFile(k.pages, oldPfn)]!--;
+      mm.rss[MM_ANONPAGES]!++;
     }
-    k.ptl.unlock(table);
+    writeEntry(m, word, 0, 0, mm.id, address, 0);
+    yield* k.fn.flushTlbPage(k, vma, address, SITE_COW);
+    if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
+    k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
+    k.fn.lruAdd(k, pfn);
+    if (mm.notifiers !== null && k.profile.changePte) yield* k.fn.mmuNotifierChangePte(k, mm, address, lo, hi);
+    writeEntry(m, word, lo, hi, mm.id, address, 0);
+    if (oldPfn !== 0) {
+      k.fn.pageRemoveRmap(k, oldPfn, vma, address);
+      // The entry's reference; the caller's own keeps the page until the section has ended.
+      k.fn.putPage(k, oldPfn);
+    }
   }
+  k.ptl.unlock(table);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);
   if (!replaced) k.fn.putPage(k, pfn);
   if (oldPfn !== 0) {
@@ -126,38 +141,9 @@ export function* wpPageCopy(
   return 0;
 }
 
-/** The copy takes the old page's place in the entry. ptl held. */
-function* replaceEntry(
-  k: Kernel,
-  vma: VmArea,
-  address: number,
-  word: number,
-  oldPfn: number,
-  pfn: number,
-  flags: number,
-): ReturnType<Kernel['fn']['flushTlbPage']> {
-  const mm = vma.mm;
-  const m = k.memory;
-  const oldIsAnon = oldPfn !== 0 && (k.pages.flags[oldPfn]! & PG_ANON) !== 0;
-  if (!oldIsAnon) {
-    if (oldPfn !== 0) mm.rss[mmCounterFile(k.pages, oldPfn)]!--;
-    mm.rss[MM_ANONPAGES]!++;
-  }
-  const orig = entryLo(m, word);
-  let lo = mkPteLo(pfn, vma.pageProtLo);
-  if ((flags & FAULT_FLAG_UNSHARE) !== 0) lo |= orig & (PTE_SOFT_DIRTY | PTE_UFFD_WP);
-  else lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
-  const hi = mkPteHi(vma.pageProtLo, vma.pageProtHi);
-  writeEntry(m, word, 0, 0, mm.id, address, 0);
-  yield* k.fn.flushTlbPage(k, vma, address, SITE_COW);
-  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
-  k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
-  k.fn.lruAdd(k, pfn);
-  if (mm.notifiers !== null && k.profile.changePte) yield* k.fn.mmuNotifierChangePte(k, mm, address, lo, hi);
-  writeEntry(m, word, lo, hi, mm.id, address, 0);
-  if (oldPfn !== 0) {
-    k.fn.pageRemoveRmap(k, oldPfn, vma, address);
-    // The entry's reference; the caller's own keeps the page until the section has ended.
-    k.fn.putPage(k, oldPfn);
-  }
+/** Low word of the entry that maps the copy: writable and dirty, or (unshare) with the old entry's rights. */
+function entryOfCopy(vma: VmArea, pfn: number, origLo: number, flags: number): number {
+  const lo = mkPteLo(pfn, vma.pageProtLo);
+  if ((flags & FAULT_FLAG_UNSHARE) !== 0) return lo | (origLo & (PTE_SOFT_DIRTY | PTE_UFFD_WP));
+  return pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
 }

@@ -110,11 +110,16 @@ function setFileEntry(k: Kernel, vma: VmArea, address: number, word: number, pfn
   writeEntry(k.memory, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
 }
 
-/** finish_fault for a locked cache page, whose reference goes to the entry. True when it was mapped. */
-function* finishFileFault(k: Kernel, vma: VmArea, address: number, pfn: number, write: boolean): KernelPath<number> {
-  let table = pteTable(k, vma.mm, address);
-  if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
-  if (table === 0) return VM_FAULT_OOM;
+/** finish_fault for a locked cache page, whose reference goes to the entry when the result is 0. The table was made before the
+ *  page lock was taken: an allocation under it may wait for reclaim, and reclaim for the page. */
+function* finishFileFault(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  table: number,
+  pfn: number,
+  write: boolean,
+): KernelPath<number> {
   const word = pteOffset(table, address);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   const isNone = (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
@@ -125,16 +130,14 @@ function* finishFileFault(k: Kernel, vma: VmArea, address: number, pfn: number, 
 }
 
 export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
-  if (k.config.faultAroundPages > 1) {
-    let table = pteTable(k, vma.mm, address);
-    if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
-    if (table === 0) return VM_FAULT_OOM;
-    if (yield* faultAround(k, vma, address, table)) return 0;
-  }
+  let table = pteTable(k, vma.mm, address);
+  if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
+  if (table === 0) return VM_FAULT_OOM;
+  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table))) return 0;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;
-  const result = yield* finishFileFault(k, vma, address, pfn, false);
+  const result = yield* finishFileFault(k, vma, address, table, pfn, false);
   unlockPage(k, pfn);
   if (result !== 0) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
@@ -145,6 +148,9 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   const mm = vma.mm;
   const m = k.memory;
   if (vma.anonVma === null && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
+  let table = pteTable(k, mm, address);
+  if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
+  if (table === 0) return VM_FAULT_OOM;
   let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
   if (page === 0) return VM_FAULT_OOM;
@@ -156,23 +162,19 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   const cached = found >>> 1;
   m.copy(page, cached);
   if (k.sched.points) yield P_FAULT_PAGE_READY;
-  let table = pteTable(k, mm, address);
-  if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
-  let result = table === 0 ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
-  if (table !== 0) {
-    const word = pteOffset(table, address);
-    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-    if (mm.isUnstable) result = VM_FAULT_SIGBUS;
-    else if ((entryLo(m, word) | entryHi(m, word)) === 0) {
-      mm.rss[MM_ANONPAGES]!++;
-      k.fn.pageAddNewAnonRmap(k, page, vma, address);
-      k.fn.lruAdd(k, page);
-      const lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
-      writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
-      result = 0;
-    }
-    k.ptl.unlock(table);
+  let result = VM_FAULT_NOPAGE;
+  const word = pteOffset(table, address);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  if (mm.isUnstable) result = VM_FAULT_SIGBUS;
+  else if ((entryLo(m, word) | entryHi(m, word)) === 0) {
+    mm.rss[MM_ANONPAGES]!++;
+    k.fn.pageAddNewAnonRmap(k, page, vma, address);
+    k.fn.lruAdd(k, page);
+    const lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
+    writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
+    result = 0;
   }
+  k.ptl.unlock(table);
   unlockPage(k, cached);
   k.fn.putPage(k, cached);
   if (result !== 0) k.fn.putPage(k, page);
@@ -181,12 +183,15 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
 }
 
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  let table = pteTable(k, vma.mm, address);
+  if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
+  if (table === 0) return VM_FAULT_OOM;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;
   // page_mkwrite: the file system hears of the write before the entry can be written; the page stays locked.
   setPageDirty(k, pfn);
-  const result = yield* finishFileFault(k, vma, address, pfn, true);
+  const result = yield* finishFileFault(k, vma, address, table, pfn, true);
   setPageDirty(k, pfn);
   unlockPage(k, pfn);
   if (result !== 0) k.fn.putPage(k, pfn);

@@ -423,10 +423,10 @@ describe('folio_referenced', () => {
     const pfn = w.pfn(A);
     w.record();
     child.notifiers = w.mm.notifiers;
-    expect(w.run(w.k.fn.folioReferenced(w.k, pfn))).toBe(1);
+    expect(w.run(w.k.fn.folioReferenced(w.k, pfn, false))).toBe(1);
     expect(w.log).toEqual(['PT+(100000000)', 'Y(100000000)', 'Y(100000000)']);
     w.takeLog();
-    expect(w.run(w.k.fn.folioReferenced(w.k, pfn))).toBe(0);
+    expect(w.run(w.k.fn.folioReferenced(w.k, pfn, false))).toBe(0);
     expect(w.log).toEqual(['Y(100000000)', 'Y(100000000)']);
     expect(w.lo(A) & PTE_A).toBe(0);
   });
@@ -437,11 +437,11 @@ describe('folio_referenced', () => {
     w.fault(A, W);
     const pfn = w.pfn(A);
     w.record();
-    expect(w.run(w.k.fn.folioReferenced(w.k, pfn))).toBe(0);
+    expect(w.run(w.k.fn.folioReferenced(w.k, pfn, false))).toBe(0);
     expect(w.k.referencedVmFlags & VM_LOCKED).toBe(VM_LOCKED);
     expect(w.log).toEqual([]);
     vma.anonVma!.root.lock.tryWrite();
-    expect(w.run(w.k.fn.folioReferenced(w.k, pfn))).toBe(-1);
+    expect(w.run(w.k.fn.folioReferenced(w.k, pfn, false))).toBe(-1);
   });
 });
 

@@ -28,11 +28,15 @@ import type { Kernel } from '../kernel.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
 import { notePage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
-import { FOLL_FORCE, FOLL_GET, FOLL_NOFAULT, FOLL_PIN, FOLL_TOUCH, FOLL_WRITE } from './flags.ts';
+import { wantsWriteNotify } from '../vma/flags.ts';
+import { FOLL_FORCE, FOLL_GET, FOLL_LONGTERM, FOLL_NOFAULT, FOLL_PIN, FOLL_TOUCH, FOLL_WRITE } from './flags.ts';
 
-/** check_vma_flags. */
-function mayAccess(vma: VmArea, flags: number): boolean {
+/** check_vma_flags. A long-term pin for writing would let a device write file pages behind the back of dirty tracking:
+ *  page_mkclean write-protects the entry and believes the page clean (refused since 6.5, writable_file_mapping_allowed). */
+function mayAccess(k: Kernel, vma: VmArea, flags: number): boolean {
   if ((vma.flags & (VM_IO | VM_PFNMAP)) !== 0) return false;
+  const isLongtermWrite = (flags & FOLL_LONGTERM) !== 0 && (flags & FOLL_WRITE) !== 0;
+  if (isLongtermWrite && k.profile.longtermPinNeedsNoDirtyTracking && wantsWriteNotify(vma)) return false;
   if ((flags & FOLL_WRITE) !== 0) return (vma.flags & VM_WRITE) !== 0;
   // mlock forces its way into write-only memory.
   return (vma.flags & ((flags & FOLL_FORCE) !== 0 ? VM_READ | VM_MAYREAD : VM_READ)) !== 0;
@@ -84,7 +88,7 @@ function* getPages(
   for (let done = 0; done < count; done++, address += 4096) {
     if (vma === null || address >= vma.end) {
       vma = mm.vmas.findExact(address);
-      if (vma === null || !mayAccess(vma, flags)) return done > 0 ? done : -EFAULT;
+      if (vma === null || !mayAccess(k, vma, flags)) return done > 0 ? done : -EFAULT;
     }
     let pfn = yield* followPage(k, mm, address, flags);
     while (pfn < 0) {

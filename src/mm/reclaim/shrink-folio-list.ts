@@ -117,7 +117,7 @@ function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferenc
 /** folio_check_references. */
 function* checkReferences(k: Kernel, pfn: number): KernelPath<number> {
   const { flags } = k.pages;
-  const referencedEntries = yield* k.fn.folioReferenced(k, pfn);
+  const referencedEntries = yield* k.fn.folioReferenced(k, pfn, true);
   const vmFlags = k.referencedVmFlags;
   const wasReferenced = (flags[pfn]! & PG_REFERENCED) !== 0;
   flags[pfn] = flags[pfn]! & ~PG_REFERENCED;

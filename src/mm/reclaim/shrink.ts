@@ -85,7 +85,7 @@ export function* shrinkActiveList(k: Kernel, isFile: boolean, want: number): Ker
   for (const pfn of taken) {
     if (k.sched.points) yield P_RECLAIM;
     if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) === 0) {
-      const referenced = yield* k.fn.folioReferenced(k, pfn);
+      const referenced = yield* k.fn.folioReferenced(k, pfn, false);
       const staysActive = referenced !== 0 && isFile && (k.referencedVmFlags & VM_EXEC) !== 0;
       if (!staysActive) flags[pfn] = (flags[pfn]! & ~PG_ACTIVE) | PG_WORKINGSET;
     }

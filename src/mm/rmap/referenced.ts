@@ -9,12 +9,12 @@ import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_ANON, PG_LOCKED, PG_MLOCKED } from '../page/pages.ts';
+import { PG_ANON, PG_MLOCKED } from '../page/pages.ts';
 import type { VmArea } from '../types.ts';
 import { vmaAddress } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
 
-export function* folioReferenced(k: Kernel, pfn: number): KernelPath<number> {
+export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
   const pages = k.pages;
   let vmFlags = 0;
   let referenced = 0;
@@ -24,7 +24,11 @@ export function* folioReferenced(k: Kernel, pfn: number): KernelPath<number> {
     return 0;
   }
   // A file page must not leave its file meanwhile; an anonymous page keeps its anon_vma while it is mapped.
-  const weLocked = (pages.flags[pfn]! & (PG_ANON | PG_LOCKED)) === 0 && tryLockPage(k, pfn);
+  const weLocked = !isLocked && (pages.flags[pfn]! & PG_ANON) === 0;
+  if (weLocked && !tryLockPage(k, pfn)) {
+    k.referencedVmFlags = 0;
+    return 1;
+  }
   if (!lock.tryRead()) {
     if (weLocked) unlockPage(k, pfn);
     k.referencedVmFlags = 0;

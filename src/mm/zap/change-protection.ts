@@ -61,7 +61,7 @@ export function* changeProtection(
       const next = pmdEnd(at, to);
       const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
       if ((pmd & (PTE_P | PTE_PS)) === PTE_P) {
-        changed += yield* changePteRange(k, tlb, vma, pmd >>> 12, at, next, tryWritable);
+        changed += yield* k.fn.changePteRange(k, tlb, vma, pmd >>> 12, at, next, tryWritable);
       }
       at = nextPopulatedPmd(m, root, next, to);
     }
@@ -72,7 +72,7 @@ export function* changeProtection(
 }
 
 /** [start, end) inside page table `table`. Number of present entries. */
-function* changePteRange(
+export function* changePteRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,
@@ -86,7 +86,7 @@ function* changePteRange(
   let changed = 0;
   let word = entryWord(table, vpnLo(start) & 511);
   for (let address = start; address < end; ) {
-    const left = (end - address) / 4096;
+    const left = ((end - address) / 4096) | 0;
     const count = left < k.stride ? left : k.stride;
     changed += changeEntries(k, tlb, vma, word, address, count, tryWritable);
     word += count * 2;
@@ -117,7 +117,7 @@ function changeEntries(
   tlb: MmuGather,
   vma: VmArea,
   word: number,
-  address: number,
+  start: number,
   count: number,
   tryWritable: boolean,
 ): number {
@@ -130,24 +130,25 @@ function changeEntries(
   const words = m.words;
   const tracked = m.footprint !== null;
   let present = 0;
-  let first = 0;
+  let first = -1;
   let end = 0;
-  for (let i = 0; i < count; i++, word += 2, address += 4096) {
-    const lo = tracked ? entryLo(m, word) : words[word]!;
+  for (let i = 0; i < count; i++) {
+    const at = word + 2 * i;
+    const lo = tracked ? entryLo(m, at) : words[at]!;
     // Swap entries keep no protection; those of migration and device memory get theirs with their rooms.
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) continue;
-    const hi = words[word + 1]!;
+    const hi = words[at + 1]!;
     let newLo = isPresentProt && (lo & PTE_P) !== 0 ? (lo & KEPT) | set : pteModifyLo(lo, protLo);
     const newHi = isPresentProt ? protHi : pteModifyHi(protLo, protHi);
     if (tryWritable && (newLo & PTE_RW) === 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
     present++;
     if (newLo === lo && newHi === hi) continue;
-    writeEntry(m, word, newLo, newHi, mmId, address, LEVEL_PTE);
+    writeEntry(m, at, newLo, newHi, mmId, start + i * 4096, LEVEL_PTE);
     if (!pteNeedsFlush(lo, hi, newLo, newHi)) continue;
-    if (end === 0) first = address;
-    end = address + 4096;
+    if (first < 0) first = i;
+    end = i + 1;
   }
-  if (end > 0) tlb.addRange(first, end, CLEARED_PTES);
+  if (end > 0) tlb.addRange(start + first * 4096, start + end * 4096, CLEARED_PTES);
   return present;
 }
 

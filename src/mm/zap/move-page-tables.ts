@@ -72,7 +72,8 @@ function* moveExtent(
     if (pudTable === 0) return 0;
     toPud = entryWord(pudTable, vpnHi(newAddr) & 511);
   }
-  if (large === PUD_SIZE && (yield* moveTable(k, vma, oldAddr, newAddr, oldPud, toPud, LEVEL_PUD))) return large;
+  if (large === PUD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPud, toPud, LEVEL_PUD)))
+    return large;
   const extent = extentOf(PMD_SIZE, oldAddr, end, newAddr);
   const oldPmd = pmdWord(m, mm.pgd, vpnHi(oldAddr), vpnLo(oldAddr));
   if ((entryLo(m, oldPmd) & (PTE_P | PTE_PS)) !== PTE_P) return extent;
@@ -82,14 +83,15 @@ function* moveExtent(
     if (pmdTable === 0) return 0;
     toPmd = entryWord(pmdTable, vpnLo(newAddr) >>> 9);
   }
-  if (extent === PMD_SIZE && (yield* moveTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD))) return extent;
+  if (extent === PMD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD)))
+    return extent;
   if (pteTable(k, mm, newAddr) === 0 && (yield* k.fn.pteAlloc(k, mm, newAddr)) === 0) return 0;
-  yield* movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
+  yield* k.fn.movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
   return extent;
 }
 
 /** move_normal_pmd, move_normal_pud: one entry of `level` takes its whole table along. False when the new place is taken. */
-function* moveTable(
+export function* moveNormalTable(
   k: Kernel,
   vma: VmArea,
   oldAddr: number,
@@ -120,7 +122,7 @@ function* moveTable(
 }
 
 /** move_ptes: `len` bytes inside one page table on both sides. */
-function* movePtes(
+export function* movePtes(
   k: Kernel,
   vma: VmArea,
   oldAddr: number,
@@ -156,7 +158,7 @@ function* moveLocked(
   let to = entryWord(newTable, vpnLo(newAddr) & 511);
   let anyPresent = false;
   for (let done = 0; done < len; ) {
-    const left = (len - done) / 4096;
+    const left = ((len - done) / 4096) | 0;
     const count = left < k.stride ? left : k.stride;
     if (moveEntries(k, mm.id, from, oldAddr + done, to, newAddr + done, count)) anyPresent = true;
     from += count * 2;
@@ -180,20 +182,17 @@ function moveEntries(
   const m = k.memory;
   const words = m.words;
   const tracked = m.footprint !== null;
-  // In locals: an imported constant is a load and two tests at each use.
-  const present = PTE_SOFT_DIRTY;
-  const swapped = SWP_SOFT_DIRTY;
-  const level = LEVEL_PTE;
   let anyPresent = false;
-  for (let i = 0; i < count; i++, from += 2, to += 2) {
-    const lo = tracked ? entryLo(m, from) : words[from]!;
-    const hi = words[from + 1]!;
+  for (let i = 0; i < count; i++) {
+    const at = from + 2 * i;
+    const lo = tracked ? entryLo(m, at) : words[at]!;
+    const hi = words[at + 1]!;
     if ((lo | hi) === 0) continue;
     const isPresent = ptePresent(lo);
     if (isPresent) anyPresent = true;
-    const at = i * 4096;
-    writeEntry(m, from, 0, 0, mmId, oldAddr + at, level);
-    writeEntry(m, to, lo | (isPresent ? present : swapped), hi, mmId, newAddr + at, level);
+    const bytes = i * 4096;
+    writeEntry(m, at, 0, 0, mmId, oldAddr + bytes, LEVEL_PTE);
+    writeEntry(m, to + 2 * i, lo | (isPresent ? PTE_SOFT_DIRTY : SWP_SOFT_DIRTY), hi, mmId, newAddr + bytes, LEVEL_PTE);
   }
   return anyPresent;
 }

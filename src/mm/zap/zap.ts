@@ -14,7 +14,7 @@ import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier
 import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
@@ -62,7 +62,12 @@ export function* unmapPageRange(
     }
     address = nextPopulatedPmd(m, root, next, end);
   }
-  // tlb_end_vma: nobody counts the mappings of raw frames, so their owner may reuse them as soon as the VMA is gone.
+  yield* k.fn.tlbEndVma(k, tlb, vma);
+}
+
+/** x86 merges the ranges of neighbouring VMAs and flushes once at the end. Not for raw frames: nobody counts their
+ *  mappings, so their owner may reuse them as soon as the VMA is gone. */
+export function* tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void> {
   if (!tlb.fullMm && (vma.flags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0) yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
 }
 
@@ -83,7 +88,7 @@ export function* zapPteRange(
     if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
     if (tlb.mm.tlbFlushBatched) yield* k.fn.flushTlbBatchedPending(k, tlb.mm);
     do {
-      const left = (end - address) / 4096;
+      const left = ((end - address) / 4096) | 0;
       const done = zapEntries(k, tlb, vma, word, address, left < k.stride ? left : k.stride, evenCows);
       word += done * 2;
       address += done * 4096;
@@ -112,7 +117,7 @@ function zapEntries(
   tlb: MmuGather,
   vma: VmArea,
   word: number,
-  address: number,
+  start: number,
   count: number,
   evenCows: boolean,
 ): number {
@@ -122,32 +127,36 @@ function zapEntries(
   const words = m.words;
   const tracked = m.footprint !== null;
   let anon = 0;
-  let first = 0;
+  let first = -1;
   let end = 0;
   let i = 0;
-  for (; i < count && !tlb.isFull; i++, word += 2, address += 4096) {
-    // None: most entries of a sparse table.
-    if (!tracked && (words[word]! | words[word + 1]!) === 0) continue;
-    const lo = tracked ? entryLo(m, word) : words[word]!;
+  for (; i < count; i++) {
+    const at = word + 2 * i;
+    const lo = tracked ? entryLo(m, at) : words[at]!;
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
-      const hi = words[word + 1]!;
-      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, word, address, lo, hi, evenCows);
+      const hi = words[at + 1]!;
+      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, at, start + i * 4096, lo, hi, evenCows);
       continue;
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
     const pfn = pteFrame(lo);
     const isAnon = (flags[pfn]! & PG_ANON) !== 0;
     if (!evenCows && !isSpecial && isAnon) continue;
-    writeEntry(m, word, 0, 0, mm.id, address, LEVEL_PTE);
-    if (end === 0) first = address;
-    end = address + 4096;
+    const address = start + i * 4096;
+    writeEntry(m, at, 0, 0, mm.id, address, LEVEL_PTE);
+    if (first < 0) first = i;
+    end = i + 1;
     if (isSpecial) continue;
     if (isAnon) anon++;
     else zapFilePage(k, tlb, vma, lo, pfn);
     k.fn.pageRemoveRmap(k, pfn, vma, address);
-    if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) tlb.isFull = true;
+    if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
+      tlb.isFull = true;
+      i++;
+      break;
+    }
   }
-  if (end > 0) tlb.addRange(first, end, CLEARED_PTES);
+  if (end > 0) tlb.addRange(start + first * 4096, start + end * 4096, CLEARED_PTES);
   mm.rss[MM_ANONPAGES] = mm.rss[MM_ANONPAGES]! - anon;
   return i;
 }

@@ -9,7 +9,7 @@
 // applied at that point (the parent is inside clone, so nothing of it lies between), and its own record only verifies it.
 
 import { errnoName } from '../../abi/errno.ts';
-import { MAP_FIXED, MREMAP_FIXED, MREMAP_MAYMOVE } from '../../abi/mman.ts';
+import { MAP_ANONYMOUS, MAP_FIXED, MREMAP_FIXED, MREMAP_MAYMOVE } from '../../abi/mman.ts';
 import { NR_brk, NR_mmap, NR_mremap, NR_munmap } from '../../abi/syscalls.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
@@ -125,7 +125,7 @@ export class Replayer {
       this.tally.skip(op.name, op.reason);
       return;
     }
-    if (task.task.mm !== null) yield* this.toucher.beforeCall(this.kernel, task.task, task.process);
+    if (task.task.mm !== null) yield* this.toucher.beforeCall(this.kernel, task.task, task.process, op);
     if (yield* this.#processCall(task, record, op)) return;
     const raw = rawCall(op);
     if (raw === null) {
@@ -205,7 +205,8 @@ export class Replayer {
     }
     if (expected >= 0) {
       const piece = accessiblePiece(task.task.mm, op, expected, task.previousBrk);
-      if (piece !== null) yield* this.toucher.afterMapping(this.kernel, task.task, piece.start, piece.end);
+      const isCommit = op.op === 'mmap' && (op.flags.lo & MAP_FIXED) !== 0 && (op.flags.lo & MAP_ANONYMOUS) !== 0;
+      if (piece !== null) this.toucher.afterMapping(task.task, piece.start, piece.end, isCommit);
     }
     if (op.op === 'brk') task.previousBrk = task.task.mm.brk;
   }
