@@ -116,6 +116,8 @@ function* remapMove(
     if (lastEnd < 0 && start < vma.start) return -EFAULT;
     const from = Math.max(vma.start, at);
     const pieceEnd = Math.min(end, vma.end);
+    // A file with a placement rule of its own might not land where it is told: alone only.
+    if ((vma.file?.inode.isSysv ?? false) && (lastEnd >= 0 || vma.end < end)) return -EFAULT;
     if (lastEnd >= 0) target += from - lastEnd;
     lastEnd = pieceEnd;
     const r = yield* remapOne(k, task, out, from, pieceEnd - from, pieceEnd - from, flags, target);

@@ -8,7 +8,7 @@ import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task, VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { openInode, shmemFileSetup } from '../vma/shmem-file.ts';
-import type { SyscallArgs } from './args.ts';
+import { type SyscallArgs, TWO64 } from './args.ts';
 import { done, locksFuture, runTaskWork } from './edge.ts';
 import { SEQ_SHIFT, type ShmSegment } from './shm-ids.ts';
 
@@ -82,7 +82,8 @@ function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number):
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   let result = -EINVAL;
-  const isFree = addr === 0 || (flags & SHM_REMAP) !== 0 || mm.vmas.intersects(addr, addr + segment.size) === null;
+  const end = addr + segment.size;
+  const isFree = addr === 0 || (flags & SHM_REMAP) !== 0 || (end < TWO64 && mm.vmas.intersects(addr, end) === null);
   if (isFree) {
     const file = openInode(segment.inode, true, !isReadOnly);
     const mapFlags = MAP_SHARED | (addr !== 0 ? MAP_FIXED : 0);
