@@ -69,10 +69,11 @@ export function sysShmat(k: Kernel, task: Task, a: SyscallArgs): KernelPath<numb
   } else if ((flags & SHM_REMAP) !== 0) {
     return done(-EINVAL);
   }
-  return shmat(k, task, id, addr, flags);
+  // Rounded down to 0 it is still an address that was asked for.
+  return shmat(k, task, id, addr, flags, !a.isZero(1));
 }
 
-function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number): KernelPath<number> {
+function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number, isFixed: boolean): KernelPath<number> {
   const mm = task.mm!;
   const segment = k.shm.byId.get(id);
   if (segment === undefined) return hasOtherSequence(k, id) ? -EIDRM : -EINVAL;
@@ -86,7 +87,7 @@ function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number):
   const isFree = addr === 0 || (flags & SHM_REMAP) !== 0 || (end < TWO64 && mm.vmas.intersects(addr, end) === null);
   if (isFree) {
     const file = openInode(segment.inode, true, !isReadOnly);
-    const mapFlags = MAP_SHARED | (addr !== 0 ? MAP_FIXED : 0);
+    const mapFlags = MAP_SHARED | (isFixed ? MAP_FIXED : 0);
     result = yield* k.fn.doMmap(k, task, file, addr, len, prot, mapFlags, 0);
     fput(k, file);
   }
