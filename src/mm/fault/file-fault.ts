@@ -27,6 +27,7 @@ import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
+import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
@@ -80,7 +81,7 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
 function* faultAround(k: Kernel, vma: VmArea, address: number, table: number): KernelPath<boolean> {
   const mapping = vma.file!.inode.mapping;
   const span = k.config.faultAroundPages * 4096;
-  const tableStart = address - (address % 0x200000);
+  const tableStart = address - modPower(address, 0x200000);
   const first = Math.max(address - (address % span), vma.start, tableStart);
   const last = Math.min(first + span, vma.end, tableStart + 0x200000);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
