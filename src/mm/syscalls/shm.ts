@@ -3,13 +3,13 @@
 
 import { EEXIST, EIDRM, EINVAL, ENOENT, ENOMEM, ENOSPC } from '../../abi/errno.ts';
 import { MAP_FIXED, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task, VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { openInode, shmemFileSetup } from '../vma/shmem-file.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { done, locksFuture, runTaskWork } from './edge.ts';
+import { locksFuture, runTaskWork } from './edge.ts';
 import { SEQ_SHIFT, type ShmSegment } from './shm-ids.ts';
 
 const IPC_CREAT = 0o1000;
