@@ -36,6 +36,8 @@ export function parseHost(text: string): HostStep[] {
       if (m !== null) map.push(`${m[1]} ${m[2]} ${m[3]}`);
       else if (lines[i]!.startsWith('VmFlags:')) map[map.length - 1] += ` | ${lines[i]!.slice(9).trim()}`;
     }
+    // A program that died in the middle leaves half a map.
+    if (i === lines.length) break;
     steps.push(map.filter((l) => !l.includes('[vsyscall]')));
   }
   return steps;
