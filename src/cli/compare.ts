@@ -12,8 +12,8 @@ import { compareHtml, compareJson, printCompare } from './compare-print.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
 import { integerOption, shareOption, wordOption, wordsOption } from './options.ts';
 
-/** The recording that `compare` uses without an argument: C program that copies a file through mmap windows. */
-const BUNDLED = fileURLToPath(new URL('../../recordings/programs/perl-sort.strace.gz', import.meta.url));
+/** The recording that `compare` uses without an argument: a Tcl interpreter at work on lists, strings and pipelines. */
+const BUNDLED = fileURLToPath(new URL('../../recordings/programs/tcl-lists.strace.gz', import.meta.url));
 
 interface Options {
   seed: number;
@@ -75,7 +75,9 @@ async function run(path: string, options: Options): Promise<number> {
         touch: beside !== null ? 'faults' : (options.touch ?? 'populate'),
         seed: options.seed,
         memoryShare: options.memory,
-        rows: COMPARE_ROWS.filter((r) => options.designs === undefined || options.designs.includes(r.name)),
+        rows: COMPARE_ROWS.filter((r) =>
+          options.designs === undefined ? r.isVariant !== true : options.designs.includes(r.name),
+        ),
         device: {
           ats: { engines, ...(options.budget === undefined ? {} : { refaultBudget: options.budget }) },
           pinned: { engines },

@@ -36,7 +36,8 @@ export interface Comparison {
   readonly frames: number;
   readonly target: BindTarget;
   readonly runs: readonly DesignRun[];
-  /** Least frames in which `pinned` completes (to 1/64 of the peak); null when not looked for, or not found. */
+  /** Least frames in which `pinned` completes (to 1/64 of the peak, in at most twice the steps that it takes with memory
+   *  enough); null when not looked for, or not found. */
   readonly pinnedFrames: number | null;
   readonly isCut: boolean;
 }
@@ -75,6 +76,7 @@ export async function compare(options: CompareOptions, now: () => number): Promi
     device: options.device,
     target,
     judged: true,
+    stepsMax: Number.POSITIVE_INFINITY,
   };
   const runs: DesignRun[] = [];
   let isCut = false;
@@ -96,6 +98,10 @@ export async function compare(options: CompareOptions, now: () => number): Promi
   return { trace, kernel, seed, peakFrames, frames, target, runs, pinnedFrames, isCut };
 }
 
+/** How many times the steps of a run with memory enough a run may take before it counts as not completing: at the edge every
+ *  allocation scans pages that are all pinned, and the run takes fifty times as long. */
+const STEPS_FACTOR = 2;
+
 /** Bisects the least memory, to 1/64 of the peak, in which the row's program completes. */
 async function leastFrames(
   row: CompareRow,
@@ -104,23 +110,28 @@ async function leastFrames(
   now: () => number,
   poll: (done: number, total: number) => Promise<boolean>,
 ): Promise<number | null> {
-  const completes = async (frames: number): Promise<boolean> => {
-    const run = await runDesign(row, { ...config, frames, judged: false }, now, poll);
-    return run.programState === 'done';
-  };
+  let isCut = false;
+  const attempt = (frames: number, stepsMax: number): Promise<DesignRun> =>
+    runDesign(row, { ...config, frames, stepsMax, judged: false }, now, async (done, total) => {
+      isCut = isCut || (await poll(done, total));
+      return isCut;
+    });
   const grain = Math.max(16, Math.ceil(peakFrames / 64));
   let low = config.frames;
   let high = Math.min(FRAMES_ENOUGH, peakFrames * 2);
-  while (!(await completes(high))) {
-    if (high >= FRAMES_ENOUGH || (await poll(0, 0))) return null;
+  let enough = await attempt(high, Number.POSITIVE_INFINITY);
+  while (enough.programState !== 'done') {
+    if (high >= FRAMES_ENOUGH || isCut) return null;
     low = high;
     high = Math.min(FRAMES_ENOUGH, high * 2);
+    enough = await attempt(high, Number.POSITIVE_INFINITY);
   }
   while (high - low > grain) {
     const middle = Math.floor((low + high) / 2);
-    if (await completes(middle)) high = middle;
+    const run = await attempt(middle, enough.steps * STEPS_FACTOR);
+    if (isCut) return null;
+    if (run.programState === 'done') high = middle;
     else low = middle;
-    if (await poll(0, 0)) return null;
   }
   return high;
 }
