@@ -44,7 +44,6 @@ describe('Cpu.translate', () => {
     const pages = [0x7f00_0000_0000, 0x5555_5555_4000, 0x40_0000, 0x7fff_ffff_e000, 0x8000_0000].flatMap((base) =>
       [0, 1, 2, 4, 8].map((i) => base + i * 4096),
     );
-    const out = new Float64Array(8);
     cpu.load(1, 1);
     for (let step = 0; step < 60_000; step++) {
       const root = cpu.root;
@@ -62,15 +61,6 @@ describe('Cpu.translate', () => {
           if (rng.chance(1, 20)) cpu.invalidateAll(rng.below(2) + 1);
           else if (rng.chance(1, 3)) cpu.load(3 - cpu.asid, 3 - root);
           break;
-        case 2: {
-          const vas = Float64Array.from(out, () => pages[rng.below(pages.length)]! + rng.below(4096));
-          const access = Uint8Array.from(vas, () => rng.below(3));
-          const from = rng.below(4);
-          const done = cpu.translateBlock(vas, access, from, vas.length, out);
-          for (let i = from; i < done; i++) expect(out[i]).toBe(naive(tables, root, vas[i]!, access[i]!));
-          if (done < vas.length) expect(naive(tables, root, vas[done]!, access[done]!)).toBe(-1);
-          break;
-        }
         default: {
           const access = [ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC][rng.below(3)]!;
           const at = cpu.translate(va, access);
