@@ -82,7 +82,7 @@ function facts(c: Comparison): string[] {
   if (c.pinnedFrames !== null) {
     const percent = Math.round((100 * c.pinnedFrames) / c.peakFrames);
     lines.push(
-      `pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`,
+      `pinning  takes ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak, to complete without thrashing`,
     );
   }
   if (c.isCut) lines.push('stopped  before the end: the last row is incomplete');
