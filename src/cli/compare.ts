@@ -1,6 +1,7 @@
 // shootdown compare [TRACE]: what each notifier design costs and allows, for one recorded program with one device.
 
-import { writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { InputError } from '../base/assert.ts';
@@ -12,7 +13,7 @@ import { compareHtml, compareJson, printCompare } from './compare-print.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
 import { integerOption, shareOption, wordOption, wordsOption } from './options.ts';
 
-/** The recording that `compare` uses without an argument: C program that copies a file through mmap windows. */
+/** The recording that `compare` uses without an argument. */
 const BUNDLED = fileURLToPath(new URL('../../recordings/programs/perl-sort.strace.gz', import.meta.url));
 
 interface Options {
@@ -38,7 +39,7 @@ export function compareCommand(setStatus: (status: number) => void): Command {
     .description('run a recorded program with a device that shares its memory once for each notifier design')
     .argument('[trace]', 'output of strace -f, plain or gzip (default: a bundled recording)')
     .option('--seed <n>', 'seed of scheduler and device', integerOption('--seed', 0, 0xffffffff), 1)
-    .option('--memory <share>', "memory, as a share of the program's own peak", shareOption('--memory', 64), 0.5)
+    .option('--memory <share>', "memory, as a share of the program's own peak", shareOption('--memory', 16), 0.5)
     .option(
       '--kernel <version>',
       `kernel profile: ${kernels.join(', ')} (default: from the recording)`,
@@ -58,6 +59,9 @@ export function compareCommand(setStatus: (status: number) => void): Command {
 }
 
 async function run(path: string, options: Options): Promise<number> {
+  if (options.faults !== undefined && options.touch !== undefined && options.touch !== 'faults')
+    throw new InputError(`--faults: cannot be combined with --touch ${options.touch}`);
+  if (options.html !== undefined) checkWritable(options.html);
   const beside =
     options.faults ?? (options.touch === undefined || options.touch === 'faults' ? besideTrace(path, 'faults') : null);
   if (options.touch === 'faults' && beside === null)
@@ -97,6 +101,17 @@ async function run(path: string, options: Options): Promise<number> {
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const failing = result.runs.filter((r) => options.failOn?.includes(r.row.name) && r.results?.verdict === 'unsafe');
   return failing.length > 0 ? EXIT_FAILED : 0;
+}
+
+/** Finds out before minutes of work that the report could not be written. Leaves a file as it is. */
+function checkWritable(path: string): void {
+  try {
+    if (existsSync(path) && !statSync(path).isFile()) throw new InputError(`--html: ${path} is no file`);
+    accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`--html: cannot write ${path}: ${(error as Error).message}`);
+  }
 }
 
 function writeReport(path: string, text: string): void {
