@@ -144,7 +144,9 @@ describe.each(ALL.filter((p) => besideTrace(p.path, 'faults') !== null))('$folde
       // The threads of one recording ran in another order, on other heaps, than those of its fault list.
       const isThreaded = p.name === 'malloc-threads';
       expect(list.applied + list.redundant).toBeGreaterThan((isThreaded ? 0.5 : 0.95) * lines.length);
-      expect(r.faults).toBe(list.applied);
+      // MAP_POPULATE makes faults of its own.
+      expect(r.touched).toBe(list.applied);
+      expect(r.faults).toBeGreaterThanOrEqual(list.applied);
     }
   });
 });
