@@ -33,7 +33,7 @@ import { linuxFns } from '../../src/mm/table.ts';
 import type { Task } from '../../src/mm/types.ts';
 import { designInfo } from '../../src/notifier/designs.ts';
 import type { KernelPath } from '../../src/sched/path.ts';
-import { DONE, RandomChooser } from '../../src/sched/scheduler.ts';
+import { type Chooser, DONE, RandomChooser } from '../../src/sched/scheduler.ts';
 
 export const SEED = Number(process.env['SEED'] ?? 1);
 export const BASE = 0x10000000 + 0x200000 - 12 * 4096;
@@ -59,6 +59,10 @@ export interface MachineOptions {
   readonly programs: readonly [Program, Program];
   /** Changes the design or the driver before anything runs. */
   readonly mutate: ((k: Kernel, device: Device | null) => void) | null;
+  /** Who chooses; null: seeded chance. */
+  readonly chooser: Chooser | null;
+  /** Looks at the kernel when programs and device are gone. */
+  readonly atEnd: ((k: Kernel) => void) | null;
   /** A property whose first violation, unless a documented gap, ends the run. */
   readonly until: string | null;
 }
@@ -77,6 +81,8 @@ const DEFAULTS: Omit<MachineOptions, 'programs'> = {
   fns: {},
   mutate: null,
   until: null,
+  chooser: null,
+  atEnd: null,
 };
 
 /** Was the property violated, apart from documented gaps? */
@@ -88,7 +94,7 @@ export function isFound(results: JudgeResults, property: string): boolean {
 export function machine(options: Partial<MachineOptions>): JudgeResults {
   const o: MachineOptions = { ...DEFAULTS, programs: [randomProgram, randomProgram], ...options };
   const rng = new Rng(o.seed);
-  const chooser = new RandomChooser(new Rng(o.seed * 31 + 7));
+  const chooser = o.chooser ?? new RandomChooser(new Rng(o.seed * 31 + 7));
   const limits = { frames: 1024, cpus: 2, gatherBundle: 2, gatherBatchesMax: 0, swapPages: 256, logCapacity: 8192 };
   const config = kernelConfig({ ...limits, profile: profile('6.1'), ...o.kernel });
   const k = new Kernel(config, { ...linuxFns, ...o.fns }, chooser);
@@ -126,6 +132,7 @@ export function machine(options: Partial<MachineOptions>): JudgeResults {
   k.sched.points = false;
   if (device !== null) k.sched.run(device.unbind());
   judge.finish();
+  o.atEnd?.(k);
   return judge.results();
 }
 
