@@ -30,7 +30,7 @@ import { join } from 'node:path';
  */
 
 /** @param {string} name @returns {string | undefined} the word after --name on the command line */
-function option(name) {
+export function option(name) {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? undefined : process.argv[at + 1];
 }
@@ -83,6 +83,72 @@ export function interleave(rounds, ours, reference) {
     a.push(ours());
   }
   return { ours: figureOf(a), reference: figureOf(b) };
+}
+
+/** Nanoseconds on a clock that costs no BigInt. */
+export const now = () => performance.now() * 1e6;
+
+/** What two calls of now() cost: taken off each sample, as hostref does. */
+const clockCost = (() => {
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 20000; i++) {
+    const start = now();
+    least = Math.min(least, now() - start);
+  }
+  return least;
+})();
+
+/** @param {number} start @param {number} end @returns {number} nanoseconds between, without the clock's own */
+export const elapsed = (start, end) => Math.max(0, end - start - clockCost);
+
+/** @typedef {ReadonlyMap<string, HostLine>} HostLines */
+
+/**
+ * A figure of ours that hostref has, too.
+ * @typedef {object} Compared
+ * @property {string} name
+ * @property {string} unit
+ * @property {number | null} target most that ours / reference may be
+ * @property {number} reps samples in each round
+ * @property {() => number} sample one sample of ours, nanoseconds for a unit
+ * @property {(lines: HostLines) => number | undefined} host least of a run of hostref; undefined: it has no such figure
+ * @property {(least: number) => number} [derive] the figure from the least (or median) of our samples
+ * @property {() => string | Record<string, unknown>} [detail]
+ */
+
+/**
+ * Measures and reports: rounds of hostref and ours in turn, the least of each side.
+ * @param {string[]} args of hostref
+ * @param {Compared[]} figures
+ * @param {number} [rounds]
+ */
+export function compareWithHost(args, figures, rounds = 3) {
+  const chosen = figures.filter(({ name }) => wanted(name));
+  if (chosen.length === 0) return;
+  /** @type {number[][]} */
+  const samples = chosen.map(() => []);
+  /** @type {number[]} */
+  const references = chosen.map(() => Number.POSITIVE_INFINITY);
+  for (const { sample, reps } of chosen) for (let i = 0; i < reps; i++) sample();
+  for (let round = 0; round < rounds; round++) {
+    const lines = hostref(...args);
+    chosen.forEach(({ host, sample, reps }, i) => {
+      const value = lines && host(lines);
+      if (value !== undefined) references[i] = Math.min(references[i] ?? value, value);
+      for (let rep = 0; rep < reps; rep++) samples[i]?.push(sample());
+    });
+  }
+  chosen.forEach(({ name, unit, target, derive = (x) => x, detail }, i) => {
+    const { min, median, rounds: n } = figureOf(samples[i] ?? []);
+    const least = references[i] ?? Number.POSITIVE_INFINITY;
+    const reference = Number.isFinite(least) ? { name: 'host kernel', value: least } : null;
+    const more = detail?.() ?? {};
+    report(name, unit, derive(min), reference, target, {
+      median: rounded(derive(median)),
+      samples: n,
+      ...(typeof more === 'string' ? { note: more } : more),
+    });
+  });
 }
 
 /** @param {number} x */

@@ -92,9 +92,17 @@ function facts(c: Comparison): string[] {
 export function printCompare(c: Comparison): string {
   const out = [...facts(c), ''];
   const rows = rowsOf(c);
-  out.push(formatTable(transposed(rows)), '');
+  out.push(formatTable(transposed(rows.map(shortened))), '');
+  for (const row of rows)
+    if (row.programState.includes(': ')) out.push(`${row.design}: the program ${row.programState}`);
+  out.push('');
   for (const run of c.runs) out.push(...story(run));
   return `${out.join('\n')}\n`;
+}
+
+/** The table has room for one word; the sentence stands below it. */
+function shortened(row: ComparisonRow): ComparisonRow {
+  return { ...row, programState: row.programState.split(' ')[0]! };
 }
 
 /** Designs as columns: eighteen figures for seven designs fit a terminal that way. */

@@ -1,19 +1,21 @@
 // shootdown compare [TRACE]: what each notifier design costs and allows, for one recorded program with one device.
 
 import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { InputError } from '../base/assert.ts';
 import { PROFILES } from '../mm/profile.ts';
 import { COMPARE_ROWS, type Comparison, compare } from '../workload/compare/compare.ts';
+import { WorkerPool } from '../workload/compare/parallel.ts';
 import { besideTrace, loadTrace } from '../workload/replay/load.ts';
 import { TOUCH_POLICIES, type TouchPolicy } from '../workload/replay/touch.ts';
 import { compareHtml, compareJson, printCompare } from './compare-print.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
 import { integerOption, shareOption, wordOption, wordsOption } from './options.ts';
 
-/** The recording that `compare` uses without an argument: C program that copies a file through mmap windows. */
-const BUNDLED = fileURLToPath(new URL('../../recordings/programs/perl-sort.strace.gz', import.meta.url));
+/** The recording that `compare` uses without an argument: a Tcl interpreter at work on lists, strings and pipelines. */
+const BUNDLED = fileURLToPath(new URL('../../recordings/programs/tcl-lists.strace.gz', import.meta.url));
 
 interface Options {
   seed: number;
@@ -27,6 +29,7 @@ interface Options {
   failOn?: string[];
   html?: string;
   price: boolean;
+  workers?: number;
   strict?: boolean;
   json?: boolean;
 }
@@ -50,6 +53,7 @@ export function compareCommand(setStatus: (status: number) => void): Command {
     .option('--budget <n>', 'refaults for one access before the device fails', integerOption('--budget', 1, 1_000_000))
     .option('--engines <n>', 'accesses that the device has in flight', integerOption('--engines', 1, 8))
     .option('--fail-on <list>', 'exit status 1 when one of these rows is unsafe', wordsOption('--fail-on', rows))
+    .option('--workers <n>', 'runs at once (default: the processors, at most 4)', integerOption('--workers', 1, 64))
     .option('--no-price', 'do not look for the least memory in which pinned completes')
     .option('--html <file>', 'write a self-contained report')
     .option('--strict', 'refuse damaged input')
@@ -62,7 +66,9 @@ async function run(path: string, options: Options): Promise<number> {
     options.faults ?? (options.touch === undefined || options.touch === 'faults' ? besideTrace(path, 'faults') : null);
   if (options.touch === 'faults' && beside === null)
     throw new InputError('--touch faults: no fault list; expected --faults FILE');
-  const trace = await loadTrace(path, { strict: options.strict ?? false, faults: beside });
+  const loadOptions = { strict: options.strict ?? false, faults: beside };
+  const trace = await loadTrace(path, loadOptions);
+  const pool = new WorkerPool(options.workers ?? Math.min(4, availableParallelism()), { path, options: loadOptions });
   const interrupt = new Interrupt();
   const progress = new Progress();
   let result: Comparison;
@@ -75,12 +81,15 @@ async function run(path: string, options: Options): Promise<number> {
         touch: beside !== null ? 'faults' : (options.touch ?? 'populate'),
         seed: options.seed,
         memoryShare: options.memory,
-        rows: COMPARE_ROWS.filter((r) => options.designs === undefined || options.designs.includes(r.name)),
+        rows: COMPARE_ROWS.filter((r) =>
+          options.designs === undefined ? r.isVariant !== true : options.designs.includes(r.name),
+        ),
         device: {
           ats: { engines, ...(options.budget === undefined ? {} : { refaultBudget: options.budget }) },
           pinned: { engines },
         },
         priceOfPinning: options.price,
+        execute: pool.execute,
         progress: (label, done, total) => {
           progress.update(label, done, total);
           return interrupt.poll();
@@ -91,6 +100,7 @@ async function run(path: string, options: Options): Promise<number> {
   } finally {
     progress.clear();
     interrupt.close();
+    await pool.close();
   }
   if (options.html !== undefined) writeReport(options.html, compareHtml(result));
   process.stdout.write(options.json === true ? compareJson(result) : printCompare(result));

@@ -148,9 +148,9 @@ export class Walk {
     return level === 0
       ? va
       : level === 1
-        ? va - (va % 0x200000)
+        ? va - (va & 0x1fffff)
         : level === 2
-          ? va - (va % 0x40000000)
-          : va - (va % 0x8000000000);
+          ? va - (va & 0x3fffffff)
+          : Math.floor(va / 0x8000000000) * 0x8000000000;
   }
 }

@@ -186,6 +186,8 @@ export interface ZapFns {
     end: number,
     evenCows: boolean,
   ): KernelPath<void>;
+  /** tlb_end_vma: after the entries of one VMA. */
+  tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void>;
   zapPteRange(
     k: Kernel,
     tlb: MmuGather,
@@ -217,6 +219,37 @@ export interface ZapFns {
     end: number,
     tryWritable: boolean,
   ): KernelPath<number>;
+  /** change_pte_range: the part inside page table `table`. Number of present entries. */
+  changePteRange(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    table: number,
+    start: number,
+    end: number,
+    tryWritable: boolean,
+  ): AtomicPath<number>;
+  /** move_normal_pmd, move_normal_pud: the entry at word `from` (of LEVEL_PMD or LEVEL_PUD) takes its table along to word
+   *  `to`. False when that is taken. */
+  moveNormalTable(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newAddr: number,
+    from: number,
+    to: number,
+    level: number,
+  ): KernelPath<boolean>;
+  /** move_ptes: `len` bytes inside one page table on both sides, which exist. */
+  movePtes(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newVma: VmArea,
+    newAddr: number,
+    len: number,
+    needRmapLocks: boolean,
+  ): KernelPath<void>;
   /** move_page_tables. `needRmapLocks`: the new VMA comes before the old one in rmap order (copy_vma says so). Returns
    *  bytes moved; less than `len` when out of memory. */
   movePageTables(

@@ -14,3 +14,8 @@ export type SleepPoint = number & { readonly [sleeping]: true };
 
 export type AtomicPath<T> = Generator<AtomicPoint, T, void>;
 export type KernelPath<T> = Generator<AtomicPoint | SleepPoint, T, void>;
+
+/** A path that ends at once: refused before anything was done, or nothing to do. */
+export function* done(result: number): AtomicPath<number> {
+  return result;
+}

@@ -32,9 +32,6 @@ export interface Call {
 /** Where small mappings at given places go: crowded, so that neighbours meet. */
 const ARENA = 0x100000000000;
 const ARENA_PAGES = 96;
-/** Writable memory of the host program, for mincore. */
-export const SCRATCH = 0x10000;
-
 const ADVICE = [0, 1, 2, 3, 4, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23, 23, 24, 77];
 
 export interface Mix {

@@ -2,7 +2,7 @@
 // Freestanding and static, so that the address space holds nothing but this program, its stack, vvar and vdso.
 //
 //   gcc -O2 -static -nostdlib -ffreestanding -fno-stack-protector -no-pie -o host-layout host-layout.c
-//   setarch -R unshare -i ./host-layout FILE < calls.bin > result.txt
+//   setarch -R unshare -i ./host-layout /tmp/host-layout.file < calls.bin > result.txt     (FILE on ext4, 1 MiB long)
 //
 // calls.bin: records of 8 little-endian u64: number, six arguments, a mask. Bit i of the mask: argument i is
 // (index << 32 | offset): the result of record `index` plus offset. Numbers above 1000 are: 1001 print smaps,

@@ -31,11 +31,13 @@ export function parseHost(text: string): HostStep[] {
       continue;
     }
     const map: string[] = [];
-    for (i++; lines[i] !== 'end'; i++) {
+    for (i++; i < lines.length && lines[i] !== 'end'; i++) {
       const m = /^([0-9a-f]+-[0-9a-f]+ \S{4}) ([0-9a-f]+) \S+ \S+ *(.*)$/.exec(lines[i]!);
       if (m !== null) map.push(`${m[1]} ${m[2]} ${m[3]}`);
       else if (lines[i]!.startsWith('VmFlags:')) map[map.length - 1] += ` | ${lines[i]!.slice(9).trim()}`;
     }
+    // A program that died in the middle leaves half a map.
+    if (i === lines.length) break;
     steps.push(map.filter((l) => !l.includes('[vsyscall]')));
   }
   return steps;
@@ -65,6 +67,8 @@ function areas(map: readonly string[]): AreaLayout[] {
 
 export interface Difference {
   readonly index: number;
+  /** The host's list ended before this call. */
+  readonly isEnd: boolean;
   readonly what: string;
   /** The last calls with their results. */
   readonly before: string[];
@@ -84,8 +88,9 @@ export function compareWithHost(
   const args = new SyscallArgs();
   const differ = (index: number, what: string): Difference => ({
     index,
+    isEnd: host[index] === undefined,
     what,
-    before: trace.slice(-Number(process.env.TRACE ?? 12)),
+    before: trace.slice(-12),
   });
   const initial = host[1] as readonly string[];
   const startBrk = Number.parseInt(host[0] as string, 16);
@@ -140,7 +145,7 @@ function show(word: string): string {
 
 /** Descriptors 3 to 5 of host-layout.c. The file is 1 MiB long. */
 function openFiles(k: Kernel, task: Task): void {
-  const inode = k.newInode('regular', '/tmp/vdiff/file', 1 << 20);
+  const inode = k.newInode('regular', '/tmp/host-layout.file', 1 << 20);
   for (const fd of [0, 1, 2]) task.files.open.set(fd, null as never);
   openFile(k, task, inode, true, true);
   const memfd = memfdCreate(k, task, 'm', 2);

@@ -39,6 +39,7 @@ import {
 } from '../page/swapops.ts';
 import { pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
+import { modPower } from '../vma/address.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 // Why a chunk ended before its time.
@@ -153,9 +154,9 @@ function nextTable(k: Kernel, mm: MmStruct, address: number, end: number): numbe
   const m = k.memory;
   while (address < end) {
     const hi = vpnHi(address);
-    if (pudTable(m, mm.pgd, hi) === 0) address = address - (address % 0x8000000000) + 0x8000000000;
-    else if (pmdWord(m, mm.pgd, hi, vpnLo(address)) < 0) address = address - (address % 0x40000000) + 0x40000000;
-    else if (pteTable(k, mm, address) === 0) address = address - (address % PMD_SIZE) + PMD_SIZE;
+    if (pudTable(m, mm.pgd, hi) === 0) address = address - modPower(address, 0x8000000000) + 0x8000000000;
+    else if (pmdWord(m, mm.pgd, hi, vpnLo(address)) < 0) address = address - modPower(address, 0x40000000) + 0x40000000;
+    else if (pteTable(k, mm, address) === 0) address = address - modPower(address, PMD_SIZE) + PMD_SIZE;
     else return address;
   }
   return end;
@@ -199,7 +200,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
   let result = 0;
   let address = nextTable(k, mm, src.start, src.end);
   while (address < src.end && result === 0) {
-    const end = Math.min(src.end, address - (address % PMD_SIZE) + PMD_SIZE);
+    const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);
     result = yield* copyPteRange(k, s, address, end);
     address = nextTable(k, mm, end, src.end);
   }

@@ -40,6 +40,7 @@ function accessError(vma: VmArea, flags: number): boolean {
 export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags: number): KernelPath<number> {
   if (k.sched.points) yield P_FAULT;
   const lock = mm.mmapLock;
+  let major = 0;
   for (;;) {
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
     let vma = mm.vmas.find(address);
@@ -55,15 +56,16 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
       return VM_FAULT_SIGSEGV;
     }
     const result = yield* k.fn.handleMmFault(k, vma, address, flags);
+    major |= result & VM_FAULT_MAJOR;
     if ((result & VM_FAULT_RETRY) !== 0) {
       // The lock was dropped while waiting for a page; the VMA may be gone.
       flags |= FAULT_FLAG_TRIED;
       continue;
     }
     lock.readUnlock();
-    if ((result & VM_FAULT_MAJOR) !== 0 || (flags & FAULT_FLAG_TRIED) !== 0) k.stats.majorFaults++;
+    if (major !== 0 || (flags & FAULT_FLAG_TRIED) !== 0) k.stats.majorFaults++;
     if ((result & VM_FAULT_SIGBUS) !== 0) k.faultCode = BUS_ADRERR;
-    return result & (VM_FAULT_ERROR | VM_FAULT_MAJOR);
+    return (result & VM_FAULT_ERROR) | major;
   }
 }
 

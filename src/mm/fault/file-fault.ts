@@ -6,6 +6,8 @@
 import { EFAULT } from '../../abi/errno.ts';
 import { FRAME_ANON } from '../../abi/events.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_TRIED,
   MM_ANONPAGES,
   VM_FAULT_MAJOR,
   VM_FAULT_NOPAGE,
@@ -25,8 +27,22 @@ import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
+import { modPower } from '../vma/address.ts';
+import { fput } from '../vma/adjust.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
+
+/** do_sync_mmap_readahead after maybe_unlock_mmap_for_io: the page is read with mmapLock dropped (the file is held instead), and
+ *  the fault starts over. */
+function* readWithoutMmapLock(k: Kernel, vma: VmArea, index: number): KernelPath<number> {
+  const file = vma.file!;
+  file.refcount++;
+  vma.mm.mmapLock.readUnlock();
+  const pfn = yield* k.fn.filemapGetPage(k, file.inode.mapping, index);
+  if (pfn > 0) k.fn.putPage(k, pfn);
+  fput(k, file);
+  return -(VM_FAULT_RETRY | VM_FAULT_MAJOR);
+}
 
 /** filemap_fault, shmem_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or
  *  the negative of VM_FAULT_* bits. */
@@ -36,7 +52,11 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
   let major = 0;
   for (;;) {
     if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
-    if (!mapping.pages.has(index) && (!isShmem(mapping) || mapping.swapped.has(index))) major = 1;
+    if (!mapping.pages.has(index)) {
+      if (!isShmem(mapping) && (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY)
+        return yield* readWithoutMmapLock(k, vma, index);
+      if (!isShmem(mapping) || mapping.swapped.has(index)) major = 1;
+    }
     const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
     if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
     if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
@@ -61,7 +81,7 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
 function* faultAround(k: Kernel, vma: VmArea, address: number, table: number): KernelPath<boolean> {
   const mapping = vma.file!.inode.mapping;
   const span = k.config.faultAroundPages * 4096;
-  const tableStart = address - (address % 0x200000);
+  const tableStart = address - modPower(address, 0x200000);
   const first = Math.max(address - (address % span), vma.start, tableStart);
   const last = Math.min(first + span, vma.end, tableStart + 0x200000);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);

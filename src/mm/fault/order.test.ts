@@ -4,8 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { ANON_RW, HandMade, SHARED_RW } from '../../../test/support/hand-made.ts';
 import { E_RMAP_ADD, E_RMAP_REMOVE } from '../../abi/events.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_USER,
   FAULT_FLAG_WRITE,
+  VM_FAULT_MAJOR,
   VM_FAULT_SIGBUS,
   VM_FAULT_SIGSEGV,
   VM_LOCKED,
@@ -187,7 +189,7 @@ describe('faults', () => {
     for (const i of [0, 3, 17]) w.k.fn.putPage(w.k, w.run(w.k.fn.filemapGetPage(w.k, inode.mapping, i)));
     const vma = w.area(32, SHARED_RW, inode);
     w.record();
-    expect(w.fault(A + PAGE, R)).toBe(4); // VM_FAULT_MAJOR
+    expect(w.fault(A + PAGE, R)).toBe(VM_FAULT_MAJOR);
     const mapped = Array.from({ length: 32 }, (_, i) => i).filter((i) => w.lo(A + i * PAGE) !== 0);
     expect(mapped).toEqual([0, 1, 3]);
     expect(w.lo(A + PAGE) & PTE_RW).toBe(0);
@@ -197,6 +199,23 @@ describe('faults', () => {
     expect(w.lo(A + PAGE) & (PTE_RW | PTE_D)).toBe(PTE_RW | PTE_D);
     expect(w.k.pages.flags[w.pfn(A + PAGE)]! & PG_DIRTY).toBe(PG_DIRTY);
     expect(vma.anonVma).toBeNull();
+  });
+
+  it('a page that must be read: one fault reads it with mmapLock dropped, the second maps it; the fault is major', () => {
+    const w = new FaultWorld();
+    const inode = w.k.newInode('regular', '/f', 4 * PAGE);
+    w.area(4, SHARED_RW, inode);
+    let locked = true;
+    const read = w.k.fn.filemapGetPage;
+    w.k.fn.filemapGetPage = function* (k, mapping, index) {
+      locked = w.mm.mmapLock.isLocked;
+      return yield* read(k, mapping, index);
+    };
+    expect(w.fault(A, R | FAULT_FLAG_ALLOW_RETRY)).toBe(VM_FAULT_MAJOR);
+    expect(locked).toBe(false);
+    expect([w.k.stats.faults, w.k.stats.majorFaults]).toEqual([2, 1]);
+    expect(w.k.pages.refcount[w.pfn(A)]).toBe(2);
+    expect(w.mm.mmapLock.isLocked).toBe(false);
   });
 
   it('private file: write of a none entry copies without a moment; write of a mapped page is the copy row', () => {

@@ -21,7 +21,6 @@ import { pageUp } from '../vma/address.ts';
 import { vmaSetBounds } from '../vma/adjust.ts';
 import { setPageProt } from '../vma/flags.ts';
 import { canMergeAfter } from '../vma/merge.ts';
-import { insertVma } from '../vma/split.ts';
 import { vmStartGap } from '../vma/unmapped-area.ts';
 import type { SyscallArgs } from './args.ts';
 import { locksFuture } from './edge.ts';
@@ -91,7 +90,7 @@ function* growBrk(k: Kernel, mm: MmStruct, oldEnd: number, newEnd: number): Kern
   } else {
     vma = new VmArea(mm, oldEnd, newEnd, flags, null, pgoff, k.config.stackGuardGap);
     setPageProt(vma);
-    yield* insertVma(k, mm, vma);
+    k.fn.linkVma(k, mm, vma);
   }
   mm.totalVm += pages;
   mm.dataVm += pages;

@@ -1,15 +1,10 @@
-// What several system calls share at their edge: an immediate error, the end-of-call work.
+// What several system calls share at their edge: the end-of-call work, the state that decides on populating.
 
 import { VM_LOCKED } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct } from '../types.ts';
 import { vmUnacctMemory } from '../vma/account.ts';
-
-/** A call that ends at once: refused at the edge, or nothing to do. */
-export function* done(result: number): KernelPath<number> {
-  return result;
-}
 
 /** task_work: the last put of a nameless file's last open file happens on the way out of the system call. */
 export function* runTaskWork(k: Kernel): KernelPath<void> {

@@ -3,7 +3,7 @@
 
 import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
@@ -11,7 +11,7 @@ import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { done, runTaskWork } from './edge.ts';
+import { runTaskWork } from './edge.ts';
 
 /** Flags that keep KSM away (ksm_madvise ignores the advice). */
 const KSM_NEVER =

@@ -1,13 +1,12 @@
 // memfd_create, file seals, ftruncate, truncate, fallocate, fsync (mm/memfd.c, mm/shmem.c, fs/open.c, fs/sync.c).
 
 import { EBADF, EBUSY, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, EPERM, ESPIPE } from '../../abi/errno.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { installFile } from '../process/files.ts';
 import type { Inode, OpenFile, Task } from '../types.ts';
 import { shmemFileSetup, shmemReacctSize } from '../vma/shmem-file.ts';
 import type { SyscallArgs } from './args.ts';
-import { done } from './edge.ts';
 
 export const MFD_CLOEXEC = 1;
 export const MFD_ALLOW_SEALING = 2;

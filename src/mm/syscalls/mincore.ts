@@ -5,13 +5,12 @@ import { EFAULT, EINVAL, ENOMEM } from '../../abi/errno.ts';
 import { TASK_SIZE } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_UPTODATE } from '../page/pages.ts';
 import { isRealSwap, pteNone, ptePresent, swapOffset } from '../page/swapops.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
-import { done } from './edge.ts';
 
 /** Pages answered under one hold of mmapLock: one page of bytes. */
 const CHUNK = 4096;
@@ -60,13 +59,9 @@ function isResident(k: Kernel, vma: VmArea, at: number): boolean {
     const lo = entryLo(m, word);
     const hi = entryHi(m, word);
     if (ptePresent(lo)) return true;
-    if (!pteNone(lo, hi)) return !isRealSwap(hi) || isSwapCached(k, swapOffset(lo, hi));
+    if (!pteNone(lo, hi)) return !isRealSwap(hi) || k.swap.cached(swapOffset(lo, hi)) !== 0;
   }
   if (vma.file === null) return false;
   const pfn = vma.file.inode.mapping.pages.get(vma.pgoff + (at - vma.start) / 4096);
   return pfn !== undefined && (k.pages.flags[pfn]! & PG_UPTODATE) !== 0;
-}
-
-function isSwapCached(k: Kernel, slot: number): boolean {
-  return (k.swap as unknown as { cached(slot: number): number }).cached(slot) !== 0;
 }

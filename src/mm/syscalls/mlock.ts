@@ -13,7 +13,7 @@ import {
   VM_LOCKONFAULT,
   VM_SPECIAL,
 } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { canDoMlock } from '../vma/account.ts';
@@ -21,7 +21,6 @@ import { setVmaFlags } from '../vma/mprotect.ts';
 import { populateRange } from '../vma/populate.ts';
 import { vmaModify } from '../vma/split.ts';
 import { type SyscallArgs, TWO64, wrap64 } from './args.ts';
-import { done } from './edge.ts';
 
 const LOCK_FLAGS = VM_LOCKED | VM_LOCKONFAULT;
 

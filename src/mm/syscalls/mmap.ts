@@ -11,11 +11,11 @@ import {
   MAP_NONBLOCK,
   MAP_POPULATE,
 } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
-import { done, locksFuture, runTaskWork } from './edge.ts';
+import { locksFuture, runTaskWork } from './edge.ts';
 
 /** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
 export function sysMmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {

@@ -12,12 +12,11 @@ import {
   VM_GROWSDOWN,
 } from '../../abi/mman.ts';
 import { SITE_MPROTECT } from '../../abi/notifier.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import { protToFlags } from '../vma/flags.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { done } from './edge.ts';
 
 const GROWS = PROT_GROWSDOWN | PROT_GROWSUP;
 const PROT_KNOWN = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;

@@ -18,7 +18,7 @@ import {
   VM_SEALED,
   VM_SHARED,
 } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from '../vma/account.ts';
@@ -26,7 +26,7 @@ import { isPageAligned } from '../vma/address.ts';
 import { vmaSetBounds } from '../vma/adjust.ts';
 import { mergeNew } from '../vma/merge.ts';
 import { type SyscallArgs, TWO64, wrap64 } from './args.ts';
-import { done, runTaskWork } from './edge.ts';
+import { runTaskWork } from './edge.ts';
 
 const FLAGS = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
 const NEW_PLACE = MREMAP_FIXED | MREMAP_DONTUNMAP;
@@ -116,6 +116,8 @@ function* remapMove(
     if (lastEnd < 0 && start < vma.start) return -EFAULT;
     const from = Math.max(vma.start, at);
     const pieceEnd = Math.min(end, vma.end);
+    // A file with a placement rule of its own might not land where it is told: alone only.
+    if ((vma.file?.inode.isSysv ?? false) && (lastEnd >= 0 || vma.end < end)) return -EFAULT;
     if (lastEnd >= 0) target += from - lastEnd;
     lastEnd = pieceEnd;
     const r = yield* remapOne(k, task, out, from, pieceEnd - from, pieceEnd - from, flags, target);

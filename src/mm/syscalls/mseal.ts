@@ -2,13 +2,12 @@
 
 import { EINVAL, ENOMEM, ENOSYS } from '../../abi/errno.ts';
 import { VM_SEALED } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { done } from './edge.ts';
 
 /** mseal(addr, len, flags). 0, -EINVAL, -ENOMEM (a hole: nothing is sealed). */
 export function sysMseal(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {

@@ -2,12 +2,12 @@
 
 import { EBUSY, EINVAL, ENOMEM } from '../../abi/errno.ts';
 import { MS_ASYNC, MS_INVALIDATE, MS_SYNC, VM_LOCKED, VM_SHARED } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { type SyscallArgs, TWO64, wrap64 } from './args.ts';
-import { done, runTaskWork } from './edge.ts';
+import { runTaskWork } from './edge.ts';
 
 /** msync(addr, length, flags). Holes are skipped and answered with -ENOMEM at the end (MS_ASYNC alone: at once). */
 export function sysMsync(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {

@@ -2,11 +2,11 @@
 
 import { EINVAL } from '../../abi/errno.ts';
 import { TASK_SIZE } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
-import { done, runTaskWork } from './edge.ts';
+import { runTaskWork } from './edge.ts';
 
 /** munmap(addr, length). Returns 0, -EINVAL, -ENOMEM or -EPERM. */
 export function sysMunmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {

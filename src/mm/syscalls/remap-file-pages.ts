@@ -11,12 +11,12 @@ import {
   VM_LOCKED,
   VM_SHARED,
 } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { done, runTaskWork } from './edge.ts';
+import { runTaskWork } from './edge.ts';
 
 /** remap_file_pages(addr, size, prot, pgoff, flags). 0 or -errno. */
 export function sysRemapFilePages(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {

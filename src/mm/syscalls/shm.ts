@@ -3,13 +3,13 @@
 
 import { EEXIST, EIDRM, EINVAL, ENOENT, ENOMEM, ENOSPC } from '../../abi/errno.ts';
 import { MAP_FIXED, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task, VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { openInode, shmemFileSetup } from '../vma/shmem-file.ts';
-import type { SyscallArgs } from './args.ts';
-import { done, locksFuture, runTaskWork } from './edge.ts';
+import { type SyscallArgs, TWO64 } from './args.ts';
+import { locksFuture, runTaskWork } from './edge.ts';
 import { SEQ_SHIFT, type ShmSegment } from './shm-ids.ts';
 
 const IPC_CREAT = 0o1000;
@@ -69,10 +69,11 @@ export function sysShmat(k: Kernel, task: Task, a: SyscallArgs): KernelPath<numb
   } else if ((flags & SHM_REMAP) !== 0) {
     return done(-EINVAL);
   }
-  return shmat(k, task, id, addr, flags);
+  // Rounded down to 0 it is still an address that was asked for.
+  return shmat(k, task, id, addr, flags, !a.isZero(1));
 }
 
-function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number): KernelPath<number> {
+function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number, isFixed: boolean): KernelPath<number> {
   const mm = task.mm!;
   const segment = k.shm.byId.get(id);
   if (segment === undefined) return hasOtherSequence(k, id) ? -EIDRM : -EINVAL;
@@ -82,10 +83,11 @@ function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number):
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   let result = -EINVAL;
-  const isFree = addr === 0 || (flags & SHM_REMAP) !== 0 || mm.vmas.intersects(addr, addr + segment.size) === null;
+  const end = addr + segment.size;
+  const isFree = addr === 0 || (flags & SHM_REMAP) !== 0 || (end < TWO64 && mm.vmas.intersects(addr, end) === null);
   if (isFree) {
     const file = openInode(segment.inode, true, !isReadOnly);
-    const mapFlags = MAP_SHARED | (addr !== 0 ? MAP_FIXED : 0);
+    const mapFlags = MAP_SHARED | (isFixed ? MAP_FIXED : 0);
     result = yield* k.fn.doMmap(k, task, file, addr, len, prot, mapFlags, 0);
     fput(k, file);
   }

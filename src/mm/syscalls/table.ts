@@ -4,12 +4,11 @@
 import { ENOSYS } from '../../abi/errno.ts';
 import { E_SYSCALL, E_SYSCALL_END } from '../../abi/events.ts';
 import * as NR from '../../abi/syscalls.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
 import { sysBrk } from './brk.ts';
-import { done } from './edge.ts';
 import { sysClone, sysExit, sysFork, sysVfork } from './fork.ts';
 import { sysMadvise } from './madvise.ts';
 import { sysFallocate, sysFsync, sysFtruncate } from './memfd.ts';

@@ -3,7 +3,6 @@
 // and the anon_vma lock are held for write, so that no rmap walker sees a half-moved VMA; a VMA that gives pages up leaves the
 // interval trees after the one that takes them has grown.
 
-import { ENOMEM } from '../../abi/errno.ts';
 import { E_VMA_ADD, E_VMA_REMOVE } from '../../abi/events.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -27,9 +26,9 @@ function cutsBlock(vma: VmArea, address: number): boolean {
   return address !== block && block >= vma.start && block + PMD_SIZE <= vma.end;
 }
 
-/** vma_adjust_trans_huge for new bounds: only a boundary that moves into the VMA can cut a block. */
-export function* adjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void> {
-  if (cutsBlock(vma, start) || cutsBlock(vma, end)) yield* k.fn.vmaAdjustTransHuge(k, vma, start, end);
+/** Must vma_adjust_trans_huge be called for these new bounds? Only a boundary that moves into the VMA can cut a block. */
+export function cutsHugeBlock(vma: VmArea, start: number, end: number): boolean {
+  return cutsBlock(vma, start) || cutsBlock(vma, end);
 }
 
 /** fput of a VMA's or descriptor's reference. The inode of a nameless file goes at the end of the system call. */
@@ -48,8 +47,8 @@ export function setBounds(k: Kernel, mm: MmStruct, vma: VmArea, start: number, e
 }
 
 /** Gives `vma` the bounds [start, end). `gone` and `gone2` lie inside them and leave; of `other`, a neighbour, the part
- *  inside them leaves (its own new bounds follow from that). `vma` gets the anon_vma of whatever it takes over.
- *  Returns 0 or -ENOMEM (anon_vma chain; nothing changed). */
+ *  inside them leaves (its own new bounds follow from that). `vma` gets the anon_vma of whatever it takes over,
+ *  or of `source`, whose pages will move there (mremap). Returns `vma`, or null when out of memory (nothing changed). */
 export function* vmaAdjust(
   k: Kernel,
   vma: VmArea,
@@ -58,15 +57,17 @@ export function* vmaAdjust(
   gone: VmArea | null,
   gone2: VmArea | null,
   other: VmArea | null,
-): KernelPath<number> {
+  source: VmArea | null,
+): KernelPath<VmArea | null> {
   const mm = vma.mm;
   if (vma.anonVma === null) {
-    const exporter = gone?.anonVma ? gone : gone2?.anonVma ? gone2 : other?.anonVma ? other : null;
-    if (exporter !== null && (yield* takeAnonVma(k, vma, exporter)) < 0) return -ENOMEM;
+    const exporter = withAnonVma(gone) ?? withAnonVma(gone2) ?? withAnonVma(other) ?? withAnonVma(source);
+    if (exporter !== null && (yield* takeAnonVma(k, vma, exporter)) < 0) return null;
   }
   const otherStart = other !== null && other.start >= start ? end : (other?.start ?? 0);
   const otherEnd = other !== null && other.start >= start ? other.end : start;
-  if (other !== null) yield* adjustTransHuge(k, other, otherStart, otherEnd);
+  if (other !== null && cutsHugeBlock(other, otherStart, otherEnd))
+    yield* k.fn.vmaAdjustTransHuge(k, other, otherStart, otherEnd);
   // `other` has the same file and anon_vma root as `vma`, if any: the locks of the one serve both.
   const isFound = isInRmap(vma);
   if (isFound) yield* k.fn.beforeVmaResize(k, vma);
@@ -81,7 +82,11 @@ export function* vmaAdjust(
   if (isFound) k.fn.afterVmaResize(k, vma);
   if (gone !== null) yield* dropFromRmap(k, gone);
   if (gone2 !== null) yield* dropFromRmap(k, gone2);
-  return 0;
+  return vma;
+}
+
+function withAnonVma(vma: VmArea | null): VmArea | null {
+  return vma !== null && vma.anonVma !== null ? vma : null;
 }
 
 /** dup_anon_vma: `vma`, without one, gets the anon_vma of `from`. 0 or -ENOMEM. */

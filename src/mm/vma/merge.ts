@@ -11,7 +11,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Profile } from '../profile.ts';
 import type { AnonVma, OpenFile, VmArea } from '../types.ts';
-import { takeAnonVma, vmaAdjust } from './adjust.ts';
+import { vmaAdjust } from './adjust.ts';
 
 /** vm_ops->close exists: hugetlb and SysV shared memory. */
 function hasClose(vma: VmArea): boolean {
@@ -94,27 +94,12 @@ export function mergeNew(
   const joinsNext =
     next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, source, file, pgoffEnd);
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))
-    return grow(k, prev, prev.start, next.end, next, source);
+    return vmaAdjust(k, prev, prev.start, next.end, next, null, null, source);
   if (joinsPrev && joinsNext && p.mmapMergesNextFirst && source === null)
-    return grow(k, next, start, next.end, null, null);
-  if (joinsPrev) return grow(k, prev, prev.start, end, null, source);
-  if (joinsNext) return grow(k, next, start, next.end, null, source);
+    return vmaAdjust(k, next, start, next.end, null, null, null, null);
+  if (joinsPrev) return vmaAdjust(k, prev, prev.start, end, null, null, null, source);
+  if (joinsNext) return vmaAdjust(k, next, start, next.end, null, null, null, source);
   return null;
-}
-
-function* grow(
-  k: Kernel,
-  target: VmArea,
-  start: number,
-  end: number,
-  gone: VmArea | null,
-  source: VmArea | null,
-): KernelPath<VmArea | null> {
-  if (target.anonVma === null && gone?.anonVma == null && source !== null && source.anonVma !== null) {
-    // Pages of the source will be mapped by the target.
-    if ((yield* takeAnonVma(k, target, source)) < 0) return null;
-  }
-  return (yield* vmaAdjust(k, target, start, end, gone, null, null)) < 0 ? null : target;
 }
 
 /** Merges [start, end), a piece of `vma` that shall have `flags`, with the neighbours: cases 4 to 8. Null at once when it
@@ -141,19 +126,7 @@ export function mergeExisting(
   if (!joinsPrev && !joinsNext) return null;
   if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))
-    return absorb(k, prev, prev.start, next.end, vma, next, null);
-  if (joinsPrev) return absorb(k, prev, prev.start, end, isRight ? vma : null, null, isRight ? null : vma);
-  return absorb(k, next!, start, next!.end, isLeft ? vma : null, null, isLeft ? null : vma);
-}
-
-function* absorb(
-  k: Kernel,
-  target: VmArea,
-  start: number,
-  end: number,
-  gone: VmArea | null,
-  gone2: VmArea | null,
-  other: VmArea | null,
-): KernelPath<VmArea | null> {
-  return (yield* vmaAdjust(k, target, start, end, gone, gone2, other)) < 0 ? null : target;
+    return vmaAdjust(k, prev, prev.start, next.end, vma, next, null, null);
+  if (joinsPrev) return vmaAdjust(k, prev, prev.start, end, isRight ? vma : null, null, isRight ? null : vma, null);
+  return vmaAdjust(k, next!, start, next!.end, isLeft ? vma : null, null, isLeft ? null : vma, null);
 }

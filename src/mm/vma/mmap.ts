@@ -34,7 +34,7 @@ import {
   VM_SOFTDIRTY,
   VM_SPECIAL,
 } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, OpenFile, Task } from '../types.ts';
 import { VmArea } from '../types.ts';
@@ -76,8 +76,9 @@ const MAX_LFS_PAGES = 2 ** 51 - 1;
 const F_SEAL_WRITE = 0x8;
 
 /** do_mmap: rows 6 to 24 of the table of checks, then mmap_region. `len` is the length as given, at most 2^64 - 1, already
- *  rounded up to pages (2^64 stands for an overflow). Returns the address or -errno. */
-export function* doMmap(
+ *  rounded up to pages (2^64 stands for an overflow). Returns the address or -errno. A plain function: mmap_region's path is
+ *  the answer. */
+export function doMmap(
   k: Kernel,
   task: Task,
   file: OpenFile | null,
@@ -88,36 +89,36 @@ export function* doMmap(
   pgoff: number,
 ): KernelPath<number> {
   const mm = task.mm!;
-  if (len === 0) return -EINVAL;
+  if (len === 0) return done(-EINVAL);
   if ((flags & MAP_FIXED_NOREPLACE) !== 0) flags |= MAP_FIXED;
   if ((flags & MAP_FIXED) === 0) addr = roundHintToMin(k, addr);
-  if (len >= 2 ** 64) return -ENOMEM;
-  if (pgoff + len / 4096 > 2 ** 64) return -EOVERFLOW;
-  if (mm.vmas.count > k.config.maxMapCount) return -ENOMEM;
+  if (len >= 2 ** 64) return done(-ENOMEM);
+  if (pgoff + len / 4096 > 2 ** 64) return done(-EOVERFLOW);
+  if (mm.vmas.count > k.config.maxMapCount) return done(-ENOMEM);
   addr = k.fn.getUnmappedArea(k, mm, file, addr, len, pgoff, flags);
-  if (addr < 0) return addr;
-  if ((flags & MAP_FIXED_NOREPLACE) !== 0 && mm.vmas.intersects(addr, addr + len) !== null) return -EEXIST;
-  if ((flags & MAP_LOCKED) !== 0 && !canDoMlock(mm)) return -EPERM;
+  if (addr < 0) return done(addr);
+  if ((flags & MAP_FIXED_NOREPLACE) !== 0 && mm.vmas.intersects(addr, addr + len) !== null) return done(-EEXIST);
+  if ((flags & MAP_LOCKED) !== 0 && !canDoMlock(mm)) return done(-EPERM);
   let vmFlags = protToFlags(prot) | mapToFlags(k.profile, flags) | mm.defFlags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
-  if (mlockFutureCheck(mm, vmFlags, len / 4096) < 0) return -EAGAIN;
+  if (mlockFutureCheck(mm, vmFlags, len / 4096) < 0) return done(-EAGAIN);
   if (file !== null) {
     const shared = fileMapFlags(k, file, prot, flags, vmFlags, pgoff, len);
-    if (shared < 0) return shared;
+    if (shared < 0) return done(shared);
     if ((shared & VM_MAYSHARE) !== 0) {
       vmFlags |= VM_SHARED | VM_MAYSHARE;
       if (!file.isWritable) vmFlags &= ~(VM_MAYWRITE | VM_SHARED);
     }
   } else if ((flags & MAP_TYPE) === MAP_SHARED) {
-    if ((vmFlags & VM_GROWSDOWN) !== 0) return -EINVAL;
+    if ((vmFlags & VM_GROWSDOWN) !== 0) return done(-EINVAL);
     pgoff = 0;
     vmFlags |= VM_SHARED | VM_MAYSHARE;
   } else if ((flags & MAP_TYPE) === MAP_PRIVATE) {
     pgoff = addr / 4096;
   } else {
-    return -EINVAL;
+    return done(-EINVAL);
   }
   if ((flags & MAP_NORESERVE) !== 0 && k.config.overcommitMode !== 2) vmFlags |= VM_NORESERVE;
-  return yield* k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
+  return k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
 }
 
 /** Rows 16 to 24: 0 for a private mapping, VM_MAYSHARE for a shared one, or -errno. */
@@ -210,7 +211,8 @@ export function* mmapRegion(
     }
     vma = new VmArea(mm, addr, end, vmFlags | VM_SOFTDIRTY, file, pgoff, k.config.stackGuardGap);
     setPageProt(vma);
-    yield* insertVma(k, mm, vma);
+    if (file === null) k.fn.linkVma(k, mm, vma);
+    else yield* insertVma(k, mm, vma);
   }
   vmStatAccount(mm, vmFlags, pages);
   if ((vmFlags & VM_LOCKED) !== 0) {

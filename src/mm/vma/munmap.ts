@@ -20,15 +20,17 @@ export function* doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, d
   if (!isPageAligned(start) || start > TASK_SIZE || end > TASK_SIZE || end <= start) return -EINVAL;
   let vma = mm.vmas.intersects(start, end);
   if (vma === null) return 0;
-  if (k.profile.mseal && isAnySealed(vma, end)) return -EPERM;
   if (start > vma.start) {
     // Cutting a hole into one VMA makes one more; trimming edges is allowed even at the limit.
     if (end < vma.end && mm.vmas.count >= k.config.maxMapCount) return -ENOMEM;
+    if ((vma.flags & VM_SEALED) !== 0) return -EPERM;
     const r = yield* k.fn.splitVma(k, mm, vma, start, false);
     if (r < 0) return r;
     vma = vma.treeNext as VmArea;
   }
   for (let v: VmArea | null = vma; v !== null && v.start < end; v = v.treeNext as VmArea | null) {
+    // A sealed VMA refuses the whole call; the cut at the start stays.
+    if ((v.flags & VM_SEALED) !== 0) return -EPERM;
     if (v.end > end) {
       const r = yield* k.fn.splitVma(k, mm, v, end, true);
       if (r < 0) return r;
@@ -64,12 +66,6 @@ export function* doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, d
     k.fn.removeVma(k, v);
   }
   return downgrade ? 1 : 0;
-}
-
-function isAnySealed(first: VmArea, end: number): boolean {
-  for (let v: VmArea | null = first; v !== null && v.start < end; v = v.treeNext as VmArea | null)
-    if ((v.flags & VM_SEALED) !== 0) return true;
-  return false;
 }
 
 /** unmap_region. */

@@ -9,7 +9,7 @@ import type { Kernel } from '../kernel.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { modPower } from './address.ts';
-import { adjustTransHuge, isInRmap, noteVma, setBounds, takeAnonVma } from './adjust.ts';
+import { cutsHugeBlock, isInRmap, noteVma, setBounds, takeAnonVma } from './adjust.ts';
 import { mergeExisting } from './merge.ts';
 
 /** vm_area_dup: a copy of `vma` over [start, end), not in any tree, without anon_vma chain and file reference. */
@@ -40,7 +40,7 @@ export function* splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, ne
   const fresh = newBelow ? vmaDup(k, mm, vma, vma.start, addr, vma.pgoff) : vmaDup(k, mm, vma, addr, vma.end, pgoffAt);
   const keepStart = newBelow ? addr : vma.start;
   const keepEnd = newBelow ? vma.end : addr;
-  yield* adjustTransHuge(k, vma, keepStart, keepEnd);
+  if (cutsHugeBlock(vma, keepStart, keepEnd)) yield* k.fn.vmaAdjustTransHuge(k, vma, keepStart, keepEnd);
   if (!isInRmap(vma)) {
     setBounds(k, mm, vma, keepStart, keepEnd, newBelow ? pgoffAt : vma.pgoff);
     k.fn.linkVma(k, mm, fresh);

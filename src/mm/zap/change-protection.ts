@@ -61,7 +61,7 @@ export function* changeProtection(
       const next = pmdEnd(at, to);
       const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
       if ((pmd & (PTE_P | PTE_PS)) === PTE_P) {
-        changed += yield* changePteRange(k, tlb, vma, pmd >>> 12, at, next, tryWritable);
+        changed += yield* k.fn.changePteRange(k, tlb, vma, pmd >>> 12, at, next, tryWritable);
       }
       at = nextPopulatedPmd(m, root, next, to);
     }
@@ -72,7 +72,7 @@ export function* changeProtection(
 }
 
 /** [start, end) inside page table `table`. Number of present entries. */
-function* changePteRange(
+export function* changePteRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,

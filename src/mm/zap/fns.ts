@@ -1,13 +1,13 @@
 // The functions of room mm/zap in the livepatch table.
 import type { ZapFns } from '../fns.ts';
-import { changeProtection } from './change-protection.ts';
+import { changeProtection, changePteRange } from './change-protection.ts';
 import { freePgdRange, freePgtables } from './free-pgtables.ts';
 import { tlbFinishMmu, tlbFlushMmuFree, tlbFlushMmuTlbonly, tlbGatherMmu, tlbRemovePage } from './gather-flush.ts';
 import { madviseCold, madviseFree, madvisePageout } from './madvise-age.ts';
-import { movePageTables } from './move-page-tables.ts';
+import { moveNormalTable, movePageTables, movePtes } from './move-page-tables.ts';
 import { vmaAdjustTransHuge } from './split-pmd.ts';
 import { flushTlbMm, flushTlbMmRange, flushTlbPage } from './tlb-flush.ts';
-import { unmapPageRange, unmapVmas, zapPageRangeSingle, zapPteRange } from './zap.ts';
+import { tlbEndVma, unmapPageRange, unmapVmas, zapPageRangeSingle, zapPteRange } from './zap.ts';
 
 export const zapFns: ZapFns = {
   tlbGatherMmu,
@@ -21,8 +21,12 @@ export const zapFns: ZapFns = {
   zapPageRangeSingle,
   freePgtables,
   freePgdRange,
+  tlbEndVma,
   changeProtection,
+  changePteRange,
   movePageTables,
+  moveNormalTable,
+  movePtes,
   vmaAdjustTransHuge,
   madviseFree,
   madviseCold,

@@ -13,6 +13,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_TABLE_UNLINKED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import type { VmArea } from '../types.ts';
+import { modPower } from '../vma/address.ts';
 import { CLEARED_P4DS, CLEARED_PMDS, CLEARED_PUDS, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, nextPopulatedPud } from './walk-range.ts';
 
@@ -48,8 +49,8 @@ function* unlinkFromRmap(k: Kernel, vma: VmArea): KernelPath<void> {
 
 /** Does the table of span `size` whose entries cover [address, end) hold nothing of a neighbour? */
 function isAlone(address: number, end: number, floor: number, ceiling: number, size: number): boolean {
-  const start = address - (address % size);
-  return start >= floor && end <= ceiling - (ceiling % size);
+  const start = address - modPower(address, size);
+  return start >= floor && end <= ceiling - modPower(ceiling, size);
 }
 
 export function* freePgdRange(
@@ -60,10 +61,10 @@ export function* freePgdRange(
   floor: number,
   ceiling: number,
 ): KernelPath<void> {
-  addr -= addr % PMD_SIZE;
+  addr -= modPower(addr, PMD_SIZE);
   if (addr < floor) addr += PMD_SIZE;
   if (ceiling >= NO_CEILING) ceiling = NO_CEILING;
-  const pmdCeiling = ceiling - (ceiling % PMD_SIZE);
+  const pmdCeiling = ceiling - modPower(ceiling, PMD_SIZE);
   if (end > pmdCeiling) end -= PMD_SIZE;
   if (addr >= end) return;
   const m = k.memory;
@@ -74,10 +75,11 @@ export function* freePgdRange(
     if ((entryLo(m, pgd) & PTE_P) !== 0) {
       const pudTable = entryLo(m, pgd) >>> 12;
       for (let at = nextPopulatedPud(m, root, addr, pgdEnd); at < pgdEnd; ) {
-        const to = Math.min(pgdEnd, at - (at % PUD_SIZE) + PUD_SIZE);
+        const to = Math.min(pgdEnd, at - modPower(at, PUD_SIZE) + PUD_SIZE);
         const pud = entryWord(pudTable, vpnHi(at) & 511);
         yield* freePmdRange(k, tlb, entryLo(m, pud) >>> 12, at, to);
-        if (isAlone(at, to, floor, ceiling, PUD_SIZE)) yield* freeTable(k, tlb, pud, at - (at % PUD_SIZE), LEVEL_PUD);
+        if (isAlone(at, to, floor, ceiling, PUD_SIZE))
+          yield* freeTable(k, tlb, pud, at - modPower(at, PUD_SIZE), LEVEL_PUD);
         at = nextPopulatedPud(m, root, to, pgdEnd);
       }
       if (isAlone(addr, pgdEnd, floor, ceiling, PGDIR_SIZE)) {
@@ -94,7 +96,7 @@ function* freePmdRange(k: Kernel, tlb: MmuGather, pmdTable: number, addr: number
   const root = tlb.mm.pgd;
   for (let at = nextPopulatedPmd(m, root, addr, end); at < end; ) {
     const word = entryWord(pmdTable, vpnLo(at) >>> 9);
-    const base = at - (at % PMD_SIZE);
+    const base = at - modPower(at, PMD_SIZE);
     if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P) yield* freeTable(k, tlb, word, base, LEVEL_PMD);
     at = nextPopulatedPmd(m, root, base + PMD_SIZE, end);
   }

@@ -32,8 +32,6 @@ export class MmuGather {
   cleared = 0;
   /** SITE_* of the operation, for the moments. */
   site = 0;
-  /** The VMA being zapped maps raw frames (VM_PFNMAP, VM_MIXEDMAP). */
-  vmaPfn = false;
   /** Set by a chunk: a dirty file page was unmapped, so flush before ptl is dropped. */
   forceFlush = false;
   /** Set by a chunk: no more pages fit. */
@@ -56,7 +54,6 @@ export class MmuGather {
     this.mm = mm;
     this.fullMm = fullMm;
     this.site = 0;
-    this.vmaPfn = false;
     this.forceFlush = false;
     this.isFull = false;
     this.resetRange();

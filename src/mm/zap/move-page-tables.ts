@@ -18,6 +18,7 @@ import { pmdAlloc, pteTable, pudAlloc } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
 import { ptePresent, SWP_SOFT_DIRTY } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { modPower } from '../vma/address.ts';
 
 export function* movePageTables(
   k: Kernel,
@@ -46,7 +47,7 @@ export function* movePageTables(
 
 /** get_extent: bytes up to the next boundary of `size` in the old or the new place. */
 function extentOf(size: number, oldAddr: number, end: number, newAddr: number): number {
-  return Math.min(end - oldAddr, size - (oldAddr % size), size - (newAddr % size));
+  return Math.min(end - oldAddr, size - modPower(oldAddr, size), size - modPower(newAddr, size));
 }
 
 /** Moves (or skips, when empty) the next extent; its length, or 0 when out of memory. */
@@ -64,28 +65,33 @@ function* moveExtent(
   const large = extentOf(PUD_SIZE, oldAddr, end, newAddr);
   const oldPud = pudWord(m, mm.pgd, vpnHi(oldAddr));
   if (oldPud < 0 || (entryLo(m, oldPud) & PTE_P) === 0) return large;
-  const pudTable = yield* pudAlloc(k, mm, newAddr);
-  if (pudTable === 0) return 0;
-  if (large === PUD_SIZE) {
-    const to = entryWord(pudTable, vpnHi(newAddr) & 511);
-    if (yield* moveTable(k, vma, oldAddr, newAddr, oldPud, to, LEVEL_PUD)) return large;
+  // A generator for each table costs more than the move: only where one is missing.
+  let toPud = pudWord(m, mm.pgd, vpnHi(newAddr));
+  if (toPud < 0) {
+    const pudTable = yield* pudAlloc(k, mm, newAddr);
+    if (pudTable === 0) return 0;
+    toPud = entryWord(pudTable, vpnHi(newAddr) & 511);
   }
+  if (large === PUD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPud, toPud, LEVEL_PUD)))
+    return large;
   const extent = extentOf(PMD_SIZE, oldAddr, end, newAddr);
   const oldPmd = pmdWord(m, mm.pgd, vpnHi(oldAddr), vpnLo(oldAddr));
   if ((entryLo(m, oldPmd) & (PTE_P | PTE_PS)) !== PTE_P) return extent;
-  const pmdTable = yield* pmdAlloc(k, mm, newAddr);
-  if (pmdTable === 0) return 0;
-  if (extent === PMD_SIZE) {
-    const to = entryWord(pmdTable, vpnLo(newAddr) >>> 9);
-    if (yield* moveTable(k, vma, oldAddr, newAddr, oldPmd, to, LEVEL_PMD)) return extent;
+  let toPmd = pmdWord(m, mm.pgd, vpnHi(newAddr), vpnLo(newAddr));
+  if (toPmd < 0) {
+    const pmdTable = yield* pmdAlloc(k, mm, newAddr);
+    if (pmdTable === 0) return 0;
+    toPmd = entryWord(pmdTable, vpnLo(newAddr) >>> 9);
   }
-  if ((yield* k.fn.pteAlloc(k, mm, newAddr)) === 0) return 0;
-  yield* movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
+  if (extent === PMD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD)))
+    return extent;
+  if (pteTable(k, mm, newAddr) === 0 && (yield* k.fn.pteAlloc(k, mm, newAddr)) === 0) return 0;
+  yield* k.fn.movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
   return extent;
 }
 
 /** move_normal_pmd, move_normal_pud: one entry of `level` takes its whole table along. False when the new place is taken. */
-function* moveTable(
+export function* moveNormalTable(
   k: Kernel,
   vma: VmArea,
   oldAddr: number,
@@ -116,7 +122,7 @@ function* moveTable(
 }
 
 /** move_ptes: `len` bytes inside one page table on both sides. */
-function* movePtes(
+export function* movePtes(
   k: Kernel,
   vma: VmArea,
   oldAddr: number,

@@ -12,6 +12,7 @@ import { entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { VmArea } from '../types.ts';
+import { modPower } from '../vma/address.ts';
 
 /** `start` and `end` are the boundaries that the VMA will have; call before they change. */
 export function* vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void> {
@@ -20,7 +21,7 @@ export function* vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: 
 }
 
 function needsSplit(k: Kernel, vma: VmArea, address: number): boolean {
-  const base = address - (address % PMD_SIZE);
+  const base = address - modPower(address, PMD_SIZE);
   if (base === address || base < vma.start || base + PMD_SIZE > vma.end) return false;
   const word = pudWord(k.memory, vma.mm.pgd, vpnHi(address));
   return word >= 0 && (entryLo(k.memory, word) & PTE_P) !== 0;
@@ -29,7 +30,7 @@ function needsSplit(k: Kernel, vma: VmArea, address: number): boolean {
 /** __split_huge_pmd. */
 function* splitHugePmd(k: Kernel, vma: VmArea, address: number): KernelPath<void> {
   if (vma.mm.notifiers === null) return;
-  const base = address - (address % PMD_SIZE);
+  const base = address - modPower(address, PMD_SIZE);
   const range = k.range(vma.mm, base, base + PMD_SIZE, MMU_NOTIFY_CLEAR, SITE_SPLIT_PMD);
   yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);

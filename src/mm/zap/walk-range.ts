@@ -6,6 +6,7 @@ import { PTE_P } from '../../abi/pte.ts';
 import { vpnHi, vpnLo } from '../../hw/page-table.ts';
 import type { PhysMemory } from '../../hw/phys.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
+import { modPower } from '../vma/address.ts';
 
 const PMDS_PER_PUD = 512;
 
@@ -17,11 +18,12 @@ export function nextPopulatedPmd(m: PhysMemory, root: number, address: number, e
     const hi = vpnHi(address);
     const pgd = entryLo(m, entryWord(root, hi >>> 9));
     const table = entryLo(m, entryWord(pgd >>> 12, hi & 511)) >>> 12;
-    for (let i = vpnLo(address) >>> 9; i < PMDS_PER_PUD; i++) {
+    const stop = Math.min(PMDS_PER_PUD, Math.ceil((end - hi * PUD_SIZE) / PMD_SIZE));
+    for (let i = vpnLo(address) >>> 9; i < stop; i++) {
       const word = entryWord(table, i);
       if ((entryLo(m, word) | entryHi(m, word)) !== 0) {
         const base = hi * PUD_SIZE + i * PMD_SIZE;
-        return base >= end ? end : base > address ? base : address;
+        return base > address ? base : address;
       }
     }
     address = (hi + 1) * PUD_SIZE;
@@ -38,10 +40,11 @@ export function nextPopulatedPud(m: PhysMemory, root: number, address: number, e
       address = ((hi >>> 9) + 1) * 512 * PUD_SIZE;
       continue;
     }
-    for (let i = hi & 511; i < 512; i++) {
+    const stop = Math.min(512, Math.ceil(end / PUD_SIZE) - (hi >>> 9) * 512);
+    for (let i = hi & 511; i < stop; i++) {
       if ((entryLo(m, entryWord(pgd >>> 12, i)) & PTE_P) === 0) continue;
       const base = ((hi >>> 9) * 512 + i) * PUD_SIZE;
-      return base >= end ? end : base > address ? base : address;
+      return base > address ? base : address;
     }
     address = ((hi >>> 9) + 1) * 512 * PUD_SIZE;
   }
@@ -50,12 +53,12 @@ export function nextPopulatedPud(m: PhysMemory, root: number, address: number, e
 
 /** pmd_addr_end. */
 export function pmdEnd(address: number, end: number): number {
-  const next = address - (address % PMD_SIZE) + PMD_SIZE;
+  const next = address - modPower(address, PMD_SIZE) + PMD_SIZE;
   return next < end ? next : end;
 }
 
 /** pud_addr_end. */
 export function pudEnd(address: number, end: number): number {
-  const next = address - (address % PUD_SIZE) + PUD_SIZE;
+  const next = address - modPower(address, PUD_SIZE) + PUD_SIZE;
   return next < end ? next : end;
 }

@@ -14,7 +14,7 @@ import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier
 import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
@@ -62,7 +62,12 @@ export function* unmapPageRange(
     }
     address = nextPopulatedPmd(m, root, next, end);
   }
-  // tlb_end_vma: nobody counts the mappings of raw frames, so their owner may reuse them as soon as the VMA is gone.
+  yield* k.fn.tlbEndVma(k, tlb, vma);
+}
+
+/** x86 merges the ranges of neighbouring VMAs and flushes once at the end. Not for raw frames: nobody counts their
+ *  mappings, so their owner may reuse them as soon as the VMA is gone. */
+export function* tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void> {
   if (!tlb.fullMm && (vma.flags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0) yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
 }
 

@@ -2,7 +2,7 @@
 
 import type { DeviceConfig } from '../../device/device.ts';
 import { kernelConfig } from '../../mm/config.ts';
-import { Kernel } from '../../mm/kernel.ts';
+import { Kernel, type KernelStats } from '../../mm/kernel.ts';
 import { profile } from '../../mm/profile.ts';
 import { linuxFns } from '../../mm/table.ts';
 import { faultPlans, type LoadedTrace } from '../replay/load.ts';
@@ -24,8 +24,15 @@ export interface CompareOptions {
   readonly device: Partial<DeviceConfig>;
   /** Look for the least memory in which `pinned` completes? */
   readonly priceOfPinning: boolean;
-  readonly progress: (label: string, done: number, total: number) => Promise<boolean>;
+  /** Makes one run; rows ask for several at once. Default: in this thread, one after the other. */
+  readonly execute?: Executor;
+  /** Told now and then; true stops everything. */
+  readonly progress: Progress;
 }
+
+export type Progress = (label: string, done: number, total: number) => Promise<boolean>;
+/** A run of the row under that configuration (whose trace the executor knows). */
+export type Executor = (row: CompareRow, config: Omit<RunConfig, 'trace'>, progress: Progress) => Promise<DesignRun>;
 
 export interface Comparison {
   readonly trace: LoadedTrace;
@@ -36,7 +43,8 @@ export interface Comparison {
   readonly frames: number;
   readonly target: BindTarget;
   readonly runs: readonly DesignRun[];
-  /** Least frames in which `pinned` completes (to 1/64 of the peak); null when not looked for, or not found. */
+  /** Least frames in which `pinned` completes (to 1/64 of the peak, in at most four times the steps that it takes with memory
+   *  enough); null when not looked for, or not found. */
   readonly pinnedFrames: number | null;
   readonly isCut: boolean;
 }
@@ -44,29 +52,41 @@ export interface Comparison {
 /** Frames that any kernel here needs besides the program's: watermarks, gather batches, the IOMMU's own. */
 const FRAMES_MIN = 128;
 const FRAMES_ENOUGH = 1 << 20;
+/** How many times the steps of a run with memory enough a run may take before it counts as not completing: at the edge every
+ *  allocation scans pages that are all pinned, and the run takes fifty times as long. */
+const STEPS_FACTOR = 4;
 
-/** Frames in use at most when the program runs alone with memory enough. */
-export function peakWithoutDevice(trace: LoadedTrace, kernel: string, touch: TouchPolicy): number {
-  const k = new Kernel(
-    kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernel), frames: FRAMES_ENOUGH }),
-    linuxFns,
-  );
+/** Counters of the program alone with memory enough. */
+export function aloneWithoutDevice(trace: LoadedTrace, kernel: string, touch: TouchPolicy): KernelStats {
+  const config = { ...RECORDED_MACHINE, profile: profile(kernel), frames: FRAMES_ENOUGH };
+  const k = new Kernel(kernelConfig(config), linuxFns);
   const plans = touch === 'faults' ? faultPlans(trace) : new Map();
   const replayer = new Replayer(k, trace, new Toucher(touch, plans));
   for (const record of trace.records) k.sched.run(replayer.push(record));
   k.sched.run(replayer.finish());
-  return k.stats.framesPeak;
+  return k.stats;
+}
+
+/** One run after the other in this thread. */
+function inThisThread(trace: LoadedTrace, now: () => number): Executor {
+  let last: Promise<unknown> = Promise.resolve();
+  return (row, config, progress) => {
+    const run = last.then(() =>
+      runDesign(row, { ...config, trace }, now, (done, total) => progress(row.name, done, total)),
+    );
+    last = run.catch(() => undefined);
+    return run;
+  };
 }
 
 /** Runs every row. `now` is a clock in milliseconds. */
 export async function compare(options: CompareOptions, now: () => number): Promise<Comparison> {
   const { trace, touch, seed } = options;
   const kernel = options.kernel ?? trace.kernel ?? KERNEL_UNKNOWN;
-  const peakFrames = peakWithoutDevice(trace, kernel, touch);
+  const peakFrames = aloneWithoutDevice(trace, kernel, touch).framesPeak;
   const frames = Math.max(FRAMES_MIN, Math.ceil(peakFrames * options.memoryShare));
   const target = bindTarget(trace);
-  const config: RunConfig = {
-    trace,
+  const config: Omit<RunConfig, 'trace'> = {
     kernel,
     touch,
     seed,
@@ -75,52 +95,58 @@ export async function compare(options: CompareOptions, now: () => number): Promi
     device: options.device,
     target,
     judged: true,
+    stepsMax: Number.POSITIVE_INFINITY,
   };
-  const runs: DesignRun[] = [];
+  const execute = options.execute ?? inThisThread(trace, now);
   let isCut = false;
+  const progress: Progress = async (label, done, total) => {
+    isCut = (await options.progress(label, done, total)) || isCut;
+    return isCut;
+  };
   let pinnedFrames: number | null = null;
-  for (const row of options.rows) {
-    if (isCut) break;
-    const poll = async (done: number, total: number): Promise<boolean> => {
-      isCut = isCut || (await options.progress(row.name, done, total));
-      return isCut;
-    };
-    const run = await runDesign(row, config, now, poll);
-    runs.push(run);
-    if (row.design !== 'pinned' || isCut || !options.priceOfPinning) continue;
-    pinnedFrames = run.programState === 'done' ? frames : await leastFrames(row, config, peakFrames, now, poll);
-    if (pinnedFrames === null || run.programState === 'done' || isCut) continue;
+  const rowRuns = async (row: CompareRow): Promise<DesignRun[]> => {
+    const run = await execute(row, config, progress);
+    if (row.design !== 'pinned' || isCut || !options.priceOfPinning) return [run];
+    if (run.programState === 'done') {
+      pinnedFrames = frames;
+      return [run];
+    }
+    pinnedFrames = await leastFrames(row, config, peakFrames, execute, progress);
+    if (pinnedFrames === null || isCut) return [run];
     const again = { ...row, name: `${row.name} (least memory)` };
-    runs.push(await runDesign(again, { ...config, frames: pinnedFrames }, now, poll));
-  }
+    return [run, await execute(again, { ...config, frames: pinnedFrames }, progress)];
+  };
+  const runs = (await Promise.all(options.rows.map(rowRuns))).flat();
   return { trace, kernel, seed, peakFrames, frames, target, runs, pinnedFrames, isCut };
 }
 
-/** Bisects the least memory, to 1/64 of the peak, in which the row's program completes. */
+/** Bisects the least memory in which the row's program completes. */
 async function leastFrames(
   row: CompareRow,
-  config: RunConfig,
+  config: Omit<RunConfig, 'trace'>,
   peakFrames: number,
-  now: () => number,
-  poll: (done: number, total: number) => Promise<boolean>,
+  execute: Executor,
+  progress: Progress,
 ): Promise<number | null> {
-  const completes = async (frames: number): Promise<boolean> => {
-    const run = await runDesign(row, { ...config, frames, judged: false }, now, poll);
-    return run.programState === 'done';
-  };
+  let isCut = false;
+  const search = { ...row, name: `${row.name} (looking for the least memory)` };
+  const attempt = (frames: number, stepsMax: number): Promise<DesignRun> =>
+    execute(search, { ...config, frames, stepsMax, judged: false }, async (label, done, total) => {
+      isCut = await progress(label, done, total);
+      return isCut;
+    });
   const grain = Math.max(16, Math.ceil(peakFrames / 64));
-  let low = config.frames;
-  let high = Math.min(FRAMES_ENOUGH, peakFrames * 2);
-  while (!(await completes(high))) {
-    if (high >= FRAMES_ENOUGH || (await poll(0, 0))) return null;
-    low = high;
-    high = Math.min(FRAMES_ENOUGH, high * 2);
-  }
+  const enough = await attempt(Math.min(FRAMES_ENOUGH, peakFrames * 4), Number.POSITIVE_INFINITY);
+  if (enough.programState !== 'done') return null;
+  // With as many frames as it ever used, nothing is reclaimed; with fewer than it pinned, it cannot complete.
+  let high = enough.kernelStats.framesPeak + grain;
+  let low = Math.max(config.frames, enough.deviceStats.pinnedPagesMax);
   while (high - low > grain) {
     const middle = Math.floor((low + high) / 2);
-    if (await completes(middle)) high = middle;
+    const run = await attempt(middle, enough.steps * STEPS_FACTOR);
+    if (isCut) return null;
+    if (run.programState === 'done') high = middle;
     else low = middle;
-    if (await poll(0, 0)) return null;
   }
   return high;
 }

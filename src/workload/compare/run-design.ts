@@ -34,6 +34,8 @@ export interface RunConfig {
   readonly target: BindTarget;
   /** Watch the events? Off for runs that only ask whether the program completes. */
   readonly judged: boolean;
+  /** Steps after which the run is given up. */
+  readonly stepsMax: number;
 }
 
 export interface DesignRun {
@@ -186,6 +188,7 @@ export async function runDesign(
   let isCut = false;
   while (!run.isOver() && !isCut) {
     const end = k.sched.runUntil(() => run.isOver(), SLICE_STEPS);
+    if (k.sched.steps > config.stepsMax) break;
     if (end === 'stuck') run.state = `failed at step ${k.sched.steps}: nothing can run (deadlock)`;
     isCut = await poll(run.recordsDone, config.trace.records.length);
   }
