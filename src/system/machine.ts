@@ -13,7 +13,7 @@ import { notifierHost } from '../mm/notifier-host.ts';
 import { linuxFns } from '../mm/table.ts';
 import { designInfo } from '../notifier/designs.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { RandomChooser } from '../sched/scheduler.ts';
+import { type Chooser, RandomChooser } from '../sched/scheduler.ts';
 
 export interface MachineConfig {
   readonly kernel?: Partial<KernelConfig>;
@@ -23,6 +23,8 @@ export interface MachineConfig {
   readonly device?: Partial<DeviceConfig>;
   /** Seed of the scheduler's choices. */
   readonly seed?: number;
+  /** Who makes the scheduler's choices instead; `seed` is then not used. */
+  readonly chooser?: Chooser;
   /** Livepatches: functions that replace those of the kernel as shipped. */
   readonly patches?: Partial<KernelFns>;
 }
@@ -44,7 +46,7 @@ export class Machine {
 
 /** A machine of that configuration. Throws InputError for impossible ones. */
 export function createMachine(config: MachineConfig = {}): Machine {
-  const chooser = new RandomChooser(new Rng(config.seed ?? 1));
+  const chooser = config.chooser ?? new RandomChooser(new Rng(config.seed ?? 1));
   const kernel = new Kernel(kernelConfig(config.kernel ?? {}), { ...linuxFns, ...config.patches }, chooser);
   if (config.design !== undefined) kernel.design = designInfo(config.design).create(notifierHost(kernel));
   return new Machine(kernel, config.device === undefined ? null : createDevice(kernel, config.device));
