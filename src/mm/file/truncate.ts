@@ -106,16 +106,16 @@ function* bringInPart(k: Kernel, mapping: AddressSpace, offset: number): KernelP
 
 export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
   const old = inode.size;
-  if (size >= old) {
+  const mapping = inode.mapping;
+  const shmem = isShmem(mapping);
+  if (shmem && size >= old) {
     inode.size = size;
     return 0;
   }
-  const mapping = inode.mapping;
-  const shmem = isShmem(mapping);
   if (shmem) yield* bringInPart(k, mapping, size);
   inode.size = size;
   const hole = Math.ceil(size / 4096) * 4096;
-  // Shared memory looks first whether a whole page goes; file systems do both rounds always.
+  // Shared memory looks first whether a whole page goes; ext4 does both rounds always, also for a file that grows or stays.
   const rounds = !shmem || old > hole;
   if (rounds) yield* k.fn.unmapMappingRange(k, mapping, hole, Number.POSITIVE_INFINITY, true);
   yield* truncatePages(k, mapping, size, Number.POSITIVE_INFINITY);
@@ -127,18 +127,34 @@ export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<num
 export function* punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
   const mapping = inode.mapping;
   const shmem = isShmem(mapping);
-  // ext4 writes the range back first, which cleans its shared mappings.
-  if (!shmem) yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
-  const first = Math.ceil(start / 4096) * 4096;
-  const last = Math.floor(end / 4096) * 4096;
   if (shmem) {
     yield* bringInPart(k, mapping, start);
     yield* bringInPart(k, mapping, end);
+    yield* truncatePagecacheRange(k, mapping, start, end);
+    return 0;
   }
+  // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
+  // the file, or beyond the page that contains it.
+  yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
+  if (start >= inode.size) return 0;
+  const stop = end > inode.size ? Math.floor(inode.size / 4096) * 4096 + 4096 : end;
+  yield* truncatePagecacheRange(k, mapping, start, stop);
+  eraseOnDisk(mapping, start, stop);
+  return 0;
+}
+
+export function* zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
+  yield* truncatePagecacheRange(k, inode.mapping, start, end);
+  eraseOnDisk(inode.mapping, start, end);
+  return 0;
+}
+
+/** Whole pages inside [start, end) are unmapped and leave the cache, parts of pages become zeros. Private copies stay. */
+function* truncatePagecacheRange(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  const first = Math.ceil(start / 4096) * 4096;
+  const last = Math.floor(end / 4096) * 4096;
   if (last > first) yield* k.fn.unmapMappingRange(k, mapping, first, last, false);
   yield* truncatePages(k, mapping, start, end);
-  if (!shmem) eraseOnDisk(mapping, start, end);
-  return 0;
 }
 
 export function* evictInode(k: Kernel, inode: Inode): KernelPath<void> {
