@@ -83,7 +83,7 @@ function facts(c: Comparison): string[] {
   if (c.pinnedFrames !== null) {
     const percent = Math.round((100 * c.pinnedFrames) / c.peakFrames);
     lines.push(
-      `pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`,
+      `pinning  takes ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak, to complete without thrashing`,
     );
   }
   for (const problem of c.trace.problems) lines.push(`input    ${problem}`);

@@ -44,7 +44,7 @@ export interface Comparison {
   readonly frames: number;
   readonly target: BindTarget;
   readonly runs: readonly DesignRun[];
-  /** Least frames in which `pinned` completes (to 1/64 of the peak, in at most four times the steps that it takes with memory
+  /** Least frames in which `pinned` completes (to 1/16 of the peak, in at most twice the steps that it takes with memory
    *  enough); null when not looked for, or not found. */
   readonly pinnedFrames: number | null;
   readonly isCut: boolean;
@@ -55,7 +55,7 @@ const FRAMES_MIN = 128;
 const FRAMES_ENOUGH = 1 << 20;
 /** How many times the steps of a run with memory enough a run may take before it counts as not completing: at the edge every
  *  allocation scans pages that are all pinned, and the run takes fifty times as long. */
-const STEPS_FACTOR = 4;
+const STEPS_FACTOR = 2;
 
 /** Records of the program alone between two looks at Ctrl-C. */
 const SLICE_RECORDS = 1024;
@@ -161,12 +161,12 @@ async function leastFrames(
       isCut = await progress(label, done, total);
       return isCut;
     });
-  const grain = Math.max(16, Math.ceil(peakFrames / 64));
+  const grain = Math.max(16, Math.ceil(peakFrames / 16));
   const enough = await attempt(Math.min(FRAMES_ENOUGH, peakFrames * 4), Number.POSITIVE_INFINITY);
   if (enough.programState !== 'done') return null;
-  // With as many frames as it ever used, nothing is reclaimed; with fewer than it pinned, it cannot complete.
+  // With as many frames as it ever used, nothing is reclaimed.
   let high = enough.kernelStats.framesPeak + grain;
-  let low = Math.max(config.frames, enough.deviceStats.pinnedPagesMax);
+  let low = config.frames;
   while (high - low > grain) {
     const middle = Math.floor((low + high) / 2);
     const run = await attempt(middle, enough.steps * STEPS_FACTOR);
