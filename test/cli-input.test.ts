@@ -28,6 +28,8 @@ const REFUSED: [what: string, args: string[], line: RegExp][] = [
   ['an empty file', ['replay', empty], /empty: the file is empty; expected the output of strace/],
   ['a missing file', ['replay', join(folder, 'missing')], /missing: cannot read: ENOENT/],
   ['a directory', ['replay', folder], /cannot read: EISDIR/],
+  ['a device', ['replay', '/dev/null'], /\/dev\/null: not a regular file, and a recording is read more than once/],
+  ['standard input', ['compare', '-'], /-: not a regular file/],
   ['unreadable gzip', ['replay', file('bad.gz', headOnly)], /bad\.gz at byte 0: damaged gzip data/],
   ['binary garbage', ['replay', file('garbage', garbage)], /garbage: no system call in \d+ lines/],
   [
