@@ -65,6 +65,7 @@ export function compareJson(c: Comparison): string {
     peakFrames: c.peakFrames,
     pinnedFrames: c.pinnedFrames,
     complete: !c.isCut,
+    inputProblems: c.trace.problems,
     designs,
   };
   return `${JSON.stringify(result, null, 1)}\n`;
@@ -73,7 +74,7 @@ export function compareJson(c: Comparison): string {
 const MiB = (frames: number): string => `${(frames / 256).toFixed(1)} MiB`;
 
 function facts(c: Comparison): string[] {
-  const share = Math.round((100 * c.frames) / c.peakFrames);
+  const share = Math.round((100 * c.frames) / Math.max(1, c.peakFrames));
   const lines = [
     `program  ${basename(c.trace.path)} (${c.trace.report.lines} lines of strace), kernel profile ${c.kernel}`,
     `device   ${DEVICE_TEXT}; shares the memory of task ${c.target.tid}, which makes ${c.target.calls} memory calls`,
@@ -82,17 +83,18 @@ function facts(c: Comparison): string[] {
   if (c.pinnedFrames !== null) {
     const percent = Math.round((100 * c.pinnedFrames) / c.peakFrames);
     lines.push(
-      `pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`,
+      `pinning  takes ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak, to complete without thrashing`,
     );
   }
-  if (c.isCut) lines.push('stopped  before the end: the last row is incomplete');
+  for (const problem of c.trace.problems) lines.push(`input    ${problem}`);
+  if (c.isCut) lines.push(`stopped  before the end${c.runs.length > 0 ? ': the last row is incomplete' : ''}`);
   return lines;
 }
 
 export function printCompare(c: Comparison): string {
   const out = [...facts(c), ''];
   const rows = rowsOf(c);
-  out.push(formatTable(transposed(rows.map(shortened))), '');
+  if (rows.length > 0) out.push(formatTable(transposed(rows.map(shortened))), '');
   for (const row of rows)
     if (row.programState.includes(': ')) out.push(`${row.design}: the program ${row.programState}`);
   out.push('');

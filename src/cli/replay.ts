@@ -90,8 +90,8 @@ async function replay(path: string, options: Options): Promise<number> {
   }
   process.stdout.write(
     options.json === true
-      ? `${JSON.stringify(replayJson(result), null, 1)}\n`
-      : printReplay(result, trace.report, options.all === true),
+      ? `${JSON.stringify(replayJson(result, trace.problems), null, 1)}\n`
+      : printReplay(result, trace.report, trace.problems, options.all === true),
   );
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const isGood = result.tally.diverged === 0 && result.finalMaps !== 'different' && result.ended === null;

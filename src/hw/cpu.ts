@@ -5,8 +5,8 @@ import { E_CPU_ACCESS, E_CPU_FILL, E_CPU_INVAL } from '../abi/events.ts';
 import { PTE_D, PTE_PS, PTE_RW } from '../abi/pte.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { PhysMemory } from './phys.ts';
-import { TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
-import { ACCESS_WRITE, WALK_DONE, WALK_MORE, Walk } from './walker.ts';
+import { TLB_NX, TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
+import { ACCESS_READ, ACCESS_WRITE, WALK_DONE, WALK_MORE, Walk } from './walker.ts';
 
 const WRITABLE = PTE_RW | PTE_D;
 
@@ -46,7 +46,7 @@ export class Cpu {
     // double is compared instead of two words of tag, and adding a difference needs no frame number. 2048 stands here as a
     // literal because an imported constant is a load and a conversion, and the + tells V8 that both results are doubles.
     const tlb = this.tlb;
-    const hint = (((va | 0) >>> 10) & tlb.hintMask) + ((access & 1) << 1);
+    const hint = (((va | 0) >>> 9) & tlb.hintMask) + (access << 1);
     if (Math.abs(va - tlb.hints[hint]!) < 2048 && !this.#log.on) return va + tlb.hints[hint + 1]!;
     return +this.#translateTagged(va, access);
   }
@@ -60,7 +60,10 @@ export class Cpu {
     const found = tlb.find(this.asid, hi, lo);
     if (found >= 0) {
       const data = tlb.entries[found | 2]!;
-      if ((access & 1) === 0 || (data & WRITABLE) === WRITABLE) {
+      if (
+        access === ACCESS_READ ||
+        (access === ACCESS_WRITE ? (data & WRITABLE) === WRITABLE : (data & TLB_NX) === 0)
+      ) {
         tlb.remember(found, va - (va & 4095));
         if (this.#log.on) this.#logAccess(found, va, access);
         return this.#physical(found, va, data);

@@ -8,7 +8,7 @@ import { E_WALK } from '../abi/events.ts';
 import { LEVEL_PGD, LEVEL_PTE, PTE_A, PTE_D, PTE_HI_NX, PTE_P, PTE_PS, PTE_RW, PTE_US } from '../abi/pte.ts';
 import type { PhysMemory } from './phys.ts';
 import { entryHi, entryLo, entryWord, orEntry } from './pte.ts';
-import { TLB_1G, TLB_2M, TLB_4K } from './tlb.ts';
+import { TLB_1G, TLB_2M, TLB_4K, TLB_NX } from './tlb.ts';
 
 export const WALK_MORE = 0;
 export const WALK_DONE = 1;
@@ -127,7 +127,8 @@ export class Walk {
         : size === TLB_2M
           ? ((lo >>> 12) & ~511) | (this.lo & 511)
           : ((lo >>> 12) & ~0x3ffff) | this.lo;
-    this.flags = ((lo | set) & 0xfff & ~(PTE_RW | PTE_US)) | (this.rights & (PTE_RW | PTE_US));
+    const rights = (this.rights & (PTE_RW | PTE_US)) | (this.nx !== 0 ? TLB_NX : 0);
+    this.flags = ((lo | set) & 0xfff & ~(PTE_RW | PTE_US | TLB_NX)) | rights;
     this.generation = this.memory.generation[this.pfn]!;
     return WALK_DONE;
   }

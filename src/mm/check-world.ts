@@ -9,7 +9,7 @@
 //
 // Free lists, LRU lists and the swap area check their own links.
 
-import { FRAME_TABLE } from '../abi/events.ts';
+import { FRAME_KERNEL, FRAME_TABLE } from '../abi/events.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
@@ -27,7 +27,8 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   const refs = new Int32Array(k.pages.count);
   const swapUsers = new Uint32Array(k.swap.pages + 1);
   for (const mm of k.mms.values()) {
-    checkVmas(mm);
+    // One whose last user is gone has no VMAs, and its total_vm stays as it was.
+    if (mm.users > 0) checkVmas(mm);
     countTables(k, mm, refs);
     countLeaves(k, mm, refs, swapUsers);
   }
@@ -148,6 +149,8 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
       assert(mapcount[pfn] === 0, `I25: free frame ${pfn} is not mapped`);
       continue;
     }
+    // Memory of the kernel itself and of drivers: one reference.
+    if (k.pages.purpose[pfn] === FRAME_KERNEL) refs[pfn] = refs[pfn]! + 1;
     const pins = count - (count % GUP_PIN_COUNTING_BIAS);
     assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
     assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);

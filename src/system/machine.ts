@@ -16,7 +16,7 @@ import { linuxFns } from '../mm/table.ts';
 import type { Task } from '../mm/types.ts';
 import { designInfo } from '../notifier/designs.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { DONE, RandomChooser } from '../sched/scheduler.ts';
+import { type Chooser, DONE, RandomChooser } from '../sched/scheduler.ts';
 
 export interface MachineConfig {
   readonly kernel?: Partial<KernelConfig>;
@@ -26,6 +26,8 @@ export interface MachineConfig {
   readonly device?: Partial<DeviceConfig>;
   /** Seed of the scheduler's choices. */
   readonly seed?: number;
+  /** Who makes the scheduler's choices instead; `seed` is then not used. */
+  readonly chooser?: Chooser;
   /** Livepatches: functions that replace those of the kernel as shipped. */
   readonly patches?: Partial<KernelFns>;
 }
@@ -72,7 +74,7 @@ export class Machine {
 
 /** A machine of that configuration. Throws InputError for impossible ones. */
 export function createMachine(config: MachineConfig = {}): Machine {
-  const chooser = new RandomChooser(new Rng(config.seed ?? 1));
+  const chooser = config.chooser ?? new RandomChooser(new Rng(config.seed ?? 1));
   const kernel = new Kernel(kernelConfig(config.kernel ?? {}), { ...linuxFns, ...config.patches }, chooser);
   if (config.design !== undefined) kernel.design = designInfo(config.design).create(notifierHost(kernel));
   return new Machine(kernel, config.device === undefined ? null : createDevice(kernel, config.device));

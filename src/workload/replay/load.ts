@@ -1,6 +1,7 @@
 // Loads what belongs to one recording: NAME.strace with NAME.maps0, NAME.maps1 and, if asked for, a list of page faults.
 // Files lie side by side; each may be compressed.
 
+import { basename } from 'node:path';
 import { InputError } from '../../base/assert.ts';
 import { detectFormat } from '../detect-format.ts';
 import { importFaults, importMaps, importStrace, tidOfFileName } from '../import-file.ts';
@@ -23,6 +24,8 @@ export interface LoadOptions {
 export interface LoadedTrace extends ReplayTrace {
   readonly records: readonly TraceRecord[];
   readonly report: ImportReport;
+  /** What was wrong with the files that were read, one line each; empty when they were clean. */
+  readonly problems: readonly string[];
   /** Faulting addresses by process of the fault list, in order of first appearance. */
   readonly faults: readonly Float64Array[];
   /** Kernel of the recording: a profile name; null when nothing tells. */
@@ -51,14 +54,21 @@ async function checkFormat(path: string): Promise<void> {
   throw new InputError(`${path}: the file is empty; expected the output of strace`);
 }
 
-async function loadMaps(path: string | null, strict: boolean): Promise<MapsSection[]> {
+function noteProblems(report: ImportReport, problems: string[]): void {
+  for (const problem of report.problems()) problems.push(`${basename(report.path)}: ${problem}`);
+}
+
+async function loadMaps(path: string | null, strict: boolean, problems: string[]): Promise<MapsSection[]> {
   if (path === null) return [];
   const report = new ImportReport(path, strict);
-  return importMaps(readChunks(path, report), report);
+  const sections = await importMaps(readChunks(path, report), report);
+  if (sections.length === 0) throw new InputError(`${path}: no mapping in it; expected the text of /proc/PID/maps`);
+  noteProblems(report, problems);
+  return sections;
 }
 
 /** Faults of each process, processes in order of first appearance. */
-export async function loadFaults(path: string | null, strict: boolean): Promise<Float64Array[]> {
+async function loadFaults(path: string | null, strict: boolean, problems: string[]): Promise<Float64Array[]> {
   if (path === null) return [];
   const report = new ImportReport(path, strict);
   const byProcess = new Map<number, number[]>();
@@ -69,6 +79,7 @@ export async function loadFaults(path: string | null, strict: boolean): Promise<
   });
   if (byProcess.size === 0)
     throw new InputError(`${path}: no page fault in it; expected perf script lines: comm pid/tid time: event: addr ip`);
+  noteProblems(report, problems);
   return [...byProcess.keys()].sort((a, b) => a - b).map((pid) => Float64Array.from(byProcess.get(pid)!));
 }
 
@@ -104,10 +115,11 @@ export async function loadTrace(path: string, options: LoadOptions = {}): Promis
   }
   const where = (given: string | null | undefined, ending: string): string | null =>
     given === undefined ? besideTrace(path, ending) : given;
-  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict);
-  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict);
-  const faults = await loadFaults(options.faults ?? null, strict);
-  return { path, records, report, initialMaps, finalMaps, faults, kernel: kernelOf(records, initialMaps) };
+  const problems = report.problems();
+  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict, problems);
+  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict, problems);
+  const faults = await loadFaults(options.faults ?? null, strict, problems);
+  return { path, records, report, problems, initialMaps, finalMaps, faults, kernel: kernelOf(records, initialMaps) };
 }
 
 /** Plans by process: the fault list's processes in order, matched to the recording's in order of creation. */
