@@ -119,7 +119,7 @@ export class Cpu {
     while (r === WALK_MORE) {
       r = w.step();
       if (r === WALK_MORE && w.level === 0)
-        this.walkCache.insert(this.asid, hi, lo, w.table, w.tableGeneration, w.rights);
+        this.walkCache.insert(this.asid, hi, lo, w.table, w.tableGeneration, w.rightsSoFar);
     }
     if (r !== WALK_DONE) {
       this.faultCause = r;
