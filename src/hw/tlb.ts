@@ -295,7 +295,7 @@ export class WalkCache {
   readonly tagLo: Int32Array;
   readonly table: Int32Array;
   readonly gen: Uint32Array;
-  /** RW and US of the upper levels, ANDed. */
+  /** RW and US of the upper levels, ANDed, and TLB_NX if one of them had NX. */
   readonly rights: Int32Array;
   count = 0;
 

@@ -14,7 +14,7 @@ export const WALK_MORE = 0;
 export const WALK_DONE = 1;
 /** No present entry. */
 export const WALK_NOT_PRESENT = 2;
-/** Present, but RW, US or NX forbids the access. */
+/** Present, but RW, US or NX forbids the access (or PS stands in a PGD entry, where it is reserved). */
 export const WALK_DENIED = 3;
 
 export const ACCESS_READ = 0;
@@ -57,7 +57,7 @@ export class Walk {
     this.nx = 0;
   }
 
-  /** Begins at a page table found in a walk cache. */
+  /** Begins at a page table found in a walk cache; `rights` is what rightsSoFar said there. */
   beginAtPageTable(
     mm: number,
     table: number,
@@ -74,8 +74,13 @@ export class Walk {
     this.level = LEVEL_PTE;
     this.table = table;
     this.tableGeneration = generation;
-    this.rights = rights;
-    this.nx = 0;
+    this.rights = rights & (PTE_RW | PTE_US);
+    this.nx = rights & TLB_NX;
+  }
+
+  /** What a walk cache remembers with the table that the next step reads: RW and US ANDed, TLB_NX if a level had NX. */
+  get rightsSoFar(): number {
+    return this.rights | (this.nx !== 0 ? TLB_NX : 0);
   }
 
   /** Reads one level; WALK_MORE until the walk has ended. */
@@ -114,6 +119,7 @@ export class Walk {
   }
 
   #leaf(word: number, lo: number, level: number): number {
+    if (level === LEVEL_PGD) return WALK_DENIED;
     const write = this.access === ACCESS_WRITE;
     if ((this.rights & PTE_US) === 0 || (write && (this.rights & PTE_RW) === 0)) return WALK_DENIED;
     if (this.access === ACCESS_EXEC && this.nx !== 0) return WALK_DENIED;
