@@ -86,7 +86,7 @@ parts.push({ name: 'fuzz 100000 traces', run: () => tests('src/workload/fuzz.tes
 parts.push({ name: 'data integrity', run: () => tests('test/data-integrity.test.ts', { OPS: '120000' }) });
 parts.push({ name: 'interleaved memory', run: () => tests('test/interleaved-memory.test.ts', { ROUNDS: '2000' }) });
 parts.push({ name: 'allocation failures', run: () => tests('test/alloc-failure.test.ts', { OPERATIONS: '100000' }) });
-for (const file of ['test/device-integrity.test.ts']) {
+for (const file of ['test/device-data.test.ts']) {
   if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });
 }
 
