@@ -9,6 +9,7 @@
 //                                              locks page, removes it from the cache; unmaps again: the entry goes
 //
 // Zapping is done VMA by VMA in file-offset order, each one complete with its flush and frees. i_mmap lock held for read.
+// invalidateLock is held for write throughout, so that no page comes into the cache meanwhile.
 
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
@@ -17,7 +18,7 @@ import { intervalNext } from '../rmap/interval.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
 import { eraseOnDisk } from './contents.ts';
-import { isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
+import { getPageLocked, isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
 
 /** unmap_mapping_pages over page indices [first, last]. */
 function* unmapMappingPages(
@@ -100,7 +101,7 @@ function zeroPart(k: Kernel, pfn: number, from: number, to: number): void {
 function* bringInPart(k: Kernel, mapping: AddressSpace, offset: number): KernelPath<void> {
   const index = Math.floor(offset / 4096);
   if (offset % 4096 === 0 || !mapping.swapped.has(index)) return;
-  const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+  const pfn = yield* getPageLocked(k, mapping, index);
   if (pfn > 0) k.fn.putPage(k, pfn);
 }
 
@@ -112,6 +113,8 @@ export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<num
   }
   const mapping = inode.mapping;
   const shmem = isShmem(mapping);
+  const lock = mapping.invalidateLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   if (shmem) yield* bringInPart(k, mapping, size);
   inode.size = size;
   const hole = Math.ceil(size / 4096) * 4096;
@@ -121,6 +124,7 @@ export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<num
   yield* truncatePages(k, mapping, size, Number.POSITIVE_INFINITY);
   if (!shmem) eraseOnDisk(mapping, size, Number.POSITIVE_INFINITY);
   if (rounds) yield* k.fn.unmapMappingRange(k, mapping, hole, Number.POSITIVE_INFINITY, true);
+  lock.writeUnlock();
   return 0;
 }
 
@@ -131,6 +135,8 @@ export function* punchHole(k: Kernel, inode: Inode, start: number, end: number):
   if (!shmem) yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
   const first = Math.ceil(start / 4096) * 4096;
   const last = Math.floor(end / 4096) * 4096;
+  const lock = mapping.invalidateLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   if (shmem) {
     yield* bringInPart(k, mapping, start);
     yield* bringInPart(k, mapping, end);
@@ -138,6 +144,7 @@ export function* punchHole(k: Kernel, inode: Inode, start: number, end: number):
   if (last > first) yield* k.fn.unmapMappingRange(k, mapping, first, last, false);
   yield* truncatePages(k, mapping, start, end);
   if (!shmem) eraseOnDisk(mapping, start, end);
+  lock.writeUnlock();
   return 0;
 }
 
