@@ -376,6 +376,7 @@ class World {
     file.cuts++;
     expect(yield* path).toBe(0);
     file.cutting--;
+    file.cuts++;
     for (let i = first; i < end; i++) file.pages[i]!.zero();
     for (const { bytes, slot, value } of file.cutStores.splice(0)) bytes.mayBe(slot, value);
     for (const twin of this.mms.values()) {

@@ -79,7 +79,7 @@ export class PageBytes {
 export class FileTwin {
   readonly pages: PageBytes[] = [];
   sizePages: number;
-  /** Truncations and hole punches under way; how many there ever were; writers that keep them away. */
+  /** Truncations and hole punches under way; their begins and ends so far; writers that keep them away. */
   cutting = 0;
   cuts = 0;
   writers = 0;
@@ -123,6 +123,8 @@ export class PageTwin {
   busy = 0;
   /** A fork came upon an operation under way: what the child has here is not known. */
   isUnknown = false;
+  /** Somebody stored here while an operation was under way. */
+  wasStored = false;
   /** What may stand here as well while busy. */
   next: PageBytes | null = null;
 
@@ -178,7 +180,12 @@ export class MmTwin {
     for (const f of this.#forks) f.unknown.add(va);
     if (page === null) this.pages.delete(va);
     else {
+      // The store may have made a private copy of what stands here now.
+      const isCopied =
+        this.pages.get(va)?.wasStored === true && page.own === null && page.file !== null && !page.isShared;
+      if (isCopied) page.isUnknown = true;
       page.busy = 0;
+      page.wasStored = false;
       page.next = null;
       this.pages.set(va, page);
     }
@@ -189,6 +196,7 @@ export class MmTwin {
     const page = this.pages.get(va - (va % PAGE));
     if (page === undefined) return;
     const { bytes, file } = page;
+    if (page.busy > 0) page.wasStored = true;
     if (file !== null && !page.isShared && page.own === null) {
       // It has a copy now, made at a moment that nobody noted.
       page.isUnknown = true;
