@@ -123,7 +123,7 @@ export class PageTwin {
   busy = 0;
   /** A fork came upon an operation under way: what the child has here is not known. */
   isUnknown = false;
-  /** Somebody stored here while an operation was under way. */
+  /** A store came to its end here while an operation was under way. */
   wasStored = false;
   /** What may stand here as well while busy. */
   next: PageBytes | null = null;
@@ -162,6 +162,24 @@ interface ForkWindow {
 export class MmTwin {
   readonly pages = new Map<number, PageTwin>();
   readonly #forks = new Set<ForkWindow>();
+  /** Stores under way, by page, that began when the page was not a private one of a file. */
+  readonly #storing = new Map<number, number>();
+
+  beginStore(va: number): void {
+    this.#storing.set(va, (this.#storing.get(va) ?? 0) + 1);
+  }
+
+  endStore(va: number): void {
+    const left = this.#storing.get(va)! - 1;
+    if (left > 0) this.#storing.set(va, left);
+    else this.#storing.delete(va);
+  }
+
+  /** The private page of a file lost its own contents, or came here. A store under way may give it a copy at any moment. */
+  #mayBeCopied(va: number, page: PageTwin, wasStored: boolean): void {
+    const isFilePage = page.own === null && page.file !== null && !page.isShared;
+    if (isFilePage && (wasStored || this.#storing.has(va))) page.isUnknown = true;
+  }
 
   /** The page, or one that is known to be nothing. */
   begin(va: number): PageTwin {
@@ -180,12 +198,9 @@ export class MmTwin {
     for (const f of this.#forks) f.unknown.add(va);
     if (page === null) this.pages.delete(va);
     else {
-      // The store may have made a private copy of what stands here now.
-      const isCopied =
-        this.pages.get(va)?.wasStored === true && page.own === null && page.file !== null && !page.isShared;
-      if (isCopied) page.isUnknown = true;
-      page.busy = 0;
+      this.#mayBeCopied(va, page, this.pages.get(va)?.wasStored === true);
       page.wasStored = false;
+      page.busy = 0;
       page.next = null;
       this.pages.set(va, page);
     }
@@ -218,7 +233,8 @@ export class MmTwin {
   }
 
   /** The page changed beside the operations of this address space (its file was cut). */
-  disturb(va: number): void {
+  disturb(va: number, page: PageTwin): void {
+    this.#mayBeCopied(va, page, false);
     for (const f of this.#forks) f.unknown.add(va);
   }
 
