@@ -3,9 +3,11 @@
  * Set-associative look-up over recorded references, against the C loops of bench/native/tlb.c, with the same sets, ways and
  * replacement. Both sides must miss equally often, else the benchmark fails.
  *
- *   tlb-hit   the simulated CPU's translate(): virtual address and access in, physical address out; a miss walks real page
- *             tables (all pages are mapped, A and D set). It tries what hit last in the set first, and so does its twin
- *             in C (the form with "-hint"), whose miss is a hash instead of a walk. The plain search in C is in the detail.
+ *   tlb-hit   the simulated CPU over recorded references as `replay --lackey` streams them (Cpu.translateRun): page numbers and
+ *             access in, physical addresses out, summed; a miss walks real page tables (all pages are mapped, A and D
+ *             set). It tries what hit last in the set first. Reference: the plain loop in C over the same references, sets
+ *             and ways, which searches the ways. Beside it, in the detail: the loop in C that also tries the last hit first.
+ *   tlb-one   the same through translate(), one address at a time
  *   js-tlb    the C loop's two forms in plain JavaScript with page numbers split beforehand: what the language alone costs
  */
 import { join } from 'node:path';
@@ -161,26 +163,47 @@ const ACCESS = new Uint8Array(MOST);
 const ACCESS_OF_KIND = [2, 0, 1, 1];
 
 /** @param {import('../src/hw/cpu.ts').Cpu} cpu @param {number} count */
-function runCpu(cpu, count) {
+function runOne(cpu, count) {
   let sum = 0;
   for (let i = 0; i < count; i++) sum += cpu.translate(VA[i], ACCESS[i]);
   return sum;
 }
 
-/** @param {string} name @param {import('./lackey.mjs').References} refs @param {string} file @param {number} ways */
-function compareCpu(name, refs, file, ways) {
+const REFS = { kind: ACCESS, vpnHi: new Int32Array(MOST), vpnLo: new Int32Array(MOST), offset: new Uint16Array(MOST) };
+const SAME = Uint8Array.from([0, 1, 2]);
+
+/** @param {import('../src/hw/cpu.ts').Cpu} cpu @param {number} count */
+function runStream(cpu, count) {
+  let at = 0;
+  while (at < count) {
+    at = cpu.translateRun(REFS, SAME, at, count);
+    if (at < count) {
+      cpu.translate(VA[at], ACCESS[at]);
+      at++;
+    }
+  }
+}
+
+/** @param {string} name @param {import('./lackey.mjs').References} refs @param {string} file @param {number} ways
+ *  @param {boolean} isStream */
+function compareCpu(name, refs, file, ways, isStream) {
+  const runCpu = isStream ? runStream : runOne;
   const count = refs.count;
   const pages = new Set();
   VA.set(refs.va);
   for (let i = 0; i < count; i++) {
     ACCESS[i] = ACCESS_OF_KIND[refs.kind[i] ?? 0] ?? 0;
-    pages.add(Math.floor((refs.va[i] ?? 0) / PAGE));
+    const page = Math.floor((refs.va[i] ?? 0) / PAGE);
+    pages.add(page);
+    REFS.vpnHi[i] = Math.floor(page / 0x40000);
+    REFS.vpnLo[i] = page % 0x40000;
+    REFS.offset[i] = (refs.va[i] ?? 0) % PAGE;
   }
   const cpu = cpuWithPages(pages, SETS, ways);
   for (let i = 0; i < WARMUPS; i++) runCpu(cpu, count);
   const twin = `tlb-${SETS}x${ways}`;
   let hint = hostref('tlb', file, String(ways))?.get(`${twin}-hint`);
-  let plainNs = Number.NaN;
+  let hintNs = Number.NaN;
   const { ours, reference } = interleave(
     ROUNDS,
     () => {
@@ -193,20 +216,20 @@ function compareCpu(name, refs, file, ways) {
     () => {
       const lines = hostref('tlb', file, String(ways));
       hint = lines?.get(`${twin}-hint`);
-      const plain = lines?.get(twin);
-      if (plain) plainNs = Number.isNaN(plainNs) ? plain.ns : Math.min(plainNs, plain.ns);
-      return hint?.ns ?? Number.NaN;
+      if (hint) hintNs = Number.isNaN(hintNs) ? hint.ns : Math.min(hintNs, hint.ns);
+      return lines?.get(twin)?.ns ?? Number.NaN;
     },
   );
   if (hint && !hint.detail.includes(`misses ${cpu.misses},`))
     throw new Error(`${name}: ${cpu.misses} misses, but the C loop has ${hint.detail}`);
-  report(name, 'ns/reference', ours.min, hint ? { name: 'C loop, hint', value: reference.min } : null, 2, {
+  const target = isStream ? 2 : null;
+  report(name, 'ns/reference', ours.min, hint ? { name: 'C loop', value: reference.min } : null, target, {
     references: count,
     pages: pages.size,
     misses: cpu.misses,
     median: ours.median,
     referenceMedian: reference.median,
-    plainSearchInC: { ns: plainNs, ratio: ours.min / plainNs },
+    lastHitFirstInC: { ns: hintNs, ratio: ours.min / hintNs },
   });
 }
 
@@ -215,7 +238,13 @@ withTemporary((dir) => {
     const names = [4, 8].flatMap((ways) =>
       [false, true].map((hint) => ({ ways, hint, name: `js-tlb:${program}:${SETS}x${ways}${hint ? '-hint' : ''}` })),
     );
-    const hits = [4, 8].map((ways) => ({ ways, name: `tlb-hit:${program}:${SETS}x${ways}` }));
+    const hits = [4, 8].flatMap((ways) =>
+      [true, false].map((isStream) => ({
+        ways,
+        isStream,
+        name: `${isStream ? 'tlb-hit' : 'tlb-one'}:${program}:${SETS}x${ways}`,
+      })),
+    );
     if (![...names, ...hits].some(({ name }) => wanted(name))) continue;
     const path = recording(`lackey/${program}.lackey`);
     if (!path) continue;
@@ -223,7 +252,7 @@ withTemporary((dir) => {
     const file = join(dir, `${program}.refs`);
     writeReferences(refs, file);
     load(refs);
-    for (const { name, ways } of hits) if (wanted(name)) compareCpu(name, refs, file, ways);
+    for (const { name, ways, isStream } of hits) if (wanted(name)) compareCpu(name, refs, file, ways, isStream);
     for (const { name, ways, hint } of names) if (wanted(name)) compare(name, refs.count, file, ways, hint);
   }
 });

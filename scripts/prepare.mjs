@@ -1,14 +1,16 @@
 // Makes a fresh clone ready: installs what the lock file names when it is missing or other, and builds when sources changed.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** @type {(command: string, args: string[]) => void} */
+/** Throws one line that names the command: what went wrong, the command itself has said.
+ * @type {(command: string, args: string[]) => void} */
 function run(command, args) {
-  execFileSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
+  const done = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
+  if (done.status !== 0) throw new Error(`failed: ${command} ${args.join(' ')}`, { cause: done.error });
 }
 
 /** Installs the dependencies of the lock file, with those for development. */

@@ -4,8 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { build, install, root } from './prepare.mjs';
 
-install();
-build();
+try {
+  install();
+  build();
+} catch (e) {
+  console.error(e instanceof Error ? e.message : e);
+  process.exit(1);
+}
 const args = process.argv.slice(2);
 const cli = join(root, 'bin', 'shootdown.mjs');
 const done = spawnSync(process.execPath, [cli, ...(args.length > 0 ? args : ['compare'])], { stdio: 'inherit' });

@@ -1,6 +1,8 @@
 // A ring of fixed-width records of doubles, with sinks that see each record as it is written. Off by default: a writer
 // tests `on` (one predictable branch) before it calls emit.
 
+import { assert } from './assert.ts';
+
 export interface RecordSink {
   /** The record starts at `at` in `ring` and is overwritten later: read it now. */
   onRecord(ring: Float64Array, at: number): void;
@@ -22,6 +24,7 @@ export class RecordLog {
 
   /** `capacity` records of `words` doubles are kept as history. */
   constructor(words: number, capacity: number) {
+    assert(words >= 12 && capacity >= 1, 'RecordLog: room for a record');
     this.words = words;
     this.capacity = capacity;
     this.ring = new Float64Array(words * capacity);

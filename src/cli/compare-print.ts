@@ -1,10 +1,11 @@
 // The comparison as text, JSON and HTML.
 
 import { basename } from 'node:path';
+import { WORKLOAD_DEFAULTS } from '../device/workload.ts';
 import type { LaneKind, Names } from '../report/describe.ts';
 import { htmlReport } from '../report/html.ts';
 import { type ComparisonRow, comparisonRow, comparisonTable } from '../report/rows.ts';
-import { formatTable } from '../report/table.ts';
+import { formatCount, formatTable } from '../report/table.ts';
 import { formatTimeline, layoutTimeline } from '../report/timeline.ts';
 import type { Comparison } from '../workload/compare/compare.ts';
 import type { DesignRun } from '../workload/compare/run-design.ts';
@@ -65,6 +66,7 @@ export function compareJson(c: Comparison): string {
     peakFrames: c.peakFrames,
     pinnedFrames: c.pinnedFrames,
     complete: !c.isCut,
+    inputProblems: c.trace.problems,
     designs,
   };
   return `${JSON.stringify(result, null, 1)}\n`;
@@ -73,32 +75,43 @@ export function compareJson(c: Comparison): string {
 const MiB = (frames: number): string => `${(frames / 256).toFixed(1)} MiB`;
 
 function facts(c: Comparison): string[] {
-  const share = Math.round((100 * c.frames) / c.peakFrames);
+  const share = Math.round((100 * c.frames) / Math.max(1, c.peakFrames));
   const lines = [
     `program  ${basename(c.trace.path)} (${c.trace.report.lines} lines of strace), kernel profile ${c.kernel}`,
     `device   ${DEVICE_TEXT}; shares the memory of task ${c.target.tid}, which makes ${c.target.calls} memory calls`,
-    `memory   ${c.frames} frames (${MiB(c.frames)}), ${share} % of the ${c.peakFrames} that the program uses alone; seed ${c.seed}`,
+    `work     seeded bursts of reads and writes; ${WORKLOAD_DEFAULTS.focusPercent} % of them go to memory that the program is giving up, while it does`,
+    `memory   ${formatCount(c.frames)} frames (${MiB(c.frames)}), ${share} % of the ${formatCount(c.peakFrames)} that the program uses alone; seed ${c.seed}`,
   ];
   if (c.pinnedFrames !== null) {
     const percent = Math.round((100 * c.pinnedFrames) / c.peakFrames);
     lines.push(
-      `pinning  completes with no less than ${c.pinnedFrames} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak`,
+      `pinning  takes ${formatCount(c.pinnedFrames)} frames (${MiB(c.pinnedFrames)}), ${percent} % of that peak, to complete without thrashing`,
     );
   }
-  if (c.isCut) lines.push('stopped  before the end: the last row is incomplete');
+  for (const problem of c.trace.problems) lines.push(`input    ${problem}`);
+  if (c.isCut) lines.push(`stopped  before the end${c.runs.length > 0 ? ': the last row is incomplete' : ''}`);
   return lines;
 }
 
 export function printCompare(c: Comparison): string {
   const out = [...facts(c), ''];
   const rows = rowsOf(c);
-  out.push(formatTable(transposed(rows.map(shortened))), '');
+  if (rows.length > 0) out.push(formatTable(transposed(rows.map(shortened))), ...LEGEND, '');
   for (const row of rows)
     if (row.programState.includes(': ')) out.push(`${row.design}: the program ${row.programState}`);
-  out.push('');
-  for (const run of c.runs) out.push(...story(run));
+  for (const run of c.runs) {
+    const lines = story(run);
+    if (lines.length > 0) out.push('', ...lines);
+  }
   return `${out.join('\n')}\n`;
 }
+
+/** What a reader of the table must know; `--html` explains every row. */
+const LEGEND = [
+  'verdict: memory safety alone, of what was done: a device that failed (see --budget), or a program, did nothing afterwards.',
+  'windows: frees of frames that the device had translated, where a withdrawal that comes too late allows stale accesses.',
+  'orphaned: pinned frames whose mapping went away. steps: of the scheduler. seconds: of this machine, runs side by side.',
+];
 
 /** The table has room for one word; the sentence stands below it. */
 function shortened(row: ComparisonRow): ComparisonRow {
@@ -122,8 +135,7 @@ function story(run: DesignRun): string[] {
   const gaps = Object.entries(r.byGap).map(([gap, n]) => `gap ${gap}: ${n}`);
   out.push(`  findings: ${[...counts, ...gaps].join(', ')}; windows left open ${r.windowsOpen} of ${r.windows}`);
   const first = r.timelines[0];
-  if (first !== undefined) out.push(formatTimeline(layoutTimeline(first, namesOf(run))));
-  out.push('');
+  if (first !== undefined) out.push(formatTimeline(layoutTimeline(first, namesOf(run))).trimEnd());
   return out;
 }
 

@@ -1,7 +1,8 @@
 // shootdown compare [TRACE]: what each notifier design costs and allows, for one recorded program with one device.
 
-import { writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { InputError } from '../base/assert.ts';
@@ -41,7 +42,7 @@ export function compareCommand(setStatus: (status: number) => void): Command {
     .description('run a recorded program with a device that shares its memory once for each notifier design')
     .argument('[trace]', 'output of strace -f, plain or gzip (default: a bundled recording)')
     .option('--seed <n>', 'seed of scheduler and device', integerOption('--seed', 0, 0xffffffff), 1)
-    .option('--memory <share>', "memory, as a share of the program's own peak", shareOption('--memory', 64), 0.5)
+    .option('--memory <share>', "memory, as a share of the program's own peak", shareOption('--memory', 16), 0.5)
     .option(
       '--kernel <version>',
       `kernel profile: ${kernels.join(', ')} (default: from the recording)`,
@@ -62,6 +63,9 @@ export function compareCommand(setStatus: (status: number) => void): Command {
 }
 
 async function run(path: string, options: Options): Promise<number> {
+  if (options.faults !== undefined && options.touch !== undefined && options.touch !== 'faults')
+    throw new InputError(`--faults: cannot be combined with --touch ${options.touch}`);
+  if (options.html !== undefined) checkWritable(options.html);
   const beside =
     options.faults ?? (options.touch === undefined || options.touch === 'faults' ? besideTrace(path, 'faults') : null);
   if (options.touch === 'faults' && beside === null)
@@ -107,6 +111,17 @@ async function run(path: string, options: Options): Promise<number> {
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const failing = result.runs.filter((r) => options.failOn?.includes(r.row.name) && r.results?.verdict === 'unsafe');
   return failing.length > 0 ? EXIT_FAILED : 0;
+}
+
+/** Finds out before minutes of work that the report could not be written. Leaves a file as it is. */
+function checkWritable(path: string): void {
+  try {
+    if (existsSync(path) && statSync(path).isDirectory()) throw new InputError(`--html: ${path} is a directory`);
+    accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`--html: cannot write ${path}: ${(error as Error).message}`);
+  }
 }
 
 function writeReport(path: string, text: string): void {

@@ -3,6 +3,7 @@
 export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
+export const EXIT_INTERNAL = 70;
 export const EXIT_INTERRUPTED = 130;
 
 /** Remembers that Ctrl-C was pressed. A second press ends the process at once. */

@@ -7,7 +7,7 @@ const DIVERGENCES_SHOWN = 10;
 const MAP_LINES_SHOWN = 12;
 
 /** The published form of `replay --json`. */
-export function replayJson(r: ReplayResult): object {
+export function replayJson(r: ReplayResult, problems: readonly string[]): object {
   const t = r.tally;
   return {
     trace: r.trace,
@@ -17,12 +17,14 @@ export function replayJson(r: ReplayResult): object {
     learned: t.learned,
     diverged: t.diverged,
     skipped: t.skipped,
+    reordered: t.reordered,
     context: t.context,
     ignored: t.ignored,
     skips: Object.fromEntries(t.skips),
     byCall: Object.fromEntries([...t.byCall].sort()),
     divergences: r.divergences,
     finalMaps: r.finalMaps,
+    finalMapsNotCompared: r.finalMapsResults.reduce((n, m) => n + m.notCompared, 0),
     finalMapsDifferences: r.finalMapsResults.filter((m) => m.differences.length > 0),
     faults: r.faults,
     callbacks: r.callbacks,
@@ -34,6 +36,8 @@ export function replayJson(r: ReplayResult): object {
     ended: r.ended,
     recordsDone: r.recordsDone,
     recordsTotal: r.recordsTotal,
+    complete: r.recordsDone === r.recordsTotal && r.ended === null,
+    inputProblems: problems,
     seconds: r.seconds,
   };
 }
@@ -42,18 +46,20 @@ function percent(part: number, whole: number): string {
   return whole === 0 ? '-' : `${((100 * part) / whole).toFixed(2)} %`;
 }
 
-export function printReplay(r: ReplayResult, report: ImportReport, all: boolean): string {
+export function printReplay(r: ReplayResult, report: ImportReport, problems: readonly string[], all: boolean): string {
   const t = r.tally;
   const out: string[] = [];
   out.push(`${r.trace}: ${report.lines} lines, kernel ${r.kernel}, ${r.seconds.toFixed(2)} s`);
   if (r.recordsDone < r.recordsTotal)
     out.push(`  stopped after ${r.recordsDone} of ${r.recordsTotal} records${r.ended === null ? '' : `: ${r.ended}`}`);
-  for (const problem of report.problems()) out.push(`  input: ${problem}`);
+  for (const problem of problems) out.push(`  input: ${problem}`);
   for (const line of [...report.firstUnknown, ...report.firstDamaged])
     out.push(`    line ${line.line}: ${line.text} (${line.why})`);
   out.push(
     `  memory and process calls ${t.calls}: verified ${t.verified} (${percent(t.verified, t.calls)}), learned ${t.learned}, diverged ${t.diverged}, skipped ${t.skipped}`,
   );
+  if (t.reordered > 0)
+    out.push(`  overlapping calls verified in the other order than that of their results: ${t.reordered}`);
   out.push(`  calls on files taken as input ${t.context}; calls without meaning for memory ${t.ignored}`);
   for (const [reason, count] of t.skips) out.push(`  skipped ${count}: ${reason}`);
   const names = [...t.byCall].sort((a, b) => a[0].localeCompare(b[0]));
@@ -79,6 +85,9 @@ export function printReplay(r: ReplayResult, report: ImportReport, all: boolean)
   }
   const equal = r.finalMapsResults.filter((m) => m.differences.length === 0).length;
   out.push(`  final maps: ${r.finalMaps} (${equal} of ${r.finalMapsResults.length} processes equal)`);
+  const notCompared = r.finalMapsResults.reduce((n, m) => n + m.notCompared, 0);
+  if (notCompared > 0)
+    out.push(`    not compared: ${notCompared} lines that execve made, as the recording has no initial maps`);
   for (const m of r.finalMapsResults.filter((x) => x.differences.length > 0).slice(0, all ? undefined : 3)) {
     out.push(`    task ${m.task}: ${m.differences.length} lines differ`);
     for (const d of m.differences.slice(0, MAP_LINES_SHOWN)) out.push(`      ${d.sign} ${d.line}`);

@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { InputError } from '../base/assert.ts';
 import { PROFILES } from '../mm/profile.ts';
-import { besideTrace, loadTrace } from '../workload/replay/load.ts';
+import { besideTrace, scanTrace } from '../workload/replay/load.ts';
 import { type ReplayResult, runReplay } from '../workload/replay/run.ts';
 import { TOUCH_POLICIES, type TouchPolicy } from '../workload/replay/touch.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
@@ -59,7 +59,7 @@ async function replay(path: string, options: Options): Promise<number> {
   const faults = options.faults ?? (options.touch === 'faults' ? besideTrace(path, 'faults') : null);
   if (options.touch === 'faults' && faults === null)
     throw new InputError('--touch faults: no fault list; expected --faults FILE');
-  const trace = await loadTrace(path, {
+  const trace = await scanTrace(path, {
     strict: options.strict ?? false,
     initialMaps: options.maps0,
     finalMaps: options.maps1,
@@ -90,8 +90,8 @@ async function replay(path: string, options: Options): Promise<number> {
   }
   process.stdout.write(
     options.json === true
-      ? `${JSON.stringify(replayJson(result), null, 1)}\n`
-      : printReplay(result, trace.report, options.all === true),
+      ? `${JSON.stringify(replayJson(result, trace.problems), null, 1)}\n`
+      : printReplay(result, trace.report, trace.problems, options.all === true),
   );
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const isGood = result.tally.diverged === 0 && result.finalMaps !== 'different' && result.ended === null;

@@ -270,7 +270,7 @@ export class Iommu {
   }
 
   #fillWalkCache(walk: Walk, pasid: number): void {
-    this.walkCache.insert(pasid, walk.hi, walk.lo, walk.table, walk.tableGeneration, walk.rights);
+    this.walkCache.insert(pasid, walk.hi, walk.lo, walk.table, walk.tableGeneration, walk.rightsSoFar);
     const { log } = this.memory;
     if (!log.on) return;
     const start = walk.address() - (walk.address() % PWC_SPAN);

@@ -1,6 +1,6 @@
 // translate() with its hints against a naive twin: a plain walk of the page table, and a set of what the TLB may still hold.
 import { describe, expect, it } from 'vitest';
-import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_US } from '../abi/pte.ts';
+import { PTE_A, PTE_D, PTE_HI_NX, PTE_P, PTE_RW, PTE_US } from '../abi/pte.ts';
 import { Footprint, OBJ_TLB } from '../base/footprint.ts';
 import { Rng } from '../base/rng.ts';
 import { Cpu } from './cpu.ts';
@@ -31,7 +31,9 @@ class Tables {
 
 /** What the page table says now: physical address or -1. */
 function naive(tables: Tables, root: number, va: number, access: number): number {
-  const lo = tables.memory.words[tables.leaf(root, va)]!;
+  const word = tables.leaf(root, va);
+  const lo = tables.memory.words[word]!;
+  if (access === ACCESS_EXEC && (tables.memory.words[word + 1]! & PTE_HI_NX) !== 0) return -1;
   if ((lo & PTE_P) === 0 || (access === ACCESS_WRITE && (lo & PTE_RW) === 0)) return -1;
   return (lo >>> 12) * 4096 + (va % 4096);
 }
@@ -53,7 +55,7 @@ describe('Cpu.translate', () => {
         case 0: {
           // Another entry; the kernel flushes before anyone relies on it.
           const lo = rng.chance(3, 4) ? ((1024 + rng.below(1000)) << 12) | LEAF | (rng.chance(1, 2) ? PTE_RW : 0) : 0;
-          writeEntry(tables.memory, tables.leaf(root, va), lo, 0, root, page, 0);
+          writeEntry(tables.memory, tables.leaf(root, va), lo, rng.chance(1, 2) ? PTE_HI_NX : 0, root, page, 0);
           cpu.invalidateRange(cpu.asid, page, page + 4096);
           break;
         }

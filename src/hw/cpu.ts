@@ -5,10 +5,19 @@ import { E_CPU_ACCESS, E_CPU_FILL, E_CPU_INVAL } from '../abi/events.ts';
 import { PTE_D, PTE_PS, PTE_RW } from '../abi/pte.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { PhysMemory } from './phys.ts';
-import { TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
-import { ACCESS_WRITE, WALK_DONE, WALK_MORE, Walk } from './walker.ts';
+import { TLB_NX, TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
+import { ACCESS_READ, ACCESS_WRITE, WALK_DONE, WALK_MORE, Walk } from './walker.ts';
 
 const WRITABLE = PTE_RW | PTE_D;
+
+/** Memory references in flat arrays, as importers deliver them. */
+export interface References {
+  readonly kind: Uint8Array;
+  /** Page number, upper and lower 18 bits. */
+  readonly vpnHi: Int32Array;
+  readonly vpnLo: Int32Array;
+  readonly offset: Uint16Array;
+}
 
 export class Cpu {
   readonly id: number;
@@ -22,8 +31,9 @@ export class Cpu {
   root = 0;
   /** Why the last translation failed: WALK_NOT_PRESENT or WALK_DENIED. */
   faultCause = 0;
-  hits = 0;
   misses = 0;
+  /** Sum over translateRun, for those who check it. */
+  physicalSum = 0;
 
   constructor(id: number, memory: PhysMemory, sets = 128, ways = 8) {
     this.id = id;
@@ -46,9 +56,29 @@ export class Cpu {
     // double is compared instead of two words of tag, and adding a difference needs no frame number. 2048 stands here as a
     // literal because an imported constant is a load and a conversion, and the + tells V8 that both results are doubles.
     const tlb = this.tlb;
-    const hint = (((va | 0) >>> 10) & tlb.hintMask) + ((access & 1) << 1);
+    const hint = (((va | 0) >>> 9) & tlb.hintMask) + (access << 1);
     if (Math.abs(va - tlb.hints[hint]!) < 2048 && !this.#log.on) return va + tlb.hints[hint + 1]!;
     return +this.#translateTagged(va, access);
+  }
+
+  /** The longest run of references from `at` on, below `count`, that hit: returns where it ends (there, call translate).
+   *  Reference i is at vpnHi[i] * 2^30 + vpnLo[i] * 4096 + offset[i]; its access is accessOf[kind[i]]. The physical addresses
+   *  are added to `physicalSum`. With everything in locals a hit costs 2 ns, through translate() 3 to 5. */
+  translateRun(refs: References, accessOf: Uint8Array, at: number, count: number): number {
+    if (this.#log.on) return at;
+    const { kind, vpnHi, vpnLo, offset } = refs;
+    const { hints } = this.tlb;
+    const setMask = this.tlb.sets - 1;
+    let sum = 0;
+    for (; at < count; at++) {
+      const lo = vpnLo[at]!;
+      const hint = ((lo & setMask) << 3) + (accessOf[kind[at]!]! << 1);
+      const va = vpnHi[at]! * 0x40000000 + (lo << 12) + offset[at]!;
+      if (!(Math.abs(va - hints[hint]!) < 2048)) break;
+      sum += va + hints[hint + 1]!;
+    }
+    this.physicalSum += sum;
+    return at;
   }
 
   // One function, too large to be inlined: it would take the registers of the loop around a hit.
@@ -60,7 +90,10 @@ export class Cpu {
     const found = tlb.find(this.asid, hi, lo);
     if (found >= 0) {
       const data = tlb.entries[found | 2]!;
-      if ((access & 1) === 0 || (data & WRITABLE) === WRITABLE) {
+      if (
+        access === ACCESS_READ ||
+        (access === ACCESS_WRITE ? (data & WRITABLE) === WRITABLE : (data & TLB_NX) === 0)
+      ) {
         tlb.remember(found, va - (va & 4095));
         if (this.#log.on) this.#logAccess(found, va, access);
         return this.#physical(found, va, data);
@@ -86,7 +119,7 @@ export class Cpu {
     while (r === WALK_MORE) {
       r = w.step();
       if (r === WALK_MORE && w.level === 0)
-        this.walkCache.insert(this.asid, hi, lo, w.table, w.tableGeneration, w.rights);
+        this.walkCache.insert(this.asid, hi, lo, w.table, w.tableGeneration, w.rightsSoFar);
     }
     if (r !== WALK_DONE) {
       this.faultCause = r;

@@ -1,12 +1,12 @@
 // A set-associative TLB with address-space tags, used for CPUs, IOMMUs and device TLBs alike; and a page-walk cache.
 //
 // One entry is four 32-bit words: tagHi (ASID << 18 | vpnHi; -1 empty), tagLo (vpnLo | size << 18), data (pfn << 12 |
-// the low flag bits of the leaf entry: RW US A D PS), generation of the frame when the entry was made. Sets are chosen by
+// the low flag bits of the leaf entry: RW US A D PS, and NX as TLB_NX), generation of the frame when the entry was made. Sets are chosen by
 // the low bits of the page number; the way to replace is round robin per set. 2 MiB and 1 GiB leaves have their own tag
 // size and are looked up only while such entries exist.
 //
-// Beside the entries, for one CPU's translate(): a hint for each set, the 4 KiB translation that hit last there, as two pairs of
-// doubles, for reads and for writes: centre of the page (NaN: none), and physical minus virtual address. A hint repeats what
+// Beside the entries, for one CPU's translate(): a hint for each set, the 4 KiB translation that hit last there, as a pair of
+// doubles each for reads, writes and instruction fetches: centre of the page (NaN: none), and physical minus virtual address. A hint repeats what
 // an entry says, so every function that changes an entry forgets the hint of its set; hints belong to one ASID, and
 // forgetHints() takes all of them away. Other users (IOMMU, devices) call find() and have no hints.
 
@@ -19,6 +19,9 @@ export const TLB_2M = 1;
 export const TLB_1G = 2;
 /** Bytes of a translation of each size. */
 export const TLB_SIZE_BYTES: readonly number[] = [4096, 0x200000, 0x40000000];
+
+/** In an entry's flags: no instruction fetch. Stands where the leaf has PWT, which means nothing here. */
+export const TLB_NX = 8;
 
 const WORDS = 4;
 /** From the start of a page to its centre: |va - centre| < 2048 for its bytes, and for no other integer. */
@@ -34,9 +37,9 @@ export class Tlb {
   readonly ways: number;
   /** tagHi, tagLo, data, generation per entry; entry e starts at 4 * e. */
   readonly entries: Int32Array;
-  /** Hint of set s from 4 * s on: centre and difference for reads, the same for writes. */
+  /** Hint of set s from 8 * s on: centre and difference for reads, writes, fetches (ACCESS_*, twice). */
   readonly hints: Float64Array;
-  /** Index of a read hint: (va >>> 10) & hintMask. */
+  /** Index of a hint: ((va >>> 9) & hintMask) + 2 * access. */
   readonly hintMask: number;
   readonly #nextWay: Uint8Array;
   readonly #setMask: number;
@@ -59,8 +62,8 @@ export class Tlb {
     this.#setWords = ways * WORDS;
     this.entries = new Int32Array(sets * ways * WORDS).fill(-1);
     this.#nextWay = new Uint8Array(sets);
-    this.hints = new Float64Array(sets * 4).fill(Number.NaN);
-    this.hintMask = (sets - 1) * 4;
+    this.hints = new Float64Array(sets * 8).fill(Number.NaN);
+    this.hintMask = (sets - 1) * 8;
   }
 
   get footprint(): Footprint | null {
@@ -79,13 +82,15 @@ export class Tlb {
     const tagLo = e[at | 1]!;
     if (this.#footprint !== null || tagLo >>> 18 !== 0) return;
     const data = e[at | 2]!;
-    const hint = (tagLo & this.#setMask) << 2;
+    const hint = (tagLo & this.#setMask) << 3;
     const hints = this.hints;
     const difference = (data >>> 12) * 4096 - page;
     hints[hint] = page + CENTRE;
     hints[hint | 1] = difference;
     hints[hint | 2] = (data & WRITABLE) === WRITABLE ? page + CENTRE : NONE;
     hints[hint | 3] = difference;
+    hints[hint | 4] = (data & TLB_NX) === 0 ? page + CENTRE : NONE;
+    hints[hint | 5] = difference;
   }
 
   /** Before another address space is loaded. */
@@ -94,21 +99,24 @@ export class Tlb {
   }
 
   #forget(set: number): void {
-    this.hints[set * 4] = Number.NaN;
-    this.hints[set * 4 + 2] = Number.NaN;
+    this.hints[set * 8] = Number.NaN;
+    this.hints[set * 8 + 2] = Number.NaN;
+    this.hints[set * 8 + 4] = Number.NaN;
   }
 
   /** Each hint says what an entry of `asid` says. Throws. */
   checkHints(asid: number): void {
     for (let set = 0; set < this.sets; set++) {
-      for (const write of [0, 2]) {
-        const centre = this.hints[set * 4 + write]!;
+      for (const pair of [0, 2, 4]) {
+        const centre = this.hints[set * 8 + pair]!;
         if (Number.isNaN(centre)) continue;
         const page = centre - CENTRE;
         const at = this.find(asid, Math.floor(page / 0x40000000), Math.floor(page / 4096) % 0x40000);
         assert(at >= 0 && this.size(at) === TLB_4K, `TLB hint of set ${set}: an entry for page ${page.toString(16)}`);
-        assert(this.hints[set * 4 + write + 1] === this.pfn(at) * 4096 - page, `TLB hint of set ${set}: frame`);
-        assert(write === 0 || (this.flags(at) & WRITABLE) === WRITABLE, `TLB hint of set ${set}: rights`);
+        assert(this.hints[set * 8 + pair + 1] === this.pfn(at) * 4096 - page, `TLB hint of set ${set}: frame`);
+        const flags = this.flags(at);
+        const isAllowed = pair === 0 || (pair === 2 ? (flags & WRITABLE) === WRITABLE : (flags & TLB_NX) === 0);
+        assert(isAllowed, `TLB hint of set ${set}: rights`);
       }
     }
   }
@@ -287,7 +295,7 @@ export class WalkCache {
   readonly tagLo: Int32Array;
   readonly table: Int32Array;
   readonly gen: Uint32Array;
-  /** RW and US of the upper levels, ANDed. */
+  /** RW and US of the upper levels, ANDed, and TLB_NX if one of them had NX. */
   readonly rights: Int32Array;
   count = 0;
 

@@ -8,13 +8,13 @@ import { E_WALK } from '../abi/events.ts';
 import { LEVEL_PGD, LEVEL_PTE, PTE_A, PTE_D, PTE_HI_NX, PTE_P, PTE_PS, PTE_RW, PTE_US } from '../abi/pte.ts';
 import type { PhysMemory } from './phys.ts';
 import { entryHi, entryLo, entryWord, orEntry } from './pte.ts';
-import { TLB_1G, TLB_2M, TLB_4K } from './tlb.ts';
+import { TLB_1G, TLB_2M, TLB_4K, TLB_NX } from './tlb.ts';
 
 export const WALK_MORE = 0;
 export const WALK_DONE = 1;
 /** No present entry. */
 export const WALK_NOT_PRESENT = 2;
-/** Present, but RW, US or NX forbids the access. */
+/** Present, but RW, US or NX forbids the access (or PS stands in a PGD entry, where it is reserved). */
 export const WALK_DENIED = 3;
 
 export const ACCESS_READ = 0;
@@ -57,7 +57,7 @@ export class Walk {
     this.nx = 0;
   }
 
-  /** Begins at a page table found in a walk cache. */
+  /** Begins at a page table found in a walk cache; `rights` is what rightsSoFar said there. */
   beginAtPageTable(
     mm: number,
     table: number,
@@ -74,8 +74,13 @@ export class Walk {
     this.level = LEVEL_PTE;
     this.table = table;
     this.tableGeneration = generation;
-    this.rights = rights;
-    this.nx = 0;
+    this.rights = rights & (PTE_RW | PTE_US);
+    this.nx = rights & TLB_NX;
+  }
+
+  /** What a walk cache remembers with the table that the next step reads: RW and US ANDed, TLB_NX if a level had NX. */
+  get rightsSoFar(): number {
+    return this.rights | (this.nx !== 0 ? TLB_NX : 0);
   }
 
   /** Reads one level; WALK_MORE until the walk has ended. */
@@ -114,6 +119,7 @@ export class Walk {
   }
 
   #leaf(word: number, lo: number, level: number): number {
+    if (level === LEVEL_PGD) return WALK_DENIED;
     const write = this.access === ACCESS_WRITE;
     if ((this.rights & PTE_US) === 0 || (write && (this.rights & PTE_RW) === 0)) return WALK_DENIED;
     if (this.access === ACCESS_EXEC && this.nx !== 0) return WALK_DENIED;
@@ -127,7 +133,8 @@ export class Walk {
         : size === TLB_2M
           ? ((lo >>> 12) & ~511) | (this.lo & 511)
           : ((lo >>> 12) & ~0x3ffff) | this.lo;
-    this.flags = ((lo | set) & 0xfff & ~(PTE_RW | PTE_US)) | (this.rights & (PTE_RW | PTE_US));
+    const rights = (this.rights & (PTE_RW | PTE_US)) | (this.nx !== 0 ? TLB_NX : 0);
+    this.flags = ((lo | set) & 0xfff & ~(PTE_RW | PTE_US | TLB_NX)) | rights;
     this.generation = this.memory.generation[this.pfn]!;
     return WALK_DONE;
   }

@@ -131,8 +131,9 @@ export interface RmapFns {
   anonVmaFork(k: Kernel, vma: VmArea, parent: VmArea): KernelPath<number>;
   /** unlink_anon_vmas: waits for rmap walkers. Skip the call when vma.chain is empty. */
   unlinkAnonVmas(k: Kernel, vma: VmArea): KernelPath<void>;
-  /** i_mmap tree (vma_link, unlink_file_vma): waits for rmap walkers. No-op without a file. */
-  linkFileVma(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** i_mmap tree (vma_link, unlink_file_vma): waits for rmap walkers. No-op without a file. `parent`: fork puts the copy
+   *  right after the VMA that it copies (dup_mmap). */
+  linkFileVma(k: Kernel, vma: VmArea, parent?: VmArea | null): KernelPath<void>;
   unlinkFileVma(k: Kernel, vma: VmArea): KernelPath<void>;
   /** Around a change of pgoff/start/end of a linked VMA (vma_adjust: takes i_mmap and anon_vma locks for write and takes the
    *  VMA out of the interval trees; the second puts it back and unlocks). Needed when `vma.chain` or `vma.file` is set. */
@@ -339,10 +340,12 @@ export interface FileFns {
   filemapWriteAndWaitRange(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void>;
   /** unmap_mapping_range over file bytes [start, end); end Infinity = to the end. */
   unmapMappingRange(k: Kernel, mapping: AddressSpace, start: number, end: number, evenCows: boolean): KernelPath<void>;
-  /** truncate_setsize + page removal; growing only changes the size. */
+  /** truncate_setsize + page removal; a shared memory file that does not shrink only changes its size. */
   truncate(k: Kernel, inode: Inode, size: number): KernelPath<number>;
   /** fallocate PUNCH_HOLE over whole pages, zeroing of the edges. */
   punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
+  /** fallocate ZERO_RANGE of a regular file: as punchHole, but nothing is written back first and the end may lie beyond EOF. */
+  zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
   fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;

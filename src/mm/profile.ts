@@ -13,8 +13,6 @@ export interface Profile {
   readonly thpAlignFile: boolean;
   /** change_pte exists and is called by set_pte_at_notify (until 6.9). */
   readonly changePte: boolean;
-  /** invalidate_range_end calls invalidate_range (3.19 to 6.5). */
-  readonly endImpliesInvalidateRange: boolean;
   /** Secondary TLBs are flushed from the architecture's flush functions (6.6 and later). */
   readonly archInvalidateSecondaryTlbs: boolean;
   /** mprotect opens one section for each 1 GiB with tables (6.1), or one for each VMA piece (by 6.12). */
@@ -57,8 +55,6 @@ export interface Profile {
   readonly heapNameStrict: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
-  /** mmap_min_addr checks, stack growth and faults take per-VMA locks (6.4). */
-  readonly perVmaLock: boolean;
 }
 
 const V6_1: Profile = {
@@ -67,7 +63,6 @@ const V6_1: Profile = {
   thpAlignAnon: false,
   thpAlignFile: true,
   changePte: true,
-  endImpliesInvalidateRange: true,
   archInvalidateSecondaryTlbs: false,
   mprotectSectionPerPud: true,
   pageoutAgesAndFlushes: true,
@@ -89,21 +84,18 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
-  perVmaLock: false,
 };
 
 const V6_6: Profile = {
   ...V6_1,
   name: '6.6',
   notifier: 'linux-6.6',
-  endImpliesInvalidateRange: false,
   archInvalidateSecondaryTlbs: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
-  perVmaLock: true,
 };
 
 const V6_12: Profile = {

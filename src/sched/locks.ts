@@ -103,10 +103,14 @@ export class Rwsem {
     this.#queue.wakeAll(this.sched);
   }
 
-  /** downgrade_write: the writer becomes a reader. */
+  /** downgrade_write: the writer becomes a reader (announced as a drop and a take, between which nothing happens). */
   downgrade(): void {
     assert(this.count === -1, 'Rwsem.downgrade: held for writing');
     this.count = 1;
+    if (this.sched.log.on) {
+      this.#note(E_UNLOCK, 1);
+      this.#note(E_LOCK, 0);
+    }
     this.#queue.wakeAll(this.sched);
   }
 

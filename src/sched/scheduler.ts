@@ -79,6 +79,8 @@ export class Scheduler {
   readonly threads: Thread[] = [];
   readonly #runnable: Thread[] = [];
   #timed: Thread[] = [];
+  /** Earliest step at which one of #timed is due. */
+  #nextDue = Number.POSITIVE_INFINITY;
   chooser: Chooser;
   readonly log: RecordLog;
   /** Preemption points on? Read by every kernel path before it yields a point. */
@@ -157,24 +159,30 @@ export class Scheduler {
   *sleepSteps(count: number, what: string): KernelPath<void> {
     const t = this.current;
     t.wakeAtStep = this.steps + count;
-    this.prepareWait(SLEEPING, what);
-    this.#timed.push(t);
-    yield P_SLEEP;
+    // Somebody else's wake() does not end it early.
+    while (this.steps < t.wakeAtStep) {
+      this.prepareWait(SLEEPING, what);
+      if (!this.#timed.includes(t)) this.#timed.push(t);
+      if (t.wakeAtStep < this.#nextDue) this.#nextDue = t.wakeAtStep;
+      yield P_SLEEP;
+    }
   }
 
+  /** Wakes the threads whose time has come, the earliest first. */
   #wakeTimed(): void {
-    const due = this.#timed.filter((t) => t.wakeAtStep <= this.steps);
-    if (due.length === 0) return;
+    const due = this.#timed.filter((t) => t.wakeAtStep <= this.steps).sort((a, b) => a.wakeAtStep - b.wakeAtStep);
     this.#timed = this.#timed.filter((t) => t.wakeAtStep > this.steps);
+    this.#nextDue = Number.POSITIVE_INFINITY;
+    for (const t of this.#timed) this.#nextDue = Math.min(this.#nextDue, t.wakeAtStep);
     for (const t of due) this.wake(t);
   }
 
   /** One step of a chosen thread. False when nothing can run (all done, or a deadlock). */
   step(): boolean {
-    if (this.#timed.length > 0) this.#wakeTimed();
+    if (this.steps >= this.#nextDue) this.#wakeTimed();
     while (this.#runnable.length === 0) {
       if (this.#timed.length === 0) return false;
-      this.steps = Math.min(...this.#timed.map((t) => t.wakeAtStep));
+      this.steps = this.#nextDue;
       this.#wakeTimed();
     }
     this.stepThread(this.#runnable[this.choose(this.#runnable.length, CHOOSE_THREAD)]!);
@@ -211,7 +219,9 @@ export class Scheduler {
     const me = this.current;
     for (;;) {
       while (me.state !== RUNNABLE) {
-        if (!this.step()) throw new Error(`deadlock: ${me.name} waits for ${me.waitingFor} and nothing else can run`);
+        // A timed wake-up of this thread alone is no step.
+        if (!this.step() && me.state !== RUNNABLE)
+          throw new Error(`deadlock: ${me.name} waits for ${me.waitingFor} and nothing else can run`);
       }
       this.steps++;
       const r = path.next();

@@ -1,5 +1,9 @@
 // Sleepable RCU (kernel/rcu/srcutree.c): readers may sleep; synchronize waits until every reader that began before it has
 // ended. One domain serves all MMU notifiers, as in Linux.
+//
+// Linux counts readers under two indices and lets one grace period at a time flip them (srcu_gp_mutex), so a reader that
+// began late may be waited for too. Here each synchronize begins an epoch of its own: it waits for the readers that it
+// must wait for, and for no other.
 
 import { assert } from '../base/assert.ts';
 import type { KernelPath } from './path.ts';
@@ -7,34 +11,44 @@ import { type Scheduler, WaitQueue } from './scheduler.ts';
 
 export class Srcu {
   readonly #sched: Scheduler;
-  /** Open read sections by epoch parity (srcu_idx). */
-  readonly #readers = [0, 0];
-  #index = 0;
+  /** Open read sections of epochs #first, #first + 1 ...; the last is the current epoch. */
+  readonly #readers = [0];
+  #first = 0;
   readonly #queue = new WaitQueue();
 
   constructor(sched: Scheduler) {
     this.#sched = sched;
   }
 
-  /** Opens a read section; the index goes to readUnlock. */
+  /** Opens a read section; the index (its epoch) goes to readUnlock. */
   readLock(): number {
-    this.#readers[this.#index]!++;
-    return this.#index;
+    const last = this.#readers.length - 1;
+    this.#readers[last]!++;
+    return this.#first + last;
   }
 
   readUnlock(index: number): void {
-    assert(this.#readers[index]! > 0, 'Srcu.readUnlock: section is open');
-    this.#readers[index]!--;
-    if (this.#readers[index] === 0) this.#queue.wakeAll(this.#sched);
+    const at = index - this.#first;
+    assert(this.#readers[at]! > 0, 'Srcu.readUnlock: section is open');
+    this.#readers[at]!--;
+    if (at === 0) this.#retire();
+  }
+
+  /** Epochs before the oldest open section are over. */
+  #retire(): void {
+    if (this.#readers.length === 1 || this.#readers[0] !== 0) return;
+    while (this.#readers.length > 1 && this.#readers[0] === 0) {
+      this.#readers.shift();
+      this.#first++;
+    }
+    this.#queue.wakeAll(this.#sched);
   }
 
   /** synchronize_srcu: every section open now has ended when this returns. */
   *synchronize(): KernelPath<void> {
-    // Flip twice, so that a reader counted under either index is waited for.
-    for (let round = 0; round < 2; round++) {
-      const old = this.#index;
-      this.#index ^= 1;
-      yield* this.#sched.waitUntil(() => this.#readers[old] === 0, this.#queue, 'SRCU grace period');
-    }
+    const mine = this.#first + this.#readers.length - 1;
+    this.#readers.push(0);
+    this.#retire();
+    yield* this.#sched.waitUntil(() => this.#first > mine, this.#queue, 'SRCU grace period');
   }
 }

@@ -10,10 +10,13 @@ import { type KernelConfig, kernelConfig } from '../mm/config.ts';
 import type { KernelFns } from '../mm/fns.ts';
 import { Kernel } from '../mm/kernel.ts';
 import { notifierHost } from '../mm/notifier-host.ts';
+import { SyscallArgs } from '../mm/syscalls/args.ts';
+import { syscall } from '../mm/syscalls/table.ts';
 import { linuxFns } from '../mm/table.ts';
+import type { Task } from '../mm/types.ts';
 import { designInfo } from '../notifier/designs.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { type Chooser, RandomChooser } from '../sched/scheduler.ts';
+import { type Chooser, DONE, RandomChooser } from '../sched/scheduler.ts';
 
 export interface MachineConfig {
   readonly kernel?: Partial<KernelConfig>;
@@ -41,6 +44,31 @@ export class Machine {
   /** Runs a kernel path to its end; other threads run while it waits. */
   run<T>(path: KernelPath<T> | AtomicPath<T>): T {
     return this.kernel.sched.run(path);
+  }
+
+  /** System call `nr` of the task with the given words (exact integers; negative ones are sign-extended). */
+  call(task: Task, nr: number, ...words: number[]): KernelPath<number> {
+    const args = new SyscallArgs();
+    words.forEach((word, i) => {
+      args.set(i, word);
+    });
+    return syscall(this.kernel, task, nr, args);
+  }
+
+  /** Runs the paths as threads of their own, interleaved with each other, the device and the kernel's threads: at every
+   *  preemption point the seed decides who goes on. 'reached': all have ended. 'stuck': nothing can run. 'limit': stepsMax
+   *  steps were made. */
+  interleave(
+    threads: Readonly<Record<string, KernelPath<unknown>>>,
+    stepsMax = Number.POSITIVE_INFINITY,
+  ): 'reached' | 'stuck' | 'limit' {
+    const { sched } = this.kernel;
+    const spawned = Object.entries(threads).map(([name, path]) => sched.spawn(name, 'cpu', path));
+    const before = sched.points;
+    sched.points = true;
+    const end = sched.runUntil(() => spawned.every((t) => t.state === DONE), stepsMax);
+    sched.points = before;
+    return end;
   }
 }
 

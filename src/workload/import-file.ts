@@ -32,6 +32,26 @@ export async function importStrace(
   await eachLine(chunks, report, new StraceParser(report, sink, options));
 }
 
+/** The same, a batch of records for each piece of text: nothing else is held. */
+export async function* straceBatches(
+  chunks: Chunks,
+  report: ImportReport,
+  options: StraceOptions = {},
+): AsyncGenerator<readonly TraceRecord[]> {
+  let batch: TraceRecord[] = [];
+  const parser = new StraceParser(report, (r) => batch.push(r), options);
+  const lines = new LineReader(report, (text, line, isUnterminated) => parser.line(text, line, isUnterminated));
+  for await (const chunk of chunks) {
+    lines.push(chunk);
+    if (batch.length === 0) continue;
+    yield batch;
+    batch = [];
+  }
+  lines.end();
+  parser.end();
+  if (batch.length > 0) yield batch;
+}
+
 /** Task number in the name of a file of `strace -ff -o NAME`: NAME.12526, also compressed; null if there is none. */
 export function tidOfFileName(path: string): number | null {
   const match = /\.(\d{1,7})(?:\.gz)?$/.exec(path);

@@ -105,47 +105,70 @@ function* bringInPart(k: Kernel, mapping: AddressSpace, offset: number): KernelP
   if (pfn > 0) k.fn.putPage(k, pfn);
 }
 
-export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
-  const old = inode.size;
-  if (size >= old) {
-    inode.size = size;
-    return 0;
-  }
-  const mapping = inode.mapping;
-  const shmem = isShmem(mapping);
+/** filemap_invalidate_lock around `body`. */
+function* invalidating(k: Kernel, mapping: AddressSpace, body: KernelPath<void>): KernelPath<number> {
   const lock = mapping.invalidateLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  yield* body;
+  lock.writeUnlock();
+  return 0;
+}
+
+export function truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
+  return invalidating(k, inode.mapping, setSize(k, inode, size));
+}
+
+function* setSize(k: Kernel, inode: Inode, size: number): KernelPath<void> {
+  const old = inode.size;
+  const mapping = inode.mapping;
+  const shmem = isShmem(mapping);
+  if (shmem && size >= old) {
+    inode.size = size;
+    return;
+  }
   if (shmem) yield* bringInPart(k, mapping, size);
   inode.size = size;
   const hole = Math.ceil(size / 4096) * 4096;
-  // Shared memory looks first whether a whole page goes; file systems do both rounds always.
+  // Shared memory looks first whether a whole page goes; ext4 does both rounds always, also for a file that grows or stays.
   const rounds = !shmem || old > hole;
   if (rounds) yield* k.fn.unmapMappingRange(k, mapping, hole, Number.POSITIVE_INFINITY, true);
   yield* truncatePages(k, mapping, size, Number.POSITIVE_INFINITY);
   if (!shmem) eraseOnDisk(mapping, size, Number.POSITIVE_INFINITY);
   if (rounds) yield* k.fn.unmapMappingRange(k, mapping, hole, Number.POSITIVE_INFINITY, true);
-  lock.writeUnlock();
-  return 0;
 }
 
 export function* punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
   const mapping = inode.mapping;
-  const shmem = isShmem(mapping);
-  // ext4 writes the range back first, which cleans its shared mappings.
-  if (!shmem) yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
+  if (isShmem(mapping)) return yield* invalidating(k, mapping, punchShmem(k, mapping, start, end));
+  // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
+  // the file, or beyond the page that contains it.
+  yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
+  if (start >= inode.size) return 0;
+  const stop = end > inode.size ? Math.floor(inode.size / 4096) * 4096 + 4096 : end;
+  return yield* invalidating(k, mapping, eraseRange(k, mapping, start, stop));
+}
+
+export function zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
+  return invalidating(k, inode.mapping, eraseRange(k, inode.mapping, start, end));
+}
+
+function* punchShmem(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  yield* bringInPart(k, mapping, start);
+  yield* bringInPart(k, mapping, end);
+  yield* truncatePagecacheRange(k, mapping, start, end);
+}
+
+function* eraseRange(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  yield* truncatePagecacheRange(k, mapping, start, end);
+  eraseOnDisk(mapping, start, end);
+}
+
+/** Whole pages inside [start, end) are unmapped and leave the cache, parts of pages become zeros. Private copies stay. */
+function* truncatePagecacheRange(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
   const first = Math.ceil(start / 4096) * 4096;
   const last = Math.floor(end / 4096) * 4096;
-  const lock = mapping.invalidateLock;
-  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
-  if (shmem) {
-    yield* bringInPart(k, mapping, start);
-    yield* bringInPart(k, mapping, end);
-  }
   if (last > first) yield* k.fn.unmapMappingRange(k, mapping, first, last, false);
   yield* truncatePages(k, mapping, start, end);
-  if (!shmem) eraseOnDisk(mapping, start, end);
-  lock.writeUnlock();
-  return 0;
 }
 
 export function* evictInode(k: Kernel, inode: Inode): KernelPath<void> {

@@ -9,7 +9,7 @@ import { VM_ACCESS_FLAGS, VM_MAYWRITE, VM_SHARED, VM_SOFTDIRTY } from '../../abi
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { AnonVma, AnonVmaChain, VmArea } from '../types.ts';
-import { chainInsert, chainRemove, intervalInsert, intervalRemove } from './interval.ts';
+import { chainInsert, chainRemove, intervalInsert, intervalInsertAfter, intervalRemove } from './interval.ts';
 
 function chainLink(vma: VmArea, anonVma: AnonVma): void {
   const chain: AnonVmaChain = { vma, anonVma };
@@ -121,13 +121,14 @@ function isWritableShared(vma: VmArea): boolean {
   return (vma.flags & (VM_SHARED | VM_MAYWRITE)) === (VM_SHARED | VM_MAYWRITE);
 }
 
-export function* linkFileVma(k: Kernel, vma: VmArea): KernelPath<void> {
+export function* linkFileVma(k: Kernel, vma: VmArea, parent: VmArea | null = null): KernelPath<void> {
   if (vma.file === null) return;
   const mapping = vma.file.inode.mapping;
   const lock = mapping.iMmapRwsem;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   if (isWritableShared(vma)) mapping.writableCount++;
-  intervalInsert(mapping.iMmap, vma);
+  if (parent === null) intervalInsert(mapping.iMmap, vma);
+  else intervalInsertAfter(mapping.iMmap, vma, parent);
   lock.writeUnlock();
 }
 

@@ -1,5 +1,5 @@
 // Interval trees of VMAs by page offset (mm/interval_tree.c), as sorted arrays: ordered by first page offset, ties in order
-// of insertion, which is the order in which Linux's tree visits equal starts. One for each anon_vma (chains) and each file
+// of insertion, a forked copy right after its parent: the order in which Linux's tree visits equal starts. One for each anon_vma (chains) and each file
 // (i_mmap). Key is the VMA's own pgoff, so a VMA leaves the array before its pgoff changes. Guarded by the rmap lock.
 
 import { assert } from '../../base/assert.ts';
@@ -38,6 +38,13 @@ export function intervalInsert(list: VmArea[], vma: VmArea): void {
   const at = upperBound(list, vma.pgoff);
   if (at === list.length) list.push(vma);
   else list.splice(at, 0, vma);
+}
+
+/** vma_interval_tree_insert_after: a copy with the bounds of `prev`, which is in the tree. */
+export function intervalInsertAfter(list: VmArea[], vma: VmArea, prev: VmArea): void {
+  const at = list.lastIndexOf(prev, upperBound(list, prev.pgoff) - 1);
+  assert(at >= 0 && vma.pgoff === prev.pgoff, 'intervalInsertAfter: prev is in the tree');
+  list.splice(at + 1, 0, vma);
 }
 
 /** vma_interval_tree_remove. The VMA's pgoff is the one that it was inserted with. */

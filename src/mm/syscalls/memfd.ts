@@ -142,7 +142,7 @@ function* fallocate(
     if ((inode.seals & F_SEAL_GROW) !== 0) return -EPERM;
   }
   if ((mode & FALLOC_FL_ZERO_RANGE) !== 0) {
-    const r = yield* k.fn.punchHole(k, inode, offset, Math.min(end, inode.size));
+    const r = yield* k.fn.zeroRange(k, inode, offset, end);
     if (r < 0) return r;
   }
   return isKeeping || end <= inode.size ? 0 : yield* k.fn.truncate(k, inode, end);

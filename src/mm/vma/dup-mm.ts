@@ -7,7 +7,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
-import { getFile, insertVma, vmaDup } from './split.ts';
+import { getFile, vmaDup } from './split.ts';
 
 /** dup_mm. Null when out of memory: the half-made child is gone, the parent's entries stay write-protected (harmless). */
 export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null> {
@@ -63,7 +63,8 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
     }
     copy.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     getFile(copy.file);
-    yield* insertVma(k, child, copy);
+    k.fn.linkVma(k, child, copy);
+    if (copy.file !== null) yield* k.fn.linkFileVma(k, copy, v);
     if (!isWiped && (yield* k.fn.copyPageRange(k, copy, v)) < 0) return false;
   }
   return true;

@@ -12,7 +12,6 @@ import {
   VM_EXEC,
   VM_GROWSDOWN,
   VM_LOCKED,
-  VM_MAYWRITE,
   VM_NOHUGEPAGE,
   VM_NORESERVE,
   VM_PFNMAP,
@@ -76,10 +75,6 @@ export function mapToFlags(profile: Profile, mapFlags: number): number {
 /** accountable_mapping: private, writable, not NORESERVE. */
 export function isAccountable(flags: number): boolean {
   return (flags & (VM_NORESERVE | VM_SHARED | VM_WRITE)) === VM_WRITE;
-}
-
-export function isCowMapping(flags: number): boolean {
-  return (flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
 }
 
 export function isDataMapping(flags: number): boolean {

@@ -1,5 +1,6 @@
 // `compare`: the same program, device, seed and memory once for each notifier design.
 
+import { InputError } from '../../base/assert.ts';
 import type { DeviceConfig } from '../../device/device.ts';
 import { kernelConfig } from '../../mm/config.ts';
 import { Kernel, type KernelStats } from '../../mm/kernel.ts';
@@ -8,7 +9,7 @@ import { linuxFns } from '../../mm/table.ts';
 import { faultPlans, type LoadedTrace } from '../replay/load.ts';
 import { Replayer } from '../replay/replayer.ts';
 import { KERNEL_UNKNOWN, RECORDED_MACHINE } from '../replay/run.ts';
-import { Toucher, type TouchPolicy } from '../replay/touch.ts';
+import { OutOfMemory, Toucher, type TouchPolicy } from '../replay/touch.ts';
 import { type BindTarget, bindTarget } from './bind-target.ts';
 import { COMPARE_ROWS, type CompareRow } from './rows.ts';
 import { type DesignRun, type RunConfig, runDesign } from './run-design.ts';
@@ -38,12 +39,12 @@ export interface Comparison {
   readonly trace: LoadedTrace;
   readonly kernel: string;
   readonly seed: number;
-  /** Frames of the program's peak without a device, and those given to each design. */
+  /** Frames of the program's peak without a device, and those given to each design; 0 when the run was cut before. */
   readonly peakFrames: number;
   readonly frames: number;
   readonly target: BindTarget;
   readonly runs: readonly DesignRun[];
-  /** Least frames in which `pinned` completes (to 1/64 of the peak, in at most four times the steps that it takes with memory
+  /** Least frames in which `pinned` completes (to 1/16 of the peak, in at most twice the steps that it takes with memory
    *  enough); null when not looked for, or not found. */
   readonly pinnedFrames: number | null;
   readonly isCut: boolean;
@@ -54,16 +55,34 @@ const FRAMES_MIN = 128;
 const FRAMES_ENOUGH = 1 << 20;
 /** How many times the steps of a run with memory enough a run may take before it counts as not completing: at the edge every
  *  allocation scans pages that are all pinned, and the run takes fifty times as long. */
-const STEPS_FACTOR = 4;
+const STEPS_FACTOR = 2;
 
-/** Counters of the program alone with memory enough. */
-export function aloneWithoutDevice(trace: LoadedTrace, kernel: string, touch: TouchPolicy): KernelStats {
-  const config = { ...RECORDED_MACHINE, profile: profile(kernel), frames: FRAMES_ENOUGH };
-  const k = new Kernel(kernelConfig(config), linuxFns);
+/** Records of the program alone between two looks at Ctrl-C. */
+const SLICE_RECORDS = 1024;
+
+/** Counters of the program alone with memory enough; null when `poll` said stop. */
+export async function aloneWithoutDevice(
+  trace: LoadedTrace,
+  kernel: string,
+  touch: TouchPolicy,
+  poll: (done: number, total: number) => Promise<boolean>,
+): Promise<KernelStats | null> {
+  const k = new Kernel(
+    kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernel), frames: FRAMES_ENOUGH }),
+    linuxFns,
+  );
   const plans = touch === 'faults' ? faultPlans(trace) : new Map();
   const replayer = new Replayer(k, trace, new Toucher(touch, plans));
-  for (const record of trace.records) k.sched.run(replayer.push(record));
-  k.sched.run(replayer.finish());
+  try {
+    for (const [i, record] of trace.records.entries()) {
+      if (i % SLICE_RECORDS === 0 && (await poll(i, trace.records.length))) return null;
+      k.sched.run(replayer.push(record));
+    }
+    k.sched.run(replayer.finish());
+  } catch (error) {
+    if (!(error instanceof OutOfMemory)) throw error;
+    throw new InputError(`${trace.path}: the program alone needs more than ${FRAMES_ENOUGH} frames: ${error.message}`);
+  }
   return k.stats;
 }
 
@@ -83,9 +102,16 @@ function inThisThread(trace: LoadedTrace, now: () => number): Executor {
 export async function compare(options: CompareOptions, now: () => number): Promise<Comparison> {
   const { trace, touch, seed } = options;
   const kernel = options.kernel ?? trace.kernel ?? KERNEL_UNKNOWN;
-  const peakFrames = aloneWithoutDevice(trace, kernel, touch).framesPeak;
-  const frames = Math.max(FRAMES_MIN, Math.ceil(peakFrames * options.memoryShare));
   const target = bindTarget(trace);
+  const alone = await aloneWithoutDevice(trace, kernel, touch, (done, total) =>
+    options.progress('program alone', done, total),
+  );
+  if (alone === null)
+    return { trace, kernel, seed, peakFrames: 0, frames: 0, target, runs: [], pinnedFrames: null, isCut: true };
+  const peakFrames = alone.framesPeak;
+  const frames = Math.max(FRAMES_MIN, Math.ceil(peakFrames * options.memoryShare));
+  if (frames > FRAMES_ENOUGH)
+    throw new InputError(`${frames} frames for each design are more than the ${FRAMES_ENOUGH} that can be simulated`);
   const config: Omit<RunConfig, 'trace'> = {
     kernel,
     touch,
@@ -135,12 +161,12 @@ async function leastFrames(
       isCut = await progress(label, done, total);
       return isCut;
     });
-  const grain = Math.max(16, Math.ceil(peakFrames / 64));
+  const grain = Math.max(16, Math.ceil(peakFrames / 16));
   const enough = await attempt(Math.min(FRAMES_ENOUGH, peakFrames * 4), Number.POSITIVE_INFINITY);
   if (enough.programState !== 'done') return null;
-  // With as many frames as it ever used, nothing is reclaimed; with fewer than it pinned, it cannot complete.
+  // With as many frames as it ever used, nothing is reclaimed.
   let high = enough.kernelStats.framesPeak + grain;
-  let low = Math.max(config.frames, enough.deviceStats.pinnedPagesMax);
+  let low = config.frames;
   while (high - low > grain) {
     const middle = Math.floor((low + high) / 2);
     const run = await attempt(middle, enough.steps * STEPS_FACTOR);

@@ -4,7 +4,7 @@
 // process, its next faults are applied as long as they are *needed* in the address space as it is now (a VMA allows the
 // access and the entry does not yet). A fault on an address that nothing maps yet waits for the mapping; one on a page that
 // is already there waits a few calls for the mapping to be replaced, then counts as redundant. What never finds its mapping is
-// counted as unused.
+// counted as unused. When no mapping can follow (the process exits), every fault that is left and needed is applied.
 
 import { VM_ACCESS_FLAGS, VM_GROWSDOWN, VM_WRITE } from '../../abi/mman.ts';
 import { PTE_P, PTE_RW } from '../../abi/pte.ts';
@@ -19,7 +19,7 @@ export const FAULT_READ = 2;
 export const FAULT_WRITE = 3;
 
 /** Entries that wait for their mapping before the plan stops looking further ahead. */
-const LOOK_AHEAD = 4;
+const LOOK_AHEAD = 8;
 /** System calls after which an entry on a page that is there counts as redundant, or one without a mapping as unused. */
 const PRESENT_CALLS_MAX = 8;
 const UNMAPPED_CALLS_MAX = 200;
@@ -65,8 +65,9 @@ export class FaultPlan {
     this.#next = this.#addresses.length;
   }
 
-  /** The next address to touch before this system call, or -1. `isFirst` marks the first question of a call. */
-  next(k: Kernel, mm: MmStruct, isFirst: boolean): number {
+  /** The next address to touch before this system call, or -1. `isFirst` marks the first question of a call, `isLast` the
+   *  process's last call. */
+  next(k: Kernel, mm: MmStruct, isFirst: boolean, isLast: boolean): number {
     if (isFirst) this.#age(k, mm);
     for (let i = 0; i < this.#waiting.length; i++) {
       const va = this.#waiting[i]!.va;
@@ -76,13 +77,15 @@ export class FaultPlan {
         return va;
       }
     }
-    while (this.#next < this.#addresses.length && this.#waiting.length < LOOK_AHEAD) {
+    while (this.#next < this.#addresses.length && (isLast || this.#waiting.length < LOOK_AHEAD)) {
       const va = this.#addresses[this.#next++]!;
       if (classifyTouch(k, mm, va) >= FAULT_READ) {
         this.applied++;
         return va;
       }
-      this.#waiting.push({ va, calls: 0 });
+      if (!isLast) this.#waiting.push({ va, calls: 0 });
+      else if (classifyTouch(k, mm, va) === FAULT_PRESENT) this.redundant++;
+      else this.unused++;
     }
     return -1;
   }

@@ -1,9 +1,11 @@
 // Loads what belongs to one recording: NAME.strace with NAME.maps0, NAME.maps1 and, if asked for, a list of page faults.
 // Files lie side by side; each may be compressed.
 
+import { statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { InputError } from '../../base/assert.ts';
 import { detectFormat } from '../detect-format.ts';
-import { importFaults, importMaps, importStrace, tidOfFileName } from '../import-file.ts';
+import { importFaults, importMaps, importStrace, straceBatches, tidOfFileName } from '../import-file.ts';
 import { ImportReport } from '../import-report.ts';
 import { findRecording, readChunks } from '../input.ts';
 import { decodeLatin1 } from '../line-reader.ts';
@@ -20,13 +22,25 @@ export interface LoadOptions {
   readonly faults?: string | null | undefined;
 }
 
-export interface LoadedTrace extends ReplayTrace {
-  readonly records: readonly TraceRecord[];
+/** A recording that was read once, to be read again while it is replayed. */
+export interface ScannedTrace extends ReplayTrace {
+  readonly recordCount: number;
+  /** The leaders of thread groups, ascending. */
+  readonly processes: readonly number[];
+  /** The records in order, in pieces. */
+  readonly batches: () => AsyncIterable<readonly TraceRecord[]> | Iterable<readonly TraceRecord[]>;
   readonly report: ImportReport;
+  /** What was wrong with the files that were read, one line each; empty when they were clean. */
+  readonly problems: readonly string[];
   /** Faulting addresses by process of the fault list, in order of first appearance. */
   readonly faults: readonly Float64Array[];
   /** Kernel of the recording: a profile name; null when nothing tells. */
   readonly kernel: string | null;
+}
+
+/** A recording with all its records in memory. */
+export interface LoadedTrace extends ScannedTrace {
+  readonly records: readonly TraceRecord[];
 }
 
 /** NAME of NAME.strace, NAME.strace.gz. */
@@ -39,8 +53,11 @@ export function besideTrace(path: string, ending: string): string | null {
   return findRecording(`${recordingName(path)}.${ending}`);
 }
 
-/** Refuses what is no strace text. Throws InputError. */
+/** Refuses what is no strace text, and pipes: they give their text once. Throws InputError. */
 async function checkFormat(path: string): Promise<void> {
+  const kind = statSync(path, { throwIfNoEntry: false });
+  if (path === '-' || (kind !== undefined && !kind.isFile() && !kind.isDirectory()))
+    throw new InputError(`${path}: not a regular file, and a recording is read more than once; expected a file`);
   const report = new ImportReport(path);
   for await (const chunk of readChunks(path, report)) {
     const head = decodeLatin1(chunk.subarray(0, 4096));
@@ -51,14 +68,21 @@ async function checkFormat(path: string): Promise<void> {
   throw new InputError(`${path}: the file is empty; expected the output of strace`);
 }
 
-async function loadMaps(path: string | null, strict: boolean): Promise<MapsSection[]> {
+function noteProblems(report: ImportReport, problems: string[]): void {
+  for (const problem of report.problems()) problems.push(`${basename(report.path)}: ${problem}`);
+}
+
+async function loadMaps(path: string | null, strict: boolean, problems: string[]): Promise<MapsSection[]> {
   if (path === null) return [];
   const report = new ImportReport(path, strict);
-  return importMaps(readChunks(path, report), report);
+  const sections = await importMaps(readChunks(path, report), report);
+  if (sections.length === 0) throw new InputError(`${path}: no mapping in it; expected the text of /proc/PID/maps`);
+  noteProblems(report, problems);
+  return sections;
 }
 
 /** Faults of each process, processes in order of first appearance. */
-export async function loadFaults(path: string | null, strict: boolean): Promise<Float64Array[]> {
+async function loadFaults(path: string | null, strict: boolean, problems: string[]): Promise<Float64Array[]> {
   if (path === null) return [];
   const report = new ImportReport(path, strict);
   const byProcess = new Map<number, number[]>();
@@ -69,19 +93,40 @@ export async function loadFaults(path: string | null, strict: boolean): Promise<
   });
   if (byProcess.size === 0)
     throw new InputError(`${path}: no page fault in it; expected perf script lines: comm pid/tid time: event: addr ip`);
+  noteProblems(report, problems);
   return [...byProcess.keys()].sort((a, b) => a - b).map((pid) => Float64Array.from(byProcess.get(pid)!));
 }
 
-/** The kernel that made a recording: uname's release, or a mapping that only later kernels have. */
-function kernelOf(records: readonly TraceRecord[], initialMaps: readonly MapsSection[]): string | null {
-  for (const r of records) {
-    if (r.kind !== 'call' || r.name !== 'uname') continue;
-    const release = /release="(\d+)\.(\d+)/.exec((r.args ?? []).join(','));
-    if (release !== null) return profileFor(Number(release[1]), Number(release[2]));
+/** What has to be known of a recording before its replay begins. */
+class Scan {
+  count = 0;
+  calls = 0;
+  /** Kernel that uname told; null when it was not asked. */
+  kernel: string | null = null;
+  readonly #tasks = new Set<number>();
+  readonly #threads = new Set<number>();
+
+  add(r: TraceRecord): void {
+    this.count++;
+    if (r.kind !== 'call') return;
+    this.calls++;
+    this.#tasks.add(r.tid);
+    if (r.name === 'uname' && this.kernel === null) {
+      const release = /release="(\d+)\.(\d+)/.exec((r.args ?? []).join(','));
+      if (release !== null) this.kernel = profileFor(Number(release[1]), Number(release[2]));
+    } else if (r.name.startsWith('clone') && r.ret !== null && /CLONE_THREAD/.test((r.args ?? []).join()))
+      this.#threads.add(r.ret.num);
   }
+
+  processes(): number[] {
+    return [...this.#tasks].filter((t) => !this.#threads.has(t)).sort((a, b) => a - b);
+  }
+}
+
+/** The kernel that a mapping tells which only later ones have. */
+function kernelOfMaps(initialMaps: readonly MapsSection[]): string | null {
   // [vvar_vclock] became a mapping of its own in 6.13.
-  if (initialMaps.some((s) => s.vmas.some((v) => v.name === '[vvar_vclock]'))) return '6.18';
-  return null;
+  return initialMaps.some((s) => s.vmas.some((v) => v.name === '[vvar_vclock]')) ? '6.18' : null;
 }
 
 function profileFor(major: number, minor: number): string {
@@ -91,38 +136,62 @@ function profileFor(major: number, minor: number): string {
   return version >= 6006 ? '6.6' : '6.1';
 }
 
-/** Reads a recording. Throws InputError for a file that is no trace; damaged ones are used, see `report`. */
+/** Reads a recording into memory. Throws InputError for a file that is no trace; damaged ones are used, see `report`. */
 export async function loadTrace(path: string, options: LoadOptions = {}): Promise<LoadedTrace> {
+  const records: TraceRecord[] = [];
+  const scanned = await scan(path, options, (r) => records.push(r));
+  return { ...scanned, records, batches: () => [records] };
+}
+
+/** Reads a recording through without keeping its records. Errors as loadTrace. */
+export function scanTrace(path: string, options: LoadOptions = {}): Promise<ScannedTrace> {
+  return scan(path, options, () => {});
+}
+
+async function scan(path: string, options: LoadOptions, sink: (r: TraceRecord) => void): Promise<ScannedTrace> {
   const strict = options.strict ?? false;
   await checkFormat(path);
   const report = new ImportReport(path, strict);
-  const records: TraceRecord[] = [];
+  const known = new Scan();
   const tid = tidOfFileName(path);
-  await importStrace(readChunks(path, report), report, (r) => records.push(r), tid === null ? {} : { defaultTid: tid });
-  if (!records.some((r) => r.kind === 'call')) {
+  const straceOptions = tid === null ? {} : { defaultTid: tid };
+  await importStrace(
+    readChunks(path, report),
+    report,
+    (r) => {
+      known.add(r);
+      sink(r);
+    },
+    straceOptions,
+  );
+  if (known.calls === 0)
     throw new InputError(`${path}: no system call in ${report.lines} lines; expected the output of strace`);
-  }
   const where = (given: string | null | undefined, ending: string): string | null =>
     given === undefined ? besideTrace(path, ending) : given;
-  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict);
-  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict);
-  const faults = await loadFaults(options.faults ?? null, strict);
-  return { path, records, report, initialMaps, finalMaps, faults, kernel: kernelOf(records, initialMaps) };
+  const problems = report.problems();
+  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict, problems);
+  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict, problems);
+  const faults = await loadFaults(options.faults ?? null, strict, problems);
+  const again = (): AsyncIterable<readonly TraceRecord[]> => {
+    const unread = new ImportReport(path);
+    return straceBatches(readChunks(path, unread), unread, straceOptions);
+  };
+  return {
+    path,
+    recordCount: known.count,
+    processes: known.processes(),
+    batches: again,
+    report,
+    problems,
+    initialMaps,
+    finalMaps,
+    faults,
+    kernel: known.kernel ?? kernelOfMaps(initialMaps),
+  };
 }
 
 /** Plans by process: the fault list's processes in order, matched to the recording's in order of creation. */
-export function faultPlans(trace: LoadedTrace): Map<number, FaultPlan> {
-  const plans = new Map<number, FaultPlan>();
-  if (trace.faults.length === 0) return plans;
-  const threads = new Set<number>();
-  const tasks = new Set<number>();
-  for (const r of trace.records) {
-    if (r.kind !== 'call') continue;
-    tasks.add(r.tid);
-    if (/CLONE_THREAD/.test((r.args ?? []).join()) && r.ret !== null) threads.add(r.ret.num);
-  }
-  const processes = [...tasks].filter((t) => !threads.has(t)).sort((a, b) => a - b);
-  const planned = Math.min(processes.length, trace.faults.length);
-  for (let i = 0; i < planned; i++) plans.set(processes[i]!, new FaultPlan(trace.faults[i]!));
-  return plans;
+export function faultPlans(trace: ScannedTrace): Map<number, FaultPlan> {
+  const planned = trace.processes.slice(0, trace.faults.length);
+  return new Map(planned.map((process, i) => [process, new FaultPlan(trace.faults[i]!)]));
 }

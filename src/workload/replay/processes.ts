@@ -9,7 +9,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { type MapsSection, type MapsVma, parseMapsLine } from '../maps.ts';
 import type { TraceOp } from '../strace/trace-op.ts';
 import type { ReplayFiles } from './files.ts';
-import { compareMaps } from './final-maps.ts';
+import { compareMaps, splitKnown } from './final-maps.ts';
 import type { InitialMaps, ProgramImage } from './image.ts';
 import type { FinalMapsResult } from './replayer.ts';
 
@@ -169,8 +169,17 @@ export class Processes {
 
   #compareFinal(t: ReplayTask): void {
     const section = this.#finals.get(t.tid)?.shift();
-    if (section === undefined || t.task.mm === null) return;
-    this.#results.push({ task: t.tid, differences: compareMaps(section.vmas, mapsOf(this.#kernel, t.task.mm)) });
+    const { mm } = t.task;
+    if (section === undefined || mm === null) return;
+    const { learns } = t;
+    // Nothing can be said of a layout that no call has told.
+    if (learns?.brk || learns?.base) return;
+    const recorded = learns !== null ? splitKnown(section.vmas, mm.startBrk, mm.mmapBase) : null;
+    this.#results.push({
+      task: t.tid,
+      differences: compareMaps(recorded?.known ?? section.vmas, mapsOf(this.#kernel, mm)),
+      notCompared: recorded?.unknownLines ?? 0,
+    });
   }
 
   /** Why a call cannot be judged: it concerns the program's own mappings, which an execve made and nobody recorded. */

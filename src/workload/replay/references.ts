@@ -24,10 +24,16 @@ import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
 import type { MmStruct, Task } from '../../mm/types.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { LACKEY_INSTRUCTION, LACKEY_LOAD, type LackeyBlock } from '../lackey.ts';
+import { LACKEY_LOAD, type LackeyBlock } from '../lackey.ts';
 import { OutOfMemory } from './touch.ts';
 
 const BLOCK_BYTES = 65536;
+/** ACCESS_* of LACKEY_*: fetch, load, store, modify. */
+const ACCESS_OF = Uint8Array.from([ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, ACCESS_WRITE]);
+
+function lastByte(block: LackeyBlock, i: number): number {
+  return block.vpnHi[i]! * 0x40000000 + block.vpnLo[i]! * 4096 + block.offset[i]! + block.sizeBytes[i]! - 1;
+}
 
 export class References {
   readonly #kernel: Kernel;
@@ -75,16 +81,21 @@ export class References {
   #hits(block: LackeyBlock, at: number): number {
     const cpu = this.#cpu;
     const { count, kind, vpnHi, vpnLo, offset, sizeBytes } = block;
-    let translations = 0;
-    for (; at < count; at++) {
-      const k = kind[at]!;
-      const access = k === LACKEY_INSTRUCTION ? ACCESS_EXEC : k === LACKEY_LOAD ? ACCESS_READ : ACCESS_WRITE;
+    const begin = at;
+    while (at < count) {
+      const end = cpu.translateRun(block, ACCESS_OF, at, count);
+      // A reference that reaches into the next page translates that one too.
+      for (; at < end; at++) {
+        if (offset[at]! + sizeBytes[at]! > 4096 && cpu.translate(lastByte(block, at), ACCESS_OF[kind[at]!]!) < 0) break;
+      }
+      if (at < end || at === count) break;
       const va = vpnHi[at]! * 0x40000000 + vpnLo[at]! * 4096 + offset[at]!;
+      const access = ACCESS_OF[kind[at]!]!;
       if (cpu.translate(va, access) < 0) break;
-      translations++;
-      if (offset[at]! + sizeBytes[at]! > 4096 && cpu.translate(va + sizeBytes[at]! - 1, access) < 0) break;
+      if (offset[at]! + sizeBytes[at]! > 4096 && cpu.translate(lastByte(block, at), access) < 0) break;
+      at++;
     }
-    this.translations += translations;
+    this.translations += at - begin;
     return at;
   }
 

@@ -7,9 +7,14 @@
 //
 // Records come in the order of results. A child's first call can stand before its parent's clone returned: then the fork is
 // applied at that point (the parent is inside clone, so nothing of it lies between), and its own record only verifies it.
+//
+// Calls of threads that overlap (unfinished ... resumed) are applied in the order of their results. The kernel may have run
+// them in the other order: when an mmap gets another address than recorded, it is taken back, and an overlapping mmap of the
+// same address space is tried before it. If both results are then the recorded ones, that was the order, and both count as
+// verified (and as reordered); if not, the first order stands and the call has diverged.
 
 import { errnoName } from '../../abi/errno.ts';
-import { MAP_ANONYMOUS, MAP_FIXED, MREMAP_FIXED, MREMAP_MAYMOVE } from '../../abi/mman.ts';
+import { MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE } from '../../abi/mman.ts';
 import { NR_brk, NR_mmap, NR_mremap, NR_munmap } from '../../abi/syscalls.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
@@ -41,6 +46,27 @@ export interface ReplayTrace {
 export interface FinalMapsResult {
   readonly task: number;
   readonly differences: readonly MapsDifference[];
+  /** Recorded lines that were not compared: execve made them, and the recording has no initial maps. */
+  readonly notCompared: number;
+}
+
+/** Records looked at for a call that overlaps with one whose result differs. */
+const OVERLAP_RECORDS_MAX = 64;
+
+/** An mmap that was taken back until the calls that overlap with it have been seen. */
+interface Postponed {
+  readonly task: ReplayTask;
+  readonly record: CallRecord;
+  readonly op: MmapOp;
+  /** Held records already looked at. */
+  seen: number;
+}
+
+type MmapOp = TraceOp & { op: 'mmap' };
+
+/** Is the address of the mapping the kernel's choice? */
+function isPlacedByKernel(op: TraceOp): op is MmapOp {
+  return op.op === 'mmap' && (op.flags.lo & (MAP_FIXED | MAP_FIXED_NOREPLACE)) === 0;
 }
 
 export class Replayer {
@@ -56,6 +82,7 @@ export class Replayer {
   /** Records that wait for the clone record of their task. */
   readonly #held: TraceRecord[] = [];
   readonly #args = new SyscallArgs();
+  #postponed: Postponed | null = null;
   #inputEnded = false;
 
   constructor(kernel: Kernel, trace: ReplayTrace, toucher: Toucher) {
@@ -80,7 +107,9 @@ export class Replayer {
   }
 
   *#drain(): KernelPath<void> {
-    while (this.#held.length > 0) {
+    while (this.#postponed !== null || this.#held.length > 0) {
+      if (this.#postponed !== null && !(yield* this.#settle(this.#postponed))) return;
+      if (this.#held.length === 0) return;
       const record = this.#held[0]!;
       const tid = record.kind === 'call' ? record.tidStart : record.tid;
       if (record.kind !== 'note' && !this.processes.knows(tid) && !(yield* this.#adoptTask(tid))) return;
@@ -105,6 +134,50 @@ export class Replayer {
     if (!this.#inputEnded) return false;
     yield* this.processes.addFirst(tid);
     return true;
+  }
+
+  /** Applies a postponed call, in the order that explains its result. False: later records are needed to tell. */
+  *#settle(first: Postponed): KernelPath<boolean> {
+    const { task, record, op } = first;
+    while (first.seen < this.#held.length) {
+      const i = first.seen++;
+      const other = this.#held[i]!;
+      if (other.kind !== 'call' || other.lineStart > record.lineEnd) continue;
+      if (!(yield* this.#isOtherOrder(first, other))) continue;
+      this.#held.splice(i, 1);
+      this.tally.reordered++;
+      yield* this.#apply(other);
+      yield* this.#applyMapping(task, record, op);
+      this.#postponed = null;
+      return true;
+    }
+    if (this.#held.length < OVERLAP_RECORDS_MAX && !this.#inputEnded) return false;
+    yield* this.#applyMapping(task, record, op);
+    this.#postponed = null;
+    return true;
+  }
+
+  /** Would `other` before the postponed call give both their recorded results? Leaves the address space as it was. */
+  *#isOtherOrder({ task, record, op }: Postponed, other: CallRecord): KernelPath<boolean> {
+    if (other.name !== 'mmap' || other.ret === null || other.errno !== null) return false;
+    const otherOp = decodeCall(other);
+    const otherTask = this.processes.of(other.tidStart);
+    if (otherTask === null || otherTask.task.mm !== task.task.mm || !isPlacedByKernel(otherOp)) return false;
+    this.files.beforeMapping(otherTask.task, otherOp);
+    const otherActual = yield* this.#issue(otherTask, NR_mmap, rawCall(otherOp)!.words);
+    const isOther = otherActual === expectedOf(other);
+    const actual = isOther ? yield* this.#issue(task, NR_mmap, rawCall(op)!.words) : -1;
+    if (actual >= 0) yield* this.#unmap(task.task, actual, op.length.num);
+    if (otherActual >= 0) yield* this.#unmap(otherTask.task, otherActual, otherOp.length.num);
+    return isOther && actual === expectedOf(record);
+  }
+
+  *#applyMapping(task: ReplayTask, record: CallRecord, op: MmapOp): KernelPath<void> {
+    yield* this.#memoryCall(task, record, op, NR_mmap, rawCall(op)!.words);
+  }
+
+  *#unmap(task: Task, start: number, length: number): KernelPath<void> {
+    yield* syscall(this.kernel, task, NR_munmap, this.#args.of(start, length));
   }
 
   *#apply(record: TraceRecord): KernelPath<void> {
@@ -200,6 +273,12 @@ export class Replayer {
     yield* this.aroundMemoryCall(task, op, false);
     if (actual === expected) this.tally.count(record.name, 'verified');
     else {
+      // Another task may have been inside a call: it may have come first.
+      if (this.#postponed === null && task.task.mm.users > 1 && expected >= 0 && actual >= 0 && isPlacedByKernel(op)) {
+        yield* this.#unmap(task.task, actual, op.length.num);
+        this.#postponed = { task, record, op, seen: 0 };
+        return;
+      }
       this.#diverge(record, actual);
       yield* this.#adopt(task.task, op, words, expected, actual);
     }
@@ -243,7 +322,7 @@ export class Replayer {
     const args = this.#args;
     if (op.op === 'mmap') {
       const length = op.length.num;
-      if (actual >= 0) yield* syscall(k, task, NR_munmap, args.of(actual, length));
+      if (actual >= 0) yield* this.#unmap(task, actual, length);
       if (expected < 0) return;
       for (let i = 0; i < 6; i++) args.setWords(i, words[i]!.hi, words[i]!.lo);
       args.set(0, expected);

@@ -8,7 +8,7 @@ import { linuxFns } from '../../mm/table.ts';
 import { importLackey } from '../import-file.ts';
 import { ImportReport } from '../import-report.ts';
 import { readChunks } from '../input.ts';
-import { faultPlans, type LoadedTrace } from './load.ts';
+import { faultPlans, type ScannedTrace } from './load.ts';
 import { References } from './references.ts';
 import { type FinalMapsResult, Replayer } from './replayer.ts';
 import type { Divergence, Tally } from './tally.ts';
@@ -105,7 +105,7 @@ async function streamReferences(
 }
 
 /** Runs the recording to its end (or until `progress` says stop). */
-export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now: () => number): Promise<ReplayResult> {
+export async function runReplay(trace: ScannedTrace, options: ReplayOptions, now: () => number): Promise<ReplayResult> {
   const kernelName = options.kernel ?? trace.kernel ?? KERNEL_UNKNOWN;
   const k = new Kernel(
     kernelConfig({ ...RECORDED_MACHINE, profile: profile(kernelName), frames: options.frames }),
@@ -118,12 +118,18 @@ export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now:
   let ended: string | null = null;
   let references: ReferenceCounts | null = null;
   try {
-    for (const record of trace.records) {
-      k.sched.run(replayer.push(record));
-      done++;
-      if (done % SLICE === 0 && (await options.progress?.(done, trace.records.length)) === true) break;
+    let isStopped = false;
+    for await (const batch of trace.batches()) {
+      for (const record of batch) {
+        k.sched.run(replayer.push(record));
+        done++;
+        if (done % SLICE !== 0 || options.progress === undefined) continue;
+        isStopped = await options.progress(done, trace.recordCount);
+        if (isStopped) break;
+      }
+      if (isStopped) break;
     }
-    if (done === trace.records.length) {
+    if (done === trace.recordCount) {
       k.sched.run(replayer.finish());
       if (options.lackey !== null) references = await streamReferences(k, options.lackey, options, now);
     }
@@ -148,7 +154,7 @@ export async function runReplay(trace: LoadedTrace, options: ReplayOptions, now:
     framesPeak: k.stats.framesPeak,
     seconds: (now() - begin) / 1000,
     recordsDone: done,
-    recordsTotal: trace.records.length,
+    recordsTotal: trace.recordCount,
     faultPlan:
       plans.size === 0 ? null : { applied: sum('applied'), redundant: sum('redundant'), unused: sum('unused') },
     references,

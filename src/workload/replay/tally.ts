@@ -30,6 +30,8 @@ export class Tally implements CallCounts {
   context = 0;
   /** Calls that mean nothing to memory. */
   ignored = 0;
+  /** Verified in another order than that of their results, as they overlapped (each stands for a pair of calls). */
+  reordered = 0;
   readonly byCall = new Map<string, CallCounts>();
   readonly divergences: Divergence[] = [];
   /** Reason of a skip -> how often. */

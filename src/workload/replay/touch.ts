@@ -65,7 +65,9 @@ export class Toucher {
     if (mm === null) return;
     const plan = this.plans.get(process);
     if (plan !== undefined) {
-      for (let va = plan.next(k, mm, true); va >= 0; va = plan.next(k, mm, false)) yield* this.#touch(k, mm, task, va);
+      const isLast = op.op === 'exit' && op.isGroup;
+      for (let va = plan.next(k, mm, true, isLast); va >= 0; va = plan.next(k, mm, false, isLast))
+        yield* this.#touch(k, mm, task, va);
     }
     const piece = this.#pending.get(task);
     if (piece === undefined || isGrowth(op, piece, mm)) return;

@@ -1,0 +1,164 @@
+// npm run verify: the full sizes of what npm test runs small, and the figures that the documentation quotes. Each part's result
+// is kept in .verify/, keyed by the sources it was made from, so that a run which was stopped goes on where it was.
+//
+//   npm run verify                 everything that is missing, then docs/figures.md
+//   npm run verify -- --only NAME  one part
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build, install, root } from './prepare.mjs';
+
+const SEEDS = 20;
+const PROGRAMS = join(root, 'recordings', 'programs');
+
+/** @type {(directory: string, hash: import('node:crypto').Hash) => void} */
+function hashTree(directory, hash) {
+  for (const entry of readdirSync(directory, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) hashTree(path, hash);
+    else hash.update(entry.name).update(readFileSync(path));
+  }
+}
+
+/** @type {(args: string[]) => any} */
+function cliJson(args) {
+  const done = spawnSync(process.execPath, [join(root, 'bin', 'shootdown.mjs'), ...args, '--json'], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 30,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (done.signal === 'SIGINT' || done.status === 130) process.exit(130);
+  if (done.status !== 0 && done.status !== 1)
+    throw new Error(`shootdown ${args.join(' ')}: exit status ${done.status}`);
+  return JSON.parse(done.stdout);
+}
+
+/** @type {(file: string, env: Record<string, string>) => { passed: number, failed: number, seconds: number }} */
+function tests(file, env) {
+  const begin = Date.now();
+  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
+  const args = [vitest, 'run', '--reporter=json', '--testTimeout=3600000', file];
+  const done = spawnSync(process.execPath, args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 30,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (done.signal === 'SIGINT') process.exit(130);
+  const report = JSON.parse(done.stdout.slice(done.stdout.indexOf('{')));
+  return { passed: report.numPassedTests, failed: report.numFailedTests, seconds: (Date.now() - begin) / 1000 };
+}
+
+/** @type {{ name: string, run: () => unknown }[]} */
+const parts = [];
+for (const file of readdirSync(PROGRAMS).filter((f) => f.endsWith('.strace.gz'))) {
+  parts.push({
+    name: `replay ${file.replace('.strace.gz', '')}`,
+    run: () => {
+      const r = cliJson(['replay', join(PROGRAMS, file)]);
+      const { calls, verified, learned, diverged, skipped, finalMaps, seconds } = r;
+      return { calls, verified, learned, diverged, skipped, finalMaps, seconds };
+    },
+  });
+}
+for (let seed = 1; seed <= SEEDS; seed++) {
+  parts.push({
+    name: `compare seed ${seed}`,
+    run: () =>
+      cliJson(['compare', '--seed', String(seed), '--no-price']).designs.map((/** @type {any} */ d) => ({
+        design: d.design,
+        verdict: d.verdict,
+        windows: d.windows,
+        windowsOpen: d.windowsOpen,
+        staleReads: d.staleReads,
+        staleWrites: d.staleWrites,
+        maxRefaults: d.maxRefaults,
+        deviceState: d.deviceState,
+        programState: d.programState.split(' ')[0],
+        swappedPeak: d.swappedPeak,
+        byProperty: d.byProperty,
+      })),
+  });
+}
+parts.push({ name: 'fuzz 100000 traces', run: () => tests('src/workload/fuzz.test.ts', { FUZZ_MUTANTS: '100000' }) });
+parts.push({ name: 'data integrity', run: () => tests('test/data-integrity.test.ts', { OPS: '120000' }) });
+parts.push({ name: 'interleaved memory', run: () => tests('test/interleaved-memory.test.ts', { ROUNDS: '2000' }) });
+parts.push({ name: 'allocation failures', run: () => tests('test/alloc-failure.test.ts', { OPERATIONS: '100000' }) });
+for (const file of ['test/device-integrity.test.ts']) {
+  if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });
+}
+
+install();
+build();
+const hash = createHash('sha256');
+for (const d of ['src', 'test', 'recordings', 'scripts']) hashTree(join(root, d), hash);
+const state = join(root, '.verify', hash.digest('hex').slice(0, 16));
+mkdirSync(state, { recursive: true });
+const at = process.argv.indexOf('--only');
+const only = at >= 0 ? (process.argv[at + 1] ?? '') : '';
+/** @type {Record<string, any>} */
+const results = {};
+let done = 0;
+for (const part of parts) {
+  done++;
+  const file = join(state, `${part.name.replace(/[^a-z0-9]+/gi, '-')}.json`);
+  if (!existsSync(file)) {
+    if (only !== '' && !part.name.includes(only)) continue;
+    console.error(`${done}/${parts.length} ${part.name} ...`);
+    writeFileSync(file, JSON.stringify(part.run()));
+  }
+  results[part.name] = JSON.parse(readFileSync(file, 'utf8'));
+}
+if (Object.keys(results).length < parts.length) {
+  console.error(`${Object.keys(results).length} of ${parts.length} parts are done`);
+} else {
+  writeFileSync(join(root, 'docs', 'figures.md'), figures());
+  console.error('wrote docs/figures.md');
+}
+
+function figures() {
+  const out = ['# Figures', '', 'Made by `npm run verify`.', '', '## Replay', ''];
+  out.push('`shootdown replay`: memory and process calls of each bundled recording.', '');
+  out.push(
+    '| recording | calls | verified | learned | diverged | skipped | final maps | seconds |',
+    '|---|--:|--:|--:|--:|--:|---|--:|',
+  );
+  for (const [name, r] of Object.entries(results)) {
+    if (!name.startsWith('replay ')) continue;
+    const share = ((100 * r.verified) / r.calls).toFixed(2);
+    out.push(
+      `| ${name.slice(7)} | ${r.calls} | ${r.verified} (${share} %) | ${r.learned} | ${r.diverged} | ${r.skipped} | ${r.finalMaps} | ${r.seconds.toFixed(2)} |`,
+    );
+  }
+  out.push('', '## Compare', '', `\`shootdown compare\` on its bundled recording, seeds 1 to ${SEEDS}.`, '');
+  out.push(
+    '| design | safe | gap | not exercised | unsafe | properties violated (in runs) | windows, least | open, most | device failed | max. refaults |',
+  );
+  out.push('|---|--:|--:|--:|--:|---|--:|--:|--:|--:|');
+  const rows = Object.entries(results)
+    .filter(([name]) => name.startsWith('compare '))
+    .flatMap(([, r]) => r);
+  for (const design of new Set(rows.map((r) => r.design))) {
+    const mine = rows.filter((r) => r.design === design);
+    /** @type {(v: string) => number} */
+    const verdicts = (v) => mine.filter((r) => r.verdict === v).length;
+    /** @type {Record<string, number>} */
+    const properties = {};
+    for (const r of mine) for (const p of Object.keys(r.byProperty)) properties[p] = (properties[p] ?? 0) + 1;
+    const listed = Object.entries(properties)
+      .map(([p, n]) => `${p} (${n})`)
+      .join(', ');
+    out.push(
+      `| ${design} | ${verdicts('safe')} | ${verdicts('gap')} | ${verdicts('not exercised')} | ${verdicts('unsafe')} | ${listed} | ` +
+        `${Math.min(...mine.map((r) => r.windows))} | ${Math.max(...mine.map((r) => r.windowsOpen))} | ` +
+        `${mine.filter((r) => r.deviceState === 'failed').length} | ${Math.max(...mine.map((r) => r.maxRefaults))} |`,
+    );
+  }
+  out.push('', '## Tests at full size', '', '| tests | passed | failed | seconds |', '|---|--:|--:|--:|');
+  for (const [name, r] of Object.entries(results)) {
+    if (typeof r.passed === 'number') out.push(`| ${name} | ${r.passed} | ${r.failed} | ${r.seconds.toFixed(0)} |`);
+  }
+  return `${out.join('\n')}\n`;
+}

@@ -1,0 +1,125 @@
+// The pages keep what they promise: every relative link leads to a file (and, with a fragment, to a heading of it), every command
+// line of the tool parses with options that exist and names files that are there, every npm script exists.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { compareCommand } from '../src/cli/compare.ts';
+import { replayCommand } from '../src/cli/replay.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const SKIPPED = new Set(['node_modules', 'dist', '.git', 'coverage']);
+
+function pagesIn(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((e) => {
+    if (SKIPPED.has(e.name)) return [];
+    const path = join(directory, e.name);
+    if (e.isDirectory()) return pagesIn(path);
+    return e.name.endsWith('.md') ? [path] : [];
+  });
+}
+
+const pages = pagesIn(root).map((path) => ({ path, name: relative(root, path), text: readFileSync(path, 'utf8') }));
+
+/** Text outside of fenced blocks. */
+function prose(text: string): string {
+  return text.replace(/^```[\s\S]*?^```/gm, '');
+}
+
+/** The fragment that a heading answers to. */
+function fragmentOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .trim()
+    .replaceAll(' ', '-');
+}
+
+function linkProblems(name: string, path: string, text: string): string[] {
+  const problems: string[] = [];
+  for (const m of prose(text).matchAll(/\]\(([^)\s]+)\)/g)) {
+    const [target = '', fragment] = m[1]!.split('#');
+    if (/^[a-z]+:/.test(target)) continue;
+    const file = target === '' ? path : join(dirname(path), target);
+    if (!existsSync(file)) {
+      problems.push(`${name}: ${m[1]} leads nowhere`);
+      continue;
+    }
+    if (fragment === undefined || !file.endsWith('.md')) continue;
+    const headings = [...prose(readFileSync(file, 'utf8')).matchAll(/^#+ (.*)$/gm)].map((h) => fragmentOf(h[1]!));
+    if (!headings.includes(fragment)) problems.push(`${name}: no heading for ${m[1]}`);
+  }
+  return problems;
+}
+
+/** Shell lines of the fenced blocks and of the prose: what follows `shootdown`, however it is called. */
+function commandLines(text: string): string[][] {
+  const lines: string[] = [];
+  for (const block of text.matchAll(/^```(?:sh|console|)\n([\s\S]*?)^```/gm)) lines.push(...block[1]!.split('\n'));
+  for (const span of prose(text).matchAll(/`([^`\n]+)`/g)) lines.push(span[1]!);
+  return lines
+    .map((line) =>
+      /^(?:\$ )?(?:node bin\/shootdown\.mjs|npm start --|npx shootdown|shootdown) (.+?)(?:\s+[#>|].*)?$/.exec(line),
+    )
+    .filter((m) => m !== null)
+    .map((m) => m[1]!.trim().split(/\s+/));
+}
+
+function npmScripts(text: string): string[] {
+  return [...text.matchAll(/\bnpm (?:run (\w+)|(start|test))\b/g)].map((m) => (m[1] ?? m[2])!);
+}
+
+/** Parses the command line without running it. A file of the project must be there; other names stand for the reader's. */
+function parseProblem(words: readonly string[]): string | null {
+  const make = { compare: compareCommand, replay: replayCommand }[words[0]!];
+  if (make === undefined) return words[0] === '--help' ? null : `no command ${words[0]}`;
+  // The name of a command in a sentence.
+  if (words.length === 1) return null;
+  const command = make(() => {});
+  command.exitOverride();
+  command.configureOutput({ writeErr: () => {}, writeOut: () => {} });
+  command.action(() => {});
+  try {
+    command.parse(words.slice(1), { from: 'user' });
+  } catch (error) {
+    return (error as Error).message;
+  }
+  const missing = words.find((w) => /^(recordings|examples|docs)\//.test(w) && !existsSync(join(root, w)));
+  return missing === undefined ? null : `${missing} is not there`;
+}
+
+test('every relative link leads to a file and a heading', () => {
+  expect(pages.map((p) => p.name)).toContain('README.md');
+  expect(pages.flatMap((p) => linkProblems(p.name, p.path, p.text))).toEqual([]);
+});
+
+test('every command line of the tool parses', () => {
+  const found = pages.flatMap((p) => commandLines(p.text).map((words) => ({ name: p.name, words })));
+  expect(found.length).toBeGreaterThan(5);
+  const problems = found.map(({ name, words }) => {
+    const problem = parseProblem(words);
+    return problem === null ? null : `${name}: shootdown ${words.join(' ')}: ${problem}`;
+  });
+  expect(problems.filter((p) => p !== null)).toEqual([]);
+});
+
+test('a command line that does not parse is found', () => {
+  expect(parseProblem(['replay', 'x.strace', '--tuch', 'none'])).toContain('unknown option');
+  expect(parseProblem(['compare', '--memory', 'much'])).toContain('--memory');
+  expect(parseProblem(['replay', 'recordings/none.strace'])).toContain('not there');
+});
+
+test('every npm script that the pages name exists', () => {
+  const scripts = Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts);
+  const named = new Set(pages.flatMap((p) => npmScripts(p.text)));
+  expect([...named].filter((s) => !scripts.includes(s))).toEqual([]);
+});
+
+test('every file or folder of the project that the pages name in code spans exists', () => {
+  const missing = pages.flatMap((p) =>
+    [...prose(p.text).matchAll(/`((?:src|test|scripts|examples|bench|recordings|docs)\/[\w./-]+)`/g)]
+      .filter((m) => !existsSync(join(root, m[1]!)))
+      .map((m) => `${p.name}: ${m[1]}`),
+  );
+  expect(missing).toEqual([]);
+});
