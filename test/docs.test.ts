@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { compareCommand } from '../src/cli/compare.ts';
 import { replayCommand } from '../src/cli/replay.ts';
+import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
+import { COMPARE_ROWS } from '../src/workload/compare/compare.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const SKIPPED = new Set(['node_modules', 'dist', '.git', 'coverage']);
@@ -113,6 +115,15 @@ test('every npm script that the pages name exists', () => {
   const scripts = Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts);
   const named = new Set(pages.flatMap((p) => npmScripts(p.text)));
   expect([...named].filter((s) => !scripts.includes(s))).toEqual([]);
+});
+
+test('the table in README.md has the lines and rows that compare prints', () => {
+  const readme = pages.find((p) => p.name === 'README.md')!.text;
+  const table = readme.slice(readme.indexOf('\nprogram  '), readme.indexOf('### The verdict')).split('\n');
+  const titles = COMPARISON_COLUMNS.slice(1).map((c) => c.title);
+  expect(titles.filter((title) => !table.some((line) => line.startsWith(`${title}  `)))).toEqual([]);
+  const rows = COMPARE_ROWS.filter((r) => r.isVariant !== true).map((r) => r.name);
+  expect(rows.filter((row) => !table.some((line) => line.split(/\s+/).includes(row)))).toEqual([]);
 });
 
 test('every file or folder of the project that the pages name in code spans exists', () => {

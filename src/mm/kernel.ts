@@ -5,7 +5,16 @@ import { assert } from '../base/assert.ts';
 import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
-import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_MMAP, LOCK_PAGE, LOCK_PTL, Rwsem, SpinLocks } from '../sched/locks.ts';
+import {
+  LOCK_ANON_VMA,
+  LOCK_I_MMAP,
+  LOCK_INVALIDATE,
+  LOCK_MMAP,
+  LOCK_PAGE,
+  LOCK_PTL,
+  Rwsem,
+  SpinLocks,
+} from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
@@ -142,7 +151,8 @@ export class Kernel {
 
   newInode(kind: FileKind, path: string, size: number): Inode {
     const id = this.#nextInode++;
-    const inode = new Inode(id, kind, path, size, new Rwsem(this.sched, LOCK_I_MMAP, id));
+    const iMmapRwsem = new Rwsem(this.sched, LOCK_I_MMAP, id);
+    const inode = new Inode(id, kind, path, size, iMmapRwsem, new Rwsem(this.sched, LOCK_INVALIDATE, id));
     this.inodes.set(id, inode);
     return inode;
   }

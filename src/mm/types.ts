@@ -106,12 +106,12 @@ export class Inode {
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
 
-  constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem) {
+  constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem, invalidateLock: Rwsem) {
     this.id = id;
     this.kind = kind;
     this.path = path;
     this.size = size;
-    this.mapping = new AddressSpace(this, iMmapRwsem);
+    this.mapping = new AddressSpace(this, iMmapRwsem, invalidateLock);
   }
 }
 
@@ -127,14 +127,17 @@ export class AddressSpace {
   /** VMAs that map this file, ordered by page offset (ties: insertion order). Guarded by iMmapRwsem. */
   readonly iMmap: VmArea[] = [];
   readonly iMmapRwsem: Rwsem;
+  /** invalidate_lock: read to put a page into the cache, write to cut pages off the file. */
+  readonly invalidateLock: Rwsem;
   /** VMAs that are VM_SHARED and may write (i_mmap_writable). */
   writableCount = 0;
   /** Bytes from here on were never part of the original contents: they read as zeros unless written. */
   patternEnd: number;
 
-  constructor(inode: Inode, iMmapRwsem: Rwsem) {
+  constructor(inode: Inode, iMmapRwsem: Rwsem, invalidateLock: Rwsem) {
     this.inode = inode;
     this.iMmapRwsem = iMmapRwsem;
+    this.invalidateLock = invalidateLock;
     this.patternEnd = inode.kind === 'regular' ? inode.size : 0;
   }
 }

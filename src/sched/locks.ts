@@ -1,12 +1,13 @@
 // Locks of the kernel. Order (outer first), as in Linux's mm/rmap.c:
 //
 //   mmapLock (rwsem)
-//     page lock
-//       iMmapRwsem (rwsem, file mapping)
-//         anonVmaLock (rwsem)
-//           ptl (spinlock of one page-table page), mm.pageTableLock (upper levels)
-//             driver locks taken inside callbacks
-//             swap, LRU, zone (never held across a point: no object)
+//     invalidateLock (rwsem, file mapping)
+//       page lock
+//         iMmapRwsem (rwsem, file mapping)
+//           anonVmaLock (rwsem)
+//             ptl (spinlock of one page-table page), mm.pageTableLock (upper levels)
+//               driver locks taken inside callbacks
+//               swap, LRU, zone (never held across a point: no object)
 //
 // An uncontended lock is a plain try; only a contended one, or a run with points on, is a generator. Acquire and release
 // are announced (E_LOCK, E_UNLOCK) when events are on.
@@ -19,14 +20,16 @@ import { type Scheduler, SLEEPING, SPINNING, WaitQueue } from './scheduler.ts';
 
 // Lock classes, in rank order.
 export const LOCK_MMAP = 1;
-export const LOCK_PAGE = 2;
-export const LOCK_I_MMAP = 3;
-export const LOCK_ANON_VMA = 4;
-export const LOCK_PTL = 5;
-export const LOCK_DRIVER = 6;
+export const LOCK_INVALIDATE = 2;
+export const LOCK_PAGE = 3;
+export const LOCK_I_MMAP = 4;
+export const LOCK_ANON_VMA = 5;
+export const LOCK_PTL = 6;
+export const LOCK_DRIVER = 7;
 export const LOCK_NAMES: readonly string[] = [
   '',
   'mmap_lock',
+  'invalidate_lock',
   'page lock',
   'i_mmap_rwsem',
   'anon_vma lock',

@@ -1,6 +1,16 @@
 // The page cache of one inode (mm/filemap.c) and shared memory (mm/shmem.c): page index -> frame, with one reference for the
 // cache. A page is put in locked, filled, then unlocked; who finds it waits for the lock. Shared memory has no disk: a page
 // that is missing is new and zero, or in the swap area.
+//
+// invalidateLock keeps a page that was read, or is being read, from coming into the cache behind a truncation or a hole punch:
+//
+//   fault: no page in the cache
+//                                              punch: removes the pages of the hole from the cache
+//   reads the old contents from the disk
+//                                              punch: erases them on the disk
+//   maps a page of the hole with its old contents
+//
+// In Linux shared memory has its own means for this (shmem_falloc, the check of i_size after insertion); here the lock serves both.
 
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
 import { FRAME_FILE } from '../../abi/events.ts';
@@ -59,6 +69,20 @@ function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: nu
 }
 
 export function* filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+  const cached = mapping.pages.get(index);
+  if (cached !== undefined && (k.pages.flags[cached]! & PG_UPTODATE) !== 0 && index < filePages(mapping)) {
+    getPage(k, cached);
+    return cached;
+  }
+  const lock = mapping.invalidateLock;
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  const pfn = yield* getPageLocked(k, mapping, index);
+  lock.readUnlock();
+  return pfn;
+}
+
+/** The same with invalidateLock held (filemap_create_folio). */
+export function* getPageLocked(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
   for (;;) {
     if (index >= filePages(mapping)) return -EFAULT;
     const pfn = findGetPage(k, mapping, index);

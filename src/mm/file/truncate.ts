@@ -9,6 +9,7 @@
 //                                              locks page, removes it from the cache; unmaps again: the entry goes
 //
 // Zapping is done VMA by VMA in file-offset order, each one complete with its flush and frees. i_mmap lock held for read.
+// invalidateLock is held for write throughout, so that no page comes into the cache meanwhile.
 
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
@@ -17,7 +18,7 @@ import { intervalNext } from '../rmap/interval.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
 import { eraseOnDisk } from './contents.ts';
-import { isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
+import { getPageLocked, isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
 
 /** unmap_mapping_pages over page indices [first, last]. */
 function* unmapMappingPages(
@@ -100,17 +101,30 @@ function zeroPart(k: Kernel, pfn: number, from: number, to: number): void {
 function* bringInPart(k: Kernel, mapping: AddressSpace, offset: number): KernelPath<void> {
   const index = Math.floor(offset / 4096);
   if (offset % 4096 === 0 || !mapping.swapped.has(index)) return;
-  const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+  const pfn = yield* getPageLocked(k, mapping, index);
   if (pfn > 0) k.fn.putPage(k, pfn);
 }
 
-export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
+/** filemap_invalidate_lock around `body`. */
+function* invalidating(k: Kernel, mapping: AddressSpace, body: KernelPath<void>): KernelPath<number> {
+  const lock = mapping.invalidateLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  yield* body;
+  lock.writeUnlock();
+  return 0;
+}
+
+export function truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
+  return invalidating(k, inode.mapping, setSize(k, inode, size));
+}
+
+function* setSize(k: Kernel, inode: Inode, size: number): KernelPath<void> {
   const old = inode.size;
   const mapping = inode.mapping;
   const shmem = isShmem(mapping);
   if (shmem && size >= old) {
     inode.size = size;
-    return 0;
+    return;
   }
   if (shmem) yield* bringInPart(k, mapping, size);
   inode.size = size;
@@ -121,32 +135,32 @@ export function* truncate(k: Kernel, inode: Inode, size: number): KernelPath<num
   yield* truncatePages(k, mapping, size, Number.POSITIVE_INFINITY);
   if (!shmem) eraseOnDisk(mapping, size, Number.POSITIVE_INFINITY);
   if (rounds) yield* k.fn.unmapMappingRange(k, mapping, hole, Number.POSITIVE_INFINITY, true);
-  return 0;
 }
 
 export function* punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
   const mapping = inode.mapping;
-  const shmem = isShmem(mapping);
-  if (shmem) {
-    yield* bringInPart(k, mapping, start);
-    yield* bringInPart(k, mapping, end);
-    yield* truncatePagecacheRange(k, mapping, start, end);
-    return 0;
-  }
+  if (isShmem(mapping)) return yield* invalidating(k, mapping, punchShmem(k, mapping, start, end));
   // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
   // the file, or beyond the page that contains it.
   yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
   if (start >= inode.size) return 0;
   const stop = end > inode.size ? Math.floor(inode.size / 4096) * 4096 + 4096 : end;
-  yield* truncatePagecacheRange(k, mapping, start, stop);
-  eraseOnDisk(mapping, start, stop);
-  return 0;
+  return yield* invalidating(k, mapping, eraseRange(k, mapping, start, stop));
 }
 
-export function* zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
-  yield* truncatePagecacheRange(k, inode.mapping, start, end);
-  eraseOnDisk(inode.mapping, start, end);
-  return 0;
+export function zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
+  return invalidating(k, inode.mapping, eraseRange(k, inode.mapping, start, end));
+}
+
+function* punchShmem(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  yield* bringInPart(k, mapping, start);
+  yield* bringInPart(k, mapping, end);
+  yield* truncatePagecacheRange(k, mapping, start, end);
+}
+
+function* eraseRange(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  yield* truncatePagecacheRange(k, mapping, start, end);
+  eraseOnDisk(mapping, start, end);
 }
 
 /** Whole pages inside [start, end) are unmapped and leave the cache, parts of pages become zeros. Private copies stay. */
