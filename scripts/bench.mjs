@@ -98,7 +98,7 @@ function writePage(results, command) {
   const [head = [], ...rows] = table(results);
   const line = (/** @type {string[]} */ cells) => `| ${cells.join(' | ')} |`;
   const alone = results.filter((r) => r.reference === null).map((r) => line([r.name, String(r.value), r.unit]));
-  const machine = `${cpus().length} x ${cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform} ${release()}, Node.js ${process.version}`;
+  const machine = `${cpus().length} x ${cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform} ${release().split('-')[0]}, Node.js ${process.version}`;
   const text = [
     '# Benchmarks',
     '',

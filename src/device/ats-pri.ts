@@ -68,7 +68,8 @@ export interface AtsConfig {
   /** Pages that one group asks for at most. */
   readonly groupPagesMax: number;
   /** Attempts without progress at one access before the device stops with an error. Device specific: 8 to 64 (a GPU counts
-   *  faults at one address and then needs a reset). */
+   *  faults at one address and then needs a reset). The default is the strictest device: a design that lets no access wait
+   *  must satisfy it too, and a verdict covers only what was done before a device gave up. */
   readonly refaultBudget: number;
   /** A store through a translation whose frame was freed changes memory, as it does in reality. False: it is recorded and
    *  leaves the new owner's bytes alone, so that a long run survives the driver that it measures. */
