@@ -2,6 +2,7 @@
 
 import { E_MM_NEW, FRAME_TABLE } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
+import type { Footprint } from '../base/footprint.ts';
 import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
@@ -113,6 +114,13 @@ export class Kernel {
     assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
     this.buddy = new Buddy(this.pages, config.cpus);
     this.watermarks = watermarks(config);
+  }
+
+  /** Turns the explorer's recorder on (null: off) in everything that this kernel owns. A device's TLBs belong to its driver object. */
+  record(footprint: Footprint | null): void {
+    this.memory.footprint = footprint;
+    this.sched.footprint = footprint;
+    for (const cpu of this.cpus) cpu.tlb.footprint = footprint;
   }
 
   /** Entries that a chunk function handles between two points. */

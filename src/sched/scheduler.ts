@@ -9,6 +9,7 @@
 // A thread that waits (sleeping or spinning) leaves the runnable set and names what it waits for; wake() puts it back.
 
 import { assert } from '../base/assert.ts';
+import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { Rng } from '../base/rng.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
@@ -89,6 +90,8 @@ export class Scheduler {
   current: Thread;
   readonly boot: Thread;
   steps = 0;
+  /** The explorer's recorder, null otherwise. */
+  footprint: Footprint | null = null;
   /** Called when a thread sleeps in atomic context (a finding of the lock-order monitor). */
   onAtomicSleep: ((thread: Thread) => void) | null = null;
   /** Threads that stand still but do not keep the world alive (daemons): kswapd, IOMMU. */
