@@ -17,7 +17,7 @@ import {
   SpinLocks,
 } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
-import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
+import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
@@ -80,7 +80,7 @@ export class Kernel {
   readonly ptl: SpinLocks;
   /** Gathers not in use (a gather is reused, its arrays with it). */
   readonly gathers: MmuGather[] = [];
-  readonly pageLockQueue = new WaitQueue();
+  readonly pageLockQueues = new WaitQueues();
   /** CPU flushes that reclaim has put off, by thread. */
   readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();

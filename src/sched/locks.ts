@@ -17,7 +17,7 @@ import { assert } from '../base/assert.ts';
 import { OBJ_LOCK } from '../base/footprint.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
 import { P_LOCK, P_SLEEP, P_SPIN } from './points.ts';
-import { type Scheduler, SLEEPING, SPINNING, WaitQueue } from './scheduler.ts';
+import { type Scheduler, SLEEPING, SPINNING, WaitQueue, WaitQueues } from './scheduler.ts';
 
 // Lock classes, in rank order.
 export const LOCK_MMAP = 1;
@@ -144,7 +144,8 @@ export class SpinLocks {
   readonly sched: Scheduler;
   readonly lockClass: number;
   readonly #holder: Int32Array;
-  readonly #queue = new WaitQueue();
+  /** Who waits, by lock: an unlock wakes nobody else. */
+  readonly #queues = new WaitQueues();
 
   constructor(sched: Scheduler, lockClass: number, count: number) {
     this.sched = sched;
@@ -166,7 +167,7 @@ export class SpinLocks {
   *lock(i: number): AtomicPath<void> {
     if (this.sched.points) yield P_LOCK;
     while (!this.tryLock(i)) {
-      this.#queue.add(this.sched.current);
+      this.#queues.add(i, this.sched.current);
       this.sched.prepareWait(SPINNING, LOCK_NAMES[this.lockClass]!);
       yield P_SPIN;
     }
@@ -179,7 +180,7 @@ export class SpinLocks {
     this.#holder[i] = 0;
     t.atomicDepth--;
     if (this.sched.log.on) this.sched.log.emit(E_UNLOCK, 0, 0, 0, 0, 0, this.lockClass, i, 1, 0);
-    if (!this.#queue.isEmpty) this.#queue.wakeAll(this.sched);
+    if (!this.#queues.isEmpty) this.#queues.wakeAll(i, this.sched);
   }
 
   #touch(i: number): void {

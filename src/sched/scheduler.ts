@@ -280,3 +280,28 @@ export class WaitQueue {
     for (const t of w) s.wake(t);
   }
 }
+
+/** Wait queues of a set of locks, by index; one exists while somebody waits in it. */
+export class WaitQueues {
+  readonly #queues = new Map<number, WaitQueue>();
+
+  add(i: number, t: Thread): void {
+    let queue = this.#queues.get(i);
+    if (queue === undefined) {
+      queue = new WaitQueue();
+      this.#queues.set(i, queue);
+    }
+    queue.add(t);
+  }
+
+  get isEmpty(): boolean {
+    return this.#queues.size === 0;
+  }
+
+  wakeAll(i: number, s: Scheduler): void {
+    const queue = this.#queues.get(i);
+    if (queue === undefined) return;
+    this.#queues.delete(i);
+    queue.wakeAll(s);
+  }
+}
