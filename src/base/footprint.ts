@@ -7,6 +7,8 @@ export const OBJ_LOCK = 3; // a lock and all that it guards
 export const OBJ_LIST = 4; // a list or queue
 export const OBJ_TLB = 5; // a TLB set
 export const OBJ_DRIVER = 6; // a driver instance's private state
+export const OBJ_FRAME = 8; // the bytes of a frame that holds data; identity = pfn
+export const OBJ_MM = 9; // what of an mm no lock guards (gathers pending, users)
 export const OBJ_PROPERTY = 7; // the object on which a property's order matters
 
 export class Footprint {

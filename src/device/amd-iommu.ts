@@ -16,13 +16,14 @@
 import { EINVAL, ENOMEM } from '../abi/errno.ts';
 import { E_BIND, FRAME_KERNEL } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
+import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { LOCK_DRIVER, SpinLocks } from '../sched/locks.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
-import type { Iommu } from './iommu.ts';
+import { HANDLER_ID, IOMMU_ID, type Iommu } from './iommu.ts';
 
 /** ULONG_MAX: all addresses of the PASID. */
 const ALL = Number.POSITIVE_INFINITY;
@@ -75,6 +76,17 @@ export class AmdIommu {
     k.memory.zero(this.emptyTable);
   }
 
+  #note(object: number): void {
+    const { footprint } = this.k.memory;
+    if (footprint !== null) footprint.note(OBJ_DRIVER, object, true);
+  }
+
+  /** No page request of the PASID is being handled. */
+  #isIdle(state: PasidState): boolean {
+    this.#note(HANDLER_ID);
+    return state.faultsInFlight === 0;
+  }
+
   // --- flushes
 
   /** iommu_completion_wait: spins until every command before it is complete. */
@@ -82,7 +94,7 @@ export class AmdIommu {
     const sequence = ++this.#sequence;
     const { iommu } = this;
     iommu.completionWait(sequence);
-    yield* this.k.sched.spinUntil(() => iommu.semaphore >= sequence, iommu.semaphoreQueue, 'COMPLETION_WAIT');
+    yield* this.k.sched.spinUntil(() => iommu.isComplete(sequence), iommu.semaphoreQueue, 'COMPLETION_WAIT');
   }
 
   /** __flush_pasid: the IOMMU, wait; then every device's TLB, wait. `end` ULONG_MAX = the whole PASID. */
@@ -120,6 +132,7 @@ export class AmdIommu {
 
   /** amd_iommu_domain_set_gcr3: points the PASID at a table and flushes it. 0 clears. */
   *setTable(state: PasidState, root: number): AtomicPath<void> {
+    this.#note(IOMMU_ID);
     this.iommu.gcr3[state.pasid] = root;
     if (this.k.sched.points) yield P_DRIVER;
     yield* this.flushPasid(state);
@@ -182,13 +195,13 @@ export class AmdIommu {
    *  flight are waited for. Idempotent: exit and unbind may both come here. */
   *tearDown(state: PasidState): KernelPath<void> {
     yield* this.clearTable(state);
-    yield* this.k.sched.waitUntil(() => state.faultsInFlight === 0, state.queue, 'page requests in flight');
+    yield* this.k.sched.waitUntil(() => this.#isIdle(state), state.queue, 'page requests in flight');
   }
 
   /** The same for a release that may not sleep (2.6.27): spins for the page requests in flight. */
   *tearDownAtomic(state: PasidState): AtomicPath<void> {
     yield* this.clearTable(state);
-    yield* this.k.sched.spinUntil(() => state.faultsInFlight === 0, state.queue, 'page requests in flight');
+    yield* this.k.sched.spinUntil(() => this.#isIdle(state), state.queue, 'page requests in flight');
   }
 
   /** Marks the state invalid, clears its GCR3 entry, flushes. */

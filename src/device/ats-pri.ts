@@ -178,6 +178,11 @@ export class AtsDevice implements Endpoint, Accessor {
     if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_DRIVER, this.id, true);
   }
 
+  #holds(condition: boolean): boolean {
+    this.#touch();
+    return condition;
+  }
+
   // --- accesses
 
   tryAccess(engine: number, va: number, isWrite: boolean): boolean {
@@ -258,7 +263,7 @@ export class AtsDevice implements Endpoint, Accessor {
       this.translationRequests++;
       this.#message(MSG_TRANSLATION_REQUEST, e.pasid, page, page + 4096, e.id);
       this.iommu.receiveRequest(r);
-      yield* this.sched.waitUntil(() => r.isAnswered, e.queue, 'Translation Completion');
+      yield* this.sched.waitUntil(() => this.#holds(r.isAnswered), e.queue, 'Translation Completion');
       this.#touch();
       e.askedVa = -1;
       if (!e.isDoomed) break;
@@ -277,6 +282,7 @@ export class AtsDevice implements Endpoint, Accessor {
   #reach(e: Engine, va: number, isWrite: boolean, pfn: number, generation: number): void {
     const { memory } = this;
     const base = pfn * 4096;
+    if (memory.footprint !== null) memory.touch(pfn, isWrite);
     if (isWrite) {
       this.writes++;
       if (this.config.staleStoresLand || memory.generation[pfn] === generation)
@@ -348,7 +354,11 @@ export class AtsDevice implements Endpoint, Accessor {
 
   *#invalidationUnit(): KernelPath<void> {
     for (;;) {
-      yield* this.sched.waitUntil(() => this.#invalidates.length > 0, this.#invalidateQueue, 'Invalidate Request');
+      yield* this.sched.waitUntil(
+        () => this.#holds(this.#invalidates.length > 0),
+        this.#invalidateQueue,
+        'Invalidate Request',
+      );
       if (this.sched.points) yield P_DEV_MESSAGE;
       yield* this.invalidate(this.#invalidates.shift()!);
     }
@@ -370,7 +380,7 @@ export class AtsDevice implements Endpoint, Accessor {
       isDraining = isDraining || e.isDraining;
     }
     if (isDraining) {
-      const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
+      const isDrained = (): boolean => this.#holds(!this.#engines.some((e) => e.isDraining));
       yield* this.sched.waitUntil(isDrained, this.#drainQueue, 'accesses in flight');
     }
     this.#touch();

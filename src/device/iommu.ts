@@ -48,6 +48,8 @@ import type { Endpoint, PprEntry, TranslationRequest } from './messages.ts';
 
 /** Device id of the IOMMU in events. */
 export const IOMMU_ID = 0;
+/** The kernel's page-request handler in footprints, beside the IOMMU and the devices. */
+export const HANDLER_ID = 0x10000;
 const RW_D = PTE_RW | PTE_D;
 /** Bytes that one entry of the walk cache stands for. */
 const PWC_SPAN = 0x200000;
@@ -174,6 +176,12 @@ export class Iommu {
     if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_DRIVER, IOMMU_ID, true);
   }
 
+  /** A condition on the IOMMU's own state: looking is a touch too. */
+  #holds(condition: boolean): boolean {
+    this.#touch();
+    return condition;
+  }
+
   // --- translation
 
   /** A device's Translation Request arrives. */
@@ -185,7 +193,11 @@ export class Iommu {
 
   *#walker(unit: WalkUnit): KernelPath<void> {
     for (;;) {
-      yield* this.sched.waitUntil(() => this.#requests.length > 0, this.#requestQueue, 'translation request');
+      yield* this.sched.waitUntil(
+        () => this.#holds(this.#requests.length > 0),
+        this.#requestQueue,
+        'translation request',
+      );
       this.#touch();
       const request = this.#requests.shift()!;
       yield* this.#translate(unit, request);
@@ -310,6 +322,16 @@ export class Iommu {
 
   // --- commands
 
+  /** Has the COMPLETION_WAIT of that number stored it? */
+  isComplete(sequence: number): boolean {
+    return this.#holds(this.semaphore >= sequence);
+  }
+
+  /** Is there a page request in the log? */
+  hasPageRequest(): boolean {
+    return this.#holds(this.pprLog.length > 0);
+  }
+
   /** INVALIDATE_IOMMU_PAGES over [start, end) of the PASID; with the PDE bit also its walk-cache entries. */
   invalidateIommuPages(pasid: number, start: number, end: number, pde: boolean): void {
     this.#message(MSG_CMD_INVALIDATE_IOMMU_PAGES, pasid, start, end, IOMMU_ID, 0, 0);
@@ -350,9 +372,9 @@ export class Iommu {
 
   *#fetch(): KernelPath<void> {
     for (;;) {
-      yield* this.sched.waitUntil(() => this.#commands.length > 0, this.#commandQueue, 'command');
-      this.#touch();
+      yield* this.sched.waitUntil(() => this.#holds(this.#commands.length > 0), this.#commandQueue, 'command');
       if (this.sched.points) yield P_IOMMU_COMMAND;
+      this.#touch();
       const command = this.#commands.shift()!;
       if (command.op !== CMD_COMPLETION_WAIT) {
         this.#outstanding++;
@@ -360,7 +382,7 @@ export class Iommu {
         this.#executorQueue.wakeAll(this.sched);
         continue;
       }
-      yield* this.sched.waitUntil(() => this.#outstanding === 0, this.#drainQueue, 'earlier commands');
+      yield* this.sched.waitUntil(() => this.#holds(this.#outstanding === 0), this.#drainQueue, 'earlier commands');
       this.#touch();
       this.semaphore = command.tag;
       this.#message(MSG_COMPLETION_WAIT_DONE, 0, 0, 0, IOMMU_ID, command.tag, 0);
@@ -370,7 +392,7 @@ export class Iommu {
 
   *#executor(): KernelPath<void> {
     for (;;) {
-      yield* this.sched.waitUntil(() => this.#executing.length > 0, this.#executorQueue, 'command');
+      yield* this.sched.waitUntil(() => this.#holds(this.#executing.length > 0), this.#executorQueue, 'command');
       this.#touch();
       const i = this.sched.points ? this.sched.choose(this.#executing.length, CHOOSE_DELAY) : 0;
       const command = this.#executing.splice(i, 1)[0]!;

@@ -21,12 +21,13 @@ import {
   VM_READ,
   VM_WRITE,
 } from '../abi/mman.ts';
+import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { PasidState } from './amd-iommu.ts';
-import type { Iommu } from './iommu.ts';
+import { HANDLER_ID, type Iommu } from './iommu.ts';
 import type { PprEntry } from './messages.ts';
 
 /** pri_queue entry: one group of page requests. */
@@ -70,14 +71,26 @@ export class PageRequestHandler {
     const { iommu } = this;
     const { sched } = this.k;
     for (;;) {
-      yield* sched.waitUntil(() => iommu.pprLog.length > 0, iommu.pprQueue, 'page request');
+      yield* sched.waitUntil(() => iommu.hasPageRequest(), iommu.pprQueue, 'page request');
       if (sched.points) yield P_DRIVER;
       this.#take(iommu.pprLog.shift()!);
     }
   }
 
+  /** For an explorer all that the handler keeps is one object. */
+  #touch(): void {
+    const { footprint } = this.k.memory;
+    if (footprint !== null) footprint.note(OBJ_DRIVER, HANDLER_ID, true);
+  }
+
+  #hasWork(): boolean {
+    this.#touch();
+    return this.#works.length > 0;
+  }
+
   /** ppr_notifier. */
   #take(entry: PprEntry): void {
+    this.#touch();
     const state = this.states.get(entry.pasid);
     if (state === undefined || state.isInvalid) {
       // A group is answered once; Linux answers each of its requests and relies on the device to ignore the surplus.
@@ -104,7 +117,7 @@ export class PageRequestHandler {
   *#worker(): KernelPath<void> {
     const { sched } = this.k;
     for (;;) {
-      yield* sched.waitUntil(() => this.#works.length > 0, this.#workQueue, 'page request work');
+      yield* sched.waitUntil(() => this.#hasWork(), this.#workQueue, 'page request work');
       const work = this.#works.shift()!;
       if (sched.points) yield P_DRIVER;
       yield* this.doFault(work.state, work.entry, work.group);
@@ -145,6 +158,7 @@ export class PageRequestHandler {
 
   /** finish_pri_tag, put_pasid_state. */
   #finish(work: Work): void {
+    this.#touch();
     const { entry, state, group } = work;
     group.inflight--;
     if (group.inflight === 0 && group.finish) {

@@ -11,6 +11,7 @@
 
 import { AGENT_ATC, E_MSG, MSG_PAGE_REQUEST, PRG_FAILURE, PRG_SUCCESS } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
+import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
@@ -67,6 +68,12 @@ export class PageRequests {
     this.credits = credits;
   }
 
+  /** Part of the device's object. */
+  #touch(): void {
+    const { footprint } = this.#iommu.memory;
+    if (footprint !== null) footprint.note(OBJ_DRIVER, this.#device, true);
+  }
+
   get outstandingGroups(): number {
     return this.#groups.size;
   }
@@ -76,14 +83,18 @@ export class PageRequests {
   *request(pasid: number, va: number, count: number, isWrite: boolean): KernelPath<number> {
     assert(count >= 1 && count <= this.creditsMax, 'page request: a group fits in the credits');
     // All credits of a group at once: two half-sent groups would wait for each other for ever.
-    const isReady = (): boolean =>
-      this.isDead ||
-      this.#find(pasid, va, isWrite) !== null ||
-      (this.credits >= count && this.#groups.size < PRG_INDICES);
+    const isReady = (): boolean => {
+      this.#touch();
+      if (this.isDead || this.#find(pasid, va, isWrite) !== null) return true;
+      return this.credits >= count && this.#groups.size < PRG_INDICES;
+    };
     yield* this.#sched.waitUntil(isReady, this.#queue, 'page request credits');
     if (this.isDead) return PRG_FAILURE;
     const group = this.#find(pasid, va, isWrite) ?? (yield* this.#sendGroup(pasid, va, count, isWrite));
-    const isAnswered = (): boolean => this.isDead || group.answer !== NO_ANSWER;
+    const isAnswered = (): boolean => {
+      this.#touch();
+      return this.isDead || group.answer !== NO_ANSWER;
+    };
     yield* this.#sched.waitUntil(isAnswered, this.#queue, 'PRG response');
     return group.answer === NO_ANSWER ? PRG_FAILURE : group.answer;
   }

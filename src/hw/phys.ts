@@ -3,7 +3,7 @@
 
 import { EV_WORDS } from '../abi/events.ts';
 import { assert, InputError } from '../base/assert.ts';
-import type { Footprint } from '../base/footprint.ts';
+import { type Footprint, OBJ_FRAME } from '../base/footprint.ts';
 import { RecordLog } from '../base/record-log.ts';
 
 /** 4 GiB: a PFN has 20 bits (the low word of an entry holds all of it). */
@@ -38,12 +38,22 @@ export class PhysMemory {
     this.log = new RecordLog(EV_WORDS, logCapacity);
   }
 
+  /** Bytes of the frame are read or written in this step. */
+  touch(pfn: number, isWrite: boolean): void {
+    if (this.footprint !== null) this.footprint.note(OBJ_FRAME, pfn, isWrite);
+  }
+
   zero(pfn: number): void {
+    if (this.footprint !== null) this.touch(pfn, true);
     this.bytes.set(ZERO_PAGE, pfn * 4096);
   }
 
   copy(to: number, from: number): void {
     assert(to !== from, 'PhysMemory.copy: a frame onto itself');
+    if (this.footprint !== null) {
+      this.touch(from, false);
+      this.touch(to, true);
+    }
     this.bytes.copyWithin(to * 4096, from * 4096, (from + 1) * 4096);
   }
 }

@@ -45,7 +45,10 @@ export function* userTranslate(k: Kernel, mm: MmStruct, cpu: Cpu, va: number, ac
   for (;;) {
     if (cpu.asid !== mm.id) switchMm(k, cpu, mm);
     const at = cpu.translate(va, access);
-    if (at >= 0) return at;
+    if (at >= 0) {
+      if (k.memory.footprint !== null) k.memory.touch(Math.floor(at / 4096), access === ACCESS_WRITE);
+      return at;
+    }
     const failed = (yield* pageFault(k, mm, va, access)) & VM_FAULT_ERROR;
     if (failed !== 0) return -failed;
   }

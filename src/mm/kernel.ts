@@ -2,6 +2,7 @@
 
 import { E_MM_NEW, FRAME_TABLE } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
+import type { Footprint } from '../base/footprint.ts';
 import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
@@ -16,7 +17,7 @@ import {
   SpinLocks,
 } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
-import { type Chooser, Scheduler, WaitQueue } from '../sched/scheduler.ts';
+import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
@@ -79,7 +80,7 @@ export class Kernel {
   readonly ptl: SpinLocks;
   /** Gathers not in use (a gather is reused, its arrays with it). */
   readonly gathers: MmuGather[] = [];
-  readonly pageLockQueue = new WaitQueue();
+  readonly pageLockQueues = new WaitQueues();
   /** CPU flushes that reclaim has put off, by thread. */
   readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();
@@ -113,6 +114,13 @@ export class Kernel {
     assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
     this.buddy = new Buddy(this.pages, config.cpus);
     this.watermarks = watermarks(config);
+  }
+
+  /** Turns the explorer's recorder on (null: off) in everything that this kernel owns. A device's TLBs belong to its driver object. */
+  record(footprint: Footprint | null): void {
+    this.memory.footprint = footprint;
+    this.sched.footprint = footprint;
+    for (const cpu of this.cpus) cpu.tlb.footprint = footprint;
   }
 
   /** Entries that a chunk function handles between two points. */

@@ -14,9 +14,10 @@
 
 import { E_LOCK, E_UNLOCK } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
+import { OBJ_LOCK } from '../base/footprint.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
 import { P_LOCK, P_SLEEP, P_SPIN } from './points.ts';
-import { type Scheduler, SLEEPING, SPINNING, WaitQueue } from './scheduler.ts';
+import { type Scheduler, SLEEPING, SPINNING, WaitQueue, WaitQueues } from './scheduler.ts';
 
 // Lock classes, in rank order.
 export const LOCK_MMAP = 1;
@@ -54,6 +55,7 @@ export class Rwsem {
   }
 
   tryRead(): boolean {
+    if (this.sched.footprint !== null) this.#touch();
     if (this.count < 0 || this.#writersWaiting > 0) return false;
     this.count++;
     if (this.sched.log.on) this.#note(E_LOCK, 0);
@@ -61,6 +63,7 @@ export class Rwsem {
   }
 
   tryWrite(): boolean {
+    if (this.sched.footprint !== null) this.#touch();
     if (this.count !== 0) return false;
     this.count = -1;
     if (this.sched.log.on) this.#note(E_LOCK, 1);
@@ -80,6 +83,7 @@ export class Rwsem {
   /** down_write. */
   *writeLock(): KernelPath<void> {
     if (this.sched.points) yield P_LOCK;
+    if (this.sched.footprint !== null) this.#touch();
     this.#writersWaiting++;
     while (!this.tryWrite()) {
       this.#queue.add(this.sched.current);
@@ -91,6 +95,7 @@ export class Rwsem {
 
   readUnlock(): void {
     assert(this.count > 0, 'Rwsem.readUnlock: held for reading');
+    if (this.sched.footprint !== null) this.#touch();
     this.count--;
     if (this.sched.log.on) this.#note(E_UNLOCK, 0);
     if (this.count === 0) this.#queue.wakeAll(this.sched);
@@ -98,6 +103,7 @@ export class Rwsem {
 
   writeUnlock(): void {
     assert(this.count === -1, 'Rwsem.writeUnlock: held for writing');
+    if (this.sched.footprint !== null) this.#touch();
     this.count = 0;
     if (this.sched.log.on) this.#note(E_UNLOCK, 1);
     this.#queue.wakeAll(this.sched);
@@ -106,6 +112,7 @@ export class Rwsem {
   /** downgrade_write: the writer becomes a reader (announced as a drop and a take, between which nothing happens). */
   downgrade(): void {
     assert(this.count === -1, 'Rwsem.downgrade: held for writing');
+    if (this.sched.footprint !== null) this.#touch();
     this.count = 1;
     if (this.sched.log.on) {
       this.#note(E_UNLOCK, 1);
@@ -122,6 +129,11 @@ export class Rwsem {
     return this.count !== 0;
   }
 
+  /** Readers too: whether the lock is free, and who is woken, depends on how many there are. */
+  #touch(): void {
+    this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + this.instance, true);
+  }
+
   #note(type: number, exclusive: number): void {
     this.sched.log.emit(type, 0, 0, 0, 0, 0, this.lockClass, this.instance, exclusive, 0);
   }
@@ -132,7 +144,8 @@ export class SpinLocks {
   readonly sched: Scheduler;
   readonly lockClass: number;
   readonly #holder: Int32Array;
-  readonly #queue = new WaitQueue();
+  /** Who waits, by lock: an unlock wakes nobody else. */
+  readonly #queues = new WaitQueues();
 
   constructor(sched: Scheduler, lockClass: number, count: number) {
     this.sched = sched;
@@ -141,6 +154,7 @@ export class SpinLocks {
   }
 
   tryLock(i: number): boolean {
+    if (this.sched.footprint !== null) this.#touch(i);
     if (this.#holder[i] !== 0) return false;
     const t = this.sched.current;
     this.#holder[i] = t.id + 1;
@@ -153,7 +167,7 @@ export class SpinLocks {
   *lock(i: number): AtomicPath<void> {
     if (this.sched.points) yield P_LOCK;
     while (!this.tryLock(i)) {
-      this.#queue.add(this.sched.current);
+      this.#queues.add(i, this.sched.current);
       this.sched.prepareWait(SPINNING, LOCK_NAMES[this.lockClass]!);
       yield P_SPIN;
     }
@@ -162,10 +176,15 @@ export class SpinLocks {
   unlock(i: number): void {
     const t = this.sched.current;
     assert(this.#holder[i] === t.id + 1, 'SpinLocks.unlock: held by this thread');
+    if (this.sched.footprint !== null) this.#touch(i);
     this.#holder[i] = 0;
     t.atomicDepth--;
     if (this.sched.log.on) this.sched.log.emit(E_UNLOCK, 0, 0, 0, 0, 0, this.lockClass, i, 1, 0);
-    if (!this.#queue.isEmpty) this.#queue.wakeAll(this.sched);
+    if (!this.#queues.isEmpty) this.#queues.wakeAll(i, this.sched);
+  }
+
+  #touch(i: number): void {
+    this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + i, true);
   }
 
   isLocked(i: number): boolean {

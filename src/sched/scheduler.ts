@@ -9,6 +9,7 @@
 // A thread that waits (sleeping or spinning) leaves the runnable set and names what it waits for; wake() puts it back.
 
 import { assert } from '../base/assert.ts';
+import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { Rng } from '../base/rng.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
@@ -89,6 +90,8 @@ export class Scheduler {
   current: Thread;
   readonly boot: Thread;
   steps = 0;
+  /** The explorer's recorder, null otherwise. */
+  footprint: Footprint | null = null;
   /** Called when a thread sleeps in atomic context (a finding of the lock-order monitor). */
   onAtomicSleep: ((thread: Thread) => void) | null = null;
   /** Threads that stand still but do not keep the world alive (daemons): kswapd, IOMMU. */
@@ -275,5 +278,30 @@ export class WaitQueue {
     const w = this.#waiters;
     this.#waiters = [];
     for (const t of w) s.wake(t);
+  }
+}
+
+/** Wait queues of a set of locks, by index; one exists while somebody waits in it. */
+export class WaitQueues {
+  readonly #queues = new Map<number, WaitQueue>();
+
+  add(i: number, t: Thread): void {
+    let queue = this.#queues.get(i);
+    if (queue === undefined) {
+      queue = new WaitQueue();
+      this.#queues.set(i, queue);
+    }
+    queue.add(t);
+  }
+
+  get isEmpty(): boolean {
+    return this.#queues.size === 0;
+  }
+
+  wakeAll(i: number, s: Scheduler): void {
+    const queue = this.#queues.get(i);
+    if (queue === undefined) return;
+    this.#queues.delete(i);
+    queue.wakeAll(s);
   }
 }

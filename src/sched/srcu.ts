@@ -6,6 +6,7 @@
 // must wait for, and for no other.
 
 import { assert } from '../base/assert.ts';
+import { OBJ_LOCK } from '../base/footprint.ts';
 import type { KernelPath } from './path.ts';
 import { type Scheduler, WaitQueue } from './scheduler.ts';
 
@@ -20,14 +21,21 @@ export class Srcu {
     this.#sched = sched;
   }
 
+  /** Readers commute with each other, not with synchronize. */
+  #touch(isWrite: boolean): void {
+    this.#sched.footprint?.note(OBJ_LOCK, 0, isWrite);
+  }
+
   /** Opens a read section; the index (its epoch) goes to readUnlock. */
   readLock(): number {
+    if (this.#sched.footprint !== null) this.#touch(false);
     const last = this.#readers.length - 1;
     this.#readers[last]!++;
     return this.#first + last;
   }
 
   readUnlock(index: number): void {
+    if (this.#sched.footprint !== null) this.#touch(false);
     const at = index - this.#first;
     assert(this.#readers[at]! > 0, 'Srcu.readUnlock: section is open');
     this.#readers[at]!--;
@@ -44,11 +52,17 @@ export class Srcu {
     this.#queue.wakeAll(this.#sched);
   }
 
+  #isPast(epoch: number): boolean {
+    this.#touch(true);
+    return this.#first > epoch;
+  }
+
   /** synchronize_srcu: every section open now has ended when this returns. */
   *synchronize(): KernelPath<void> {
+    this.#touch(true);
     const mine = this.#first + this.#readers.length - 1;
     this.#readers.push(0);
     this.#retire();
-    yield* this.#sched.waitUntil(() => this.#first > mine, this.#queue, 'SRCU grace period');
+    yield* this.#sched.waitUntil(() => this.#isPast(mine), this.#queue, 'SRCU grace period');
   }
 }

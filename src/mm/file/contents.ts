@@ -24,6 +24,7 @@ export function patternByte(inode: number, offset: number): number {
 
 /** Fills a frame with what the disk holds for page `index` (a_ops->read_folio). */
 export function readFromDisk(m: PhysMemory, mapping: AddressSpace, index: number, pfn: number): void {
+  m.touch(pfn, true);
   const base = pfn * 4096;
   const stored = mapping.disk.get(index);
   if (stored !== undefined) {
@@ -52,6 +53,7 @@ export function diskPage(mapping: AddressSpace, index: number): Uint8Array {
 
 /** Puts a frame's contents on the disk. What a mapping stored beyond the end of the file becomes zeros, in the frame too. */
 export function writeToDisk(m: PhysMemory, mapping: AddressSpace, index: number, pfn: number): void {
+  m.touch(pfn, true);
   const base = pfn * 4096;
   const valid = mapping.inode.size - index * 4096;
   if (valid < 4096) m.bytes.fill(0, base + Math.max(0, valid), base + 4096);

@@ -110,6 +110,7 @@ export function* fileWrite(
 }
 
 function copyIn(k: Kernel, inode: Inode, to: number, offset: number, count: number, bytes: Uint8Array | null): void {
+  k.memory.touch(Math.floor(to / 4096), true);
   if (bytes !== null) k.memory.bytes.set(bytes, to);
   else for (let i = 0; i < count; i++) k.memory.bytes[to + i] = patternByte(inode.id, offset + i);
 }
@@ -129,6 +130,7 @@ export function* fileRead(
     if (pfn < 0) return done > 0 || pfn === -EFAULT ? done : pfn;
     const from = at % 4096;
     const count = Math.min(4096 - from, length - done, inode.size - at);
+    k.memory.touch(pfn, false);
     if (count > 0 && out !== null) out.set(k.memory.bytes.subarray(pfn * 4096 + from, pfn * 4096 + from + count), done);
     k.fn.markPageAccessed(k, pfn);
     k.fn.putPage(k, pfn);

@@ -94,6 +94,7 @@ function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: nu
 }
 
 function zeroPart(k: Kernel, pfn: number, from: number, to: number): void {
+  k.memory.touch(pfn, true);
   k.memory.bytes.fill(0, pfn * 4096 + Math.max(0, from), pfn * 4096 + Math.min(4096, to));
 }
 

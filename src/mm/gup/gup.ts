@@ -158,6 +158,7 @@ export function* accessRemoteVm(
     const got = yield* k.fn.getUserPages(k, mm, address + done, 1, isWrite ? FOLL_WRITE : 0, onePage);
     if (got < 1) break;
     const pfn = onePage[0]!;
+    k.memory.touch(pfn, isWrite);
     const from = (address + done) % 4096;
     const count = Math.min(4096 - from, bytes.length - done);
     const at = pfn * 4096 + from;

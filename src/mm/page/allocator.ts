@@ -59,6 +59,8 @@ function currentCpu(k: Kernel): number {
 
 function allocPage(k: Kernel, gfp: number, purpose: number): number {
   const pages = k.pages;
+  const memory = k.memory;
+  if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
   if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
   if (pages.free <= k.watermarks.low) {
     k.reclaim.wakeKswapd(k.sched);
@@ -70,8 +72,6 @@ function allocPage(k: Kernel, gfp: number, purpose: number): number {
   pages.purpose[pfn] = purpose;
   const used = pages.count - pages.free;
   if (used > k.stats.framesPeak) k.stats.framesPeak = used;
-  const memory = k.memory;
-  if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
   if (memory.log.on) memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, 0, 0);
   return pfn;
 }

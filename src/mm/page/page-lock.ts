@@ -1,4 +1,4 @@
-// The page lock (PG_LOCKED, mm/filemap.c): one bit per page, and one wait queue for all. Sleeps; taken below mmapLock and
+// The page lock (PG_LOCKED, mm/filemap.c): one bit per page, and a wait queue while somebody waits. Sleeps; taken below mmapLock and
 // above the rmap locks.
 
 import { E_LOCK, E_UNLOCK } from '../../abi/events.ts';
@@ -26,7 +26,7 @@ export function tryLockPage(k: Kernel, pfn: number): boolean {
 export function* lockPage(k: Kernel, pfn: number): KernelPath<void> {
   if (k.sched.points) yield P_LOCK;
   while (!tryLockPage(k, pfn)) {
-    k.pageLockQueue.add(k.sched.current);
+    k.pageLockQueues.add(pfn, k.sched.current);
     k.sched.prepareWait(SLEEPING, 'page lock');
     yield P_SLEEP;
   }
@@ -41,5 +41,5 @@ export function unlockPage(k: Kernel, pfn: number): void {
   flags[pfn] = flags[pfn]! & ~PG_LOCKED;
   const log = k.memory.log;
   if (log.on) log.emit(E_UNLOCK, 0, 0, 0, 0, 0, LOCK_PAGE, pfn, 1, 0);
-  k.pageLockQueue.wakeAll(k.sched);
+  if (!k.pageLockQueues.isEmpty) k.pageLockQueues.wakeAll(pfn, k.sched);
 }

@@ -15,11 +15,13 @@
 // do_try_to_free_pages, balance_pgdat, kswapd, reclaim_pages.
 
 import { VM_EXEC } from '../../abi/mman.ts';
+import { OBJ_LIST } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_RECLAIM } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
+  LIST_FREE,
   PG_ACTIVE,
   PG_ANON,
   PG_DIRTY,
@@ -155,7 +157,10 @@ export function* tryToFreePages(k: Kernel, want: number): KernelPath<number> {
 /** kswapd: sleeps until woken below the low watermark, reclaims until the high one or until a whole run gained nothing. */
 export function* kswapd(k: Kernel): KernelPath<void> {
   const r = k.reclaim;
-  const isWanted = (): boolean => r.kswapdWanted;
+  const isWanted = (): boolean => {
+    if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_FREE, true);
+    return r.kswapdWanted;
+  };
   for (;;) {
     yield* k.sched.waitUntil(isWanted, r.kswapdWait, 'kswapd: work');
     yield* balancePgdat(k);

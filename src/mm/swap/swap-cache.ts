@@ -118,6 +118,7 @@ export function* swapinReadahead(k: Kernel, entry: number): KernelPath<number> {
     insert(k, pfn, entry);
     k.fn.lruAdd(k, pfn);
     if (k.sched.points) yield P_IO;
+    k.memory.touch(pfn, true);
     k.swap.read(entry, k.memory.bytes, pfn * 4096);
     flags[pfn] = flags[pfn]! | PG_UPTODATE;
     k.stats.swapIns++;
@@ -131,6 +132,7 @@ export function* swapWritepage(k: Kernel, pfn: number): KernelPath<void> {
   const { flags } = k.pages;
   flags[pfn] = flags[pfn]! & ~PG_DIRTY;
   if (k.sched.points) yield P_IO;
+  k.memory.touch(pfn, false);
   k.swap.write(k.pages.private[pfn]!, k.memory.bytes, pfn * 4096);
   k.stats.swapOuts++;
 }

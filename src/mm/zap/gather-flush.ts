@@ -12,7 +12,7 @@
 import { E_GATHER, FRAME_GATHER } from '../../abi/events.ts';
 import { ULONG_MAX } from '../../abi/mman.ts';
 import { assert } from '../../base/assert.ts';
-import { OBJ_PAGE } from '../../base/footprint.ts';
+import { OBJ_MM, OBJ_PAGE } from '../../base/footprint.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FLUSHED, P_FREE, P_FREED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -26,6 +26,7 @@ export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: num
   const tlb = k.gathers.pop() ?? new MmuGather(mm);
   tlb.begin(mm, fullMm, k.config.gatherBundle);
   tlb.site = site;
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   mm.tlbFlushPending++;
   return tlb;
 }
@@ -131,6 +132,8 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
 
 export function* tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void> {
   const mm = tlb.mm;
+  const footprint = k.memory.footprint;
+  if (footprint !== null) footprint.note(OBJ_MM, mm.id, false);
   if (mm.tlbFlushPending > 1) {
     tlb.fullMm = true;
     tlb.resetRange();
@@ -140,6 +143,7 @@ export function* tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void> {
   if (tlb.count > 0) yield* k.fn.tlbFlushMmuFree(k, tlb);
   for (let i = 0; i < tlb.batches.length; i++) k.fn.putPage(k, tlb.batches[i]!);
   tlb.batches.length = 0;
+  if (footprint !== null) footprint.note(OBJ_MM, mm.id, true);
   mm.tlbFlushPending--;
   k.gathers.push(tlb);
 }
