@@ -84,7 +84,7 @@ for (let seed = 1; seed <= SEEDS; seed++) {
 }
 parts.push({ name: 'fuzz 100000 traces', run: () => tests('src/workload/fuzz.test.ts', { FUZZ_MUTANTS: '100000' }) });
 parts.push({ name: 'data integrity', run: () => tests('test/data-integrity.test.ts', { OPS: '120000' }) });
-parts.push({ name: 'interleaved memory', run: () => tests('test/interleaved-memory.test.ts', { ROUNDS: '2000' }) });
+parts.push({ name: 'interleaved memory', run: () => tests('test/interleaved-memory.test.ts', { WORLDS: '600' }) });
 parts.push({ name: 'allocation failures', run: () => tests('test/alloc-failure.test.ts', { OPERATIONS: '100000' }) });
 for (const file of ['test/device-data.test.ts']) {
   if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });

@@ -124,17 +124,13 @@ describe('the result', () => {
 
 test('--fail-on: exit status 1 just when one of the named rows is unsafe', async () => {
   const designs = ['--designs', 'linux-2.6.27,linux-6.1'];
-  let unsafeSeed = 0;
-  for (let seed = 1; seed <= 12 && unsafeSeed === 0; seed++) {
-    const run = await compareJson('--seed', String(seed), '--fail-on', 'linux-2.6.27', ...designs, QUEUE);
-    const [old, current] = run.result.designs as [Design, Design];
-    expect(current.verdict).toBe('safe');
-    expect(run.status).toBe(old.verdict === 'unsafe' ? 1 : 0);
-    if (old.verdict === 'unsafe') unsafeSeed = seed;
-  }
-  // linux-2.6.27's flush between clearing an entry and freeing its page is missing: some seed shows it.
-  expect(unsafeSeed).toBeGreaterThan(0);
-  const other = await compareJson('--seed', String(unsafeSeed), '--fail-on', 'linux-6.1', ...designs, QUEUE);
+  // The bundled recording: page tables that linux-2.6.27 frees after the end of a section stay in the walk cache.
+  const run = await compareJson('--seed', '1', '--fail-on', 'linux-2.6.27', '--no-price', ...designs);
+  const [old, current] = run.result.designs as [Design, Design];
+  expect(old.verdict).toBe('unsafe');
+  expect(current.verdict).toBe('safe');
+  expect(run.status).toBe(1);
+  const other = await compareJson('--seed', '1', '--fail-on', 'linux-6.1', '--no-price', ...designs);
   expect(other.status).toBe(0);
 });
 
