@@ -523,6 +523,8 @@ class World {
     k.sched.points = false;
     this.m.run(this.m.device!.unbind());
     for (const f of this.files) this.m.run(k.fn.evictInode(k, f.inode));
+    // A page of the swap cache that reclaim held when its last entry went stays for the next pass, as in Linux.
+    this.m.run(k.fn.tryToFreePages(k, k.pages.count));
     checkWorld(k);
     // The driver keeps its empty table.
     expect([k.mms.size, k.swap.used, k.committed, k.pages.count - k.pages.firstUsable - k.pages.free]).toEqual([
