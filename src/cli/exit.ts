@@ -1,6 +1,5 @@
 // Exit statuses, and stopping on Ctrl-C with what was done so far.
 
-export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 export const EXIT_INTERNAL = 70;

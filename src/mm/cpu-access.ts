@@ -60,12 +60,6 @@ export function* touchPage(k: Kernel, mm: MmStruct, cpu: number, va: number, wri
   return at < 0 ? -at : 0;
 }
 
-/** A load that needs no fault: the byte, or -1 (then userLoad). The task's mm is loaded on its CPU. */
-export function tryLoad(cpu: Cpu, va: number): number {
-  const at = cpu.translate(va, ACCESS_READ);
-  return at < 0 ? -1 : cpu.memory.bytes[at]!;
-}
-
 /** A store that needs no fault; false: use userStore. */
 export function tryStore(cpu: Cpu, va: number, value: number): boolean {
   const at = cpu.translate(va, ACCESS_WRITE);

@@ -7,6 +7,5 @@ export const FOLL_GET = 0x04;
 export const FOLL_FORCE = 0x10;
 export const FOLL_NOFAULT = 0x80;
 export const FOLL_HWPOISON = 0x100;
-export const FOLL_REMOTE = 0x2000;
 export const FOLL_LONGTERM = 0x10000;
 export const FOLL_PIN = 0x40000;

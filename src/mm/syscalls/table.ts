@@ -67,11 +67,6 @@ export function syscall(k: Kernel, task: Task, nr: number, args: SyscallArgs): K
   return body(k, task, args);
 }
 
-/** Is the system call modelled? */
-export function hasSyscall(nr: number): boolean {
-  return TABLE[nr] !== undefined;
-}
-
 function* announced(
   k: Kernel,
   task: Task,
