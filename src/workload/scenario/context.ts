@@ -1,0 +1,61 @@
+// A scenario's machine: kernel, device, tasks and files by name. What a step of a module gets to see.
+
+import { InputError } from '../../base/assert.ts';
+import type { Device } from '../../device/device.ts';
+import type { Kernel } from '../../mm/kernel.ts';
+import { openFile } from '../../mm/process/files.ts';
+import type { Inode, Task } from '../../mm/types.ts';
+import { BASE, type Scenario } from './scenario.ts';
+
+export class ScenarioContext {
+  readonly kernel: Kernel;
+  readonly device: Device | null;
+  readonly scenario: Scenario;
+  /** Tasks by name; 'main' is the first. */
+  readonly tasks = new Map<string, Task>();
+  readonly #files = new Map<string, { readonly inode: Inode; readonly fd: Map<Task, number> }>();
+
+  constructor(kernel: Kernel, device: Device | null, scenario: Scenario) {
+    this.kernel = kernel;
+    this.device = device;
+    this.scenario = scenario;
+  }
+
+  /** Byte address of a page. */
+  va(page: number): number {
+    return BASE + page * 4096;
+  }
+
+  task(name: string): Task {
+    const task = this.tasks.get(name);
+    if (task === undefined) throw new InputError(`scenario ${this.scenario.name}: there is no task "${name}"`);
+    return task;
+  }
+
+  inode(name: string): Inode {
+    return this.#file(name).inode;
+  }
+
+  /** Descriptor of the file in the task, opened for reading and writing at first use. */
+  fd(task: Task, name: string): number {
+    const { inode, fd } = this.#file(name);
+    let n = fd.get(task);
+    if (n === undefined) {
+      n = openFile(this.kernel, task, inode, true, true);
+      fd.set(task, n);
+    }
+    return n;
+  }
+
+  #file(name: string): { readonly inode: Inode; readonly fd: Map<Task, number> } {
+    let file = this.#files.get(name);
+    if (file === undefined) {
+      const pages = this.scenario.files?.[name] ?? 4;
+      const inode = this.kernel.newInode('regular', `/${name}`, pages * 4096);
+      inode.users++;
+      file = { inode, fd: new Map() };
+      this.#files.set(name, file);
+    }
+    return file;
+  }
+}

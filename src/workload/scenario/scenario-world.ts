@@ -1,0 +1,149 @@
+// A scenario with a driver as a Program of the explorer: every build makes the machine anew, runs the setup with points
+// off, spawns the threads, and hands the scheduler's single steps to the explorer. Monitors listen from the first event.
+
+import type { Footprint } from '../../base/footprint.ts';
+import { Judge } from '../../check/judge.ts';
+import type { Device } from '../../device/device.ts';
+import type { Finding, Program, World } from '../../explore/world.ts';
+import { THREADS_MAX } from '../../explore/world.ts';
+import { type KernelConfig, kernelConfig } from '../../mm/config.ts';
+import { Kernel } from '../../mm/kernel.ts';
+import { notifierHost } from '../../mm/notifier-host.ts';
+import { CLONE_FILES, CLONE_VM, createProcess, doClone } from '../../mm/process/task.ts';
+import { linuxFns } from '../../mm/table.ts';
+import type { Task } from '../../mm/types.ts';
+import { designInfo } from '../../notifier/designs.ts';
+import { type Chooser, DONE, firstChooser } from '../../sched/scheduler.ts';
+import { ScenarioContext } from './context.ts';
+import type { Scenario } from './scenario.ts';
+import { runStep, runThread } from './steps.ts';
+import type { Subject } from './subject.ts';
+
+/** Small limits, at which exploration can be exhaustive. */
+export const SMALL_KERNEL: Partial<KernelConfig> = {
+  frames: 64,
+  swapPages: 16,
+  cpus: 4,
+  strideOn: 1,
+  gatherBundle: 2,
+  gatherBatchesMax: 0,
+  faultAroundPages: 1,
+  tlbSets: 4,
+  tlbWays: 2,
+  logCapacity: 16,
+};
+
+export interface ScenarioOptions {
+  /** Records of event history kept: a replay that is to be shown wants more. */
+  readonly logCapacity?: number;
+}
+
+/** The program that runs `scenario` with `subject`. */
+export function scenarioProgram(scenario: Scenario, subject: Subject, options: ScenarioOptions = {}): Program {
+  return {
+    name: `${scenario.name} with ${subject.name}`,
+    build: (chooser, footprint) => new ScenarioWorld(scenario, subject, options, chooser, footprint),
+  };
+}
+
+export class ScenarioWorld implements World {
+  readonly kernel: Kernel;
+  readonly device: Device;
+  readonly judge: Judge;
+  readonly context: ScenarioContext;
+  /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
+  readonly #programs: number[] = [];
+  readonly #found: Finding[] = [];
+  #steps = 0;
+
+  constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
+    const config = { ...SMALL_KERNEL, ...scenario.kernel };
+    if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
+    const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
+    this.kernel = k;
+    this.judge = new Judge({ actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
+    this.judge.attach(k.memory.log);
+    k.design = designInfo(subject.design).create(notifierHost(k));
+    const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
+    this.device = subject.create(k);
+    this.context = new ScenarioContext(k, this.device, scenario);
+    this.context.tasks.set('main', main);
+    if (scenario.bound !== false) k.sched.run(runStep(this.context, { do: 'bind' }, main));
+    for (const step of scenario.setup) k.sched.run(runStep(this.context, step, main));
+    this.#spawn(scenario);
+    // Hardware and kernel threads go to where they wait for work.
+    while (k.sched.runnableCount > 0) {
+      let t = null;
+      for (let i = 0; i < k.sched.runnableCount && t === null; i++) {
+        if (!this.#programs.includes(k.sched.runnableAt(i).id - 1)) t = k.sched.runnableAt(i);
+      }
+      if (t === null) break;
+      k.sched.stepThread(t);
+    }
+    k.sched.chooser = chooser;
+    k.sched.points = true;
+    k.record(footprint);
+  }
+
+  #spawn(scenario: Scenario): void {
+    const { sched } = this.kernel;
+    let cpu = 0;
+    for (const [name, script] of Object.entries(scenario.threads)) {
+      const on = script.on ?? 'cpu';
+      const owner = this.context.task(script.task ?? 'main');
+      const task = on === 'cpu' ? this.#thread(owner, script.cpu ?? cpu++) : owner;
+      const t = sched.spawn(name, on, runThread(this.context, script, task));
+      this.#programs.push(t.id - 1);
+    }
+  }
+
+  /** A thread of the task on a CPU of its own. */
+  #thread(owner: Task, cpu: number): Task {
+    const k = this.kernel;
+    if (![...this.context.tasks.values()].includes(owner) || cpu === owner.cpu) return owner;
+    const pid = k.sched.run(doClone(k, owner, CLONE_VM | CLONE_FILES));
+    const task = k.tasks.get(pid)!;
+    task.cpu = cpu;
+    return task;
+  }
+
+  enabled(): number {
+    const { sched } = this.kernel;
+    let mask = 0;
+    for (let i = 0; i < sched.runnableCount; i++) mask |= 1 << (sched.runnableAt(i).id - 1);
+    return mask;
+  }
+
+  step(thread: number): boolean {
+    const { sched } = this.kernel;
+    const t = sched.threads[thread + 1]!;
+    this.#steps++;
+    sched.stepThread(t);
+    if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
+    return false;
+  }
+
+  findingCount(): number {
+    return this.judge.violationCount;
+  }
+
+  end(isCut: boolean): readonly Finding[] {
+    const { sched } = this.kernel;
+    if (!isCut) this.judge.finish();
+    for (const v of this.judge.results().violations) {
+      const { property, tag, kind, gap } = v;
+      this.#found.push({ property, tag, kind, gap, sentence: v.text, step: this.#steps });
+    }
+    const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
+    if (!isCut && waiting.length > 0) {
+      const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
+      const sentence = `Nothing can go on: ${who}.`;
+      this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
+    }
+    return this.#found;
+  }
+
+  threadName(thread: number): string {
+    return this.kernel.sched.threads[thread + 1]!.name;
+  }
+}

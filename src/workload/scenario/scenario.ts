@@ -1,0 +1,136 @@
+// A scenario: a small program whose interleavings are explored. Plain data, so that it may come from a YAML or JSON file as well
+// as from a module. Addresses are page numbers relative to BASE, which starts a page table of its own; page 512 is the
+// first of the next table.
+//
+//   setup     steps of the first task, one after the other, nothing else running
+//   threads   each a list of steps, all interleaved with each other, the kernel's own threads and the device
+
+import type { KernelConfig } from '../../mm/config.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { ScenarioContext } from './context.ts';
+
+/** Address of page 0. */
+export const BASE = 0x10200000;
+
+export type Prot = 'none' | 'r' | 'rw' | 'rx' | 'rwx';
+
+export interface MmapStep {
+  readonly do: 'mmap';
+  readonly at: number;
+  /** 1 when left out, in every step. */
+  readonly pages?: number;
+  /** 'rw' when left out. */
+  readonly prot?: Prot;
+  readonly shared?: boolean;
+  /** Name of a file (made at its first use, `filePages` long) and the page of it that is mapped first; anonymous when left out. */
+  readonly file?: string;
+  readonly filePage?: number;
+  readonly populate?: boolean;
+}
+export interface RangeStep {
+  readonly do: 'munmap' | 'msync' | 'mlock' | 'munlock';
+  readonly at: number;
+  readonly pages?: number;
+}
+export interface MprotectStep {
+  readonly do: 'mprotect';
+  readonly at: number;
+  readonly pages?: number;
+  readonly prot: Prot;
+}
+export interface MadviseStep {
+  readonly do: 'madvise';
+  readonly at: number;
+  readonly pages?: number;
+  readonly advice: 'dontneed' | 'free' | 'cold' | 'pageout' | 'willneed' | 'dontfork' | 'populate-write';
+}
+export interface MremapStep {
+  readonly do: 'mremap';
+  readonly at: number;
+  readonly pages?: number;
+  /** Pages afterwards; as before when left out. */
+  readonly newPages?: number;
+  /** Fixed new place; in place, or wherever the kernel chooses (mayMove), when left out. */
+  readonly to?: number;
+  readonly mayMove?: boolean;
+  readonly dontUnmap?: boolean;
+}
+/** One access of a CPU, or (in a device thread) of the engine. `value` of a store; `offset` bytes into the page. */
+export interface AccessStep {
+  readonly do: 'load' | 'store';
+  readonly at: number;
+  readonly offset?: number;
+  readonly value?: number;
+  /** The access goes wrong, and that is in order (a signal, an Invalid answer). */
+  readonly mayFail?: boolean;
+}
+export interface ForkStep {
+  readonly do: 'fork';
+  /** Name by which threads refer to the child. */
+  readonly as?: string;
+}
+export interface ExitStep {
+  readonly do: 'exit';
+}
+export interface FileStep {
+  readonly do: 'truncate' | 'punch' | 'fsync';
+  readonly file: string;
+  /** truncate: length in pages. punch: first page and number of them. */
+  readonly page?: number;
+  readonly pages?: number;
+}
+export interface ReclaimStep {
+  readonly do: 'reclaim';
+  /** Pages wanted. */
+  readonly pages?: number;
+}
+/** Registers the driver with the address space of the thread's task, or takes the device off it. */
+export interface BindStep {
+  readonly do: 'bind' | 'unbind';
+}
+/** Only in modules: any kernel path. */
+export interface RunStep {
+  readonly do: 'run';
+  readonly name: string;
+  readonly path: (context: ScenarioContext) => KernelPath<unknown>;
+}
+
+export type Step =
+  | MmapStep
+  | RangeStep
+  | MprotectStep
+  | MadviseStep
+  | MremapStep
+  | AccessStep
+  | ForkStep
+  | ExitStep
+  | FileStep
+  | ReclaimStep
+  | BindStep
+  | RunStep;
+
+export interface ThreadScript {
+  /** 'cpu' (the default): a thread of a program. 'device': an engine of the device. 'kernel': a kernel thread. */
+  readonly on?: 'cpu' | 'device' | 'kernel';
+  /** Task that runs it: 'main' (the default) or the name given to a fork of the setup. Threads of a task share its address space. */
+  readonly task?: string;
+  /** CPU: by default each cpu thread has one of its own, in order. */
+  readonly cpu?: number;
+  /** Engine of a device thread, 0 when left out. */
+  readonly engine?: number;
+  readonly steps: readonly Step[];
+}
+
+export interface Scenario {
+  readonly name: string;
+  /** What happens, in a line. */
+  readonly summary: string;
+  readonly kernel?: Partial<KernelConfig>;
+  /** Pages of each file named in the steps; 4 when not here. */
+  readonly files?: Readonly<Record<string, number>>;
+  /** Is the device bound to the main task before the setup begins? True when left out. */
+  readonly bound?: boolean;
+  readonly setup: readonly Step[];
+  /** By name. */
+  readonly threads: Readonly<Record<string, ThreadScript>>;
+}

@@ -1,0 +1,168 @@
+// What the steps of a scenario do: each is one kernel path.
+
+import * as M from '../../abi/mman.ts';
+import * as NR from '../../abi/syscalls.ts';
+import { InputError } from '../../base/assert.ts';
+import { ACCESS_DONE } from '../../device/accessor.ts';
+import { userLoad, userStore } from '../../mm/cpu-access.ts';
+import { doClone, doExit } from '../../mm/process/task.ts';
+import { SyscallArgs } from '../../mm/syscalls/args.ts';
+import { syscall } from '../../mm/syscalls/table.ts';
+import type { Task } from '../../mm/types.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_SYSCALL } from '../../sched/points.ts';
+import type { ScenarioContext } from './context.ts';
+import type { AccessStep, MmapStep, MremapStep, Prot, Step, ThreadScript } from './scenario.ts';
+
+const PAGE = 4096;
+
+function protBits(prot: Prot): number {
+  if (prot === 'none') return M.PROT_NONE;
+  return M.PROT_READ | (prot.includes('w') ? M.PROT_WRITE : 0) | (prot.includes('x') ? M.PROT_EXEC : 0);
+}
+
+const ADVICE: Readonly<Record<string, number>> = {
+  dontneed: M.MADV_DONTNEED,
+  free: M.MADV_FREE,
+  cold: M.MADV_COLD,
+  pageout: M.MADV_PAGEOUT,
+  willneed: M.MADV_WILLNEED,
+  dontfork: M.MADV_DONTFORK,
+  'populate-write': M.MADV_POPULATE_WRITE,
+};
+
+function call(c: ScenarioContext, task: Task, nr: number, ...a: number[]): KernelPath<number> {
+  return syscall(c.kernel, task, nr, new SyscallArgs().of(a[0], a[1], a[2], a[3], a[4], a[5]));
+}
+
+/** The steps of a thread, one after the other. Throws InputError where a step cannot be done. */
+export function* runThread(c: ScenarioContext, script: ThreadScript, task: Task): KernelPath<void> {
+  for (const step of script.steps) {
+    if (c.kernel.sched.points && script.on !== 'device') yield P_SYSCALL;
+    if (script.on === 'device') yield* deviceAccess(c, step, script.engine ?? 0);
+    else yield* runStep(c, step, task);
+  }
+}
+
+function* deviceAccess(c: ScenarioContext, step: Step, engine: number): KernelPath<void> {
+  if (step.do !== 'load' && step.do !== 'store')
+    throw new InputError(`scenario ${c.scenario.name}: a device cannot do "${step.do}"`);
+  if (c.device === null) throw new InputError(`scenario ${c.scenario.name}: there is no device`);
+  const va = c.va(step.at) + (step.offset ?? 0);
+  const result = yield* c.device.accessor.access(engine, va, step.do === 'store', c.va(step.at + 1));
+  if (result !== ACCESS_DONE && step.mayFail === false)
+    throw new InputError(`scenario ${c.scenario.name}: the device's ${step.do} of page ${step.at} was refused`);
+}
+
+/** One step of a task. */
+export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath<void> {
+  const k = c.kernel;
+  switch (step.do) {
+    case 'load':
+    case 'store':
+      return yield* access(c, step, task);
+    case 'reclaim':
+      yield* k.fn.tryToFreePages(k, step.pages ?? 1);
+      return;
+    case 'fork': {
+      const pid = yield* doClone(k, task, 0);
+      refused(c, step, pid);
+      if (pid > 0) c.tasks.set(step.as ?? 'child', k.tasks.get(pid)!);
+      return;
+    }
+    case 'exit':
+      yield* doExit(k, task);
+      return;
+    case 'bind':
+      refused(c, step, yield* c.device!.bind(task.mm!));
+      return;
+    case 'unbind':
+      yield* c.device!.unbind();
+      return;
+    case 'run':
+      yield* step.path(c);
+      return;
+    case 'truncate':
+      refused(c, step, yield* call(c, task, NR.NR_ftruncate, c.fd(task, step.file), (step.pages ?? 0) * PAGE));
+      return;
+    case 'fsync':
+      refused(c, step, yield* call(c, task, NR.NR_fsync, c.fd(task, step.file)));
+      return;
+    case 'punch': {
+      const at = [(step.page ?? 0) * PAGE, (step.pages ?? 1) * PAGE] as const;
+      const how = 3;
+      refused(c, step, yield* call(c, task, NR.NR_fallocate, c.fd(task, step.file), how, ...at));
+      return;
+    }
+    default:
+      refused(c, step, yield* memoryCall(c, step, task));
+  }
+}
+
+function memoryCall(
+  c: ScenarioContext,
+  step: Extract<Step, { do: 'mmap' | 'munmap' | 'msync' | 'mlock' | 'munlock' | 'mprotect' | 'madvise' | 'mremap' }>,
+  task: Task,
+): KernelPath<number> {
+  const va = c.va(step.at);
+  const bytes = (step.pages ?? 1) * PAGE;
+  switch (step.do) {
+    case 'mmap':
+      return mmap(c, step, task);
+    case 'munmap':
+      return call(c, task, NR.NR_munmap, va, bytes);
+    case 'msync':
+      return call(c, task, NR.NR_msync, va, bytes, M.MS_SYNC);
+    case 'mlock':
+      return call(c, task, NR.NR_mlock, va, bytes);
+    case 'munlock':
+      return call(c, task, NR.NR_munlock, va, bytes);
+    case 'mprotect':
+      return call(c, task, NR.NR_mprotect, va, bytes, protBits(step.prot));
+    case 'madvise':
+      return call(c, task, NR.NR_madvise, va, bytes, ADVICE[step.advice]!);
+    case 'mremap':
+      return mremap(c, step, task);
+  }
+}
+
+function mmap(c: ScenarioContext, step: MmapStep, task: Task): KernelPath<number> {
+  let flags = M.MAP_FIXED | (step.shared === true ? M.MAP_SHARED : M.MAP_PRIVATE);
+  if (step.file === undefined) flags |= M.MAP_ANONYMOUS;
+  if (step.populate === true) flags |= M.MAP_POPULATE;
+  const fd = step.file === undefined ? -1 : c.fd(task, step.file);
+  const prot = protBits(step.prot ?? 'rw');
+  return call(
+    c,
+    task,
+    NR.NR_mmap,
+    c.va(step.at),
+    (step.pages ?? 1) * PAGE,
+    prot,
+    flags,
+    fd,
+    (step.filePage ?? 0) * PAGE,
+  );
+}
+
+function mremap(c: ScenarioContext, step: MremapStep, task: Task): KernelPath<number> {
+  const { pages = 1 } = step;
+  let flags = 0;
+  if (step.mayMove === true || step.to !== undefined || step.dontUnmap === true) flags |= M.MREMAP_MAYMOVE;
+  if (step.to !== undefined) flags |= M.MREMAP_FIXED;
+  if (step.dontUnmap === true) flags |= M.MREMAP_DONTUNMAP;
+  const to = step.to === undefined ? 0 : c.va(step.to);
+  return call(c, task, NR.NR_mremap, c.va(step.at), pages * PAGE, (step.newPages ?? pages) * PAGE, flags, to);
+}
+
+function* access(c: ScenarioContext, step: AccessStep, task: Task): KernelPath<void> {
+  const va = c.va(step.at) + (step.offset ?? 0);
+  if (step.do === 'load') yield* userLoad(c.kernel, task, va, 4);
+  else yield* userStore(c.kernel, task, va, step.value ?? 1, 4);
+}
+
+/** A system call of the setup that is refused is a mistake in the scenario; later it may be what the interleaving does. */
+function refused(c: ScenarioContext, step: Step, result: number): void {
+  if (result < 0 && !c.kernel.sched.points)
+    throw new InputError(`scenario ${c.scenario.name}: setup: "${step.do}" answers ${result}`);
+}
