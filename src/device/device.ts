@@ -32,6 +32,8 @@ export interface DeviceConfig {
   readonly ats: Partial<AtsConfig>;
   readonly pinned: Partial<PinnedConfig>;
   readonly workload: Partial<WorkloadConfig>;
+  /** Do engines find work by themselves? False: only `accessor` drives them. */
+  readonly hasWorkload: boolean;
   /** Kernel threads that handle page requests. */
   readonly faultWorkers: number;
 }
@@ -42,7 +44,16 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   ats: {},
   pinned: {},
   workload: {},
+  hasWorkload: true,
   faultWorkers: 2,
+};
+
+/** The smallest device that has all parts: what an explorer can exhaust. Scenarios drive its engine. */
+export const SMALL_DEVICE: Partial<DeviceConfig> = {
+  iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
+  ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  hasWorkload: false,
+  faultWorkers: 1,
 };
 
 /** A device as a program's owner sees it. */
@@ -79,10 +90,11 @@ class SharedTableDevice implements Device {
     this.driver = driverInfo(config.driver, k.design.name).create(this.amd, k.design);
     this.faults = new PageRequestHandler(k, this.iommu, this.amd.states);
     this.workload = new Workload(k, this.ats, config.workload);
+    k.deviceTlbs.push(this.iommu.tlb, this.iommu.walkCache, this.ats.atc);
     this.iommu.start();
     this.ats.start();
     this.faults.start(config.faultWorkers);
-    this.workload.start();
+    if (config.hasWorkload) this.workload.start();
   }
 
   get driverName(): string {
@@ -151,7 +163,7 @@ class PinnedTableDevice implements Device {
     this.device = new PinnedDevice(k, DEVICE_ID, config.pinned);
     this.workload = new Workload(k, this.device, config.workload);
     this.workload.onRefresh = () => this.device.maintain();
-    this.workload.start();
+    if (config.hasWorkload) this.workload.start();
   }
 
   get accessor(): Accessor {

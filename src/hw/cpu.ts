@@ -23,7 +23,7 @@ export class Cpu {
   readonly id: number;
   readonly memory: PhysMemory;
   readonly tlb: Tlb;
-  readonly walkCache = new WalkCache(16);
+  readonly walkCache: WalkCache;
   readonly #walk: Walk;
   readonly #log: RecordLog;
   /** Address space loaded (CR3): ASID, root table; 0 when none. Only load() changes them. */
@@ -39,6 +39,7 @@ export class Cpu {
     this.id = id;
     this.memory = memory;
     this.tlb = new Tlb(sets, ways, id);
+    this.walkCache = new WalkCache(16, 0x4000 + id);
     this.#walk = new Walk(memory);
     this.#log = memory.log;
   }
