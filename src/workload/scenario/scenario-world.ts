@@ -33,6 +33,9 @@ export const SMALL_KERNEL: Partial<KernelConfig> = {
   logCapacity: 16,
 };
 
+/** A page in the table before that of page 0. */
+const REST = -512;
+
 export interface ScenarioOptions {
   /** Records of event history kept: a replay that is to be shown wants more. */
   readonly logCapacity?: number;
@@ -71,6 +74,9 @@ export class ScenarioWorld implements World {
     this.context = new ScenarioContext(k, this.device, scenario);
     this.context.tasks.set('main', main);
     if (scenario.bound !== false) k.sched.run(runStep(this.context, { do: 'bind' }, main));
+    // The rest of the program: its upper page tables stay whatever the scenario unmaps.
+    k.sched.run(runStep(this.context, { do: 'mmap', at: REST }, main));
+    k.sched.run(runStep(this.context, { do: 'store', at: REST }, main));
     for (const step of scenario.setup) k.sched.run(runStep(this.context, step, main));
     this.#spawn(scenario);
     // Hardware and kernel threads go to where they wait for work.
