@@ -110,6 +110,12 @@ export class RunOn {
     this.#stretch = 1;
     return (this.#thread = nextInCircle(enabled, this.#thread));
   }
+
+  /** Another thread was chosen: it is the one that stays now. */
+  moveTo(thread: number): void {
+    this.#thread = thread;
+    this.#stretch = 1;
+  }
 }
 
 /** The first thread of the set after `thread`, counted in a circle. */

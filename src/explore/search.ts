@@ -2,6 +2,7 @@
 
 import type { Rng } from '../base/rng.ts';
 import type { Answerer, Execution } from './execution.ts';
+import { goalOf, isGoal } from './goal.ts';
 import type { Finding, Schedule } from './world.ts';
 
 export interface SearchLimits {
@@ -36,20 +37,6 @@ export interface SearchResult {
   readonly isComplete: boolean;
 }
 
-/** What makes two findings the same kind: a gap of the real kernel is another one than a violation of its property. */
-export interface Goal {
-  readonly property: string;
-  readonly gap: number | null;
-}
-
-export function goalOf(finding: Finding): Goal {
-  return { property: finding.property, gap: finding.gap };
-}
-
-export function isGoal(finding: Finding, goal: Goal): boolean {
-  return finding.property === goal.property && finding.gap === goal.gap;
-}
-
 /** Books of a search. */
 export class Tally {
   readonly stepsMax: number;
@@ -80,7 +67,7 @@ export class Tally {
     const findings = execution.end();
     if (findings.length > 0) this.withFindings++;
     for (const finding of findings) {
-      if (this.witnesses.some((w) => isGoal(w.finding, finding))) continue;
+      if (this.witnesses.some((w) => isGoal(w.finding, goalOf(finding)))) continue;
       this.witnesses.push({ finding, schedule: execution.schedule(finding.step) });
     }
     return findings;
