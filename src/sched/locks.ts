@@ -75,7 +75,7 @@ export class Rwsem {
     while (!this.tryRead()) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, 0);
       this.#queue.add(this.sched.current);
-      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.prepareWaitOnly(SLEEPING, this.sched.lockClasses.name(this.lockClass));
       yield P_SLEEP;
     }
   }
@@ -85,10 +85,12 @@ export class Rwsem {
     if (this.sched.points) yield P_LOCK;
     if (this.sched.footprint !== null) this.#touch();
     this.#writersWaiting++;
-    while (!this.tryWrite()) {
+    // The first attempt holds back later readers, even if it fails.
+    for (let isAgain = false; !this.tryWrite(); isAgain = true) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, LOCKF_EXCLUSIVE);
       this.#queue.add(this.sched.current);
       this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.hasOnlyWaited = isAgain;
       yield P_SLEEP;
     }
     this.#writersWaiting--;
@@ -170,7 +172,7 @@ export class Mutex {
     while (!this.#take(LOCKF_EXCLUSIVE)) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, LOCKF_EXCLUSIVE);
       this.#queue.add(this.sched.current);
-      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.prepareWaitOnly(SLEEPING, this.sched.lockClasses.name(this.lockClass));
       yield P_SLEEP;
     }
   }
@@ -230,7 +232,7 @@ export class SpinLocks {
     while (!this.tryLock(i)) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, i);
       this.#queues.add(i, this.sched.current);
-      this.sched.prepareWait(SPINNING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.prepareWaitOnly(SPINNING, this.sched.lockClasses.name(this.lockClass));
       yield P_SPIN;
     }
   }

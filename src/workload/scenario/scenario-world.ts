@@ -127,9 +127,10 @@ export class ScenarioWorld implements World {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
     this.#steps++;
+    const found = this.judge.violationCount;
     sched.stepThread(t);
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return false;
+    return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
 
   findingCount(): number {
