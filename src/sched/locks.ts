@@ -190,4 +190,8 @@ export class SpinLocks {
   isLocked(i: number): boolean {
     return this.#holder[i] !== 0;
   }
+
+  isHeldByCurrent(i: number): boolean {
+    return this.#holder[i] === this.sched.current.id + 1;
+  }
 }
