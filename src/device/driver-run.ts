@@ -5,6 +5,7 @@
 // begins, and when a step of hw that it waited for has ended: both note the object as written. Steps in between, inside hw,
 // touch what they touch.
 
+import { SLEEP_WAIT } from '../abi/locks.ts';
 import { InputError } from '../base/assert.ts';
 import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
@@ -12,7 +13,7 @@ import type { MmStruct } from '../mm/types.ts';
 import type { NotifierDesign } from '../notifier/host.ts';
 import { IntervalNotifier, type Intervals } from '../notifier/interval.ts';
 import type { ListOps } from '../notifier/subscriptions.ts';
-import { LOCK_DRIVER, Rwsem, SpinLocks } from '../sched/locks.ts';
+import { Mutex, SpinLocks } from '../sched/locks.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
@@ -22,9 +23,10 @@ import { intervalsOf, type ListSubscription, subscribeList } from './driver-ops.
 
 /** The instance in footprints. */
 const INSTANCE = 0x30000000;
-/** Locks of one class are told apart by number; those of the IOMMU's driver come before. */
-const FIRST_LOCK = 0x1000;
-export const DRIVER_LOCKS = 8;
+/** ULONG_MAX & PAGE_MASK: the end of an interval over everything, as drivers with one write it. */
+const LAST_PAGE = 2 ** 64 - 4096;
+/** Spinlocks of a driver, and mutexes. Each is a lock class of its own. */
+const DRIVER_LOCKS = 8;
 
 /** A step of hw that was made and not begun: `yield*` is missing, unless it is begun later. */
 interface Pending {
@@ -148,7 +150,10 @@ export class DriverInstance {
   *#run<T>(pending: Pending, path: KernelPath<T>): KernelPath<T> {
     this.#pending.delete(pending);
     const { sched } = this.k;
-    if (pending.maySleep && sched.current.atomicDepth > 0) sched.onAtomicSleep?.(sched.current);
+    if (pending.maySleep && sched.current.atomicDepth > 0) {
+      sched.mightSleep(SLEEP_WAIT, `hw.${pending.name}`);
+      sched.onAtomicSleep?.(sched.current);
+    }
     let result: T;
     try {
       result = yield* path;
@@ -203,7 +208,7 @@ export class DriverInstance {
     const sub = new IntervalNotifier({
       invalidate: (s, range, seq) => this.#invalidate(s, range, seq),
     });
-    const length = end === Number.POSITIVE_INFINITY ? 2 ** 64 - start : end - start;
+    const length = Math.min(end, LAST_PAGE) - start;
     const result = yield* this.intervals.insert(sub, this.mm, start, length);
     if (result < 0) return result;
     this.#inserted.add(sub);
@@ -231,61 +236,51 @@ interface RangeOf {
 /** What every driver's hw has. */
 export class DriverHw implements CommonHw, IntervalHw {
   readonly instance: DriverInstance;
-  readonly #spin: SpinLocks;
-  readonly #mutexes: Rwsem[] = [];
-  readonly #holders: (number | null)[] = [];
+  readonly #spin: SpinLocks[] = [];
+  readonly #mutexes: Mutex[] = [];
   readonly #queue = new WaitQueue();
 
   constructor(instance: DriverInstance) {
     this.instance = instance;
     const { sched } = instance.k;
-    this.#spin = new SpinLocks(sched, LOCK_DRIVER, FIRST_LOCK + DRIVER_LOCKS);
-    for (let i = 0; i < DRIVER_LOCKS; i++) {
-      this.#mutexes.push(new Rwsem(sched, LOCK_DRIVER, FIRST_LOCK + DRIVER_LOCKS + i));
-      this.#holders.push(null);
+    for (let n = 0; n < DRIVER_LOCKS; n++) {
+      const name = (kind: string): number => sched.lockClasses.define(`${instance.driver.name} ${kind} ${n}`);
+      this.#spin.push(new SpinLocks(sched, name('lock'), 1));
+      this.#mutexes.push(new Mutex(sched, name('mutex'), 0));
     }
   }
 
   // --- locks
 
-  #index(n: number): number {
-    if (Number.isInteger(n) && n >= 0 && n < DRIVER_LOCKS) return n;
-    throw this.instance.error(`lock ${n} is not one of 0 to ${DRIVER_LOCKS - 1}`);
+  #of<T>(locks: readonly T[], n: number): T {
+    const lock = locks[n];
+    if (lock === undefined) throw this.instance.error(`lock ${n} is not one of 0 to ${DRIVER_LOCKS - 1}`);
+    return lock;
   }
 
   lock(n = 0): AtomicPath<void> {
-    return this.instance.atomic('lock', this.#spin.lock(FIRST_LOCK + this.#index(n)));
+    return this.instance.atomic('lock', this.#of(this.#spin, n).lock(0));
   }
 
   unlock(n = 0): void {
-    const i = FIRST_LOCK + this.#index(n);
-    if (!this.#spin.isHeldByCurrent(i))
-      throw this.instance.error(`unlock(${n}) of a lock that this thread does not hold`);
-    this.#spin.unlock(i);
+    const lock = this.#of(this.#spin, n);
+    if (!lock.isHeldByCurrent(0)) throw this.instance.error(`unlock(${n}) of a lock that this thread does not hold`);
+    lock.unlock(0);
   }
 
   mutexLock(n = 0): KernelPath<void> {
-    return this.instance.sleeping('mutexLock', this.#mutexLock(this.#index(n)));
-  }
-
-  *#mutexLock(i: number): KernelPath<void> {
-    yield* this.#mutexes[i]!.writeLock();
-    this.#holders[i] = this.instance.k.sched.current.id;
+    return this.instance.sleeping('mutexLock', this.#of(this.#mutexes, n).lock());
   }
 
   mutexTryLock(n = 0): boolean {
-    const i = this.#index(n);
-    if (!this.#mutexes[i]!.tryWrite()) return false;
-    this.#holders[i] = this.instance.k.sched.current.id;
-    return true;
+    return this.#of(this.#mutexes, n).trylock();
   }
 
   mutexUnlock(n = 0): void {
-    const i = this.#index(n);
-    if (this.#holders[i] !== this.instance.k.sched.current.id)
+    const mutex = this.#of(this.#mutexes, n);
+    if (!mutex.isHeldByCurrent)
       throw this.instance.error(`mutexUnlock(${n}) of a mutex that this thread does not hold`);
-    this.#holders[i] = null;
-    this.#mutexes[i]!.writeUnlock();
+    mutex.unlock();
   }
 
   // --- waiting

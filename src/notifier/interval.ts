@@ -22,6 +22,7 @@
 
 import { EAGAIN, EINVAL, EOVERFLOW } from '../abi/errno.ts';
 import { CB_INTERVAL_INVALIDATE, E_SUBSCRIBE, E_UNSUBSCRIBE } from '../abi/events.ts';
+import { SLEEP_SECTIONS } from '../abi/locks.ts';
 import { ULONG_MAX } from '../abi/mman.ts';
 import { MMU_NOTIFY_RELEASE } from '../abi/notifier.ts';
 import { assert } from '../base/assert.ts';
@@ -167,6 +168,7 @@ export class Intervals<Ops extends ListOps> {
     const mm = sub.mm;
     assert(mm !== null, 'mmu_interval_notifier_remove: inserted');
     const tree = this.#tree(mm, true)!;
+    this.list.host.sched.mightSleep(SLEEP_SECTIONS, 'interval invalidation');
     if (!tree.isInvalidating) tree.take(sub);
     else if (!sub.isInTree) tree.deferred.splice(tree.deferred.indexOf(sub), 1);
     else {
@@ -189,6 +191,7 @@ export class Intervals<Ops extends ListOps> {
   /** mmu_interval_read_begin: waits while the subscriber is being invalidated; returns the number for readRetry. */
   *readBegin(sub: IntervalNotifier): KernelPath<number> {
     const tree = this.#tree(sub.mm!, false)!;
+    this.list.host.sched.mightSleep(SLEEP_SECTIONS, 'interval invalidation');
     this.#note(sub, false);
     const seq = sub.seq;
     if (seq === tree.seq) yield* this.#whileInvalidating(sub.mm!, tree, seq);
