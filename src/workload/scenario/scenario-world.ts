@@ -83,6 +83,7 @@ export class ScenarioWorld implements World {
     k.sched.chooser = chooser;
     k.sched.points = true;
     k.record(footprint);
+    this.judge.record(footprint);
   }
 
   #spawn(scenario: Scenario): void {
