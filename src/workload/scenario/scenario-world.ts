@@ -33,6 +33,9 @@ export const SMALL_KERNEL: Partial<KernelConfig> = {
   logCapacity: 16,
 };
 
+/** A page in the table before that of page 0. */
+const REST = -512;
+
 export interface ScenarioOptions {
   /** Records of event history kept: a replay that is to be shown wants more. */
   readonly logCapacity?: number;
@@ -55,6 +58,8 @@ export class ScenarioWorld implements World {
   readonly #programs: number[] = [];
   readonly #found: Finding[] = [];
   #steps = 0;
+  /** Steps of the scheduler before the first one of the explorer. */
+  readonly #stepsBefore: number;
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
@@ -69,6 +74,9 @@ export class ScenarioWorld implements World {
     this.context = new ScenarioContext(k, this.device, scenario);
     this.context.tasks.set('main', main);
     if (scenario.bound !== false) k.sched.run(runStep(this.context, { do: 'bind' }, main));
+    // The rest of the program: its upper page tables stay whatever the scenario unmaps.
+    k.sched.run(runStep(this.context, { do: 'mmap', at: REST }, main));
+    k.sched.run(runStep(this.context, { do: 'store', at: REST }, main));
     for (const step of scenario.setup) k.sched.run(runStep(this.context, step, main));
     this.#spawn(scenario);
     // Hardware and kernel threads go to where they wait for work.
@@ -84,6 +92,7 @@ export class ScenarioWorld implements World {
     k.sched.points = true;
     k.record(footprint);
     this.judge.record(footprint);
+    this.#stepsBefore = k.sched.steps;
   }
 
   #spawn(scenario: Scenario): void {
@@ -133,7 +142,8 @@ export class ScenarioWorld implements World {
     if (!isCut) this.judge.finish();
     for (const v of this.judge.results().violations) {
       const { property, tag, kind, gap } = v;
-      this.#found.push({ property, tag, kind, gap, sentence: v.text, step: this.#steps });
+      const step = Math.max(1, v.step - this.#stepsBefore);
+      this.#found.push({ property, tag, kind, gap, sentence: v.text, step });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
