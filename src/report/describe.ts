@@ -1,5 +1,6 @@
 // An event in words, and the lane in which it belongs: program, kernel threads, IOMMU, device.
 
+import { errnoName } from '../abi/errno.ts';
 import {
   AGENT_IOTLB,
   AGENT_NAMES,
@@ -9,6 +10,7 @@ import {
   DEV_FAILED,
   E_BIND,
   E_CALLBACK,
+  E_CALLBACK_END,
   E_CPU_ACCESS,
   E_CPU_FILL,
   E_CPU_INVAL,
@@ -17,10 +19,12 @@ import {
   E_DEV_INVAL,
   E_DEV_STATE,
   E_FAULT,
+  E_FAULT_END,
   E_FLUSH,
   E_FRAME_ALLOC,
   E_FRAME_FREE,
   E_GATHER,
+  E_LOCK,
   E_MM_FREE,
   E_MM_NEW,
   E_MSG,
@@ -30,12 +34,16 @@ import {
   E_PWC_FILL,
   E_REFAULT,
   E_RELEASE,
+  E_RMAP_ADD,
+  E_RMAP_REMOVE,
   E_SECTION_END,
   E_SECTION_START,
   E_SUBSCRIBE,
   E_SWAP_IN,
   E_SWAP_OUT,
   E_SYSCALL,
+  E_SYSCALL_END,
+  E_UNLOCK,
   E_UNPIN,
   E_UNSUBSCRIBE,
   E_VMA_ADD,
@@ -75,6 +83,8 @@ export interface Names {
   /** Name and lane of a thread. */
   readonly actor: (actor: number) => { readonly name: string; readonly lane: LaneKind };
   readonly device: (device: number) => string;
+  /** Name of a lock class; by its number when left out. */
+  readonly lock?: (lockClass: number) => string;
 }
 
 export const PLAIN_NAMES: Names = {
@@ -148,7 +158,7 @@ export class Describer {
         return this.#entry(r);
       case E_FRAME_ALLOC:
         this.#generation.set(pfn, r[EV_GEN]!);
-        return `frame ${hex(pfn)} allocated (${FRAME_NAMES[r[EV_A]!] || 'unknown use'}, gen ${r[EV_GEN]})`;
+        return `frame ${hex(pfn)} ${r[EV_GEN] === 0 ? 'allocated' : 'reused'} (${FRAME_NAMES[r[EV_A]!] || 'unknown use'}, gen ${r[EV_GEN]})`;
       case E_FRAME_FREE:
         this.#generation.set(pfn, r[EV_GEN]! + 1);
         return `frame ${hex(pfn)} freed (gen ${r[EV_GEN]} ends)`;
@@ -243,6 +253,8 @@ function describeRest(r: Float64Array, names: Names): string {
       return `section ${r[EV_D]} opens: ${SITE_NAMES[r[EV_B]!] ?? 'site'} ${MMU_NOTIFY_NAMES[r[EV_A]!] ?? ''} ${range(r)}`;
     case E_SECTION_END:
       return `section ${r[EV_D]} ends${r[EV_C] === 1 ? ' (only_end)' : r[EV_C] === 2 ? ' (start refused)' : ''}`;
+    case E_CALLBACK_END:
+      return `${CB_NAMES[r[EV_A]!] || `callback ${r[EV_A]}`} of subscriber ${r[EV_D]} returns ${result(r[EV_B]!)}`;
     case E_CALLBACK:
       return `callback ${CB_NAMES[r[EV_A]!] || r[EV_A]}(${r[EV_END] === 0 ? '' : range(r)}) of subscriber ${r[EV_D]}`;
     default:
@@ -255,6 +267,17 @@ function describeKernel(r: Float64Array, names: Names): string {
   switch (r[EV_TYPE]) {
     case E_SYSCALL:
       return `${syscallName(r[EV_A]!)}(${page}, ${hex(r[EV_END]!)}, …)`;
+    case E_SYSCALL_END:
+      return `${syscallName(r[EV_A]!)} returns ${result(r[EV_START]!)}`;
+    case E_FAULT_END:
+      return `page fault at ${page} handled`;
+    case E_LOCK:
+    case E_UNLOCK:
+      return lock(r, names);
+    case E_RMAP_ADD:
+      return `frame ${hex(r[EV_PFN]!)} has an rmap of ${page}`;
+    case E_RMAP_REMOVE:
+      return `frame ${hex(r[EV_PFN]!)} loses its rmap of ${page}`;
     case E_FAULT:
       return `page fault at ${page} (${(r[EV_A]! & FAULT_FLAG_WRITE) !== 0 ? 'write' : 'read'})`;
     case E_BIND:
@@ -284,4 +307,16 @@ function describeKernel(r: Float64Array, names: Names): string {
     default:
       return EVENT_NAMES[r[EV_TYPE]!] || `event ${r[EV_TYPE]}`;
   }
+}
+
+/** A result: an address or count, or the name of an error. */
+function result(n: number): string {
+  if (n < 0 && n > -4096) return `-${errnoName(-n)}`;
+  return n < 4096 ? String(n) : hex(n);
+}
+
+function lock(r: Float64Array, names: Names): string {
+  const name = names.lock?.(r[EV_A]!) ?? `lock class ${r[EV_A]}`;
+  const how = r[EV_C] === 1 ? '' : ' (shared)';
+  return `${r[EV_TYPE] === E_LOCK ? 'takes' : 'drops'} ${name} ${r[EV_B]}${how}`;
 }
