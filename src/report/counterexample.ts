@@ -25,12 +25,7 @@ import {
   EVENT_NAMES,
 } from '../abi/events.ts';
 import { gapText, propertyOf } from '../check/properties.ts';
-import {
-  lockName,
-  type RecordedFinding,
-  type RecordedRun,
-  type RecordedStep,
-} from '../workload/scenario/recorded-run.ts';
+import type { RecordedFinding, RecordedRun, RecordedStep } from '../workload/scenario/recorded-run.ts';
 import { Describer, isStale, LANES, type LaneKind, type Names } from './describe.ts';
 import { isStoryEvent, type StoryFocus } from './story-events.ts';
 import { type Interest, type Snapshot, type ThreadState, TraceState, wordText } from './trace-state.ts';
@@ -165,7 +160,7 @@ class Shower {
     this.#order = order;
     const names = namesOf(run);
     this.#describer = new Describer(names);
-    this.#state = new TraceState(names, lockName);
+    this.#state = new TraceState(names, run.lockName);
     this.#interest = interestOf(run, main);
     const { mm, pages, frames } = this.#interest;
     const page = main === null ? 0 : main.page;
@@ -232,7 +227,7 @@ function namesOf(run: RecordedRun): Names {
       return t === undefined ? { name: 'setup', lane: 'kernel' } : { name: t.name, lane: kindOf(run, id - 1) };
     },
     device: () => 'the device',
-    lock: lockName,
+    lock: run.lockName,
   };
 }
 

@@ -25,6 +25,8 @@ import {
   E_FRAME_FREE,
   E_GATHER,
   E_LOCK,
+  E_LOCK_CONTENDED,
+  E_MIGHT_SLEEP,
   E_MM_FREE,
   E_MM_NEW,
   E_MSG,
@@ -69,6 +71,7 @@ import {
   MSG_TRANSLATION_COMPLETION,
   MSG_TRANSLATION_REQUEST,
 } from '../abi/events.ts';
+import { LOCKF_EXCLUSIVE, SLEEP_CALLBACKS, SLEEP_RECLAIM, SLEEP_SECTIONS } from '../abi/locks.ts';
 import { FAULT_FLAG_WRITE } from '../abi/mman.ts';
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { PTE_P, PTE_PROTNONE, PTE_PS, PTE_RW } from '../abi/pte.ts';
@@ -273,7 +276,10 @@ function describeKernel(r: Float64Array, names: Names): string {
       return `page fault at ${page} handled`;
     case E_LOCK:
     case E_UNLOCK:
+    case E_LOCK_CONTENDED:
       return lock(r, names);
+    case E_MIGHT_SLEEP:
+      return `may sleep: ${MIGHT_SLEEP[r[EV_A]!] ?? names.lock?.(r[EV_B]!) ?? 'a wake-up'}`;
     case E_RMAP_ADD:
       return `frame ${hex(r[EV_PFN]!)} has an rmap of ${page}`;
     case E_RMAP_REMOVE:
@@ -309,6 +315,12 @@ function describeKernel(r: Float64Array, names: Names): string {
   }
 }
 
+const MIGHT_SLEEP: Readonly<Record<number, string>> = {
+  [SLEEP_RECLAIM]: 'allocates with reclaim',
+  [SLEEP_CALLBACKS]: 'waits for callbacks under way',
+  [SLEEP_SECTIONS]: 'waits for open sections',
+};
+
 /** A result: an address or count, or the name of an error. */
 function result(n: number): string {
   if (n < 0 && n > -4096) return `-${errnoName(-n)}`;
@@ -317,6 +329,7 @@ function result(n: number): string {
 
 function lock(r: Float64Array, names: Names): string {
   const name = names.lock?.(r[EV_A]!) ?? `lock class ${r[EV_A]}`;
-  const how = r[EV_C] === 1 ? '' : ' (shared)';
-  return `${r[EV_TYPE] === E_LOCK ? 'takes' : 'drops'} ${name} ${r[EV_B]}${how}`;
+  const how = (r[EV_C]! & LOCKF_EXCLUSIVE) !== 0 ? '' : ' (shared)';
+  const verb = r[EV_TYPE] === E_LOCK ? 'takes' : r[EV_TYPE] === E_UNLOCK ? 'drops' : 'wants';
+  return `${verb} ${name} ${r[EV_B]}${how}`;
 }

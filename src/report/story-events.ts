@@ -14,6 +14,8 @@ import {
   E_FRAME_ALLOC,
   E_FRAME_FREE,
   E_LOCK,
+  E_LOCK_CONTENDED,
+  E_MIGHT_SLEEP,
   E_PTE,
   E_PWC_FILL,
   E_REFAULT,
@@ -82,6 +84,8 @@ export function isStoryEvent(r: Float64Array, f: StoryFocus): boolean {
     case E_DEV_STATE:
       return true;
     case E_LOCK:
+    case E_LOCK_CONTENDED:
+    case E_MIGHT_SLEEP:
     case E_UNLOCK:
       return f.hasLocks;
     default:

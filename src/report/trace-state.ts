@@ -38,6 +38,7 @@ import {
   EV_TYPE,
   FRAME_NAMES,
 } from '../abi/events.ts';
+import { LOCKF_EXCLUSIVE } from '../abi/locks.ts';
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
@@ -256,9 +257,10 @@ export class TraceState {
   }
 
   #lock(r: Float64Array, actor: number): void {
-    const key = `${r[EV_A]} ${r[EV_B]} ${r[EV_C]}`;
+    const isExclusive = (r[EV_C]! & LOCKF_EXCLUSIVE) !== 0;
+    const key = `${r[EV_A]} ${r[EV_B]} ${isExclusive}`;
     if (r[EV_TYPE] === E_LOCK) {
-      const how = r[EV_C] === 1 ? '' : ' (shared)';
+      const how = isExclusive ? '' : ' (shared)';
       this.#locks.push({ key, actor, what: `${this.#lockName(r[EV_A]!)} ${r[EV_B]}${how}` });
       return;
     }

@@ -4,7 +4,6 @@
 
 import type { Footprint } from '../../base/footprint.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
-import { LOCK_NAMES } from '../../sched/locks.ts';
 import { pointInfo } from '../../sched/points.ts';
 import { type Chooser, DONE, type Lane, RUNNABLE } from '../../sched/scheduler.ts';
 import type { Scenario } from './scenario.ts';
@@ -58,13 +57,10 @@ export interface RecordedRun {
   readonly setup: readonly Float64Array[];
   readonly waitsAtStart: readonly string[];
   readonly steps: readonly RecordedStep[];
+  /** Name of a lock class, or of what a thread waits for. */
+  readonly lockName: (lockClass: number) => string;
   /** In the order in which they were found; `step` counts the steps of the run from 1. */
   readonly findings: readonly RecordedFinding[];
-}
-
-/** Name of the lock class that an E_LOCK names. */
-export function lockName(lockClass: number): string {
-  return LOCK_NAMES[lockClass] || `lock ${lockClass}`;
 }
 
 export class RecordedWorld implements World {
@@ -146,6 +142,7 @@ export class RecordedWorld implements World {
       setup: this.#setup,
       waitsAtStart: this.#waitsAtStart,
       steps: this.#steps,
+      lockName: (lockClass) => sched.lockClasses.name(lockClass),
       findings: [...this.#findings].sort((a, b) => a.finding.step - b.finding.step),
     };
   }
