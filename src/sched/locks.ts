@@ -161,6 +161,10 @@ export class Mutex {
     return this.#holder !== null;
   }
 
+  get isHeldByCurrent(): boolean {
+    return this.#holder === this.sched.current;
+  }
+
   /** mutex_trylock. */
   trylock(): boolean {
     return this.#take(LOCKF_EXCLUSIVE | LOCKF_TRYLOCK);
@@ -257,5 +261,9 @@ export class SpinLocks {
 
   isLocked(i: number): boolean {
     return this.#holder[i] !== 0;
+  }
+
+  isHeldByCurrent(i: number): boolean {
+    return this.#holder[i] === this.sched.current.id + 1;
   }
 }
