@@ -1,20 +1,20 @@
 import { expect, test } from 'vitest';
 import { Rng } from '../base/rng.ts';
 import { boundedSearch } from './bounded.ts';
-import { countPreemptions, type Execution, RunOn } from './execution.ts';
 import { replay } from './replay.ts';
+import { countPreemptions, type Run, StayOn } from './run.ts';
 import { claim, everyExecution, op, randomProgram, set, testProgram } from './test-program.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
 
-function others(execution: Execution): number {
+function others(execution: Run): number {
   return execution.answers.flat().filter((a) => a !== 0).length;
 }
 
 /** Steps of another thread than the one whose turn it is. */
-function delays(execution: Execution): number {
+function delays(execution: Run): number {
   let n = 0;
-  const run = new RunOn(-1);
+  const run = new StayOn(-1);
   execution.threads.forEach((t, i) => {
     if (run.next(execution.couldStep[i]!) === t) return;
     run.moveTo(t);
@@ -23,7 +23,7 @@ function delays(execution: Execution): number {
   return n;
 }
 
-const preemptions = (execution: Execution): number => countPreemptions(execution.threads, execution.couldStep);
+const preemptions = (execution: Run): number => countPreemptions(execution.threads, execution.couldStep);
 
 for (const [count, cost] of [
   ['preemptions', preemptions],

@@ -8,8 +8,9 @@
 // Bounds 0, 1, 2 ... one after the other, always in the same order. A bound whose tree was seen is exhausted: no execution with so
 // few deviations, so few answers other than the first and at most stepsMax steps has a finding that is not among the witnesses.
 
-import { Execution, lowestOf, RunOn } from './execution.ts';
+import { lowest } from './dpor.ts';
 import { type Goal, isGoal } from './goal.ts';
+import { Run, StayOn } from './run.ts';
 import { type SearchLimits, type SearchResult, Tally } from './search.ts';
 import { ChoiceTree } from './tree.ts';
 import type { Finding, Program } from './world.ts';
@@ -60,15 +61,15 @@ function searchOneBound(program: Program, tally: Tally, bound: number, isDelay: 
   return true;
 }
 
-function runLeaf(program: Program, tree: ChoiceTree, tally: Tally, bound: number, isDelay: boolean): Execution {
+function runLeaf(program: Program, tree: ChoiceTree, tally: Tally, bound: number, isDelay: boolean): Run {
   let answersLeft = tally.answersMax;
-  const execution = new Execution(program, (n) => {
-    if (answersLeft === 0) return 0;
+  const execution = new Run(program, (n) => {
+    if (n === 1 || answersLeft === 0) return 0;
     const a = tree.choose(Array.from({ length: n }, (_, i) => i));
     if (a !== 0) answersLeft--;
     return a;
   });
-  const run = new RunOn(-1);
+  const run = new StayOn(-1);
   let left = bound;
   while (execution.enabled !== 0 && execution.length < tally.stepsMax) {
     const { enabled, last } = execution;
@@ -81,7 +82,7 @@ function runLeaf(program: Program, tree: ChoiceTree, tally: Tally, bound: number
     }
     const options = [usual];
     for (let set = others; set !== 0; set &= set - 1) {
-      const t = lowestOf(set);
+      const t = lowest(set);
       // Back to a thread that only a long stretch ended is a deviation.
       if (left > 0 || t !== last) options.push(t);
     }

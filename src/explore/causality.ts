@@ -9,7 +9,7 @@
 // does not happen before a violation is not part of it.
 
 import type { Footprint } from '../base/footprint.ts';
-import { Execution } from './execution.ts';
+import { Run } from './run.ts';
 import type { Program, Schedule } from './world.ts';
 
 /** What a step touched, apart from the execution. */
@@ -50,16 +50,12 @@ const THREADS = 31;
 
 /** Runs the schedule, which the program can follow, and notes the order. */
 export function orderOf(program: Program, schedule: Schedule): Order {
-  let answers: readonly number[] = [];
-  let used = 0;
-  const execution = new Execution(program, () => answers[used++] ?? 0);
+  const execution = new Run(program);
   const builder = new OrderBuilder();
-  for (const choice of schedule) {
-    ({ answers } = choice);
-    used = 0;
+  for (const { thread, answers } of schedule) {
     const enabledBefore = execution.enabled;
-    execution.step(choice.thread);
-    builder.add(choice.thread, touchedOf(execution.footprint), enabledBefore, execution.enabled);
+    execution.step(thread, answers);
+    builder.add(thread, touchedOf(execution.footprint), enabledBefore, execution.enabled);
   }
   return builder;
 }

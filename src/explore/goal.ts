@@ -1,6 +1,6 @@
 // What a search is for: a finding of a kind.
 
-import type { Execution } from './execution.ts';
+import type { Run } from './run.ts';
 import type { Finding } from './world.ts';
 
 /** What makes two findings the same kind: a gap of the real kernel is another one than a violation of its property. */
@@ -19,11 +19,11 @@ export function isGoal(finding: Finding, goal: Goal): boolean {
 
 /** Asks after each step whether the goal is reached. */
 export class GoalWatch {
-  readonly #execution: Execution;
+  readonly #execution: Run;
   readonly #goal: Goal;
   #seen: number;
 
-  constructor(execution: Execution, goal: Goal) {
+  constructor(execution: Run, goal: Goal) {
     this.#execution = execution;
     this.#goal = goal;
     this.#seen = 0;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Rng } from '../base/rng.ts';
-import { countSwitches } from './execution.ts';
+import { countSwitches } from './explore.ts';
 import { goalOf, isGoal } from './goal.ts';
 import { minimise } from './minimise.ts';
 import { randomWalk } from './random.ts';
@@ -15,7 +15,7 @@ const seed = Number(process.env['SEED'] ?? 1);
 function key(schedule: Schedule): number[] {
   const threads = schedule.map((choice) => choice.thread);
   const answers = schedule.flatMap((choice) => [...choice.answers, ...new Array(4).fill(0)].slice(0, 4));
-  return [schedule.length, countSwitches(threads), ...threads, ...answers];
+  return [schedule.length, countSwitches(schedule, schedule.length), ...threads, ...answers];
 }
 
 function isBefore(a: readonly number[], b: readonly number[]): boolean {

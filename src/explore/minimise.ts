@@ -12,9 +12,11 @@
 import { InputError } from '../base/assert.ts';
 import { boundedSearch } from './bounded.ts';
 import { coneOfLast, fewestSwitches, orderOf } from './causality.ts';
-import { countPreemptions, countSwitches, Execution, RunOn, sizeOf } from './execution.ts';
+import { countBits } from './enumerate.ts';
+import { countSwitches } from './explore.ts';
 import { type Goal, GoalWatch, isGoal } from './goal.ts';
 import { replay } from './replay.ts';
+import { countPreemptions, Run, StayOn } from './run.ts';
 import { shortestExecutions } from './shortest.ts';
 import type { Choice, Finding, Program, Schedule } from './world.ts';
 
@@ -91,35 +93,30 @@ class Minimiser {
    *  with it without preemption. The execution up to the goal; null when it is not reached within `stepsMax`. */
   follow(schedule: Schedule, runsOn = -1, stepsMax = Number.POSITIVE_INFINITY): Candidate | null {
     this.executions++;
-    let answers: readonly number[] = [];
-    let used = 0;
-    const execution = new Execution(this.#program, (n) => Math.min(answers[used++] ?? 0, n - 1));
+    const execution = new Run(this.#program);
     const watch = new GoalWatch(execution, this.#goal);
-    const step = (thread: number): boolean => {
-      used = 0;
-      execution.step(thread);
-      return watch.isReached();
-    };
-    for (const choice of schedule) {
+    for (const { thread, answers } of schedule) {
       if (execution.length >= stepsMax) return null;
-      if ((execution.enabled & (1 << choice.thread)) === 0) continue;
-      ({ answers } = choice);
-      if (step(choice.thread)) return this.#candidate(execution);
+      if ((execution.enabled & (1 << thread)) === 0) continue;
+      execution.step(thread, answers);
+      if (watch.isReached()) return this.#candidate(execution);
     }
     if (runsOn < 0) return null;
-    answers = [];
-    const run = new RunOn(execution.last);
+    const run = new StayOn(execution.last);
     run.moveTo(runsOn);
-    while (execution.enabled !== 0 && execution.length < stepsMax)
-      if (step(run.next(execution.enabled))) return this.#candidate(execution);
+    while (execution.enabled !== 0 && execution.length < stepsMax) {
+      execution.step(run.next(execution.enabled));
+      if (watch.isReached()) return this.#candidate(execution);
+    }
     return null;
   }
 
-  #candidate(execution: Execution): Candidate {
+  #candidate(execution: Run): Candidate {
     const finding = execution.end().find((f) => isGoal(f, this.#goal))!;
     const { threads, couldStep } = execution;
     const preemptions = countPreemptions(threads, couldStep);
-    return { schedule: execution.schedule(), finding, switches: countSwitches(threads), preemptions };
+    const schedule = execution.schedule();
+    return { schedule, finding, switches: countSwitches(schedule, schedule.length), preemptions };
   }
 
   /** The same execution without what does not happen before the goal, in the order with the fewest switches. */
@@ -156,7 +153,7 @@ class Minimiser {
     }
     // Earlier completion: the first steps as they are, then one thread as far as it gets.
     const threads = c.schedule.reduce((set, { thread }) => set | (1 << thread), 0);
-    for (let length = 0; length < c.schedule.length && sizeOf(threads) > 1; length++) {
+    for (let length = 0; length < c.schedule.length && countBits(threads) > 1; length++) {
       for (let t = 0; t < 31; t++) {
         if ((threads & (1 << t)) === 0) continue;
         if (this.#left === 0) return null;
@@ -178,10 +175,20 @@ class Minimiser {
     if (c !== null) this.improve(c);
   }
 
+  /** Does the goal show at the last step whether or not the execution is over there? */
+  #showsBeforeEnd(schedule: Schedule): boolean {
+    this.executions++;
+    const run = new Run(this.#program);
+    for (const { thread, answers } of schedule) run.step(thread, answers);
+    return run.world.end(true).some((f) => isGoal(f, this.#goal));
+  }
+
   /** Everything that is shorter than the best, or as short. True when all of it was seen. */
   searchShorter(answersMax: number): boolean {
     const stepsMax = this.best!.schedule.length;
-    const limits = { stepsMax, executions: this.#left, answersMax, goOn: this.#goOn };
+    // Is it a finding of the end? Then nobody can go on, and who waits belongs to it.
+    const mayWait = !this.#showsBeforeEnd(this.best!.schedule);
+    const limits = { stepsMax, executions: this.#left, answersMax, mayWait, goOn: this.#goOn };
     const shortest = shortestExecutions(this.#program, this.#goal, limits);
     this.executions += shortest.executions;
     for (const schedule of shortest.schedules) {

@@ -6,8 +6,9 @@
 // (test/footprints.test.ts is the law).
 
 import { conflict, type Touched, touchedOf } from './causality.ts';
-import { Execution, lowestOf } from './execution.ts';
+import { lowest } from './dpor.ts';
 import { type Goal, GoalWatch } from './goal.ts';
+import { Run } from './run.ts';
 import { ChoiceTree } from './tree.ts';
 import type { Program, Schedule } from './world.ts';
 
@@ -17,6 +18,9 @@ export interface ShortestOptions {
   readonly executions: number;
   /** Answers other than the first in one execution. */
   readonly answersMax: number;
+  /** The goal may be that all wait: attempts that only find that they must wait belong to it. Otherwise an execution with one is
+   *  longer than it need be. */
+  readonly mayWait: boolean;
   readonly goOn?: () => boolean;
 }
 
@@ -78,7 +82,7 @@ export function shortestExecutions(program: Program, goal: Goal, options: Shorte
     if (executions >= options.executions || options.goOn?.() === false)
       return { schedules, executions, isComplete: false };
     executions++;
-    const found = runLeaf(program, goal, nodes, stepsMax, options.answersMax);
+    const found = runLeaf(program, goal, nodes, stepsMax, options);
     if (found === null) continue;
     if (found.length < stepsMax || schedules.length === 0) schedules = [];
     stepsMax = found.length;
@@ -88,11 +92,18 @@ export function shortestExecutions(program: Program, goal: Goal, options: Shorte
 }
 
 /** Runs along the nodes and on from there. The schedule when it reaches the goal. */
-function runLeaf(program: Program, goal: Goal, nodes: Node[], stepsMax: number, answersMax: number): Schedule | null {
+function runLeaf(
+  program: Program,
+  goal: Goal,
+  nodes: Node[],
+  stepsMax: number,
+  options: ShortestOptions,
+): Schedule | null {
   let depth = 0;
   let answersUsed = 0;
-  const execution = new Execution(program, (n) => {
-    if (answersUsed >= answersMax) return 0;
+  const { answersMax, mayWait } = options;
+  const execution = new Run(program, (n) => {
+    if (n === 1 || answersUsed >= answersMax) return 0;
     const a = nodes[depth]!.answers.choose(Array.from({ length: n }, (_, i) => i));
     if (a !== 0) answersUsed++;
     return a;
@@ -104,11 +115,11 @@ function runLeaf(program: Program, goal: Goal, nodes: Node[], stepsMax: number, 
       const sleep = depth === 0 ? [] : stillAsleep(nodes[depth - 1]!, execution.enabled);
       node = new Node(execution.enabled, sleep, -1, answersUsed);
       if (node.open === 0) return null;
-      node.thread = lowestOf(node.open);
+      node.thread = lowest(node.open);
       nodes.push(node);
     }
     node.answers.restart();
-    execution.step(node.thread);
+    const hasWaited = execution.step(node.thread);
     if (depth === nodes.length - 1) {
       node.now = touchedOf(execution.footprint);
       node.touched = unite(node.touched, node.now);
@@ -116,6 +127,7 @@ function runLeaf(program: Program, goal: Goal, nodes: Node[], stepsMax: number, 
       node.changed |= node.nowChanged;
     }
     if (watch.isReached()) return execution.schedule();
+    if (hasWaited && !mayWait) return null;
   }
   return null;
 }
@@ -150,7 +162,7 @@ function advance(nodes: Node[]): boolean {
     if (node.answers.advance()) return true;
     node.sleep.push({ thread: node.thread, touched: node.touched, changed: node.changed });
     if (node.open !== 0) {
-      node.thread = lowestOf(node.open);
+      node.thread = lowest(node.open);
       node.answers = new ChoiceTree();
       node.touched = { objects: [], writes: [] };
       node.changed = 0;

@@ -5,7 +5,7 @@ import type { Footprint } from '../base/footprint.ts';
 import { OBJ_LIST } from '../base/footprint.ts';
 import type { Rng } from '../base/rng.ts';
 import type { Chooser } from '../sched/scheduler.ts';
-import { Execution } from './execution.ts';
+import { Run } from './run.ts';
 import type { Finding, Program, Schedule, World } from './world.ts';
 
 export interface State {
@@ -146,7 +146,7 @@ function hash(name: string): number {
 }
 
 export interface Ended {
-  readonly execution: Execution;
+  readonly execution: Run;
   readonly findings: readonly Finding[];
 }
 
@@ -170,20 +170,15 @@ export function everyExecution(program: Program, max: number): Ended[] | null {
 }
 
 /** Runs the prefix; `offered`: alternatives of each question of its last step when the prefix answers none of them. */
-function runPrefix(program: Program, prefix: Schedule): { execution: Execution; offered: number[] } {
-  let answers: readonly number[] = [];
-  let asked = 0;
+function runPrefix(program: Program, prefix: Schedule): { execution: Run; offered: number[] } {
   let offered: number[] = [];
-  const execution = new Execution(program, (n) => {
-    if (asked < answers.length) return answers[asked++]!;
+  const execution = new Run(program, (n) => {
     offered.push(n);
     return 0;
   });
-  for (const choice of prefix) {
-    ({ answers } = choice);
-    asked = 0;
+  for (const { thread, answers } of prefix) {
     offered = [];
-    execution.step(choice.thread);
+    execution.step(thread, answers);
   }
   return { execution, offered };
 }

@@ -90,6 +90,7 @@ export class ScenarioWorld implements World {
     k.sched.chooser = chooser;
     k.sched.points = true;
     k.record(footprint);
+    this.judge.record(footprint);
     this.#stepsBefore = k.sched.steps;
   }
 
@@ -126,9 +127,10 @@ export class ScenarioWorld implements World {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
     this.#steps++;
+    const found = this.judge.violationCount;
     sched.stepThread(t);
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return false;
+    return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
 
   findingCount(): number {
@@ -144,7 +146,7 @@ export class ScenarioWorld implements World {
       this.judge.results().violations.forEach(({ property, tag, kind, gap, text, step }, i) => {
         // What only the end shows is found by the last step.
         const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
-        found.push({ property, tag, kind, gap, sentence: text, step: at });
+        found.push({ property, tag, kind, gap, sentence: this.#inSteps(text), step: at });
       });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
@@ -154,6 +156,14 @@ export class ScenarioWorld implements World {
       found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
     return found;
+  }
+
+  /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */
+  #inSteps(text: string): string {
+    return text.replaceAll(/\bat step (\d+)/g, (_, step: string) => {
+      const n = Number(step) - this.#stepsBefore;
+      return n > 0 ? `at step ${n}` : 'during the setup';
+    });
   }
 
   threadName(thread: number): string {
