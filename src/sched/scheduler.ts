@@ -8,10 +8,13 @@
 //
 // A thread that waits (sleeping or spinning) leaves the runnable set and names what it waits for; wake() puts it back.
 
+import { E_MIGHT_SLEEP } from '../abi/events.ts';
+import { SLEEP_WAIT } from '../abi/locks.ts';
 import { assert } from '../base/assert.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { Rng } from '../base/rng.ts';
+import { LockClasses } from './lock-classes.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
 import { P_SLEEP, P_SPIN } from './points.ts';
 
@@ -86,15 +89,18 @@ export class Scheduler {
   #nextDue = Number.POSITIVE_INFINITY;
   chooser: Chooser;
   readonly log: RecordLog;
+  readonly lockClasses = new LockClasses();
   /** Preemption points on? Read by every kernel path before it yields a point. */
   points = false;
   /** Thread that runs now. Outside of threads: `boot`. */
   current: Thread;
   readonly boot: Thread;
   steps = 0;
+  /** The current step only tried again what the thread waits for, in vain: it changed nothing but wait queues. Asked by explorers. */
+  hasOnlyWaited = false;
   /** The explorer's recorder, null otherwise. */
   footprint: Footprint | null = null;
-  /** Called when a thread sleeps in atomic context (a finding of the lock-order monitor). */
+  /** Called when a thread really sleeps in atomic context; the lock-order monitor (E_MIGHT_SLEEP) sees also what might have. */
   onAtomicSleep: ((thread: Thread) => void) | null = null;
   /** Threads that stand still but do not keep the world alive (daemons): kswapd, IOMMU. */
   readonly daemons = new Set<Thread>();
@@ -160,8 +166,21 @@ export class Scheduler {
     if (t.slot >= 0) this.#takeOut(t);
   }
 
+  /** Like prepareWait, where the thread stood at a point right before it looked: its step changed nothing. */
+  prepareWaitOnly(state: typeof SLEEPING | typeof SPINNING, what: string): void {
+    this.prepareWait(state, what);
+    this.hasOnlyWaited = true;
+  }
+
+  /** might_sleep, might_alloc: announces that the current thread may sleep here for SLEEP_* (abi/locks), now or another time. */
+  mightSleep(kind: number, what: string): void {
+    if (this.log.on && (kind !== SLEEP_WAIT || this.current.atomicDepth > 0))
+      this.log.emit(E_MIGHT_SLEEP, 0, 0, 0, 0, 0, kind, this.lockClasses.define(what), 0, 0);
+  }
+
   /** Waits for `count` steps of the world. */
   *sleepSteps(count: number, what: string): KernelPath<void> {
+    this.mightSleep(SLEEP_WAIT, what);
     const t = this.current;
     t.wakeAtStep = this.steps + count;
     // Somebody else's wake() does not end it early.
@@ -213,6 +232,7 @@ export class Scheduler {
     this.current = t;
     this.log.actor = t.id;
     this.log.step = ++this.steps;
+    this.hasOnlyWaited = false;
     const r = t.path.next();
     if (r.done === true) {
       t.state = DONE;
@@ -258,18 +278,21 @@ export class Scheduler {
 
   /** Busy-waits until `condition` holds: other threads and the hardware run meanwhile. Never sleeps. */
   *spinUntil(condition: () => boolean, queue: WaitQueue, what: string): AtomicPath<void> {
-    while (!condition()) {
+    for (let isAgain = false; !condition(); isAgain = true) {
       queue.add(this.current);
       this.prepareWait(SPINNING, what);
+      this.hasOnlyWaited = isAgain;
       yield P_SPIN;
     }
   }
 
   /** Sleeps until `condition` holds; `queue` is woken when it may have become true. */
   *waitUntil(condition: () => boolean, queue: WaitQueue, what: string): KernelPath<void> {
-    while (!condition()) {
+    this.mightSleep(SLEEP_WAIT, what);
+    for (let isAgain = false; !condition(); isAgain = true) {
       queue.add(this.current);
       this.prepareWait(SLEEPING, what);
+      this.hasOnlyWaited = isAgain;
       yield P_SLEEP;
     }
   }
@@ -278,6 +301,7 @@ export class Scheduler {
    *  An explorer need not see the thread look and find nothing: it is not enabled until the condition holds (isEnabled). Whoever
    *  waits notes afterwards what the condition read; `condition` itself notes nothing. */
   *waitSteady(condition: () => boolean, queue: WaitQueue, what: string): KernelPath<void> {
+    this.mightSleep(SLEEP_WAIT, what);
     if (this.footprint === null && condition()) return;
     const t = this.current;
     do {

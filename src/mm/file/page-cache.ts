@@ -18,7 +18,7 @@ import { OBJ_FILE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   GFP_KERNEL,
   PG_ANON,
@@ -153,7 +153,7 @@ function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: nu
   const pfn = yield* k.fn.swapinReadahead(k, entry);
   noteFile(k, mapping, false);
   if (pfn === 0) return mapping.swapped.get(index) === entry ? -ENOMEM : 0;
-  if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   const pages = k.pages;
   noteFile(k, mapping, false);
   if (

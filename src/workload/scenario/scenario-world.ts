@@ -33,6 +33,9 @@ export const SMALL_KERNEL: Partial<KernelConfig> = {
   logCapacity: 16,
 };
 
+/** A page in the table before that of page 0. */
+const REST = -512;
+
 export interface ScenarioOptions {
   /** Records of event history kept: a replay that is to be shown wants more. */
   readonly logCapacity?: number;
@@ -53,8 +56,9 @@ export class ScenarioWorld implements World {
   readonly context: ScenarioContext;
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
-  readonly #found: Finding[] = [];
   #steps = 0;
+  /** Steps of the scheduler before the first one of the explorer. */
+  readonly #stepsBefore: number;
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
@@ -69,6 +73,9 @@ export class ScenarioWorld implements World {
     this.context = new ScenarioContext(k, this.device, scenario);
     this.context.tasks.set('main', main);
     if (scenario.bound !== false) k.sched.run(runStep(this.context, { do: 'bind' }, main));
+    // The rest of the program: its upper page tables stay whatever the scenario unmaps.
+    k.sched.run(runStep(this.context, { do: 'mmap', at: REST }, main));
+    k.sched.run(runStep(this.context, { do: 'store', at: REST }, main));
     for (const step of scenario.setup) k.sched.run(runStep(this.context, step, main));
     this.#spawn(scenario);
     // Hardware and kernel threads go to where they wait for work.
@@ -83,6 +90,8 @@ export class ScenarioWorld implements World {
     k.sched.chooser = chooser;
     k.sched.points = true;
     k.record(footprint);
+    this.judge.record(footprint);
+    this.#stepsBefore = k.sched.steps;
   }
 
   #spawn(scenario: Scenario): void {
@@ -119,11 +128,12 @@ export class ScenarioWorld implements World {
     const t = sched.threads[thread + 1]!;
     const footprint = this.kernel.memory.footprint!;
     this.#steps++;
+    const found = this.judge.violationCount;
     // What touches nothing is no step of its own: nobody can tell when it happened.
     do sched.stepEnabled(t);
     while (footprint.length === 0 && sched.isEnabled(t));
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return false;
+    return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
 
   findingCount(): number {
@@ -132,18 +142,31 @@ export class ScenarioWorld implements World {
 
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
+    const found: Finding[] = [];
+    const before = this.judge.violationCount === 0 ? 0 : this.judge.results().violations.length;
     if (!isCut) this.judge.finish();
-    for (const v of this.judge.results().violations) {
-      const { property, tag, kind, gap } = v;
-      this.#found.push({ property, tag, kind, gap, sentence: v.text, step: this.#steps });
+    if (this.judge.violationCount > 0) {
+      this.judge.results().violations.forEach(({ property, tag, kind, gap, text, step }, i) => {
+        // What only the end shows is found by the last step.
+        const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
+        found.push({ property, tag, kind, gap, sentence: this.#inSteps(text), step: at });
+      });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
       const sentence = `Nothing can go on: ${who}.`;
-      this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
+      found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
-    return this.#found;
+    return found;
+  }
+
+  /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */
+  #inSteps(text: string): string {
+    return text.replaceAll(/\bat step (\d+)/g, (_, step: string) => {
+      const n = Number(step) - this.#stepsBefore;
+      return n > 0 ? `at step ${n}` : 'during the setup';
+    });
   }
 
   threadName(thread: number): string {

@@ -55,10 +55,12 @@ export interface MremapStep {
   readonly mayMove?: boolean;
   readonly dontUnmap?: boolean;
 }
-/** One access of a CPU, or (in a device thread) of the engine. `value` of a store; `offset` bytes into the page. */
+/** One access of a CPU or of the device (engine 0), by default of what the thread runs on. `value` of a store; `offset` bytes
+ *  into the page. */
 export interface AccessStep {
   readonly do: 'load' | 'store';
   readonly at: number;
+  readonly by?: 'cpu' | 'device';
   readonly offset?: number;
   readonly value?: number;
   /** The access goes wrong, and that is in order (a signal, an Invalid answer). */
@@ -71,6 +73,8 @@ export interface ForkStep {
 }
 export interface ExitStep {
   readonly do: 'exit';
+  /** Task that ends; the thread's own when left out. */
+  readonly task?: string;
 }
 export interface FileStep {
   readonly do: 'truncate' | 'punch' | 'fsync';

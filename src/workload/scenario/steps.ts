@@ -7,6 +7,7 @@ import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
 import { doClone, doExit } from '../../mm/process/task.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
 import type { Task } from '../../mm/types.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -60,7 +61,7 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
   switch (step.do) {
     case 'load':
     case 'store':
-      return yield* access(c, step, task);
+      return yield* step.by === 'device' ? deviceAccess(c, step, 0) : access(c, step, task);
     case 'reclaim':
       yield* k.fn.tryToFreePages(k, step.pages ?? 1);
       return;
@@ -71,7 +72,7 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
       return;
     }
     case 'exit':
-      yield* doExit(k, task);
+      yield* doExit(k, step.task === undefined ? task : c.task(step.task));
       return;
     case 'bind':
       refused(c, step, yield* c.device!.bind(task.mm!));
@@ -90,7 +91,7 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
       return;
     case 'punch': {
       const at = [(step.page ?? 0) * PAGE, (step.pages ?? 1) * PAGE] as const;
-      const how = 3;
+      const how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
       refused(c, step, yield* call(c, task, NR.NR_fallocate, c.fd(task, step.file), how, ...at));
       return;
     }

@@ -1,0 +1,275 @@
+// The memory-management operations under which drivers are checked. An operation is one thread's steps on top of a base: what
+// is mapped, and what the device holds, before it begins. Two operations with one base make a pair of threads.
+//
+// Adding one: a row here. It then appears in `shootdown check`, in the matrix, in the tests and in the documentation.
+
+import type { Scenario, Step, ThreadScript } from '../scenario/scenario.ts';
+
+/** What stands before an operation begins. */
+export interface Base {
+  readonly name: string;
+  /** What the device is about to use: pages of its accesses, in order. */
+  readonly pages: readonly number[];
+  /** Does the device store too? */
+  readonly isWritable: boolean;
+  readonly setup: readonly Step[];
+  readonly kernel?: Scenario['kernel'];
+  readonly files?: Scenario['files'];
+}
+
+export interface Operation {
+  readonly name: string;
+  /** What happens, in a line. */
+  readonly summary: string;
+  readonly base: Base;
+  /** The thread that does it; other threads of the operation by name. */
+  readonly thread: ThreadScript;
+  readonly others?: Readonly<Record<string, ThreadScript>>;
+  /** Accesses of the device instead of the base's. */
+  readonly device?: readonly Step[];
+  /** Steps added to the setup of the base. */
+  readonly setup?: readonly Step[];
+  /** May be paired with any other: it needs nothing but a page. */
+  readonly isAnyBase?: boolean;
+  /** Left out: the device is bound before the setup. */
+  readonly bound?: boolean;
+}
+
+const deviceLoads = (...pages: number[]): Step[] => pages.map((at) => ({ do: 'load', at, by: 'device' }));
+
+/** One private page, written by the program and read by the device. */
+export const ANON: Base = {
+  name: 'anon',
+  pages: [0],
+  isWritable: true,
+  setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** The same, in a page table with a neighbour that stays. */
+const ANON_NEIGHBOUR: Base = {
+  name: 'anon, neighbour stays',
+  pages: [1],
+  isWritable: true,
+  setup: [{ do: 'mmap', at: 0, pages: 2 }, { do: 'store', at: 0 }, { do: 'store', at: 1 }, ...deviceLoads(1)],
+};
+
+/** Three pages: more than a gather holds, so that it is flushed and freed before the section ends. */
+const ANON_BATCH: Base = {
+  name: 'anon, three pages',
+  pages: [0],
+  isWritable: true,
+  setup: [
+    { do: 'mmap', at: 0, pages: 3 },
+    { do: 'store', at: 0 },
+    { do: 'store', at: 1 },
+    { do: 'store', at: 2 },
+    ...deviceLoads(0),
+  ],
+};
+
+/** A read-only private page. */
+const ANON_READ_ONLY: Base = {
+  name: 'anon, read-only',
+  pages: [0],
+  isWritable: true,
+  setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, { do: 'mprotect', at: 0, prot: 'r' }, ...deviceLoads(0)],
+};
+
+/** The zero page, mapped by a read. */
+const ZERO_PAGE: Base = {
+  name: 'zero page',
+  pages: [0],
+  isWritable: true,
+  setup: [{ do: 'mmap', at: 0 }, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A page shared copy-on-write with a child. */
+const SHARED_WITH_CHILD: Base = {
+  name: 'anon, shared with a child',
+  pages: [0],
+  isWritable: true,
+  setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, { do: 'fork', as: 'child' }, ...deviceLoads(0)],
+};
+
+/** A shared file page, dirty. */
+const FILE_SHARED: Base = {
+  name: 'file, shared',
+  pages: [0],
+  isWritable: true,
+  files: { f: 2 },
+  setup: [{ do: 'mmap', at: 0, pages: 2, file: 'f', shared: true }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A private file page, written: a copy of the program's own. */
+const FILE_PRIVATE: Base = {
+  name: 'file, private',
+  pages: [0],
+  isWritable: true,
+  files: { f: 2 },
+  setup: [{ do: 'mmap', at: 0, pages: 2, file: 'f' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A private page in swap. */
+const SWAPPED: Base = {
+  name: 'anon, swapped out',
+  pages: [0],
+  isWritable: true,
+  setup: [
+    { do: 'mmap', at: 0 },
+    { do: 'store', at: 0 },
+    { do: 'madvise', at: 0, advice: 'pageout' },
+  ],
+};
+
+function op(name: string, summary: string, base: Base, steps: Step[], more: Partial<Operation> = {}): Operation {
+  return { name, summary, base, thread: { steps }, ...more };
+}
+
+/** Reclaim finds the page old: it was not used since the kernel looked last. */
+const reclaim: Partial<Operation> = {
+  isAnyBase: true,
+  setup: [{ do: 'madvise', at: 0, advice: 'cold' }],
+  thread: { on: 'kernel', steps: [{ do: 'reclaim', pages: 1 }] },
+};
+
+/** The device's owner takes it off the address space, from another process. */
+const OWNER: ThreadScript = { on: 'kernel', steps: [{ do: 'unbind' }] };
+
+/** All operations, in the order of reports. */
+export const OPERATIONS: readonly Operation[] = [
+  op('munmap', 'unmaps the page and its page table', ANON, [{ do: 'munmap', at: 0 }]),
+  op('munmap-neighbour', 'unmaps one of two pages of a table', ANON_NEIGHBOUR, [{ do: 'munmap', at: 1 }]),
+  op('munmap-batch', 'unmaps more pages than one gather holds', ANON_BATCH, [{ do: 'munmap', at: 0, pages: 3 }]),
+  op('map-fixed', 'maps another page over it', ANON, [
+    { do: 'mmap', at: 0 },
+    { do: 'store', at: 0, value: 2 },
+  ]),
+  op('mprotect-ro', 'takes the right to write', ANON, [{ do: 'mprotect', at: 0, prot: 'r' }]),
+  op('mprotect-none', 'takes every right', ANON, [{ do: 'mprotect', at: 0, prot: 'none' }]),
+  op('mprotect-rw', 'gives the right to write', ANON_READ_ONLY, [{ do: 'mprotect', at: 0, prot: 'rw' }]),
+  op('mremap-move', 'moves the page within its table', ANON_NEIGHBOUR, [{ do: 'mremap', at: 1, to: 3 }]),
+  op('mremap-move-table', 'moves a whole page table', ANON, [{ do: 'mremap', at: 0, pages: 512, to: 1024 }], {
+    base: { ...ANON, setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)] },
+  }),
+  op('mremap-grow', 'grows the mapping where it is', ANON, [{ do: 'mremap', at: 0, newPages: 2 }]),
+  op('mremap-shrink', 'cuts the mapping', ANON_NEIGHBOUR, [{ do: 'mremap', at: 0, pages: 2, newPages: 1 }]),
+  op('mremap-dontunmap', 'moves the page, leaves the mapping', ANON, [{ do: 'mremap', at: 0, to: 3, dontUnmap: true }]),
+  op('madv-dontneed', 'drops the contents, then writes anew', ANON, [
+    { do: 'madvise', at: 0, advice: 'dontneed' },
+    { do: 'store', at: 0, value: 2 },
+  ]),
+  op('madv-free', 'lets the contents go when memory is short', ANON, [{ do: 'madvise', at: 0, advice: 'free' }]),
+  op('madv-free-reclaim', 'reclaims a page that MADV_FREE gave up', ANON, [
+    { do: 'madvise', at: 0, advice: 'free' },
+    { do: 'reclaim', pages: 1 },
+  ]),
+  op('madv-cold', 'makes the page look old', ANON, [{ do: 'madvise', at: 0, advice: 'cold' }]),
+  op('swap-out', 'writes the page to swap', ANON, [{ do: 'madvise', at: 0, advice: 'pageout' }]),
+  op('swap-in', 'reads the page back from swap', SWAPPED, [{ do: 'store', at: 0, value: 2 }]),
+  op('cow-copy', 'writes a page that a child shares: copies it', SHARED_WITH_CHILD, [{ do: 'store', at: 0, value: 2 }]),
+  op(
+    'cow-reuse',
+    'writes a page that was shared: takes it over',
+    SHARED_WITH_CHILD,
+    [{ do: 'store', at: 0, value: 2 }],
+    {
+      setup: [{ do: 'exit', task: 'child' }, ...deviceLoads(0)],
+    },
+  ),
+  op('zero-page-write', 'writes a page that was the zero page', ZERO_PAGE, [{ do: 'store', at: 0, value: 2 }]),
+  op('file-cow', 'writes a private file page: copies it', FILE_PRIVATE, [{ do: 'store', at: 0, value: 2 }]),
+  op('fork', 'write-protects the page and shares it', ANON, [{ do: 'fork', as: 'child' }]),
+  op('fork-write', 'forks, then writes: the child keeps the old contents', ANON, [
+    { do: 'fork', as: 'child' },
+    { do: 'store', at: 0, value: 2 },
+  ]),
+  op('exit', 'the process ends', ANON, [{ do: 'exit' }]),
+  op('truncate', 'the file page goes', FILE_SHARED, [{ do: 'truncate', file: 'f', pages: 0 }]),
+  op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }]),
+  op('writeback', 'write-protects the file page to write it back', FILE_SHARED, [{ do: 'fsync', file: 'f' }]),
+  op('reclaim', 'reclaims the page', ANON, [], reclaim),
+  op('reclaim-file', 'reclaims the file page', FILE_SHARED, [], {
+    ...reclaim,
+    setup: [{ do: 'fsync', file: 'f' }, ...reclaim.setup!],
+  }),
+  op('register', 'the driver registers while the page goes', ANON, [{ do: 'munmap', at: 0 }], {
+    base: {
+      ...ANON,
+      setup: [
+        { do: 'mmap', at: 0 },
+        { do: 'store', at: 0 },
+      ],
+    },
+    bound: false,
+    others: { owner: { cpu: 1, steps: [{ do: 'bind' }] } },
+  }),
+  op('unregister', 'the driver unregisters while the page goes', ANON, [{ do: 'munmap', at: 0 }], {
+    others: { owner: { cpu: 1, steps: [{ do: 'unbind' }] } },
+  }),
+  op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
+    others: { owner: OWNER },
+  }),
+];
+
+/** Operations that are also tried against each other: the names of two with one base. */
+export const PAIRS: readonly (readonly [string, string])[] = [
+  ['munmap', 'fork'],
+  ['munmap', 'reclaim'],
+  ['munmap', 'madv-dontneed'],
+  ['madv-dontneed', 'madv-dontneed'],
+  ['madv-free', 'reclaim'],
+  ['mprotect-ro', 'reclaim'],
+  ['mprotect-ro', 'fork'],
+  ['fork', 'reclaim'],
+  ['swap-out', 'munmap'],
+  ['map-fixed', 'reclaim'],
+  ['mremap-dontunmap', 'reclaim'],
+  ['truncate', 'writeback'],
+  ['truncate', 'reclaim-file'],
+  ['hole-punch', 'writeback'],
+  ['cow-copy', 'reclaim'],
+];
+
+/** The operation of that name; undefined when there is none. */
+export function operationOf(name: string): Operation | undefined {
+  return OPERATIONS.find((o) => o.name === name);
+}
+
+/** What the device does when nothing else is said: uses what it holds, then stores. */
+function deviceSteps(base: Base): Step[] {
+  const steps: Step[] = base.pages.map((at) => ({ do: 'load', at }));
+  return base.isWritable ? [...steps, ...base.pages.map((at): Step => ({ do: 'store', at }))] : steps;
+}
+
+/** The operation as a scenario: its threads, and the device at work. */
+export function scenarioOf(o: Operation): Scenario {
+  return {
+    name: o.name,
+    summary: o.summary,
+    ...(o.base.kernel === undefined ? {} : { kernel: o.base.kernel }),
+    ...(o.base.files === undefined ? {} : { files: o.base.files }),
+    ...(o.bound === undefined ? {} : { bound: o.bound }),
+    setup: [...o.base.setup, ...(o.setup ?? [])],
+    threads: { [o.name]: o.thread, ...o.others, device: { on: 'device', steps: o.device ?? deviceSteps(o.base) } },
+  };
+}
+
+/** Both operations at once, each a thread of the process (or of the kernel); the base of the first. */
+export function pairScenario(a: Operation, b: Operation): Scenario {
+  const name = `${a.name}+${b.name}`;
+  const first = a.name === b.name ? `${a.name} 1` : a.name;
+  const second = a.name === b.name ? `${b.name} 2` : b.name;
+  return {
+    ...scenarioOf(a),
+    name,
+    summary: `${a.summary}; meanwhile: ${b.summary}`,
+    setup: [...a.base.setup, ...(a.setup ?? []), ...(b.setup ?? [])],
+    threads: {
+      [first]: a.thread,
+      [second]: b.thread,
+      ...a.others,
+      ...b.others,
+      device: { on: 'device', steps: deviceSteps(a.base) },
+    },
+  };
+}
