@@ -130,8 +130,10 @@ export class ScenarioWorld implements World {
     this.#steps++;
     const found = this.judge.violationCount;
     // What touches nothing is no step of its own: nobody can tell when it happened.
-    do sched.stepEnabled(t);
-    while (footprint.length === 0 && sched.isEnabled(t));
+    do {
+      sched.steps = this.#stepsBefore + this.#steps - 1;
+      sched.stepEnabled(t);
+    } while (footprint.length === 0 && sched.isEnabled(t));
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
     return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
