@@ -55,7 +55,8 @@ export function timelineSvg(layout: TimelineLayout, id: string): string {
   const longest = Math.max(30, ...layout.lines.map((line) => displayWidth(line.text)));
   const width = Math.ceil(Math.min(1600, textX + longest * CHAR + 12));
   const wrapped = (text: string): string[] => wrap(text, Math.floor((width - 24) / CHAR));
-  const header = [...(layout.facts ?? []).filter((fact) => fact !== ''), ...(layout.before ?? [])].flatMap(wrapped);
+  const header = layout.facts === undefined ? [] : wrapped(layout.title);
+  header.push(...[...(layout.facts ?? []).filter((fact) => fact !== ''), ...(layout.before ?? [])].flatMap(wrapped));
   const footer = layout.conclusion.flatMap(wrapped);
   const head = LINE * (1 + header.length);
   const top = head + LINE * (layout.isCut ? 1.6 : 0.6);
