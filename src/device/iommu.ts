@@ -310,7 +310,10 @@ export class Iommu {
 
   /** COMPLETE_PPR_REQUEST. */
   completePpr(device: number, pasid: number, prg: number, status: number): void {
-    this.commands.completePpr(device, pasid, prg, status);
+    // Nobody can tell when a PRG Response came, only when the device goes on, which is up to its own next step. With points on it
+    // is sent at once: waiting in the command buffer, it would only multiply the orders in which other commands stand there.
+    if (this.sched.points) this.respond(device, pasid, prg, status);
+    else this.commands.completePpr(device, pasid, prg, status);
   }
 
   /** Executes INVALIDATE_IOMMU_PAGES: drops what the caches hold, and marks the walks that it overtakes. */
