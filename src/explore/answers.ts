@@ -14,6 +14,7 @@ export class Answers implements Chooser {
   end = 0;
 
   choose(n: number, _why: number): number {
+    if (n < 2) return 0;
     const { at } = this;
     if (at < this.end) {
       if (this.#alternatives[at] !== n)
@@ -42,15 +43,7 @@ export class Answers implements Chooser {
     return false;
   }
 
-  /** Puts answers there that a later step is to be given: (answer, alternatives) pairs. */
-  push(answer: number, alternatives: number): void {
-    const { at } = this;
-    this.at = this.end;
-    this.choose(alternatives, 0);
-    this.values[this.end - 1] = answer;
-    this.at = at;
-  }
-
+  /** Alternatives that answer i was taken from. */
   alternatives(i: number): number {
     return this.#alternatives[i]!;
   }

@@ -2,6 +2,8 @@
 // shortest witness of each thing that the monitors found.
 
 import { COMPLETE, CUT, Dpor, FINISHED } from './dpor.ts';
+import { countSwitches } from './execution.ts';
+import type { Witness } from './search.ts';
 import type { Finding, Program, Schedule, World } from './world.ts';
 
 export interface ExploreOptions {
@@ -27,11 +29,9 @@ export interface Execution {
   schedule(): Schedule;
 }
 
-/** A finding, and an execution that leads to it. */
-export interface Witness {
-  readonly finding: Finding;
-  readonly schedule: Schedule;
-  /** Context switches of the schedule up to the step of the finding. */
+/** A finding, and the best schedule that led to it: the fewest steps, then the fewest switches, then the first. */
+export interface BestWitness extends Witness {
+  /** Context switches of the schedule. */
   readonly switches: number;
 }
 
@@ -48,8 +48,8 @@ export interface ExploreResult {
   readonly blocked: number;
   /** Steps of all runs, repeated prefixes among them. */
   readonly steps: number;
-  /** The best witness (fewest steps, then fewest switches, then first) of each property, tag and gap. */
-  readonly findings: readonly Witness[];
+  /** Of each property, tag and gap. */
+  readonly findings: readonly BestWitness[];
 }
 
 const STEPS_MAX = 10_000;
@@ -88,33 +88,41 @@ export function explore(program: Program, options: ExploreOptions = {}): Explore
 
 /** The best witness of each property, tag and gap. */
 export class Witnesses {
-  readonly #best = new Map<string, Witness>();
+  readonly #best = new Map<string, BestWitness>();
 
   /** Findings of one execution. */
   add(findings: readonly Finding[], schedule: () => Schedule): void {
     let choices: Schedule | null = null;
     for (const finding of findings) {
-      const key = `${finding.property} ${finding.tag} ${finding.gap}`;
-      const best = this.#best.get(key);
-      if (best !== undefined && best.finding.step < finding.step) continue;
+      if (this.#isLonger(finding)) continue;
       choices ??= schedule();
-      const switches = countSwitches(choices, finding.step);
-      if (best !== undefined && best.finding.step === finding.step && best.switches <= switches) continue;
-      this.#best.set(key, { finding, schedule: choices, switches });
+      const threads = choices.slice(0, finding.step).map((c) => c.thread);
+      this.offer({ finding, schedule: choices.slice(0, finding.step), switches: countSwitches(threads) });
     }
   }
 
-  /** By property, tag and gap. */
-  list(): Witness[] {
+  #isLonger(finding: Finding): boolean {
+    const best = this.#best.get(keyOf(finding));
+    return best !== undefined && best.finding.step < finding.step;
+  }
+
+  /** Keeps the witness if there is no better one. */
+  offer(witness: BestWitness): void {
+    const key = keyOf(witness.finding);
+    const best = this.#best.get(key);
+    if (best !== undefined) {
+      const difference = best.finding.step - witness.finding.step || best.switches - witness.switches;
+      if (difference <= 0) return;
+    }
+    this.#best.set(key, witness);
+  }
+
+  /** In the order of property, tag and gap. */
+  list(): BestWitness[] {
     return [...this.#best].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, witness]) => witness);
   }
 }
 
-/** How often another thread steps than the one before, in the first `steps` steps. */
-export function countSwitches(schedule: Schedule, steps: number): number {
-  let switches = 0;
-  for (let i = 1; i < schedule.length && i < steps; i++) {
-    if (schedule[i]!.thread !== schedule[i - 1]!.thread) switches++;
-  }
-  return switches;
+function keyOf(finding: Finding): string {
+  return `${finding.property} ${finding.tag} ${finding.gap}`;
 }
