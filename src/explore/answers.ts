@@ -14,7 +14,6 @@ export class Answers implements Chooser {
   end = 0;
 
   choose(n: number, _why: number): number {
-    if (n < 2) return 0;
     const { at } = this;
     if (at < this.end) {
       if (this.#alternatives[at] !== n)

@@ -11,7 +11,7 @@ import { randomToy, toyProgram } from './toy.ts';
 import type { Finding, Program, World } from './world.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
-const programs = Number(process.env['PROGRAMS'] ?? 1500);
+const programs = Number(process.env['PROGRAMS'] ?? 700);
 const EXECUTIONS_MAX = 20_000;
 
 /** What executions lead to. */

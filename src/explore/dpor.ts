@@ -26,7 +26,6 @@
 
 import { Footprint } from '../base/footprint.ts';
 import { Answers } from './answers.ts';
-import { lowestOf } from './execution.ts';
 import { grown, HappensBefore } from './happens-before.ts';
 import { FootprintStack } from './objects.ts';
 import type { Choice, Program, Schedule, World } from './world.ts';
@@ -189,7 +188,7 @@ export class Dpor {
     order.commit(n, thread, stack.data, from, stack.top);
     const enabled = world.enabled();
     const lost = this.#physical & ~enabled & ~(1 << thread);
-    if (lost !== 0) this.#fail(n, `took thread ${lowestOf(lost)} out of those that can step`);
+    if (lost !== 0) this.#fail(n, `took thread ${lowest(lost)} out of those that can step`);
     order.enables(n, enabled & ~this.#physical & ~this.#attempted & ~(1 << thread));
     this.#attempted &= ~enabled;
     this.#physical = enabled;
@@ -208,7 +207,7 @@ export class Dpor {
       const e = order.races[i]!;
       const initials = order.initials(e, n, thread, this.#backtrack[e]! | this.#sleep[e]!);
       if (initials === 0) continue;
-      const chosen = ((initials >>> thread) & 1) !== 0 ? thread : lowestOf(initials);
+      const chosen = ((initials >>> thread) & 1) !== 0 ? thread : lowest(initials);
       if (((this.#enabled[e]! >>> chosen) & 1) === 0)
         this.#fail(e, `should come after thread ${chosen}, which can not step`);
       this.#backtrack[e]! |= 1 << chosen;
@@ -271,7 +270,7 @@ export class Dpor {
   #chooseFirst(n: number, previous: number): boolean {
     const able = this.#enabled[n]! & ~this.#sleep[n]!;
     if (able === 0) return false;
-    this.#choose(n, ((able >>> previous) & 1) !== 0 ? previous : lowestOf(able));
+    this.#choose(n, ((able >>> previous) & 1) !== 0 ? previous : lowest(able));
     this.#backtrack[n]! |= 1 << this.#thread[n]!;
     return true;
   }
@@ -286,7 +285,7 @@ export class Dpor {
     this.#thread[n] = -1;
     const left = this.#backtrack[n]! & ~this.#done[n]! & ~this.#sleep[n]!;
     if (left !== 0) {
-      this.#choose(n, lowestOf(left));
+      this.#choose(n, lowest(left));
       return -1;
     }
     if (this.#done[n] !== 0) return BARREN;
@@ -326,7 +325,7 @@ export class Dpor {
       }
       const left = this.#backtrack[n]! & ~this.#done[n]! & ~this.#sleep[n]!;
       if (left !== 0) {
-        this.#choose(n, lowestOf(left));
+        this.#choose(n, lowest(left));
         return true;
       }
       this.#thread[n] = -1;
@@ -354,4 +353,9 @@ export class Dpor {
     this.#from = grown(this.#from);
     this.#to = grown(this.#to);
   }
+}
+
+/** Number of the lowest bit. */
+export function lowest(mask: number): number {
+  return 31 - Math.clz32(mask & -mask);
 }

@@ -6,7 +6,6 @@ import { Footprint } from '../base/footprint.ts';
 import type { Rng } from '../base/rng.ts';
 import type { Chooser } from '../sched/scheduler.ts';
 import { Answers } from './answers.ts';
-import { nthOf, sizeOf } from './execution.ts';
 import type { Program, World } from './world.ts';
 
 export interface Enumeration {
@@ -38,7 +37,7 @@ export function enumerate(
     let enabled = world.enabled();
     for (; enabled !== 0 && steps < stepsMax; enabled = world.enabled()) {
       footprint.clear();
-      world.step(nthOf(enabled, answers.choose(sizeOf(enabled), 0)));
+      world.step(bitAt(enabled, answers.choose(countBits(enabled), 0)));
       steps++;
     }
     executions++;
@@ -75,7 +74,7 @@ export function estimateInterleavings(program: Program, rng: Rng, walks: number,
     let steps = 0;
     for (let enabled = world.enabled(); enabled !== 0 && steps < stepsMax; enabled = world.enabled()) {
       footprint.clear();
-      world.step(nthOf(enabled, chooser.choose(sizeOf(enabled), 0)));
+      world.step(bitAt(enabled, chooser.choose(countBits(enabled), 0)));
       steps++;
     }
     sum += leaves;
@@ -85,4 +84,16 @@ export function estimateInterleavings(program: Program, rng: Rng, walks: number,
   const variance = Math.max(0, squares / walks - mean * mean) * (walks / Math.max(1, walks - 1));
   const half = 1.96 * Math.sqrt(variance / walks);
   return { mean, low: Math.max(1, mean - half), high: mean + half, walks };
+}
+
+export function countBits(mask: number): number {
+  let n = 0;
+  for (; mask !== 0; mask &= mask - 1) n++;
+  return n;
+}
+
+/** Number of the i-th set bit, from the lowest. */
+export function bitAt(mask: number, i: number): number {
+  for (; i > 0; i--) mask &= mask - 1;
+  return 31 - Math.clz32(mask & -mask);
 }

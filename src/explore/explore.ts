@@ -2,8 +2,6 @@
 // shortest witness of each thing that the monitors found.
 
 import { COMPLETE, CUT, Dpor, FINISHED } from './dpor.ts';
-import { countSwitches } from './execution.ts';
-import type { Witness } from './search.ts';
 import type { Finding, Program, Schedule, World } from './world.ts';
 
 export interface ExploreOptions {
@@ -30,7 +28,10 @@ export interface Execution {
 }
 
 /** A finding, and the best schedule that led to it: the fewest steps, then the fewest switches, then the first. */
-export interface BestWitness extends Witness {
+export interface Witness {
+  readonly finding: Finding;
+  /** Ends with the step of the finding. */
+  readonly schedule: Schedule;
   /** Context switches of the schedule. */
   readonly switches: number;
 }
@@ -49,7 +50,7 @@ export interface ExploreResult {
   /** Steps of all runs, repeated prefixes among them. */
   readonly steps: number;
   /** Of each property, tag and gap. */
-  readonly findings: readonly BestWitness[];
+  readonly findings: readonly Witness[];
 }
 
 const STEPS_MAX = 10_000;
@@ -88,7 +89,7 @@ export function explore(program: Program, options: ExploreOptions = {}): Explore
 
 /** The best witness of each property, tag and gap. */
 export class Witnesses {
-  readonly #best = new Map<string, BestWitness>();
+  readonly #best = new Map<string, Witness>();
 
   /** Findings of one execution. */
   add(findings: readonly Finding[], schedule: () => Schedule): void {
@@ -96,8 +97,8 @@ export class Witnesses {
     for (const finding of findings) {
       if (this.#isLonger(finding)) continue;
       choices ??= schedule();
-      const threads = choices.slice(0, finding.step).map((c) => c.thread);
-      this.offer({ finding, schedule: choices.slice(0, finding.step), switches: countSwitches(threads) });
+      const prefix = choices.slice(0, finding.step);
+      this.offer({ finding, schedule: prefix, switches: countSwitches(prefix, finding.step) });
     }
   }
 
@@ -107,7 +108,7 @@ export class Witnesses {
   }
 
   /** Keeps the witness if there is no better one. */
-  offer(witness: BestWitness): void {
+  offer(witness: Witness): void {
     const key = keyOf(witness.finding);
     const best = this.#best.get(key);
     if (best !== undefined) {
@@ -118,11 +119,20 @@ export class Witnesses {
   }
 
   /** In the order of property, tag and gap. */
-  list(): BestWitness[] {
+  list(): Witness[] {
     return [...this.#best].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, witness]) => witness);
   }
 }
 
 function keyOf(finding: Finding): string {
   return `${finding.property} ${finding.tag} ${finding.gap}`;
+}
+
+/** How often another thread steps than the one before, in the first `steps` steps. */
+export function countSwitches(schedule: Schedule, steps: number): number {
+  let switches = 0;
+  for (let i = 1; i < schedule.length && i < steps; i++) {
+    if (schedule[i]!.thread !== schedule[i - 1]!.thread) switches++;
+  }
+  return switches;
 }
