@@ -58,6 +58,8 @@ export class ScenarioWorld implements World {
   readonly #programs: number[] = [];
   readonly #found: Finding[] = [];
   #steps = 0;
+  /** Steps of the scheduler before the first one of the explorer. */
+  readonly #stepsBefore: number;
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
@@ -89,6 +91,7 @@ export class ScenarioWorld implements World {
     k.sched.chooser = chooser;
     k.sched.points = true;
     k.record(footprint);
+    this.#stepsBefore = k.sched.steps;
   }
 
   #spawn(scenario: Scenario): void {
@@ -138,7 +141,8 @@ export class ScenarioWorld implements World {
     if (!isCut) this.judge.finish();
     for (const v of this.judge.results().violations) {
       const { property, tag, kind, gap } = v;
-      this.#found.push({ property, tag, kind, gap, sentence: v.text, step: this.#steps });
+      const step = Math.max(1, v.step - this.#stepsBefore);
+      this.#found.push({ property, tag, kind, gap, sentence: v.text, step });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {

@@ -1,0 +1,144 @@
+// Small programs for tests of the explorer: threads of atomic operations over named integers, with findings where an operation
+// says so. A thread whose next operation cannot run is not enabled; nothing enabled while somebody is not done is a deadlock.
+
+import type { Footprint } from '../base/footprint.ts';
+import { OBJ_LIST } from '../base/footprint.ts';
+import type { Chooser } from '../sched/scheduler.ts';
+import type { Finding, Program, World } from './world.ts';
+
+export interface State {
+  /** Value of the variable, 0 before it is set. */
+  get(name: string): number;
+  set(name: string, value: number): void;
+  /** Is the claim false, property `property` is violated here. */
+  claim(claim: boolean, property: string): void;
+  choose(n: number): number;
+}
+
+export interface Op {
+  readonly run: (s: State) => void;
+  /** May it run now? Always when left out. */
+  readonly when?: (s: State) => boolean;
+}
+
+/** x := value */
+export const set = (x: string, value: number): Op => ({ run: (s) => s.set(x, value) });
+/** Takes the lock, waiting for it. */
+export const lock = (l: string): Op => ({ when: (s) => s.get(l) === 0, run: (s) => s.set(l, 1) });
+export const unlock = (l: string): Op => ({ run: (s) => s.set(l, 0) });
+/** Property `property` wants that the condition holds here. */
+export const claim = (property: string, condition: (s: State) => boolean): Op => ({
+  run: (s) => s.claim(condition(s), property),
+});
+/** Any step. */
+export const op = (run: (s: State) => void, when?: (s: State) => boolean): Op =>
+  when === undefined ? { run } : { run, when };
+
+/** The program whose threads run these operations; `loops`: numbers of threads that begin again at their end. */
+export function testProgram(name: string, threads: readonly (readonly Op[])[], loops: readonly number[] = []): Program {
+  return { name, build: (chooser, footprint) => new TestWorld(threads, new Set(loops), chooser, footprint) };
+}
+
+class TestWorld implements World, State {
+  readonly #threads: readonly (readonly Op[])[];
+  readonly #loops: ReadonlySet<number>;
+  readonly #at: number[];
+  readonly #values = new Map<string, number>();
+  readonly #ids = new Map<string, number>();
+  readonly #chooser: Chooser;
+  readonly #footprint: Footprint;
+  readonly #found: Finding[] = [];
+  #steps = 0;
+  #isAsking = false;
+
+  constructor(threads: readonly (readonly Op[])[], loops: ReadonlySet<number>, chooser: Chooser, footprint: Footprint) {
+    this.#threads = threads;
+    this.#loops = loops;
+    this.#at = threads.map(() => 0);
+    this.#chooser = chooser;
+    this.#footprint = footprint;
+  }
+
+  get(name: string): number {
+    this.#note(name, false);
+    return this.#values.get(name) ?? 0;
+  }
+
+  set(name: string, value: number): void {
+    this.#note(name, true);
+    this.#values.set(name, value);
+  }
+
+  claim(claim: boolean, property: string): void {
+    if (claim) return;
+    const sentence = `${property} does not hold.`;
+    this.#found.push({ property, tag: 'TEST', kind: 'safety', gap: null, sentence, step: this.#steps });
+  }
+
+  choose(n: number): number {
+    return this.#chooser.choose(n, 0);
+  }
+
+  #note(name: string, isWrite: boolean): void {
+    if (this.#isAsking) return;
+    let id = this.#ids.get(name);
+    if (id === undefined) this.#ids.set(name, (id = hash(name)));
+    this.#footprint.note(OBJ_LIST, id, isWrite);
+  }
+
+  enabled(): number {
+    let mask = 0;
+    this.#isAsking = true;
+    this.#threads.forEach((ops, i) => {
+      const next = ops[this.#at[i]!];
+      if (next !== undefined && (next.when === undefined || next.when(this))) mask |= 1 << i;
+    });
+    this.#isAsking = false;
+    return mask;
+  }
+
+  step(thread: number): boolean {
+    const ops = this.#threads[thread]!;
+    this.#steps++;
+    ops[this.#at[thread]!]!.run(this);
+    this.#at[thread]!++;
+    if (this.#at[thread] === ops.length && this.#loops.has(thread)) this.#at[thread] = 0;
+    return false;
+  }
+
+  findingCount(): number {
+    return this.#found.length;
+  }
+
+  end(isCut: boolean): readonly Finding[] {
+    const isStuck = this.#threads.some((ops, i) => this.#at[i]! < ops.length);
+    if (isCut || !isStuck) return this.#found;
+    const sentence = 'Nothing can go on.';
+    const deadlock = {
+      property: 'I60',
+      tag: 'DEADLOCK',
+      kind: 'safety',
+      gap: null,
+      sentence,
+      step: this.#steps,
+    } as const;
+    return [...this.#found, deadlock];
+  }
+
+  threadName(thread: number): string {
+    return `thread ${thread}`;
+  }
+
+  finalState(): string {
+    return [...this.#values]
+      .map(([name, value]) => `${name}=${value}`)
+      .sort()
+      .join(' ');
+  }
+}
+
+function hash(name: string): number {
+  let h = 7;
+  for (let i = 0; i < name.length; i++) h = (h * 31 + name.charCodeAt(i)) % 1_000_003;
+  return h;
+}

@@ -1,0 +1,74 @@
+// The strategies on the real machine: what they find with the driver without callbacks replays to the same finding at the same
+// step, alone, from its text, and the right driver is clean under the same walks.
+import { expect, test } from 'vitest';
+import { createDevice, type DeviceConfig } from '../../device/device.ts';
+import { randomWalk } from '../../explore/random.ts';
+import { replay } from '../../explore/replay.ts';
+import { formatCounterexample, parseCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
+import type { Program } from '../../explore/world.ts';
+import type { Scenario } from './scenario.ts';
+import { scenarioProgram } from './scenario-world.ts';
+import type { Subject } from './subject.ts';
+
+const SMALL: Partial<DeviceConfig> = {
+  ats: { engines: 1, atcSets: 2, atcWays: 2 },
+  iommu: { tlbSets: 2, tlbWays: 2, walkers: 1, executors: 1, pasids: 4 },
+  faultWorkers: 1,
+};
+
+const munmap: Scenario = {
+  name: 'munmap',
+  summary: 'one page goes while the device uses it',
+  setup: [
+    { do: 'mmap', at: 0 },
+    { do: 'store', at: 0 },
+  ],
+  threads: {
+    munmap: { steps: [{ do: 'munmap', at: 0 }] },
+    device: {
+      on: 'device',
+      steps: [
+        { do: 'load', at: 0 },
+        { do: 'store', at: 0 },
+      ],
+    },
+  },
+};
+
+function program(driver: string, scenario = munmap): Program {
+  const subject: Subject = {
+    name: driver,
+    design: 'linux-6.1',
+    create(k) {
+      const device = createDevice(k, { ...SMALL, driver });
+      device.workload.isStopped = true;
+      return device;
+    },
+    nullSubject: null,
+  };
+  return scenarioProgram(scenario, subject);
+}
+
+test('a witness of a random walk replays to its finding, step for step, also from its text', () => {
+  const broken = program('no-callbacks');
+  const { witnesses, withFindings } = randomWalk(broken, { seed: 1, executions: 150 });
+  expect(withFindings).toBeGreaterThan(20);
+  expect(witnesses.map((w) => w.finding.property)).toContain('I1');
+  for (const { finding, schedule } of witnesses) {
+    const digest = scenarioDigest('munmap', 'no-callbacks', 'linux-6.1');
+    const names = { operation: 'munmap', driver: 'no-callbacks', design: 'linux-6.1', variant: '', bug: '', digest };
+    const text = formatCounterexample({ ...names, schedule });
+    expect(text.length).toBeLessThan(300);
+    for (const s of [schedule, parseCounterexample(text).schedule]) {
+      const again = replay(broken, s);
+      expect(again.findings).toContainEqual(finding);
+      expect(again.steps).toBe(finding.step);
+    }
+    // One step earlier there is nothing to see.
+    expect(replay(broken, schedule.slice(0, -1)).findings).not.toContainEqual(finding);
+  }
+});
+
+test('the right driver is clean under the same walks', () => {
+  expect(randomWalk(program('iommu-v2'), { seed: 1, executions: 150 })).toMatchObject({ withFindings: 0, cut: 0 });
+});
