@@ -39,6 +39,8 @@ const REST = -512;
 export interface ScenarioOptions {
   /** Records of event history kept: a replay that is to be shown wants more. */
   readonly logCapacity?: number;
+  /** Called at the end of each execution, with all its findings. */
+  readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -57,11 +59,13 @@ export class ScenarioWorld implements World {
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
   readonly #found: Finding[] = [];
+  readonly #options: ScenarioOptions;
   #steps = 0;
   /** Steps of the scheduler before the first one of the explorer. */
   readonly #stepsBefore: number;
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
+    this.#options = options;
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
@@ -150,6 +154,7 @@ export class ScenarioWorld implements World {
       const sentence = `Nothing can go on: ${who}.`;
       this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
+    this.#options.atEnd?.(this, this.#found);
     return this.#found;
   }
 
