@@ -26,7 +26,7 @@ export const E_PTE = 1;
 /** Hardware set A or D. Same fields as E_PTE. */
 export const E_PTE_AD = 2;
 // --- frames
-/** Frame handed out. a = purpose (FRAME_*), b = order. gen = its generation now. */
+/** Frame handed out. a = purpose (FRAME_*), b = order, c = 1 if the request might have reclaimed. gen = its generation now. */
 export const E_FRAME_ALLOC = 3;
 /** Frame given back to the allocator; gen = generation that just ended. a = purpose, b = order. */
 export const E_FRAME_FREE = 4;
@@ -64,7 +64,7 @@ export const E_BIND = 17;
 export const E_SECTION_START = 18;
 /** Section left: same fields; a is kept, c = 1 for only_end. */
 export const E_SECTION_END = 19;
-/** A callback of subscriber d begins: a = CB_*. */
+/** A callback of subscriber d begins: a = CB_*, c = 1 if it must not sleep. */
 export const E_CALLBACK = 20;
 /** It returned: b = result. */
 export const E_CALLBACK_END = 21;
@@ -91,7 +91,7 @@ export const E_SWAP_IN = 34;
 /** VMA put in / taken out of an address space: a = vm_flags. */
 export const E_VMA_ADD = 35;
 export const E_VMA_REMOVE = 36;
-/** Lock taken / dropped (lock order monitor): a = lock class, b = instance, c = 1 write/exclusive. */
+/** Lock taken / dropped (lock order monitor): a = lock class, b = instance, c = LOCKF_* (abi/locks). */
 export const E_LOCK = 37;
 export const E_UNLOCK = 38;
 /** Address space created / destroyed (a = parent mm or 0). */
@@ -101,6 +101,11 @@ export const E_MM_FREE = 40;
 export const E_REFAULT = 41;
 /** Free-form mark of a test or tool: a = id. */
 export const E_MARK = 42;
+/** A lock is wanted that somebody holds: same fields as E_LOCK, which follows when it was got. */
+export const E_LOCK_CONTENDED = 43;
+/** The thread may sleep here, whether or not it had to: a = SLEEP_*, b = class that names what it waits for (abi/locks). SLEEP_WAIT
+ *  is announced only in atomic context. */
+export const E_MIGHT_SLEEP = 44;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -146,6 +151,8 @@ export const EVENT_NAMES: readonly string[] = [
   'mm_free',
   'refault',
   'mark',
+  'lock_contended',
+  'might_sleep',
 ];
 
 // Purposes of a frame.

@@ -12,29 +12,50 @@ export const OBJ_MM = 9; // what of an mm no lock guards (gathers pending, users
 export const OBJ_PROPERTY = 7; // the object on which a property's order matters
 
 export class Footprint {
-  #objects: number[] = [];
-  #writes: boolean[] = [];
+  /** kind * 2 + (1: written), and the identity's 32 bits, of each entry. */
+  #kinds = new Int32Array(64);
+  #identities = new Int32Array(64);
+  #count = 0;
 
   note(kind: number, identity: number, isWrite: boolean): void {
-    this.#objects.push(kind * 4294967296 + identity);
-    this.#writes.push(isWrite);
+    if (this.#count === this.#kinds.length) this.#grow();
+    this.#kinds[this.#count] = kind * 2 + (isWrite ? 1 : 0);
+    this.#identities[this.#count] = identity;
+    this.#count++;
   }
 
   get length(): number {
-    return this.#objects.length;
+    return this.#count;
   }
 
   /** Object of entry i. */
   object(i: number): number {
-    return this.#objects[i]!;
+    return (this.#kinds[i]! >> 1) * 4294967296 + (this.#identities[i]! >>> 0);
+  }
+
+  kind(i: number): number {
+    return this.#kinds[i]! >> 1;
+  }
+
+  /** The identity as a signed integer of 32 bits. */
+  identity(i: number): number {
+    return this.#identities[i]!;
   }
 
   isWrite(i: number): boolean {
-    return this.#writes[i]!;
+    return (this.#kinds[i]! & 1) !== 0;
   }
 
   clear(): void {
-    this.#objects.length = 0;
-    this.#writes.length = 0;
+    this.#count = 0;
+  }
+
+  #grow(): void {
+    const kinds = new Int32Array(this.#count * 2);
+    const identities = new Int32Array(this.#count * 2);
+    kinds.set(this.#kinds);
+    identities.set(this.#identities);
+    this.#kinds = kinds;
+    this.#identities = identities;
   }
 }

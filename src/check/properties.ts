@@ -81,6 +81,24 @@ export const I40 = property(
   'safety',
   'Every section that a thread opens is closed by it once, innermost first, with the same range and event.',
 );
+export const I44 = property(
+  'I44',
+  'DEADLOCK',
+  'safety',
+  'Nobody sleeps under a spinlock or in a callback that must not, nor does what might sleep another time.',
+);
+export const I45 = property(
+  'I45',
+  'DEADLOCK',
+  'safety',
+  'A callback takes no lock that the kernel may hold when it makes it: mmap_lock, rmap locks, the page lock.',
+);
+export const I60 = property(
+  'I60',
+  'DEADLOCK',
+  'safety',
+  'Nobody waits in a circle, and the order of locks allows no circle.',
+);
 export const L1 = property(
   'L1',
   'LIVELOCK',
@@ -95,7 +113,24 @@ export const L2 = property(
 );
 
 /** All properties, in the order in which reports list them. */
-export const PROPERTIES: readonly Property[] = [I1, I1C, I2, I3, I3C, I4, I4C, I5, I12, I24, I40, L1, L2];
+export const PROPERTIES: readonly Property[] = [
+  I1,
+  I1C,
+  I2,
+  I3,
+  I3C,
+  I4,
+  I4C,
+  I5,
+  I12,
+  I24,
+  I40,
+  I44,
+  I45,
+  I60,
+  L1,
+  L2,
+];
 
 /** Looks a property up by its id; undefined when there is none. */
 export function propertyOf(id: string): Property | undefined {

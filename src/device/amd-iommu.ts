@@ -19,7 +19,7 @@ import { assert } from '../base/assert.ts';
 import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
-import { LOCK_DRIVER, SpinLocks } from '../sched/locks.ts';
+import { SpinLocks } from '../sched/locks.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
@@ -70,7 +70,7 @@ export class AmdIommu {
   constructor(k: Kernel, iommu: Iommu) {
     this.k = k;
     this.iommu = iommu;
-    this.#stateLocks = new SpinLocks(k.sched, LOCK_DRIVER, iommu.config.pasids);
+    this.#stateLocks = new SpinLocks(k.sched, k.sched.lockClasses.define('pasid_state lock'), iommu.config.pasids);
     this.emptyTable = k.fn.allocPage(k, 0, FRAME_KERNEL);
     assert(this.emptyTable > 0, 'AmdIommu: a frame for the empty page table');
     k.memory.zero(this.emptyTable);

@@ -1,21 +1,13 @@
 // One kernel instance: memory, scheduler, struct pages, tables of functions, and the registries of its objects.
 
 import { E_MM_NEW, FRAME_TABLE } from '../abi/events.ts';
+import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_INVALIDATE, LOCK_MMAP, LOCK_PTL } from '../abi/locks.ts';
 import { assert } from '../base/assert.ts';
 import type { Footprint } from '../base/footprint.ts';
 import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
-import {
-  LOCK_ANON_VMA,
-  LOCK_I_MMAP,
-  LOCK_INVALIDATE,
-  LOCK_MMAP,
-  LOCK_PAGE,
-  LOCK_PTL,
-  Rwsem,
-  SpinLocks,
-} from '../sched/locks.ts';
+import { Rwsem, SpinLocks } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
@@ -170,5 +162,3 @@ export class Kernel {
     return { mm, start, end, event, site, blockable, owner: null, id: this.nextSection++ };
   }
 }
-
-export { LOCK_PAGE };

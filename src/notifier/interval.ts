@@ -22,6 +22,7 @@
 
 import { EAGAIN, EINVAL, EOVERFLOW } from '../abi/errno.ts';
 import { CB_INTERVAL_INVALIDATE, E_SUBSCRIBE, E_UNSUBSCRIBE } from '../abi/events.ts';
+import { SLEEP_SECTIONS } from '../abi/locks.ts';
 import { ULONG_MAX } from '../abi/mman.ts';
 import { MMU_NOTIFY_RELEASE } from '../abi/notifier.ts';
 import { assert } from '../base/assert.ts';
@@ -149,6 +150,7 @@ export class Intervals<Ops extends ListOps> {
     const mm = sub.mm;
     assert(mm !== null, 'mmu_interval_notifier_remove: inserted');
     const tree = this.list.of(mm)!.intervals!;
+    this.list.host.sched.mightSleep(SLEEP_SECTIONS, 'interval invalidation');
     if (!tree.isInvalidating) tree.take(sub);
     else if (!sub.isInTree) tree.deferred.splice(tree.deferred.indexOf(sub), 1);
     else {
@@ -170,6 +172,7 @@ export class Intervals<Ops extends ListOps> {
   /** mmu_interval_read_begin: waits while the subscriber is being invalidated; returns the number for readRetry. */
   *readBegin(sub: IntervalNotifier): KernelPath<number> {
     const tree = this.list.of(sub.mm!)!.intervals!;
+    this.list.host.sched.mightSleep(SLEEP_SECTIONS, 'interval invalidation');
     const seq = sub.seq;
     if (seq === tree.seq) {
       yield* this.list.host.sched.waitUntil(() => tree.seq !== seq, tree.queue, 'interval invalidation');

@@ -313,6 +313,8 @@ export class SubscriptionList<Ops extends ListOps> {
     end: number,
     result: number,
   ): void {
-    if (this.host.log.on) this.host.log.emit(type, mm.id, start, end, 0, 0, callback, result, 0, mn.id);
+    const { log, sched } = this.host;
+    const isAtomic = type === E_CALLBACK && sched.current.atomicDepth > 0 ? 1 : 0;
+    if (log.on) log.emit(type, mm.id, start, end, 0, 0, callback, result, isAtomic, mn.id);
   }
 }

@@ -1,9 +1,10 @@
 // A host for tests of the designs: address spaces without pages. One rwsem stands for all i_mmap and anon_vma locks.
 
 import { EV_WORDS } from '../abi/events.ts';
+import { LOCK_ANON_VMA, LOCK_MMAP } from '../abi/locks.ts';
 import { RecordLog } from '../base/record-log.ts';
 import { Rng } from '../base/rng.ts';
-import { LOCK_ANON_VMA, LOCK_MMAP, Rwsem } from '../sched/locks.ts';
+import { Rwsem } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_PTES_CLEARED } from '../sched/points.ts';
 import { RandomChooser, Scheduler } from '../sched/scheduler.ts';

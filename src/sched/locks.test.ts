@@ -1,9 +1,10 @@
 // Locks under random interleavings, judged by counters in the critical sections and by the recorded E_LOCK and E_UNLOCK.
 import { describe, expect, it } from 'vitest';
-import { E_LOCK, E_UNLOCK, EV_A, EV_ACTOR, EV_B, EV_C, EV_TYPE } from '../abi/events.ts';
+import { E_LOCK, E_LOCK_CONTENDED, E_UNLOCK, EV_A, EV_ACTOR, EV_B, EV_C, EV_TYPE } from '../abi/events.ts';
+import { LOCK_MMAP, LOCK_NAMES, LOCK_PTL, LOCKF_EXCLUSIVE } from '../abi/locks.ts';
 import { RecordLog } from '../base/record-log.ts';
 import { Rng } from '../base/rng.ts';
-import { LOCK_MMAP, LOCK_NAMES, LOCK_PTL, Rwsem, SpinLocks } from './locks.ts';
+import { Rwsem, SpinLocks } from './locks.ts';
 import type { KernelPath } from './path.ts';
 import { P_ACCESS, P_LOCK } from './points.ts';
 import { DONE, RandomChooser, Scheduler, SLEEPING, SPINNING } from './scheduler.ts';
@@ -30,14 +31,16 @@ function checkPairs(s: Scheduler): number {
   const holders = new Map<string, [readers: number, writers: number]>();
   const records = s.log.last(s.log.count);
   for (const r of records) {
+    if (r[EV_TYPE] === E_LOCK_CONTENDED) continue;
     const lock = `${r[EV_A]} ${r[EV_B]}`;
-    const key = `${lock} ${r[EV_ACTOR]} ${r[EV_C]}`;
+    const exclusive = r[EV_C]! & LOCKF_EXCLUSIVE;
+    const key = `${lock} ${r[EV_ACTOR]} ${exclusive}`;
     const sign = r[EV_TYPE] === E_LOCK ? 1 : -1;
     expect([E_LOCK, E_UNLOCK]).toContain(r[EV_TYPE]);
     held.set(key, (held.get(key) ?? 0) + sign);
     if (held.get(key)! < 0) throw new Error(`${key}: dropped and not held`);
     const h = holders.get(lock) ?? [0, 0];
-    h[r[EV_C]!]! += sign;
+    h[exclusive]! += sign;
     holders.set(lock, h);
     if (h[1] > 1 || (h[1] === 1 && h[0] > 0)) throw new Error(`${lock}: a writer is not alone`);
   }

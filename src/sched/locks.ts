@@ -6,37 +6,21 @@
 //         iMmapRwsem (rwsem, file mapping)
 //           anonVmaLock (rwsem)
 //             ptl (spinlock of one page-table page), mm.pageTableLock (upper levels)
-//               driver locks taken inside callbacks
+//               driver locks taken inside callbacks (their classes: sched/lock-classes)
 //               swap, LRU, zone (never held across a point: no object)
 //
 // An uncontended lock is a plain try; only a contended one, or a run with points on, is a generator. Acquire and release
-// are announced (E_LOCK, E_UNLOCK) when events are on.
+// are announced (E_LOCK, E_UNLOCK) when events are on, and that a lock is wanted when it is contended (E_LOCK_CONTENDED): the
+// lock-order monitor judges the wish, so that it needs no deadlock to see one. tryX is the fast half of a lock that would wait;
+// what gives up when the lock is taken is called trylock, and orders nothing.
 
-import { E_LOCK, E_UNLOCK } from '../abi/events.ts';
+import { E_LOCK, E_LOCK_CONTENDED, E_UNLOCK } from '../abi/events.ts';
+import { LOCKF_EXCLUSIVE, LOCKF_SPIN, LOCKF_TRYLOCK } from '../abi/locks.ts';
 import { assert } from '../base/assert.ts';
 import { OBJ_LOCK } from '../base/footprint.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
 import { P_LOCK, P_SLEEP, P_SPIN } from './points.ts';
-import { type Scheduler, SLEEPING, SPINNING, WaitQueue, WaitQueues } from './scheduler.ts';
-
-// Lock classes, in rank order.
-export const LOCK_MMAP = 1;
-export const LOCK_INVALIDATE = 2;
-export const LOCK_PAGE = 3;
-export const LOCK_I_MMAP = 4;
-export const LOCK_ANON_VMA = 5;
-export const LOCK_PTL = 6;
-export const LOCK_DRIVER = 7;
-export const LOCK_NAMES: readonly string[] = [
-  '',
-  'mmap_lock',
-  'invalidate_lock',
-  'page lock',
-  'i_mmap_rwsem',
-  'anon_vma lock',
-  'page-table lock',
-  'driver lock',
-];
+import { type Scheduler, SLEEPING, SPINNING, type Thread, WaitQueue, WaitQueues } from './scheduler.ts';
 
 /** rw_semaphore: many readers or one writer; sleeps; a waiting writer holds back later readers. */
 export class Rwsem {
@@ -54,19 +38,34 @@ export class Rwsem {
     this.instance = instance;
   }
 
+  /** The fast half of readLock. */
   tryRead(): boolean {
     if (this.sched.footprint !== null) this.#touch();
-    if (this.count < 0 || this.#writersWaiting > 0) return false;
-    this.count++;
+    if (!this.#takeRead()) return false;
     if (this.sched.log.on) this.#note(E_LOCK, 0);
     return true;
   }
 
+  /** The fast half of writeLock. */
   tryWrite(): boolean {
     if (this.sched.footprint !== null) this.#touch();
     if (this.count !== 0) return false;
     this.count = -1;
-    if (this.sched.log.on) this.#note(E_LOCK, 1);
+    if (this.sched.log.on) this.#note(E_LOCK, LOCKF_EXCLUSIVE);
+    return true;
+  }
+
+  /** down_read_trylock. */
+  readTrylock(): boolean {
+    if (this.sched.footprint !== null) this.#touch();
+    if (!this.#takeRead()) return false;
+    if (this.sched.log.on) this.#note(E_LOCK, LOCKF_TRYLOCK);
+    return true;
+  }
+
+  #takeRead(): boolean {
+    if (this.count < 0 || this.#writersWaiting > 0) return false;
+    this.count++;
     return true;
   }
 
@@ -74,8 +73,9 @@ export class Rwsem {
   *readLock(): KernelPath<void> {
     if (this.sched.points) yield P_LOCK;
     while (!this.tryRead()) {
+      if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, 0);
       this.#queue.add(this.sched.current);
-      this.sched.prepareWait(SLEEPING, LOCK_NAMES[this.lockClass]!);
+      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
       yield P_SLEEP;
     }
   }
@@ -86,8 +86,9 @@ export class Rwsem {
     if (this.sched.footprint !== null) this.#touch();
     this.#writersWaiting++;
     while (!this.tryWrite()) {
+      if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, LOCKF_EXCLUSIVE);
       this.#queue.add(this.sched.current);
-      this.sched.prepareWait(SLEEPING, LOCK_NAMES[this.lockClass]!);
+      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
       yield P_SLEEP;
     }
     this.#writersWaiting--;
@@ -105,18 +106,19 @@ export class Rwsem {
     assert(this.count === -1, 'Rwsem.writeUnlock: held for writing');
     if (this.sched.footprint !== null) this.#touch();
     this.count = 0;
-    if (this.sched.log.on) this.#note(E_UNLOCK, 1);
+    if (this.sched.log.on) this.#note(E_UNLOCK, LOCKF_EXCLUSIVE);
     this.#queue.wakeAll(this.sched);
   }
 
-  /** downgrade_write: the writer becomes a reader (announced as a drop and a take, between which nothing happens). */
+  /** downgrade_write: the writer becomes a reader (announced as a drop and a take, between which nothing happens; it cannot
+   *  wait, so the take is a trylock's). */
   downgrade(): void {
     assert(this.count === -1, 'Rwsem.downgrade: held for writing');
     if (this.sched.footprint !== null) this.#touch();
     this.count = 1;
     if (this.sched.log.on) {
-      this.#note(E_UNLOCK, 1);
-      this.#note(E_LOCK, 0);
+      this.#note(E_UNLOCK, LOCKF_EXCLUSIVE);
+      this.#note(E_LOCK, LOCKF_TRYLOCK);
     }
     this.#queue.wakeAll(this.sched);
   }
@@ -134,8 +136,67 @@ export class Rwsem {
     this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + this.instance, true);
   }
 
-  #note(type: number, exclusive: number): void {
-    this.sched.log.emit(type, 0, 0, 0, 0, 0, this.lockClass, this.instance, exclusive, 0);
+  #note(type: number, flags: number): void {
+    this.sched.log.emit(type, 0, 0, 0, 0, 0, this.lockClass, this.instance, flags, 0);
+  }
+}
+
+/** struct mutex: one holder; sleeps. */
+export class Mutex {
+  readonly sched: Scheduler;
+  readonly lockClass: number;
+  readonly instance: number;
+  #holder: Thread | null = null;
+  readonly #queue = new WaitQueue();
+
+  constructor(sched: Scheduler, lockClass: number, instance: number) {
+    this.sched = sched;
+    this.lockClass = lockClass;
+    this.instance = instance;
+  }
+
+  get isLocked(): boolean {
+    return this.#holder !== null;
+  }
+
+  /** mutex_trylock. */
+  trylock(): boolean {
+    return this.#take(LOCKF_EXCLUSIVE | LOCKF_TRYLOCK);
+  }
+
+  /** mutex_lock. */
+  *lock(): KernelPath<void> {
+    if (this.sched.points) yield P_LOCK;
+    while (!this.#take(LOCKF_EXCLUSIVE)) {
+      if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, LOCKF_EXCLUSIVE);
+      this.#queue.add(this.sched.current);
+      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      yield P_SLEEP;
+    }
+  }
+
+  unlock(): void {
+    assert(this.#holder === this.sched.current, 'Mutex.unlock: held by this thread');
+    this.#touch();
+    this.#holder = null;
+    if (this.sched.log.on) this.#note(E_UNLOCK, LOCKF_EXCLUSIVE);
+    this.#queue.wakeAll(this.sched);
+  }
+
+  #take(flags: number): boolean {
+    this.#touch();
+    if (this.#holder !== null) return false;
+    this.#holder = this.sched.current;
+    if (this.sched.log.on) this.#note(E_LOCK, flags);
+    return true;
+  }
+
+  #touch(): void {
+    this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + this.instance, true);
+  }
+
+  #note(type: number, flags: number): void {
+    this.sched.log.emit(type, 0, 0, 0, 0, 0, this.lockClass, this.instance, flags, 0);
   }
 }
 
@@ -159,7 +220,7 @@ export class SpinLocks {
     const t = this.sched.current;
     this.#holder[i] = t.id + 1;
     t.atomicDepth++;
-    if (this.sched.log.on) this.sched.log.emit(E_LOCK, 0, 0, 0, 0, 0, this.lockClass, i, 1, 0);
+    if (this.sched.log.on) this.#note(E_LOCK, i);
     return true;
   }
 
@@ -167,8 +228,9 @@ export class SpinLocks {
   *lock(i: number): AtomicPath<void> {
     if (this.sched.points) yield P_LOCK;
     while (!this.tryLock(i)) {
+      if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, i);
       this.#queues.add(i, this.sched.current);
-      this.sched.prepareWait(SPINNING, LOCK_NAMES[this.lockClass]!);
+      this.sched.prepareWait(SPINNING, this.sched.lockClasses.name(this.lockClass));
       yield P_SPIN;
     }
   }
@@ -179,12 +241,16 @@ export class SpinLocks {
     if (this.sched.footprint !== null) this.#touch(i);
     this.#holder[i] = 0;
     t.atomicDepth--;
-    if (this.sched.log.on) this.sched.log.emit(E_UNLOCK, 0, 0, 0, 0, 0, this.lockClass, i, 1, 0);
+    if (this.sched.log.on) this.#note(E_UNLOCK, i);
     if (!this.#queues.isEmpty) this.#queues.wakeAll(i, this.sched);
   }
 
   #touch(i: number): void {
     this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + i, true);
+  }
+
+  #note(type: number, i: number): void {
+    this.sched.log.emit(type, 0, 0, 0, 0, 0, this.lockClass, i, LOCKF_EXCLUSIVE | LOCKF_SPIN, 0);
   }
 
   isLocked(i: number): boolean {

@@ -8,10 +8,13 @@
 //
 // A thread that waits (sleeping or spinning) leaves the runnable set and names what it waits for; wake() puts it back.
 
+import { E_MIGHT_SLEEP } from '../abi/events.ts';
+import { SLEEP_WAIT } from '../abi/locks.ts';
 import { assert } from '../base/assert.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { Rng } from '../base/rng.ts';
+import { LockClasses } from './lock-classes.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
 import { P_SLEEP, P_SPIN } from './points.ts';
 
@@ -84,6 +87,7 @@ export class Scheduler {
   #nextDue = Number.POSITIVE_INFINITY;
   chooser: Chooser;
   readonly log: RecordLog;
+  readonly lockClasses = new LockClasses();
   /** Preemption points on? Read by every kernel path before it yields a point. */
   points = false;
   /** Thread that runs now. Outside of threads: `boot`. */
@@ -92,7 +96,7 @@ export class Scheduler {
   steps = 0;
   /** The explorer's recorder, null otherwise. */
   footprint: Footprint | null = null;
-  /** Called when a thread sleeps in atomic context (a finding of the lock-order monitor). */
+  /** Called when a thread really sleeps in atomic context; the lock-order monitor (E_MIGHT_SLEEP) sees also what might have. */
   onAtomicSleep: ((thread: Thread) => void) | null = null;
   /** Threads that stand still but do not keep the world alive (daemons): kswapd, IOMMU. */
   readonly daemons = new Set<Thread>();
@@ -158,8 +162,15 @@ export class Scheduler {
     if (t.slot >= 0) this.#takeOut(t);
   }
 
+  /** might_sleep, might_alloc: announces that the current thread may sleep here for SLEEP_* (abi/locks), now or another time. */
+  mightSleep(kind: number, what: string): void {
+    if (this.log.on && (kind !== SLEEP_WAIT || this.current.atomicDepth > 0))
+      this.log.emit(E_MIGHT_SLEEP, 0, 0, 0, 0, 0, kind, this.lockClasses.define(what), 0, 0);
+  }
+
   /** Waits for `count` steps of the world. */
   *sleepSteps(count: number, what: string): KernelPath<void> {
+    this.mightSleep(SLEEP_WAIT, what);
     const t = this.current;
     t.wakeAtStep = this.steps + count;
     // Somebody else's wake() does not end it early.
@@ -253,6 +264,7 @@ export class Scheduler {
 
   /** Sleeps until `condition` holds; `queue` is woken when it may have become true. */
   *waitUntil(condition: () => boolean, queue: WaitQueue, what: string): KernelPath<void> {
+    this.mightSleep(SLEEP_WAIT, what);
     while (!condition()) {
       queue.add(this.current);
       this.prepareWait(SLEEPING, what);

@@ -5,6 +5,7 @@
 // began late may be waited for too. Here each synchronize begins an epoch of its own: it waits for the readers that it
 // must wait for, and for no other.
 
+import { SLEEP_CALLBACKS } from '../abi/locks.ts';
 import { assert } from '../base/assert.ts';
 import { OBJ_LOCK } from '../base/footprint.ts';
 import type { KernelPath } from './path.ts';
@@ -59,6 +60,7 @@ export class Srcu {
 
   /** synchronize_srcu: every section open now has ended when this returns. */
   *synchronize(): KernelPath<void> {
+    this.#sched.mightSleep(SLEEP_CALLBACKS, 'SRCU grace period');
     this.#touch(true);
     const mine = this.#first + this.#readers.length - 1;
     this.#readers.push(0);

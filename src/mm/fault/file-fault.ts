@@ -22,7 +22,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import { filePages, isCachedAt, isShmem, setPageDirty } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
@@ -228,7 +228,7 @@ export function* wpPageShared(
 ): KernelPath<number> {
   const m = k.memory;
   const mapping = vma.file!.inode.mapping;
-  if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   if (isCachedAt(k, mapping, linearPageIndex(vma, address), pfn)) {
     setPageDirty(k, pfn);
     const table = pteTable(k, vma.mm, address);

@@ -23,7 +23,7 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_MLOCKED, PG_SWAPCACHE } from '../page/pages.ts';
 import {
   isRealSwap,
@@ -44,7 +44,7 @@ import { pteOffset, pteTable } from './page-tables.ts';
 
 /** lock_page_or_retry: true with the lock; false when mmapLock was dropped to wait, and the fault starts over. */
 export function* lockPageOrRetry(k: Kernel, vma: VmArea, pfn: number, flags: number): KernelPath<boolean> {
-  if (k.sched.points ? false : tryLockPage(k, pfn)) return true;
+  if (k.sched.points ? false : lockPageFast(k, pfn)) return true;
   if ((flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) !== FAULT_FLAG_ALLOW_RETRY) {
     yield* lockPage(k, pfn);
     return true;

@@ -17,7 +17,7 @@ import { FRAME_FILE } from '../../abi/events.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   GFP_KERNEL,
   PG_ANON,
@@ -140,7 +140,7 @@ function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<
 function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: number): KernelPath<number> {
   const pfn = yield* k.fn.swapinReadahead(k, entry);
   if (pfn === 0) return mapping.swapped.get(index) === entry ? -ENOMEM : 0;
-  if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   const pages = k.pages;
   if (
     mapping.swapped.get(index) !== entry ||

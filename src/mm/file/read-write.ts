@@ -6,7 +6,7 @@ import { EFAULT } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
@@ -65,7 +65,7 @@ export function* filemapWriteAndWaitRange(
     const pfn = mapping.pages.get(index);
     if (pfn === undefined || (k.pages.flags[pfn]! & PG_DIRTY) === 0) continue;
     getPage(k, pfn);
-    if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+    if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
     if (isCachedAt(k, mapping, index, pfn) && (k.pages.flags[pfn]! & PG_DIRTY) !== 0) yield* k.fn.writepage(k, pfn);
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
@@ -95,7 +95,7 @@ export function* fileWrite(
       if (oldSize < inode.size) inode.size = oldSize;
       return done > 0 ? done : pfn;
     }
-    if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+    if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
     const still = isCachedAt(k, mapping, index, pfn);
     if (still) {
       copyIn(k, inode, pfn * 4096 + from, at, count, bytes === null ? null : bytes.subarray(done, done + count));

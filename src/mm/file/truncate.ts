@@ -13,7 +13,7 @@
 
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { intervalNext } from '../rmap/interval.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
@@ -73,7 +73,7 @@ function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: nu
     const pfn = mapping.pages.get(index);
     if (pfn === undefined) continue;
     getPage(k, pfn);
-    if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+    if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
     if (isCachedAt(k, mapping, index, pfn)) {
       if (index >= first && index <= last) {
         // unmap_mapping_folio: somebody mapped it after the round of unmapping.

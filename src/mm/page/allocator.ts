@@ -12,6 +12,7 @@
 // init_per_zone_wmark_min, setup_per_zone_wmarks.
 
 import { E_FRAME_ALLOC, E_FRAME_FREE } from '../../abi/events.ts';
+import { SLEEP_RECLAIM } from '../../abi/locks.ts';
 import { assert } from '../../base/assert.ts';
 import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -72,13 +73,17 @@ function allocPage(k: Kernel, gfp: number, purpose: number): number {
   pages.purpose[pfn] = purpose;
   const used = pages.count - pages.free;
   if (used > k.stats.framesPeak) k.stats.framesPeak = used;
-  if (memory.log.on) memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, 0, 0);
+  if (memory.log.on) {
+    const mayReclaim = gfp === GFP_KERNEL && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
+    memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, mayReclaim, 0);
+  }
   return pfn;
 }
 
 /** Sleeps. Only for GFP_KERNEL; any other request just tries again. A failure with memory left is an injected one. */
 function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number> {
   let fruitless = 0;
+  if (gfp === GFP_KERNEL && !k.reclaim.isReclaiming(k.sched.current)) k.sched.mightSleep(SLEEP_RECLAIM, 'free memory');
   for (;;) {
     if (k.sched.points) yield P_RECLAIM;
     const pfn = k.fn.allocPage(k, gfp, purpose);

@@ -19,7 +19,7 @@ import { OBJ_LIST } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_RECLAIM } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import {
   LIST_FREE,
   PG_ACTIVE,
@@ -72,7 +72,7 @@ function* shrinkInactiveList(k: Kernel, isFile: boolean, want: number, isKswapd:
 function* writeBack(k: Kernel, pages: number[]): KernelPath<void> {
   const { flags, mapping } = k.pages;
   for (const pfn of pages) {
-    if (k.sched.points || !tryLockPage(k, pfn)) yield* lockPage(k, pfn);
+    if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
     const isFilePage = mapping[pfn] !== null && (flags[pfn]! & (PG_ANON | PG_SWAPBACKED)) === 0;
     if (isFilePage && (flags[pfn]! & PG_DIRTY) !== 0) yield* k.fn.writepage(k, pfn);
     unlockPage(k, pfn);

@@ -29,7 +29,7 @@ export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): Ker
     k.referencedVmFlags = 0;
     return 1;
   }
-  if (!lock.tryRead()) {
+  if (!lock.readTrylock()) {
     if (weLocked) unlockPage(k, pfn);
     k.referencedVmFlags = 0;
     return -1;

@@ -10,7 +10,7 @@ import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
+import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, LIST_SWAP, PG_DIRTY, PG_SWAPBACKED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
 
 function note(k: Kernel): void {
@@ -100,7 +100,7 @@ export function* swapinReadahead(k: Kernel, entry: number): KernelPath<number> {
       refcount[cached] = refcount[cached]! + 1;
       if ((flags[cached]! & PG_UPTODATE) !== 0) return cached;
       // Being read by somebody else: the page lock is dropped when the contents are there.
-      if (k.sched.points || !tryLockPage(k, cached)) yield* lockPage(k, cached);
+      if (k.sched.points || !lockPageFast(k, cached)) yield* lockPage(k, cached);
       unlockPage(k, cached);
       return cached;
     }
