@@ -7,15 +7,21 @@
 //
 // The verdict of a cell is then a matter of sets; nothing here knows an operation or a property by name.
 
-import { COMPLETE, CUT, Dpor } from '../../explore/dpor.ts';
+import { explore } from '../../explore/explore.ts';
 import { randomWalk } from '../../explore/random.ts';
 import { goalOf, isGoal, type Witness } from '../../explore/search.ts';
-import type { Finding, Program, Schedule } from '../../explore/world.ts';
+import type { Program, Schedule } from '../../explore/world.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { scenarioProgram } from '../scenario/scenario-world.ts';
 import type { Subject } from '../scenario/subject.ts';
-import { describeViolation } from './describe-violation.ts';
-import { type CellVerdict, type OperationResult, type ViolationReport, verdictOfCells } from './results.ts';
+import { describeViolation, scheduleText } from './describe-violation.ts';
+import {
+  type Bounds,
+  type CellVerdict,
+  type OperationResult,
+  type ViolationReport,
+  verdictOfCells,
+} from './results.ts';
 
 export interface CheckOptions {
   /** Executions of one operation at most, of each of the driver and of the null driver. */
@@ -35,77 +41,61 @@ export interface CheckOptions {
 
 export const CHECK_DEFAULTS: CheckOptions = { executions: 20_000, steps: 2_000, randomRuns: 200, seed: 1 };
 
-/** Executions between two questions whether to go on. */
-const SLICE = 64;
-
 /** What exploring one program showed. */
 interface Seen {
-  readonly witnesses: Witness[];
-  executions: number;
-  steps: number;
-  exhaustive: boolean;
+  readonly witnesses: readonly Witness[];
+  readonly executions: number;
+  readonly steps: number;
+  readonly exhaustive: boolean;
   /** Executions in which the device held a translation of an affected page. */
-  held: number;
-  passing: Schedule | null;
-  isStopped: boolean;
-}
-
-/** The program of the scenario, guarded, and told of each execution in which the device held what it takes away. */
-function programOf(scenario: Scenario, subject: Subject, options: CheckOptions, onHeld: () => void): Program {
-  const program = scenarioProgram(scenario, subject, {
-    atEnd: (world) => {
-      if (world.judge.results().windows > 0) onHeld();
-    },
-  });
-  return options.guard === undefined ? program : options.guard(program);
+  readonly held: number;
+  readonly passing: Schedule | null;
+  readonly isStopped: boolean;
 }
 
 /** Explores scenario and subject within the options. */
 function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOptions): Seen {
-  const program = programOf(scenario, subject, options, () => {
-    seen.held++;
+  let held = 0;
+  const inner = scenarioProgram(scenario, subject, {
+    atEnd: (world) => {
+      if (world.judge.results().windows > 0) held++;
+    },
   });
-  const seen: Seen = {
-    witnesses: [],
-    executions: 0,
-    steps: 0,
-    exhaustive: false,
-    held: 0,
-    passing: null,
-    isStopped: false,
-  };
-  const note = (findings: readonly Finding[], schedule: () => Schedule): void => {
-    for (const finding of findings) {
-      if (seen.witnesses.some((w) => isGoal(w.finding, goalOf(finding)))) continue;
-      seen.witnesses.push({ finding, schedule: schedule().slice(0, finding.step) });
+  const program = options.guard === undefined ? inner : options.guard(inner);
+  let passing: Schedule | null = null;
+  let seen = 0;
+  const r = explore(program, {
+    executionsMax: options.executions,
+    stepsMax: options.steps,
+    goOn: () => options.goOn?.(seen) !== false,
+    visit: (e) => {
+      seen = e.number;
+      if (options.showPassing === true && passing === null && e.findings.length === 0 && !e.isCut)
+        passing = e.schedule();
+    },
+  });
+  const witnesses: Witness[] = r.findings.map(({ finding, schedule }) => ({ finding, schedule }));
+  const isStopped = r.stopped === 'goOn';
+  let { executions, steps } = r;
+  if (!r.exhaustive && !isStopped) {
+    const walks = randomWalk(program, {
+      seed: options.seed,
+      executions: options.randomRuns,
+      stepsMax: options.steps,
+    });
+    executions += walks.executions;
+    steps += walks.steps;
+    for (const w of walks.witnesses) {
+      if (!witnesses.some((known) => isGoal(known.finding, goalOf(w.finding)))) witnesses.push(w);
     }
-  };
-  const dpor = new Dpor(program, options.steps);
-  for (;;) {
-    if (dpor.executions >= options.executions) break;
-    if (dpor.executions % SLICE === 0 && options.goOn?.(dpor.executions) === false) {
-      seen.isStopped = true;
-      break;
-    }
-    if (!dpor.next()) {
-      seen.exhaustive = dpor.cut === 0;
-      break;
-    }
-    if (dpor.outcome !== COMPLETE && dpor.outcome !== CUT) continue;
-    seen.executions++;
-    const findings = dpor.world!.end(dpor.outcome === CUT);
-    if (findings.length > 0) note(findings, () => dpor.schedule());
-    else if (options.showPassing === true && dpor.outcome === COMPLETE) seen.passing = dpor.schedule();
   }
-  seen.steps = dpor.steps;
-  if (!seen.exhaustive && !seen.isStopped) {
-    const { seed, randomRuns, steps } = options;
-    const walks = randomWalk(program, { seed, executions: randomRuns, stepsMax: steps });
-    seen.executions += walks.executions;
-    seen.steps += walks.steps;
-    for (const w of walks.witnesses) note([w.finding], () => w.schedule);
-  }
-  return seen;
+  return { witnesses, executions, steps, exhaustive: r.exhaustive, held, passing, isStopped };
+}
+
+/** What limits an exploration with these options. */
+export function boundsOf(options: CheckOptions, exhaustive: boolean): Bounds {
+  const { executions, steps, randomRuns } = options;
+  return { executions, steps, preemptions: null, randomRuns: exhaustive ? 0 : randomRuns };
 }
 
 /** Checks `subject` under `scenario`. A stopped check answers null. */
@@ -131,19 +121,14 @@ export function checkScenario(scenario: Scenario, subject: Subject, options: Che
     exhaustive: seen.exhaustive,
     executions: seen.executions,
     steps: seen.steps,
-    bounds: {
-      executions: options.executions,
-      steps: options.steps,
-      preemptions: null,
-      randomRuns: seen.exhaustive ? 0 : options.randomRuns,
-    },
+    bounds: boundsOf(options, seen.exhaustive),
     cells,
     violations,
     heldShare: seen.executions === 0 ? 0 : seen.held / seen.executions,
     nullExecutions: nullSeen.executions,
     nullExhaustive: nullSeen.exhaustive,
     nullViolates,
-    passing: null,
+    passing: seen.passing === null ? null : scheduleText(scenario, subject, seen.passing),
     lockFindings: [],
   };
 }

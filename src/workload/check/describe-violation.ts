@@ -2,8 +2,8 @@
 
 import { countSwitches } from '../../explore/execution.ts';
 import { formatCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
-import { goalOf, type Witness } from '../../explore/search.ts';
-import type { Program, Schedule } from '../../explore/world.ts';
+import type { Witness } from '../../explore/search.ts';
+import type { Schedule } from '../../explore/world.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import type { Subject } from '../scenario/subject.ts';
 import type { ViolationReport } from './results.ts';
@@ -15,10 +15,8 @@ export function scheduleText(scenario: Scenario, subject: Subject, schedule: Sch
   return formatCounterexample({ operation, driver, design, variant: '', bug, digest, schedule });
 }
 
-export function describeViolation(scenario: Scenario, subject: Subject, program: Program, w: Witness): ViolationReport {
+export function describeViolation(scenario: Scenario, subject: Subject, w: Witness): ViolationReport {
   const { property, tag, sentence, gap } = w.finding;
-  void program;
-  void goalOf;
   return {
     property,
     tag,
