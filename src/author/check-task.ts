@@ -9,7 +9,8 @@ import type { Heart } from '../workload/guard/heart.ts';
 import { watchedDriver } from '../workload/guard/watched-driver.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
 import { subjectOf } from '../workload/scenario/subject.ts';
-import { driverOf, scenariosOf } from './exports.ts';
+import { driverOf } from './driver-module.ts';
+import { scenariosOf } from './scenario-module.ts';
 import type { Task, TaskHost } from './task.ts';
 
 export interface CheckInput {

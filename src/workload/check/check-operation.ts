@@ -7,9 +7,9 @@
 //
 // The verdict of a cell is then a matter of sets; nothing here knows an operation or a property by name.
 
-import { explore } from '../../explore/explore.ts';
+import { explore, type Witness } from '../../explore/explore.ts';
+import { goalOf, isGoal } from '../../explore/goal.ts';
 import { randomWalk } from '../../explore/random.ts';
-import { goalOf, isGoal, type Witness } from '../../explore/search.ts';
 import type { Program, Schedule } from '../../explore/world.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { scenarioProgram } from '../scenario/scenario-world.ts';
@@ -51,6 +51,7 @@ interface Seen {
   readonly held: number;
   readonly passing: Schedule | null;
   readonly isStopped: boolean;
+  readonly program: Program;
 }
 
 /** Explores scenario and subject within the options. */
@@ -74,7 +75,7 @@ function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOpt
         passing = e.schedule();
     },
   });
-  const witnesses: Witness[] = r.findings.map(({ finding, schedule }) => ({ finding, schedule }));
+  const witnesses: Witness[] = [...r.findings];
   const isStopped = r.stopped === 'goOn';
   let { executions, steps } = r;
   if (!r.exhaustive && !isStopped) {
@@ -89,7 +90,7 @@ function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOpt
       if (!witnesses.some((known) => isGoal(known.finding, goalOf(w.finding)))) witnesses.push(w);
     }
   }
-  return { witnesses, executions, steps, exhaustive: r.exhaustive, held, passing, isStopped };
+  return { witnesses, executions, steps, exhaustive: r.exhaustive, held, passing, isStopped, program };
 }
 
 /** What limits an exploration with these options. */
@@ -113,7 +114,9 @@ export function checkScenario(scenario: Scenario, subject: Subject, options: Che
     if (finding.gap === null) cells[finding.property] = 'violation';
     else if (cells[finding.property] !== 'violation') cells[finding.property] = 'gap';
   }
-  const violations: ViolationReport[] = seen.witnesses.map((w) => describeViolation(scenario, subject, w));
+  const violations: ViolationReport[] = seen.witnesses.map((w) =>
+    describeViolation(scenario, subject, seen.program, w),
+  );
   return {
     operation: scenario.name,
     summary: scenario.summary,

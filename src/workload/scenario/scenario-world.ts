@@ -58,7 +58,6 @@ export class ScenarioWorld implements World {
   readonly context: ScenarioContext;
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
-  readonly #found: Finding[] = [];
   readonly #options: ScenarioOptions;
   #steps = 0;
   /** Steps of the scheduler before the first one of the explorer. */
@@ -132,9 +131,10 @@ export class ScenarioWorld implements World {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
     this.#steps++;
+    const found = this.judge.violationCount;
     sched.stepThread(t);
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return false;
+    return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
 
   findingCount(): number {
@@ -143,20 +143,24 @@ export class ScenarioWorld implements World {
 
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
+    const found: Finding[] = [];
+    const before = this.judge.violationCount === 0 ? 0 : this.judge.results().violations.length;
     if (!isCut) this.judge.finish();
-    for (const v of this.judge.results().violations) {
-      const { property, tag, kind, gap } = v;
-      const step = Math.max(1, v.step - this.#stepsBefore);
-      this.#found.push({ property, tag, kind, gap, sentence: this.#inSteps(v.text), step });
+    if (this.judge.violationCount > 0) {
+      this.judge.results().violations.forEach(({ property, tag, kind, gap, text, step }, i) => {
+        // What only the end shows is found by the last step.
+        const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
+        found.push({ property, tag, kind, gap, sentence: this.#inSteps(text), step: at });
+      });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
       const sentence = `Nothing can go on: ${who}.`;
-      this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
+      found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
-    this.#options.atEnd?.(this, this.#found);
-    return this.#found;
+    this.#options.atEnd?.(this, found);
+    return found;
   }
 
   /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */
