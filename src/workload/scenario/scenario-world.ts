@@ -123,16 +123,21 @@ export class ScenarioWorld implements World {
   enabled(): number {
     const { sched } = this.kernel;
     let mask = 0;
-    for (let i = 0; i < sched.runnableCount; i++) mask |= 1 << (sched.runnableAt(i).id - 1);
+    for (let i = 1; i < sched.threads.length; i++) if (sched.isEnabled(sched.threads[i]!)) mask |= 1 << (i - 1);
     return mask;
   }
 
   step(thread: number): boolean {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
+    const footprint = this.kernel.memory.footprint!;
     this.#steps++;
     const found = this.judge.violationCount;
-    sched.stepThread(t);
+    // What touches nothing is no step of its own: nobody can tell when it happened.
+    do {
+      sched.steps = this.#stepsBefore + this.#steps - 1;
+      sched.stepEnabled(t);
+    } while (footprint.length === 0 && sched.isEnabled(t));
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
     return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
