@@ -68,7 +68,8 @@ export class ScenarioWorld implements World {
     this.kernel = k;
     this.judge = new Judge({ actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
-    k.design = designInfo(subject.design).create(notifierHost(k));
+    const host = notifierHost(k);
+    k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
     this.device = subject.create(k);
     this.context = new ScenarioContext(k, this.device, scenario);
