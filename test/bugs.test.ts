@@ -2,16 +2,14 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { propertyOf } from '../src/check/properties.ts';
-import { randomWalk } from '../src/explore/random.ts';
+import { explore } from '../src/explore/explore.ts';
 import { type Bug, isBug } from '../src/workload/museum/bug.ts';
 import { revisionProgram } from '../src/workload/museum/revision.ts';
 
 const ROOT = fileURLToPath(new URL('../bugs', import.meta.url));
-const files = readdirSync(ROOT)
-  .filter((f) => f.endsWith('.ts'))
-  .sort();
+const files = readdirSync(ROOT).filter((f) => f.endsWith('.ts')).sort();
 const ONLY = process.env['BUG'] ?? '';
+const MAX = Number(process.env['MAX'] ?? 5000);
 
 describe('museum', () => {
   for (const file of files.filter((f) => f.includes(ONLY))) {
@@ -19,18 +17,10 @@ describe('museum', () => {
       const { default: bug } = (await import(`../bugs/${file}`)) as { default: Bug };
       expect(isBug(bug)).toBe(true);
       const log = (name: string): string[] => {
-        const r = randomWalk(revisionProgram(bug, name), { seed: 1, executions: 1500, stepsMax: 3000 });
-        console.log(
-          name,
-          r.withFindings,
-          r.cut,
-          r.steps / r.executions,
-          r.witnesses.map(
-            (w) =>
-              `${w.schedule.length} ${w.finding.property} ${w.finding.tag} gap ${w.finding.gap} ${w.finding.sentence}`,
-          ),
-        );
-        return r.witnesses.map((w) => w.finding.tag);
+        const t = Date.now();
+        const r = explore(revisionProgram(bug, name), { executionsMax: MAX, stepsMax: 3000 });
+        console.log(name, r.exhaustive, r.executions, 'cut', r.cut, 'blocked', r.blocked, (Date.now() - t) / 1000, r.steps / r.executions, r.findings.map((w) => `${w.finding.step} sw ${w.switches} ${w.finding.property} ${w.finding.tag} gap ${w.finding.gap} ${w.finding.sentence}`));
+        return r.findings.map((w) => w.finding.tag);
       };
       expect(log('historic')).toContain(bug.tag);
       expect(log('fixed')).toEqual([]);

@@ -25,6 +25,7 @@ import {
 import { PTE_RW } from '../abi/pte.ts';
 import { agentText, type Context, hex } from './context.ts';
 import { isFree } from './entries.ts';
+import type { Objects } from './objects.ts';
 import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I3C, I4, I4C, I12, L1, L2 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_NONE, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
@@ -39,6 +40,7 @@ export function onCpuFill(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
   const start = r[at + EV_START]!;
   const gen = r[at + EV_GEN]!;
+  if (c.objects !== null) c.objects.frame(pfn, false);
   c.held.fill(mm, AGENT_CPU, r[at + EV_D]!, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
   if (isFree(c, pfn) && c.findings.count(I1C, null, start, pfn)) {
     const text = `CPU ${r[at + EV_D]} made a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`;
@@ -48,13 +50,17 @@ export function onCpuFill(c: Context, r: Float64Array, at: number): void {
 
 /** E_CPU_INVAL. */
 export function onCpuInvalidate(c: Context, r: Float64Array, at: number): void {
-  const holder = c.held.holder(r[at + EV_MM]!, AGENT_CPU, r[at + EV_D]!);
+  const mm = r[at + EV_MM]!;
+  const cpu = r[at + EV_D]!;
+  if (c.objects !== null) c.objects.held(mm, AGENT_CPU, cpu, r[at + EV_START]!, r[at + EV_END]!, false);
+  const holder = c.held.holder(mm, AGENT_CPU, cpu);
   if (holder !== null) c.held.drop(holder, r[at + EV_START]!, r[at + EV_END]!);
 }
 
 /** E_CPU_ACCESS. */
 export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
   const pfn = r[at + EV_PFN]!;
+  if (c.objects !== null) noteAccess(c.objects, r, at);
   if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
     staleAccess(c, r, at, `CPU ${r[at + EV_D]} (${c.actorName(c.actor)})`);
     return;
@@ -67,6 +73,13 @@ export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
   const isMapped = found === LOOKUP_LEAF && c.tables.frameOf(va) === pfn;
   if (isMapped && (!isStore || (c.tables.lo & PTE_RW) !== 0)) return;
   staleCpuUse(c, mm, va - (va % 4096), pfn, isMapped, isStore, r[at + EV_D]!);
+}
+
+function noteAccess(objects: Objects, r: Float64Array, at: number): void {
+  const mm = r[at + EV_MM]!;
+  const va = r[at + EV_START]!;
+  objects.frame(r[at + EV_PFN]!, false);
+  objects.entry(mm, va, va + 1, false);
 }
 
 /** A CPU used what its entry no longer says; in order until the flush that follows the change. */
@@ -131,6 +144,10 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
   const gen = r[at + EV_GEN]!;
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
+  if (c.objects !== null) {
+    c.objects.frame(pfn, false);
+    if (agent !== AGENT_PIN) c.objects.book(mm, !c.book(mm).hasDevice);
+  }
   c.held.fill(mm, agent, device, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
   if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
     c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
@@ -160,6 +177,7 @@ export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
   }
   const mm = r[at + EV_MM]!;
   const start = r[at + EV_START]!;
+  if (c.objects !== null) c.objects.frame(pfn, false);
   c.held.fill(mm, AGENT_PWC, r[at + EV_D]!, start, r[at + EV_END]!, pfn, r[at + EV_GEN]!, false, c.step);
   c.frames.walkCached[pfn] = 1;
   if (isFree(c, pfn) && c.findings.count(I2, null, start, pfn)) {
@@ -172,7 +190,12 @@ export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
 export function onDeviceInvalidate(c: Context, r: Float64Array, at: number): void {
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
-  const holders = c.held.holders(r[at + EV_MM]!);
+  const mm = r[at + EV_MM]!;
+  if (c.objects !== null) {
+    if (agent !== 0) c.objects.held(mm, agent, device, r[at + EV_START]!, r[at + EV_END]!, false);
+    else c.objects.heldByDevices(mm, r[at + EV_START]!, r[at + EV_END]!);
+  }
+  const holders = c.held.holders(mm);
   for (let i = 0; i < holders.length; i++) {
     const h = holders[i]!;
     if (h.agent === AGENT_CPU || h.device !== device) continue;
@@ -192,6 +215,10 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
   else c.tally.deviceReads++;
   if (c.progress.size > 0) c.progress.reached(device, mm, page);
   const agent = r[at + EV_C]!;
+  if (c.objects !== null) {
+    noteAccess(c.objects, r, at);
+    c.objects.book(mm, false);
+  }
   if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
     staleAccess(c, r, at, agentText(c, agent, device));
     return;
@@ -281,6 +308,7 @@ function afterTeardown(
 
 /** I12 in its static form: what devices (or one of them) still hold of an address space that was torn down. */
 export function checkTornDown(c: Context, mm: number, device: number | null, what: string): void {
+  if (c.objects !== null) c.objects.heldByDevices(mm, 0, Number.POSITIVE_INFINITY);
   const holders = c.held.holders(mm);
   for (let i = 0; i < holders.length; i++) {
     const h: Holder = holders[i]!;
@@ -303,6 +331,7 @@ export function checkTornDown(c: Context, mm: number, device: number | null, wha
 
 /** E_WALK. */
 export function onWalk(c: Context, r: Float64Array, at: number): void {
+  if (c.objects !== null) c.objects.frame(r[at + EV_PFN]!, false);
   if (r[at + EV_GEN] === r[at + EV_A]) return;
   const pfn = r[at + EV_PFN]!;
   if (!c.frames.has(pfn)) {
@@ -350,6 +379,11 @@ function waits(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
   const device = r[at + EV_D]!;
+  if (c.objects !== null) {
+    c.objects.entry(mm, page, page + 1, true);
+    c.objects.cover(mm, page, page + 1, true);
+    c.objects.heldByDevices(mm, page, page + 1);
+  }
   const wait = c.progress.note(device, mm, page, r[at + EV_A]!);
   const times = r[at + EV_A]! - wait.base;
   if (wait.isReported || times <= c.options.refaultBound) return;
@@ -399,6 +433,7 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
 /** Does a VMA cover the address? True as well when the record never told of VMAs. */
 function isPermitted(c: Context, mm: number, va: number): boolean {
   const vmas = c.book(mm).vmas;
+  if (c.objects !== null) c.objects.vmas(mm, false);
   if (va === 0 || vmas.size === 0) return true;
   for (const [start, vma] of vmas) if (start <= va && va < vma.end && (vma.flags & 7) !== 0) return true;
   return false;

@@ -2,9 +2,11 @@
 // of plain functions over this; none of them ever sees the machine.
 
 import { AGENT_ATC, AGENT_IOTLB, AGENT_NAMES, AGENT_PWC } from '../abi/events.ts';
+import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { Findings } from './findings.ts';
 import { Frames } from './frames.ts';
+import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
 import { ALL_GAPS, type Property } from './properties.ts';
 import { Residency } from './residency.ts';
@@ -43,7 +45,7 @@ export const DEFAULT_OPTIONS: JudgeOptions = {
 
 /** An address space, as far as the record told. */
 export class MmBook {
-  /** A device made a translation of it (pins do not count). */
+  /** A device was bound to it, or made a translation of it (pins do not count). */
   hasDevice = false;
   /** release has returned. */
   isReleased = false;
@@ -106,10 +108,18 @@ export class Context {
   step = 0;
   actor = 0;
   log: RecordLog | null = null;
+  /** Where the monitors note what their findings depend on; null while nobody explores. */
+  objects: Objects | null = null;
 
   constructor(options: Partial<JudgeOptions>) {
     this.options = { ...DEFAULT_OPTIONS, ...options };
     this.findings = new Findings(this.options.keep, this.options.documentedGaps);
+  }
+
+  record(footprint: Footprint | null): void {
+    this.objects = footprint === null ? null : new Objects(footprint);
+    this.sections.objects = this.objects;
+    this.held.objects = this.objects;
   }
 
   book(mm: number): MmBook {

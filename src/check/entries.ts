@@ -7,6 +7,7 @@ import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
 import { agentText, type Context, hex } from './context.ts';
 import { FRAME_IS_FREE } from './frames.ts';
+import type { Objects } from './objects.ts';
 import {
   GAP_DEGENERATE_RANGE,
   GAP_EXEC_TABLES,
@@ -57,6 +58,7 @@ export function onEntryStore(c: Context, r: Float64Array, at: number): void {
   table.slot[index]! |= SLOT_WRITTEN;
   table.used += ((newLo | newHi) !== 0 ? 1 : 0) - (isKnown && (oldLo | oldHi) !== 0 ? 1 : 0);
   if (((oldLo ^ newLo) & IGNORED) === 0 && oldHi === newHi) return;
+  if (c.objects !== null) noteStore(c, c.objects, mm, va, level, oldLo, newLo);
   if (c.progress.size > 0) c.progress.changed(mm, va, va + LEVEL_SPAN[level]!);
   const wasLeaf = isLeafEntry(oldLo, level);
   const isLeaf = isLeafEntry(newLo, level);
@@ -73,6 +75,27 @@ export function onEntryStore(c: Context, r: Float64Array, at: number): void {
   else if ((newLo & PTE_P) === 0 || newLo >>> 12 !== oldLo >>> 12 || isLeaf) unlinked(c, mm, va, level, oldLo >>> 12);
 }
 
+/** A leaf is written; a pointer to a table without entries maps nothing before or after. */
+function noteStore(
+  c: Context,
+  objects: Objects,
+  mm: number,
+  va: number,
+  level: number,
+  oldLo: number,
+  newLo: number,
+): void {
+  const isLeaf = isLeafEntry(oldLo, level) || isLeafEntry(newLo, level);
+  objects.book(mm, false);
+  if (isLeaf || hasEntries(c, oldLo) || hasEntries(c, newLo)) objects.entry(mm, va, va + LEVEL_SPAN[level]!, true);
+  if (!isLeaf && (oldLo & PTE_P) !== 0) objects.frame(oldLo >>> 12, true);
+}
+
+function hasEntries(c: Context, lo: number): boolean {
+  const table = (lo & PTE_P) === 0 ? null : c.tables.at(lo >>> 12);
+  return table !== null && table.used > 0;
+}
+
 /** Keeps the number of entries that map each frame. */
 function countMapping(
   c: Context,
@@ -86,6 +109,10 @@ function countMapping(
   const after = isLeaf ? mappedFrame(newLo) : -1;
   if (before === after) return;
   const frames = level === 0 ? 1 : level === 1 ? 512 : 262144;
+  if (c.objects !== null) {
+    if (after >= 0) for (let i = 0; i < frames; i++) c.objects.onFrame(after + i, true);
+    if (before >= 0) for (let i = 0; i < frames; i++) c.objects.onFrame(before + i, true);
+  }
   if (after >= 0) for (let i = 0; i < frames; i++) c.residency.map(after + i);
   if (before >= 0) for (let i = 0; i < frames; i++) c.residency.unmap(before + i, c.actor);
 }
@@ -165,6 +192,7 @@ export function onFrameAlloc(c: Context, r: Float64Array, at: number): void {
       c.tally.malformed++;
       return;
     }
+    if (c.objects !== null) c.objects.frame(pfn, true);
     c.frames.allocate(pfn, i === 0 ? r[at + EV_GEN]! : c.frames.generation[pfn]!, purpose);
     if (purpose === FRAME_TABLE) c.tables.allocate(pfn);
   }
@@ -187,6 +215,10 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
       return;
     }
     const generation = i === 0 ? r[at + EV_GEN]! : c.frames.generation[pfn]!;
+    if (c.objects !== null) {
+      c.objects.frame(pfn, true);
+      c.objects.onFrame(pfn, true);
+    }
     const isTable = c.frames.purpose[pfn] === FRAME_TABLE || r[at + EV_A] === FRAME_TABLE;
     if (isTable) freeTable(c, t, pfn, generation);
     else freeData(c, t, pfn, generation);

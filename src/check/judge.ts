@@ -46,6 +46,7 @@ import {
   EV_STEP,
   EV_TYPE,
 } from '../abi/events.ts';
+import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog, RecordSink } from '../base/record-log.ts';
 import {
   onCpuAccess,
@@ -143,6 +144,11 @@ export class Judge implements RecordSink {
   attach(log: RecordLog): void {
     this.#c.log = log;
     log.attach(this);
+  }
+
+  /** Notes in `footprint` from now on the objects on which findings depend; null: no more. */
+  record(footprint: Footprint | null): void {
+    this.#c.record(footprint);
   }
 
   detach(): void {

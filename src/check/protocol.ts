@@ -33,6 +33,7 @@ export function onSectionEnd(c: Context, r: Float64Array, at: number): void {
   const start = r[at + EV_START]!;
   const end = r[at + EV_END]!;
   if (c.progress.size > 0) c.progress.changed(mm, start, end);
+  if (c.objects !== null) c.objects.cover(mm, start, end, true);
   let i = t.open.length - 1;
   while (i >= 0 && t.open[i]!.id !== id) i--;
   if (i < 0) {
@@ -134,6 +135,7 @@ export function onCallback(c: Context, r: Float64Array, at: number): void {
 export function onRelease(c: Context, r: Float64Array, at: number): void {
   if (r[at + EV_A] !== 0) return;
   const mm = r[at + EV_MM]!;
+  if (c.objects !== null) c.objects.book(mm, true);
   c.book(mm).isReleased = true;
   checkTornDown(c, mm, null, `release of address space ${mm} has returned`);
 }
@@ -142,7 +144,9 @@ export function onRelease(c: Context, r: Float64Array, at: number): void {
 export function onBind(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
   const device = r[at + EV_D]!;
+  if (c.objects !== null) c.objects.book(mm, true);
   if (r[at + EV_A] === 1) {
+    c.book(mm).hasDevice = true;
     c.book(mm).unbound.delete(device);
     return;
   }
@@ -160,6 +164,10 @@ export function onMmNew(c: Context, r: Float64Array, at: number): void {
 /** E_MM_FREE. */
 export function onMmFree(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
+  if (c.objects !== null) {
+    c.objects.book(mm, true);
+    c.objects.entry(mm, 0, Number.POSITIVE_INFINITY, true);
+  }
   if (!c.book(mm).isReleased) checkTornDown(c, mm, null, `address space ${mm} was freed`);
   c.forgetMm(mm);
 }
@@ -167,6 +175,7 @@ export function onMmFree(c: Context, r: Float64Array, at: number): void {
 /** E_VMA_ADD, E_VMA_REMOVE. */
 export function onVma(c: Context, r: Float64Array, at: number, isAdded: boolean): void {
   const vmas = c.book(r[at + EV_MM]!).vmas;
+  if (c.objects !== null) c.objects.vmas(r[at + EV_MM]!, true);
   const start = r[at + EV_START]!;
   if (isAdded) vmas.set(start, { end: r[at + EV_END]!, flags: r[at + EV_A]! });
   else vmas.delete(start);

@@ -5,6 +5,8 @@
 // paths flush the CPUs after the end, and a design that informs devices at that flush does no worse than the CPUs. A left
 // section whose changes are not flushed "settles" until the thread's flush is over, or its system call ends.
 
+import type { Objects } from './objects.ts';
+
 /** Id of what a thread changed outside any section: judged as if it were one, when its CPU flush is over. */
 export const NO_SECTION = 0;
 
@@ -50,6 +52,7 @@ export class Sections {
   #lastThread: ThreadState | null = null;
   /** All sections that are open or settling, over all threads. */
   readonly active: Section[] = [];
+  objects: Objects | null = null;
   readonly #spare: Section[] = [];
 
   thread(actor: number): ThreadState {
@@ -78,6 +81,7 @@ export class Sections {
     for (let i = 0; i < t.settling.length; i++) {
       const s = t.settling[i]!;
       if (s.id !== NO_SECTION || s.mm !== mm) continue;
+      if (this.objects !== null) this.objects.cover(mm, start, end, true);
       s.start = Math.min(s.start, start);
       s.end = Math.max(s.end, end);
       return s;
@@ -109,6 +113,7 @@ export class Sections {
       changedAt: -1,
       pages: [],
     };
+    if (this.objects !== null) this.objects.cover(mm, start, end, true);
     s.id = id;
     s.mm = mm;
     s.start = start;
@@ -133,6 +138,7 @@ export class Sections {
 
   /** Is the page covered by any section that is open or settling? `except` is left out. */
   covers(mm: number, va: number, except: Section | null = null): boolean {
+    if (this.objects !== null) this.objects.cover(mm, va, va + 1, false);
     for (let i = 0; i < this.active.length; i++) {
       const s = this.active[i]!;
       if (s !== except && s.mm === mm && s.start <= va && va < s.end) return true;
@@ -142,6 +148,7 @@ export class Sections {
 
   /** An open or settling section over the page from this site, other than the thread's own; null when none. */
   foreign(mm: number, va: number, site: number, actor: number): Section | null {
+    if (this.objects !== null) this.objects.cover(mm, va, va + 1, false);
     for (let i = 0; i < this.active.length; i++) {
       const s = this.active[i]!;
       if (s.site === site && s.actor !== actor && s.mm === mm && s.start <= va && va < s.end) return s;
@@ -156,6 +163,7 @@ export class Sections {
 
   /** The section is complete and judged: nothing refers to it any more. */
   retire(s: Section): void {
+    if (this.objects !== null) this.objects.cover(s.mm, s.start, s.end, true);
     const at = this.active.indexOf(s);
     if (at >= 0) this.active.splice(at, 1);
     if (s.pages.length > 4096) s.pages = [];

@@ -2,9 +2,10 @@
 
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import { agentText, type Context, hex } from './context.ts';
+import type { Objects } from './objects.ts';
 import { I5 } from './properties.ts';
 import { NO_SECTION, type Section, type ThreadState } from './sections.ts';
-import { LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
+import { LEVEL_SPAN, LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
 import type { Holder } from './translations.ts';
 
 /** A section was left: judges it now, or keeps it until the thread has flushed the CPUs for its changes. */
@@ -36,6 +37,7 @@ export function settleAll(c: Context, t: ThreadState): void {
 }
 
 function complete(c: Context, s: Section): void {
+  if (c.objects !== null) noteCompared(c.objects, s);
   const holders = c.held.holders(s.mm);
   for (let h = 0; h < holders.length; h++) {
     const holder = holders[h]!;
@@ -43,6 +45,16 @@ function complete(c: Context, s: Section): void {
     for (let i = 0; i < s.pages.length && holder.slots.size > 0; i++) compare(c, s, holder, s.pages[i]!);
   }
   c.sections.retire(s);
+}
+
+function noteCompared(objects: Objects, s: Section): void {
+  for (let i = 0; i < s.pages.length; i++) {
+    const level = s.pages[i]! % 4096;
+    const page = s.pages[i]! - level;
+    const end = page + LEVEL_SPAN[level]!;
+    objects.heldByDevices(s.mm, page, end);
+    objects.entry(s.mm, page, end, false);
+  }
 }
 
 /** One changed page (address + level of its entry) against what a device TLB still holds of it. */

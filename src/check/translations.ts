@@ -6,6 +6,7 @@
 
 import { AGENT_IOTLB, AGENT_PIN, AGENT_PWC } from '../abi/events.ts';
 import { PFN_LIMIT } from './frames.ts';
+import type { Objects } from './objects.ts';
 
 /** Agent number of a CPU TLB (device agents are AGENT_*). */
 export const AGENT_CPU = 0;
@@ -40,6 +41,7 @@ export class Holder {
 }
 
 export class Translations {
+  objects: Objects | null = null;
   readonly #byMm = new Map<number, Holder[]>();
   readonly #none: Holder[] = [];
   #lastMm = -1;
@@ -101,6 +103,11 @@ export class Translations {
     const h = this.holder(mm, agent, device) ?? this.#make(mm, agent, device);
     const key = keyOf(start, end);
     const old = h.slots.get(key);
+    if (this.objects !== null) {
+      this.objects.held(mm, agent, device, start, end, true);
+      this.objects.onFrame(pfn, true);
+      if (old !== undefined) this.objects.onFrame(this.pfn[old]!, true);
+    }
     let slot: number;
     if (old === undefined) {
       slot = this.#take();
@@ -124,6 +131,12 @@ export class Translations {
   /** Drops every entry of the holder that intersects [start, end). */
   drop(h: Holder, start: number, end: number): void {
     if (h.slots.size === 0) return;
+    const before = h.slots.size;
+    this.#dropRange(h, start, end);
+    if (this.objects !== null && h.slots.size !== before) this.objects.held(h.mm, h.agent, h.device, start, end, true);
+  }
+
+  #dropRange(h: Holder, start: number, end: number): void {
     if (h.large === 0 && (end - start) / PAGE <= h.slots.size) {
       for (let va = start - (start % PAGE); va < end; va += PAGE) {
         const slot = h.slots.get(va);
@@ -167,6 +180,7 @@ export class Translations {
 
   #drop(h: Holder, key: number, slot: number): void {
     h.slots.delete(key);
+    if (this.objects !== null) this.objects.onFrame(this.pfn[slot]!, true);
     if (this.end[slot]! - this.start[slot]! !== PAGE) h.large--;
     this.#unlink(slot);
     this.#free.push(slot);

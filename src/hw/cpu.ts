@@ -3,6 +3,7 @@
 
 import { E_CPU_ACCESS, E_CPU_FILL, E_CPU_INVAL } from '../abi/events.ts';
 import { PTE_D, PTE_PS, PTE_RW } from '../abi/pte.ts';
+import { OBJ_TLB } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { PhysMemory } from './phys.ts';
 import { TLB_NX, TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
@@ -101,6 +102,7 @@ export class Cpu {
     }
     const w = this.#walk;
     this.misses++;
+    if (this.memory.footprint !== null) this.#noteWalkCache(false);
     const slot = this.walkCache.find(this.asid, hi, lo);
     if (slot >= 0) {
       w.beginAtPageTable(
@@ -118,8 +120,10 @@ export class Cpu {
     let r = WALK_MORE;
     while (r === WALK_MORE) {
       r = w.step();
-      if (r === WALK_MORE && w.level === 0)
+      if (r === WALK_MORE && w.level === 0) {
+        if (this.memory.footprint !== null) this.#noteWalkCache(true);
         this.walkCache.insert(this.asid, hi, lo, w.table, w.tableGeneration, w.rightsSoFar);
+      }
     }
     if (r !== WALK_DONE) {
       this.faultCause = r;
@@ -129,6 +133,11 @@ export class Cpu {
     this.tlb.remember(at, va - (va & 4095));
     if (this.#log.on) this.#logFill(at, va, access);
     return this.#physical(at, va, this.tlb.entries[at + 2]!);
+  }
+
+  /** In footprints the walk cache is one object, beside the sets of the TLB. */
+  #noteWalkCache(isWrite: boolean): void {
+    this.memory.footprint?.note(OBJ_TLB, this.id * 65536 + 32768, isWrite);
   }
 
   #physical(at: number, va: number, data: number): number {
@@ -169,13 +178,15 @@ export class Cpu {
   /** Drops [start, end) of an address space, and its walk cache (INVLPG drops all paging-structure entries of the PCID). */
   invalidateRange(asid: number, start: number, end: number): void {
     this.tlb.invalidateRange(asid, start, end);
-    this.walkCache.invalidateAsid(asid);
+    const dropped = this.walkCache.invalidateAsid(asid);
+    if (this.memory.footprint !== null) this.#noteWalkCache(dropped > 0);
     if (this.memory.log.on) this.memory.log.emit(E_CPU_INVAL, asid, start, end, 0, 0, 0, 0, 0, this.id);
   }
 
   invalidateAll(asid: number): void {
     this.tlb.invalidateAsid(asid);
-    this.walkCache.invalidateAsid(asid);
+    const dropped = this.walkCache.invalidateAsid(asid);
+    if (this.memory.footprint !== null) this.#noteWalkCache(dropped > 0);
     if (this.memory.log.on)
       this.memory.log.emit(E_CPU_INVAL, asid, 0, Number.POSITIVE_INFINITY, 0, 0, 0, 0, 0, this.id);
   }

@@ -12,6 +12,7 @@ import {
   VM_FAULT_SIGSEGV,
 } from '../abi/mman.ts';
 import { assert } from '../base/assert.ts';
+import { type Footprint, OBJ_MM } from '../base/footprint.ts';
 import type { Cpu } from '../hw/cpu.ts';
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
@@ -19,12 +20,21 @@ import { P_ACCESS } from '../sched/points.ts';
 import type { Kernel } from './kernel.ts';
 import type { MmStruct, Task } from './types.ts';
 
+/** Set apart from the rest of OBJ_MM. */
+const CPU_MASK = 2 ** 31;
+
 /** FAULT_FLAG_DEFAULT of a fault taken in user mode. */
 const FAULT_USER = FAULT_FLAG_USER | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE;
 
+/** mm_cpumask in footprints: which CPUs a flush goes to. No lock guards it. */
+export function noteCpuMask(footprint: Footprint, mm: MmStruct, isWrite: boolean): void {
+  footprint.note(OBJ_MM, mm.id + CPU_MASK, isWrite);
+}
+
 /** switch_mm: `cpu` runs `mm` from now on, and gets its TLB flushes. */
-export function switchMm(_k: Kernel, cpu: Cpu, mm: MmStruct): void {
+export function switchMm(k: Kernel, cpu: Cpu, mm: MmStruct): void {
   cpu.load(mm.id, mm.pgd);
+  if (k.memory.footprint !== null) noteCpuMask(k.memory.footprint, mm, (mm.cpuMask & (1 << cpu.id)) === 0);
   mm.cpuMask |= 1 << cpu.id;
 }
 

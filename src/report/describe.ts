@@ -1,5 +1,6 @@
 // An event in words, and the lane in which it belongs: program, kernel threads, IOMMU, device.
 
+import { errnoName } from '../abi/errno.ts';
 import {
   AGENT_IOTLB,
   AGENT_NAMES,
@@ -9,6 +10,7 @@ import {
   DEV_FAILED,
   E_BIND,
   E_CALLBACK,
+  E_CALLBACK_END,
   E_CPU_ACCESS,
   E_CPU_FILL,
   E_CPU_INVAL,
@@ -17,10 +19,14 @@ import {
   E_DEV_INVAL,
   E_DEV_STATE,
   E_FAULT,
+  E_FAULT_END,
   E_FLUSH,
   E_FRAME_ALLOC,
   E_FRAME_FREE,
   E_GATHER,
+  E_LOCK,
+  E_LOCK_CONTENDED,
+  E_MIGHT_SLEEP,
   E_MM_FREE,
   E_MM_NEW,
   E_MSG,
@@ -30,12 +36,16 @@ import {
   E_PWC_FILL,
   E_REFAULT,
   E_RELEASE,
+  E_RMAP_ADD,
+  E_RMAP_REMOVE,
   E_SECTION_END,
   E_SECTION_START,
   E_SUBSCRIBE,
   E_SWAP_IN,
   E_SWAP_OUT,
   E_SYSCALL,
+  E_SYSCALL_END,
+  E_UNLOCK,
   E_UNPIN,
   E_UNSUBSCRIBE,
   E_VMA_ADD,
@@ -61,6 +71,7 @@ import {
   MSG_TRANSLATION_COMPLETION,
   MSG_TRANSLATION_REQUEST,
 } from '../abi/events.ts';
+import { LOCKF_EXCLUSIVE, SLEEP_CALLBACKS, SLEEP_RECLAIM, SLEEP_SECTIONS } from '../abi/locks.ts';
 import { FAULT_FLAG_WRITE } from '../abi/mman.ts';
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { PTE_P, PTE_PROTNONE, PTE_PS, PTE_RW } from '../abi/pte.ts';
@@ -75,6 +86,8 @@ export interface Names {
   /** Name and lane of a thread. */
   readonly actor: (actor: number) => { readonly name: string; readonly lane: LaneKind };
   readonly device: (device: number) => string;
+  /** Name of a lock class; by its number when left out. */
+  readonly lock?: (lockClass: number) => string;
 }
 
 export const PLAIN_NAMES: Names = {
@@ -148,7 +161,7 @@ export class Describer {
         return this.#entry(r);
       case E_FRAME_ALLOC:
         this.#generation.set(pfn, r[EV_GEN]!);
-        return `frame ${hex(pfn)} allocated (${FRAME_NAMES[r[EV_A]!] || 'unknown use'}, gen ${r[EV_GEN]})`;
+        return `frame ${hex(pfn)} ${r[EV_GEN] === 0 ? 'allocated' : 'reused'} (${FRAME_NAMES[r[EV_A]!] || 'unknown use'}, gen ${r[EV_GEN]})`;
       case E_FRAME_FREE:
         this.#generation.set(pfn, r[EV_GEN]! + 1);
         return `frame ${hex(pfn)} freed (gen ${r[EV_GEN]} ends)`;
@@ -243,6 +256,8 @@ function describeRest(r: Float64Array, names: Names): string {
       return `section ${r[EV_D]} opens: ${SITE_NAMES[r[EV_B]!] ?? 'site'} ${MMU_NOTIFY_NAMES[r[EV_A]!] ?? ''} ${range(r)}`;
     case E_SECTION_END:
       return `section ${r[EV_D]} ends${r[EV_C] === 1 ? ' (only_end)' : r[EV_C] === 2 ? ' (start refused)' : ''}`;
+    case E_CALLBACK_END:
+      return `${CB_NAMES[r[EV_A]!] || `callback ${r[EV_A]}`} of subscriber ${r[EV_D]} returns ${result(r[EV_B]!)}`;
     case E_CALLBACK:
       return `callback ${CB_NAMES[r[EV_A]!] || r[EV_A]}(${r[EV_END] === 0 ? '' : range(r)}) of subscriber ${r[EV_D]}`;
     default:
@@ -255,6 +270,20 @@ function describeKernel(r: Float64Array, names: Names): string {
   switch (r[EV_TYPE]) {
     case E_SYSCALL:
       return `${syscallName(r[EV_A]!)}(${page}, ${hex(r[EV_END]!)}, …)`;
+    case E_SYSCALL_END:
+      return `${syscallName(r[EV_A]!)} returns ${result(r[EV_START]!)}`;
+    case E_FAULT_END:
+      return `page fault at ${page} handled`;
+    case E_LOCK:
+    case E_UNLOCK:
+    case E_LOCK_CONTENDED:
+      return lock(r, names);
+    case E_MIGHT_SLEEP:
+      return `may sleep: ${MIGHT_SLEEP[r[EV_A]!] ?? names.lock?.(r[EV_B]!) ?? 'a wake-up'}`;
+    case E_RMAP_ADD:
+      return `frame ${hex(r[EV_PFN]!)} has an rmap of ${page}`;
+    case E_RMAP_REMOVE:
+      return `frame ${hex(r[EV_PFN]!)} loses its rmap of ${page}`;
     case E_FAULT:
       return `page fault at ${page} (${(r[EV_A]! & FAULT_FLAG_WRITE) !== 0 ? 'write' : 'read'})`;
     case E_BIND:
@@ -284,4 +313,23 @@ function describeKernel(r: Float64Array, names: Names): string {
     default:
       return EVENT_NAMES[r[EV_TYPE]!] || `event ${r[EV_TYPE]}`;
   }
+}
+
+const MIGHT_SLEEP: Readonly<Record<number, string>> = {
+  [SLEEP_RECLAIM]: 'allocates with reclaim',
+  [SLEEP_CALLBACKS]: 'waits for callbacks under way',
+  [SLEEP_SECTIONS]: 'waits for open sections',
+};
+
+/** A result: an address or count, or the name of an error. */
+function result(n: number): string {
+  if (n < 0 && n > -4096) return `-${errnoName(-n)}`;
+  return n < 4096 ? String(n) : hex(n);
+}
+
+function lock(r: Float64Array, names: Names): string {
+  const name = names.lock?.(r[EV_A]!) ?? `lock class ${r[EV_A]}`;
+  const how = (r[EV_C]! & LOCKF_EXCLUSIVE) !== 0 ? '' : ' (shared)';
+  const verb = r[EV_TYPE] === E_LOCK ? 'takes' : r[EV_TYPE] === E_UNLOCK ? 'drops' : 'wants';
+  return `${verb} ${name} ${r[EV_B]}${how}`;
 }

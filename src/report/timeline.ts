@@ -5,7 +5,8 @@ import { EV_STEP } from '../abi/events.ts';
 import { gapText, propertyOf } from '../check/properties.ts';
 import type { Timeline } from '../check/timeline.ts';
 import { Describer, isStale, LANES, type LaneKind, laneOf, type Names } from './describe.ts';
-import { displayWidth, formatCount, pad, printable, truncate, wrap } from './table.ts';
+import { drawLanes, fold, type LaneRow, type Paint, plainPaint } from './lanes.ts';
+import { formatCount, printable } from './table.ts';
 
 export interface TimelineLane {
   readonly name: string;
@@ -19,16 +20,28 @@ export interface TimelineLine {
   readonly text: string;
   /** The event that violates the property. */
   readonly isBad: boolean;
+  /** Another event of the step above. */
+  readonly isMore?: boolean;
+  /** No event: the thread of `lane` stops running here, that of lane `to` goes on. */
+  readonly to?: number;
+  /** It could have gone on itself. */
+  readonly isPreemption?: boolean;
 }
 
 /** A timeline laid out: what text and SVG draw. */
 export interface TimelineLayout {
   readonly title: string;
+  /** Lines under the title. */
+  readonly facts?: readonly string[];
   readonly lanes: readonly TimelineLane[];
+  /** What stood before the first line. */
+  readonly before?: readonly string[];
   readonly lines: readonly TimelineLine[];
   readonly isCut: boolean;
   /** What happened, the property, and the documented gap if one explains it. */
   readonly conclusion: readonly string[];
+  /** False: the conclusion is good news. */
+  readonly isFailed?: boolean;
 }
 
 /** Lays a timeline out: lanes in the order program, kernel, IOMMU, device, then by first appearance. */
@@ -63,28 +76,34 @@ export function layoutTimeline(timeline: Timeline, names: Names): TimelineLayout
   };
 }
 
-/** Text of a laid-out timeline, `width` terminal columns wide (at least 40), each line ended by a newline. */
-export function formatTimeline(layout: TimelineLayout, width = 120): string {
-  const wide = Math.max(40, width);
-  const steps = layout.lines.map((line) => formatCount(line.step));
-  const stepWidth = Math.max(4, ...steps.map(displayWidth));
+/** Text of a laid-out timeline, `width` terminal columns wide (at least 60), each line ended by a newline. */
+export function formatTimeline(layout: TimelineLayout, width = 120, paint: Paint = plainPaint): string {
+  const wide = Math.max(60, width);
+  const rows: LaneRow[] = [];
+  for (const fact of layout.before ?? []) rows.push({ label: '', lane: -1, text: printable(fact), tone: 'dim' });
+  if (layout.isCut) rows.push({ label: '…', lane: -1, text: '(earlier events are left out)', tone: 'dim' });
+  for (const line of layout.lines) rows.push(rowOf(line));
   const names = layout.lanes.map((lane) => printable(lane.name));
-  const widths = names.map((name) => Math.max(1, Math.min(16, displayWidth(name))));
-  const out: string[] = [printable(layout.title)];
-  const header = names.map((name, i) => pad(truncate(name, widths[i]!), widths[i]!)).join('  ');
-  out.push(`${pad('step', stepWidth, 'right')}  ${header}`.trimEnd());
-  if (layout.isCut) out.push(`${pad('…', stepWidth, 'right')}  (earlier events are left out)`);
-  for (let i = 0; i < layout.lines.length; i++) {
-    const line = layout.lines[i]!;
-    const marks = widths.map((w, lane) => pad(lane === line.lane ? (line.isBad ? '✗' : '●') : '│', w)).join('  ');
-    const left = `${pad(steps[i]!, stepWidth, 'right')}  ${marks}  `;
-    const room = Math.max(24, wide - displayWidth(left));
-    const text = wrap(printable(line.text), room);
-    const rest = `${' '.repeat(stepWidth)}  ${widths.map((w) => pad('│', w)).join('  ')}  `;
-    text.forEach((part, n) => {
-      out.push((n === 0 ? left : rest) + part);
-    });
-  }
-  for (const sentence of layout.conclusion) out.push(...wrap(printable(sentence), wide));
+  const out = fold(printable(layout.title), wide).map((line) => paint(line, 'title', -1));
+  for (const fact of layout.facts ?? []) out.push(...fold(printable(fact), wide));
+  out.push(...drawLanes(names, rows, wide, paint));
+  layout.conclusion.forEach((sentence) => {
+    const tone = layout.isFailed === false ? 'plain' : 'bad';
+    out.push(...fold(printable(sentence), wide).map((line) => paint(line, tone, -1)));
+  });
   return `${out.join('\n')}\n`;
+}
+
+function rowOf(line: TimelineLine): LaneRow {
+  const text = printable(line.text);
+  if (line.to !== undefined)
+    return { label: '', lane: line.lane, to: line.to, text, tone: line.isPreemption === true ? 'switch' : 'dim' };
+  const isMore = line.isMore === true;
+  return {
+    label: isMore ? '' : formatCount(line.step),
+    lane: line.lane,
+    text,
+    tone: line.isBad ? 'bad' : 'plain',
+    isMore,
+  };
 }

@@ -9,7 +9,9 @@
 
 import { ULONG_MAX } from '../../abi/mman.ts';
 import { SITE_TRY_TO_UNMAP } from '../../abi/notifier.ts';
+import { OBJ_MM } from '../../base/footprint.ts';
 import type { AtomicPath } from '../../sched/path.ts';
+import { noteCpuMask } from '../cpu-access.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct } from '../types.ts';
 import { FLUSH_OF_GATHER } from '../zap/tlb-flush.ts';
@@ -25,7 +27,8 @@ export class UnmapFlushBatch {
 }
 
 /** should_defer_flush: pays when another CPU would need an interrupt. Kernel threads run on CPU 0 here. */
-export function shouldDeferFlush(mm: MmStruct, flags: number): boolean {
+export function shouldDeferFlush(k: Kernel, mm: MmStruct, flags: number): boolean {
+  if (k.memory.footprint !== null) noteCpuMask(k.memory.footprint, mm, false);
   return (flags & TTU_BATCH_FLUSH) !== 0 && (mm.cpuMask & ~1) !== 0;
 }
 
@@ -39,8 +42,14 @@ export function* setFlushPending(k: Kernel, mm: MmStruct, dirty: boolean): Atomi
   }
   if (!batch.mms.includes(mm)) batch.mms.push(mm);
   if (dirty) batch.writable = true;
+  noteBatched(k, mm, true);
   mm.tlbFlushBatched = true;
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierCpuTlbFlushed(k, mm, 0, ULONG_MAX, SITE_TRY_TO_UNMAP);
+}
+
+/** tlb_flush_batched in footprints: set under one page table's lock, read under another's. */
+function noteBatched(k: Kernel, mm: MmStruct, isWrite: boolean): void {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id + 2 ** 30, isWrite);
 }
 
 /** arch_tlbbatch_flush: secondary TLBs heard when the batch was armed. */
@@ -63,6 +72,7 @@ export function* tryToUnmapFlushDirty(k: Kernel): AtomicPath<void> {
 }
 
 export function* flushTlbBatchedPending(k: Kernel, mm: MmStruct): AtomicPath<void> {
+  noteBatched(k, mm, mm.tlbFlushBatched);
   if (!mm.tlbFlushBatched) return;
   mm.tlbFlushBatched = false;
   yield* k.fn.flushTlbMm(k, mm, SITE_TRY_TO_UNMAP);

@@ -90,7 +90,7 @@ function* unmapEntry(
   const anonExclusive = (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
   setEntry(k, mm, word, 0, 0, address);
   if (k.sched.points) yield P_PTES_CLEARED;
-  if (shouldDeferFlush(mm, flags)) yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
+  if (shouldDeferFlush(k, mm, flags)) yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
   else yield* k.fn.flushTlbPage(k, vma, address, SITE_TRY_TO_UNMAP);
   if ((lo & PTE_D) !== 0) pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
   updateHiwaterRss(mm);

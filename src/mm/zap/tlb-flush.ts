@@ -8,6 +8,7 @@ import { E_FLUSH } from '../../abi/events.ts';
 import { ULONG_MAX } from '../../abi/mman.ts';
 import type { AtomicPath } from '../../sched/path.ts';
 import { P_FLUSH, P_IPI } from '../../sched/points.ts';
+import { noteCpuMask } from '../cpu-access.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 
@@ -35,6 +36,7 @@ export function* flushTlbMmRange(
   const log = k.memory.log;
   if (log.on) log.emit(E_FLUSH, mm.id, start, end, 0, 0, strideShift, freedTables ? 1 : 0, 0, 0);
   const isFull = isFullFlush(k, start, end, strideShift);
+  if (k.memory.footprint !== null) noteCpuMask(k.memory.footprint, mm, false);
   let isFirst = true;
   for (let cpu = 0, mask = mm.cpuMask; mask !== 0; cpu++, mask >>>= 1) {
     if ((mask & 1) === 0) continue;

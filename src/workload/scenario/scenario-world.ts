@@ -92,6 +92,7 @@ export class ScenarioWorld implements World {
     k.sched.chooser = chooser;
     k.sched.points = true;
     k.record(footprint);
+    this.judge.record(footprint);
     this.#stepsBefore = k.sched.steps;
   }
 
@@ -128,9 +129,10 @@ export class ScenarioWorld implements World {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
     this.#steps++;
+    const found = this.judge.violationCount;
     sched.stepThread(t);
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return false;
+    return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
 
   findingCount(): number {
@@ -143,7 +145,7 @@ export class ScenarioWorld implements World {
     for (const v of this.judge.results().violations) {
       const { property, tag, kind, gap } = v;
       const step = Math.max(1, v.step - this.#stepsBefore);
-      this.#found.push({ property, tag, kind, gap, sentence: v.text, step });
+      this.#found.push({ property, tag, kind, gap, sentence: this.#inSteps(v.text), step });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
@@ -152,6 +154,14 @@ export class ScenarioWorld implements World {
       this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
     return this.#found;
+  }
+
+  /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */
+  #inSteps(text: string): string {
+    return text.replaceAll(/\bat step (\d+)/g, (_, step: string) => {
+      const n = Number(step) - this.#stepsBefore;
+      return n > 0 ? `at step ${n}` : 'during the setup';
+    });
   }
 
   threadName(thread: number): string {
