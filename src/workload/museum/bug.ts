@@ -8,6 +8,7 @@
 //   kernel     limits and sizes
 
 import { InputError } from '../../base/assert.ts';
+import { type Driver, isDriver } from '../../device/define-driver.ts';
 import type { Device, DeviceConfig } from '../../device/device.ts';
 import type { KernelConfig } from '../../mm/config.ts';
 import type { Kernel } from '../../mm/kernel.ts';
@@ -42,8 +43,8 @@ export interface Revision {
   readonly what: string;
   /** Name of a design, or a class. */
   readonly design: string | DesignClass;
-  /** Name of a shipped driver of the design, or what makes a device. */
-  readonly driver: string | DeviceMaker;
+  /** Name of a shipped driver of the design, a driver (defineDriver), or what makes a device. */
+  readonly driver: string | Driver | DeviceMaker;
   readonly device?: Partial<DeviceConfig>;
   readonly patches?: Livepatch | readonly Livepatch[];
   readonly kernel?: Partial<KernelConfig>;
@@ -112,6 +113,6 @@ function checkRevision(name: string, r: Revision, refuse: (field: string, what: 
     if (!DESIGNS.some((d) => d.name === r.design))
       refuse(`${name}.design`, `"${r.design}" is not one of ${DESIGNS.map((d) => d.name).join(', ')}`);
   } else if (typeof r.design !== 'function') refuse(`${name}.design`, 'expected the name of a design, or a class');
-  if (typeof r.driver !== 'string' && typeof r.driver !== 'function')
-    refuse(`${name}.driver`, 'expected the name of a driver, or a function that makes a device');
+  if (typeof r.driver !== 'string' && typeof r.driver !== 'function' && !isDriver(r.driver))
+    refuse(`${name}.driver`, 'expected the name of a driver, a driver, or a function that makes a device');
 }

@@ -1,31 +1,33 @@
 // A revision of a museum entry as the program of an explorer.
 
 import { InputError } from '../../base/assert.ts';
-import { createDevice, type DeviceConfig } from '../../device/device.ts';
+import { isDriver } from '../../device/define-driver.ts';
+import { createDevice, createDriverDevice, type Device, type DeviceConfig } from '../../device/device.ts';
 import type { Program } from '../../explore/world.ts';
+import type { Kernel } from '../../mm/kernel.ts';
 import type { NotifierHost } from '../../notifier/host.ts';
 import { livepatched } from '../../system/livepatch.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { type ScenarioOptions, scenarioProgram } from '../scenario/scenario-world.ts';
-import type { Subject } from '../scenario/subject.ts';
+import { type Subject, smallDevice } from '../scenario/subject.ts';
 import type { Bug, Revision } from './bug.ts';
-
-/** Sizes of a device at which exploration can be exhaustive. */
-const SMALL_DEVICE: Partial<DeviceConfig> = {
-  ats: { engines: 1, atcSets: 2, atcWays: 2 },
-  iommu: { tlbSets: 2, tlbWays: 2, walkers: 1, executors: 1, pasids: 4 },
-  faultWorkers: 1,
-};
 
 /** The sizes of the revision on top of the small ones. */
 function deviceConfig(revision: Revision): Partial<DeviceConfig> {
   const { device = {} } = revision;
+  const small = smallDevice(1);
   return {
-    ...SMALL_DEVICE,
+    ...small,
     ...device,
-    ats: { ...SMALL_DEVICE.ats, ...device.ats },
-    iommu: { ...SMALL_DEVICE.iommu, ...device.iommu },
+    ats: { ...small.ats, ...device.ats },
+    iommu: { ...small.iommu, ...device.iommu },
+    mirror: { ...small.mirror, ...device.mirror },
   };
+}
+
+function deviceOf(k: Kernel, driver: Revision['driver'], config: Partial<DeviceConfig>): Device {
+  if (typeof driver === 'string') return createDevice(k, { ...config, driver });
+  return isDriver(driver) ? createDriverDevice(k, driver, config) : driver(k, config);
 }
 
 export function revisionSubject(name: string, revision: Revision): Subject {
@@ -37,7 +39,7 @@ export function revisionSubject(name: string, revision: Revision): Subject {
     ...(Design !== null && { createDesign: (host: NotifierHost) => new Design(host) }),
     create(k) {
       const config = deviceConfig(revision);
-      const device = typeof driver === 'string' ? createDevice(k, { ...config, driver }) : driver(k, config);
+      const device = deviceOf(k, driver, config);
       device.workload.isStopped = true;
       return device;
     },
