@@ -20,21 +20,21 @@ export default defineBug({
       { do: 'store', at: 1 },
     ],
     threads: {
-      munmap: { steps: [{ do: 'munmap', at: 1 }] },
       device: { on: 'device', steps: [{ do: 'load', at: 0 }] },
+      munmap: { steps: [{ do: 'munmap', at: 1 }] },
     },
   },
   historic: {
     what: 'Linux 3.18: an empty page table while any section is open',
     design: 'linux-2.6.27',
     driver: 'iommu-v2-empty-table',
-    device: { ats: { refaultBudget: 2 } },
+    device: { ats: { refaultBudget: 0 } },
   },
   fixed: {
     what: 'Linux 3.19: the device walks the live table all the time',
     design: 'invalidate-range',
     driver: 'iommu-v2',
-    device: { ats: { refaultBudget: 2 } },
+    device: { ats: { refaultBudget: 0 } },
   },
   story: `
 1. munmap opens a section; the driver points the device at an empty table and flushes.

@@ -28,13 +28,12 @@ export default defineBug({
     setup: [
       { do: 'mmap', at: 0 },
       { do: 'store', at: 0 },
+      { do: 'load', at: 0, by: 'device' },
       { do: 'madvise', at: 0, advice: 'cold' },
-      { do: 'load', at: 0, by: 'device' },
-      { do: 'load', at: 0, by: 'device' },
     ],
     threads: {
       exit: { steps: [{ do: 'exit' }], cpu: 0 },
-      reclaim: { on: 'kernel', steps: [{ do: 'reclaim' }] },
+      reclaim: { on: 'kernel', steps: [{ do: 'reclaim', pages: 4 }] },
       device: { on: 'device', steps: [{ do: 'store', at: 0, mayFail: true }] },
     },
   },

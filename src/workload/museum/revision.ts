@@ -48,12 +48,17 @@ export function revisionSubject(name: string, revision: Revision): Subject {
   };
 }
 
-/** The bug's scenario in a revision: 'historic', 'fixed' or the name of another. Throws InputError for any other name. */
-export function revisionProgram(bug: Bug, name: string, options: ScenarioOptions = {}): Program {
-  const other = bug.others?.[name];
-  const revision = name === 'historic' ? bug.historic : name === 'fixed' ? bug.fixed : other;
+/** 'historic', 'fixed' or the name of another. Throws InputError for any other name. */
+export function revisionOf(bug: Bug, name: string): Revision {
+  const revision = name === 'historic' ? bug.historic : name === 'fixed' ? bug.fixed : bug.others?.[name];
   if (revision === undefined) throw new InputError(`bug ${bug.id}: there is no revision "${name}"`);
-  const base = other?.scenario ?? bug.scenario;
+  return revision;
+}
+
+/** The bug's scenario in a revision. */
+export function revisionProgram(bug: Bug, name: string, options: ScenarioOptions = {}): Program {
+  const revision = revisionOf(bug, name);
+  const base = bug.others?.[name]?.scenario ?? bug.scenario;
   const scenario: Scenario = { ...base, kernel: { ...base.kernel, ...revision.kernel } };
   return scenarioProgram(scenario, revisionSubject(`${bug.id}, ${name}`, revision), options);
 }
