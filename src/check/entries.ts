@@ -237,14 +237,9 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
     if (owner.isDevice) {
       isOpen = true;
       if (c.sections.foreign(owner.mm, held.start[slot]!, SITE_MREMAP, c.actor) !== null) gap = GAP_MREMAP_OLD_RANGE;
-    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null, held.start[slot]!, pfn)) {
+    } else if (owner.agent === AGENT_CPU && c.finds(I1C, null, owner.mm, held.start[slot]!, pfn)) {
       const page = held.start[slot]!;
-      c.keep(
-        I1C,
-        owner.mm,
-        page,
-        pfn,
-        null,
+      c.say(
         `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while CPU ${owner.device} still held ` +
           `a translation of page ${hex(page)} to it, made at step ${held.step[slot]}.`,
       );
@@ -252,13 +247,8 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
   }
   if (isOpen) c.tally.freedWhileReachable++;
   if (isOpen || f.withdrawal[pfn] !== 0) c.windows.count(windowCause(c, t, pfn, gap), isOpen);
-  if (f.maps[pfn]! > 0 && c.findings.count(I24, null, 0, pfn)) {
-    c.keep(
-      I24,
-      0,
-      0,
-      pfn,
-      null,
+  if (f.maps[pfn]! > 0 && c.finds(I24, null, 0, 0, pfn)) {
+    c.say(
       `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while ${f.maps[pfn]} page-table ` +
         `${f.maps[pfn] === 1 ? 'entry maps' : 'entries map'} it.`,
     );
@@ -288,13 +278,8 @@ function freeTable(c: Context, t: ThreadState, pfn: number, generation: number):
     gap = tableGap(c, t, pfn, held.start[pointer]!, held.end[pointer]!);
     const owner = held.owner[pointer]!;
     const page = held.start[pointer]!;
-    if (c.findings.count(I2, gap === 0 ? null : gap, page, pfn)) {
-      c.keep(
-        I2,
-        owner.mm,
-        page,
-        pfn,
-        gap === 0 ? null : gap,
+    if (c.finds(I2, gap === 0 ? null : gap, owner.mm, page, pfn)) {
+      c.say(
         `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while ` +
           `${agentText(c, AGENT_PWC, owner.device, 'the')} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
       );

@@ -36,7 +36,7 @@ export class Frames {
 
   #grow(pfn: number): boolean {
     if (!(pfn >= 0 && pfn < PFN_LIMIT) || (pfn | 0) !== pfn) return false;
-    let size = Math.max(1024, this.#size);
+    let size = Math.max(64, this.#size);
     while (size <= pfn) size *= 2;
     this.#size = size;
     this.state = copyU8(this.state, size);

@@ -64,7 +64,7 @@ export function onSectionEnd(c: Context, r: Float64Array, at: number): void {
 }
 
 function unpaired(c: Context, mm: number, page: number, what: string): void {
-  if (c.findings.count(I40, null, c.event, 0)) c.keep(I40, mm, page, 0, null, `${c.actorName(c.actor)} ${what}.`);
+  if (c.finds(I40, null, mm, page, 0)) c.say(`${c.actorName(c.actor)} ${what}.`);
 }
 
 function describe(s: Section): string {
@@ -97,8 +97,8 @@ export function onSyscallEnd(c: Context, r: Float64Array, at: number): void {
 export function stillOpen(c: Context, t: ThreadState, depth: number, when: string): void {
   while (t.open.length > depth) {
     const s = t.open.pop()!;
-    if (c.findings.count(I40, null, c.event, 0)) {
-      c.keep(I40, s.mm, s.start, 0, null, `${c.actorName(t.actor)} ${when} without leaving ${describe(s)}.`);
+    if (c.finds(I40, null, s.mm, s.start, 0)) {
+      c.say(`${c.actorName(t.actor)} ${when} without leaving ${describe(s)}.`);
     }
     c.sections.retire(s);
   }

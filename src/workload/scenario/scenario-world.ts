@@ -66,7 +66,7 @@ export class ScenarioWorld implements World {
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
     this.kernel = k;
-    this.judge = new Judge({ actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
+    this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
     k.design = designInfo(subject.design).create(notifierHost(k));
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
@@ -140,10 +140,10 @@ export class ScenarioWorld implements World {
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
     if (!isCut) this.judge.finish();
-    for (const v of this.judge.results().violations) {
-      const { property, tag, kind, gap } = v;
+    for (const v of this.judge.findingsSince(0)) {
+      const { property, tag, kind, gap, mm, page, pfn } = v;
       const step = Math.max(1, v.step - this.#stepsBefore);
-      this.#found.push({ property, tag, kind, gap, sentence: this.#inSteps(v.text), step });
+      this.#found.push({ property, tag, kind, gap, mm, page, pfn, sentence: this.#inSteps(v.text), step });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
