@@ -22,10 +22,12 @@ const ALLOWED: Record<string, readonly string[]> = {
   workload: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore'],
   conformance: ['abi', 'base', 'workload', 'check'],
   report: ['abi', 'base', 'workload', 'check'],
-  cli: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload', 'conformance', 'report'],
+  author: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload', 'report'],
+  testing: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload', 'report', 'author'],
+  cli: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload', 'conformance', 'report', 'author'],
 };
 const CORE = new Set([...CORE_BELOW_SYSTEM, 'system', 'check', 'explore']);
-const OUTSIDE = new Set(['workload', 'conformance', 'cli']);
+const OUTSIDE = new Set(['workload', 'conformance', 'author', 'testing', 'cli']);
 
 interface Import {
   from: string;

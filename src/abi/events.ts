@@ -168,7 +168,17 @@ export const AGENT_IOTLB = 1;
 export const AGENT_PWC = 2;
 export const AGENT_ATC = 3;
 export const AGENT_PIN = 4; // a DMA mapping of pinned pages
-export const AGENT_NAMES: readonly string[] = ['', 'IOMMU TLB', 'IOMMU walk cache', 'device TLB', 'DMA mapping'];
+export const AGENT_MIRROR = 5; // the table of a device that a driver fills
+export const AGENT_MIRROR_TLB = 6; // the TLBs of that device's engines
+export const AGENT_NAMES: readonly string[] = [
+  '',
+  'IOMMU TLB',
+  'IOMMU walk cache',
+  'device TLB',
+  'DMA mapping',
+  'mirror table',
+  'mirror TLB',
+];
 
 // Callbacks, over all designs.
 export const CB_RELEASE = 1;

@@ -2,23 +2,30 @@
 //
 //   IOMMU + ATS device + driver of the kernel's notifier design        createSharedTableDevice
 //   DMA table of pinned pages, no notifier (design "pinned")           createPinnedDevice
+//   either kind that an author's driver is written for                 createDriverDevice
 //
 // All hardware is daemon threads of the kernel's scheduler. With points off a run still needs a chooser that lets every
 // thread have its turn (a seeded one): engines never wait for long.
 
-import { EBUSY } from '../abi/errno.ts';
-import { DEV_RUNNING } from '../abi/events.ts';
+import { EBUSY, EINVAL } from '../abi/errno.ts';
+import { DEV_RUNNING, E_BIND } from '../abi/events.ts';
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { mmDrop } from '../mm/vma/exit-mmap.ts';
+import type { NotifierDesign } from '../notifier/host.ts';
 import type { KernelPath } from '../sched/path.ts';
+import { WaitQueue } from '../sched/scheduler.ts';
 import { type Accessor, DeviceStats } from './accessor.ts';
-import { AmdIommu, type IommuDriver } from './amd-iommu.ts';
+import { AmdIommu, type IommuDriver, type PasidState } from './amd-iommu.ts';
 import { type AtsConfig, AtsDevice } from './ats-pri.ts';
+import type { Driver } from './define-driver.ts';
+import { MirrorDriverHw, WalkerDriverHw } from './driver-hw.ts';
+import { DriverInstance } from './driver-run.ts';
 import { driverInfo } from './drivers/drivers.ts';
 import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
+import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
@@ -31,6 +38,7 @@ export interface DeviceConfig {
   readonly iommu: Partial<IommuConfig>;
   readonly ats: Partial<AtsConfig>;
   readonly pinned: Partial<PinnedConfig>;
+  readonly mirror: Partial<MirrorConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Kernel threads that handle page requests. */
   readonly faultWorkers: number;
@@ -41,6 +49,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   iommu: {},
   ats: {},
   pinned: {},
+  mirror: {},
   workload: {},
   faultWorkers: 2,
 };
@@ -70,13 +79,13 @@ class SharedTableDevice implements Device {
   #pasid = 0;
   #nextPasid = 1;
 
-  constructor(k: Kernel, config: DeviceConfig) {
+  constructor(k: Kernel, config: DeviceConfig, makeDriver: (amd: AmdIommu, design: NotifierDesign) => IommuDriver) {
     if (k.design === null) throw new InputError('device: the kernel has no notifier design');
     this.k = k;
     this.iommu = new Iommu(k.memory, k.sched, config.iommu);
     this.ats = new AtsDevice(this.iommu, DEVICE_ID, config.ats);
     this.amd = new AmdIommu(k, this.iommu);
-    this.driver = driverInfo(config.driver, k.design.name).create(this.amd, k.design);
+    this.driver = makeDriver(this.amd, k.design);
     this.faults = new PageRequestHandler(k, this.iommu, this.amd.states);
     this.workload = new Workload(k, this.ats, config.workload);
     this.iommu.start();
@@ -195,6 +204,131 @@ class PinnedTableDevice implements Device {
   }
 }
 
+/** An author's driver as a driver of the IOMMU: an instance for each bound address space. */
+class DefinedWalker implements IommuDriver {
+  readonly name: string;
+  readonly #k: Kernel;
+  readonly #driver: Driver;
+  readonly #amd: AmdIommu;
+
+  constructor(k: Kernel, driver: Driver, amd: AmdIommu) {
+    this.name = driver.name;
+    this.#k = k;
+    this.#driver = driver;
+    this.#amd = amd;
+  }
+
+  subscribe(state: PasidState): KernelPath<number> {
+    const instance = new DriverInstance(this.#k, this.#driver, state.mm);
+    state.subscription = instance;
+    instance.create(new WalkerDriverHw(instance, this.#amd, state));
+    return instance.subscribe();
+  }
+
+  unsubscribe(state: PasidState): KernelPath<void> {
+    return (state.subscription as DriverInstance).close();
+  }
+}
+
+/** A mirror with its driver. */
+class MirrorTableDevice implements Device {
+  readonly k: Kernel;
+  readonly driver: Driver;
+  readonly mirror: MirrorDevice;
+  readonly workload: Workload;
+  #instance: DriverInstance | null = null;
+  #faults = 0;
+  readonly #idle = new WaitQueue();
+
+  constructor(k: Kernel, driver: Driver, config: DeviceConfig) {
+    this.k = k;
+    this.driver = driver;
+    this.mirror = new MirrorDevice(k.memory, k.sched, DEVICE_ID, config.mirror);
+    this.workload = new Workload(k, this.mirror, config.workload);
+    this.workload.start();
+  }
+
+  get driverName(): string {
+    return this.driver.name;
+  }
+
+  get accessor(): Accessor {
+    return this.mirror;
+  }
+
+  get refusal(): string | null {
+    return null;
+  }
+
+  *bind(mm: MmStruct): KernelPath<number> {
+    if (this.#instance !== null) return -EBUSY;
+    if (mm.users <= 0) return -EINVAL;
+    const instance = new DriverInstance(this.k, this.driver, mm);
+    instance.create(new MirrorDriverHw(instance, this.mirror));
+    this.#instance = instance;
+    mm.count++;
+    this.mirror.mm = mm.id;
+    const result = yield* instance.subscribe();
+    if (result < 0) {
+      this.#instance = null;
+      mmDrop(this.k, mm);
+      return result;
+    }
+    this.#emitBind(mm, 1);
+    this.mirror.setFaultHandler((request) => this.#fault(instance, request));
+    this.workload.mm = mm;
+    return 0;
+  }
+
+  *#fault(instance: DriverInstance, request: FaultRequest): KernelPath<number> {
+    this.mirror.noteFaults(false);
+    this.#faults++;
+    const result = yield* instance.call('fault', request);
+    this.mirror.noteFaults(false);
+    this.#faults--;
+    if (this.#faults === 0) this.#idle.wakeAll(this.k.sched);
+    return typeof result === 'number' ? result : 0;
+  }
+
+  *unbind(): KernelPath<void> {
+    const instance = this.#instance;
+    if (instance === null) return;
+    this.workload.mm = null;
+    this.mirror.setFaultHandler(null);
+    const isIdle = (): boolean => {
+      this.mirror.noteFaults(true);
+      return this.#faults === 0;
+    };
+    yield* this.k.sched.waitUntil(isIdle, this.#idle, 'faults in flight');
+    yield* instance.close();
+    this.#emitBind(instance.mm, 0);
+    this.mirror.reset();
+    this.#instance = null;
+    mmDrop(this.k, instance.mm);
+  }
+
+  #emitBind(mm: MmStruct, isBound: number): void {
+    const { log } = this.k.memory;
+    if (log.on) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, 0, DEVICE_ID);
+  }
+
+  stats(): DeviceStats {
+    const s = new DeviceStats();
+    const { mirror } = this;
+    s.reads = mirror.reads;
+    s.writes = mirror.writes;
+    s.hits = mirror.hits;
+    s.pageRequests = mirror.faults;
+    s.answersInvalid = mirror.faultsRefused;
+    s.refaults = mirror.refaults;
+    s.refaultsMax = mirror.refaultsMax;
+    s.deviceTlbFlushes = mirror.flushes;
+    s.state = mirror.state;
+    s.callbacks = callbackCounts(this.k);
+    return s;
+  }
+}
+
 function callbackCounts(k: Kernel): number[] {
   const design = k.design as { readonly list?: { readonly callbackCounts: Float64Array } } | null;
   return Array.from(design?.list?.callbackCounts ?? []);
@@ -205,5 +339,13 @@ function callbackCounts(k: Kernel): number[] {
 export function createDevice(k: Kernel, config: Partial<DeviceConfig> = {}): Device {
   const full = { ...DEVICE_DEFAULTS, ...config };
   if (k.design?.name === 'pinned') return new PinnedTableDevice(k, full);
-  return new SharedTableDevice(k, full);
+  return new SharedTableDevice(k, full, (amd, design) => driverInfo(full.driver, design.name).create(amd, design));
+}
+
+/** The device that an author's driver is written for, with that driver. Throws InputError if it is not for the kernel's design;
+ *  bind throws it for callbacks that the design does not have. */
+export function createDriverDevice(k: Kernel, driver: Driver, config: Partial<DeviceConfig> = {}): Device {
+  const full = { ...DEVICE_DEFAULTS, ...config };
+  if (driver.device === 'mirror') return new MirrorTableDevice(k, driver, full);
+  return new SharedTableDevice(k, full, (amd) => new DefinedWalker(k, driver, amd));
 }

@@ -21,7 +21,7 @@ export type ToyOp =
   | { readonly op: 'store'; readonly v: number; readonly value: number }
   /** Leaves out the next `count` operations when variable equals value. */
   | { readonly op: 'skip'; readonly v: number; readonly value: number; readonly count: number }
-  /** variable = one of 0 .. n-1; if it is 0, asks for one of 0 .. m-1 in addition and adds it (m = 0: does not). */
+  /** variable = one of 0 .. n-1; the last one asks for one of 0 .. m-1 in addition, for the next variable (m = 0: does not). */
   | { readonly op: 'pick'; readonly v: number; readonly n: number; readonly m: number }
   | { readonly op: 'lock'; readonly v: number }
   | { readonly op: 'unlock'; readonly v: number }
@@ -171,7 +171,7 @@ class ToyWorld implements World {
         break;
       case 'pick':
         variables[v] = this.#chooser.choose(op.n, CHOOSE_WORKLOAD);
-        if (variables[v] === 0 && op.m > 0) {
+        if (variables[v] === op.n - 1 && op.m > 0) {
           // Only this answer touches another variable.
           this.#touch(OBJ_VARIABLE, (v + 1) % SIZE, true);
           variables[(v + 1) % SIZE]! += this.#chooser.choose(op.m, CHOOSE_WORKLOAD);

@@ -26,11 +26,16 @@ import { SLEEP_SECTIONS } from '../abi/locks.ts';
 import { ULONG_MAX } from '../abi/mman.ts';
 import { MMU_NOTIFY_RELEASE } from '../abi/notifier.ts';
 import { assert } from '../base/assert.ts';
+import { OBJ_LIST } from '../base/footprint.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_CALLBACK } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { NotifierMm, NotifierRange } from './host.ts';
 import type { ListOps, Subscription, SubscriptionList } from './subscriptions.ts';
+
+/** Trees and subscribers in footprints, by number of the address space and of the subscriber. */
+const LIST_TREES = 0x1000000;
+const LIST_SUBSCRIBERS = 0x2000000;
 
 export interface IntervalOps {
   /** Called at the start of a section that meets the interval; `range` is the whole section, not the overlap. Under mmapLock
@@ -103,13 +108,25 @@ export class Intervals<Ops extends ListOps> {
     this.list = list;
   }
 
+  /** The address space's tree, with its seq and its count: one object. */
+  #tree(mm: NotifierMm, isWrite: boolean): IntervalTree | null {
+    this.list.host.sched.footprint?.note(OBJ_LIST, LIST_TREES + mm.id, isWrite);
+    return this.list.of(mm)?.intervals ?? null;
+  }
+
+  /** The subscriber's seq. */
+  #note(sub: IntervalNotifier, isWrite: boolean): void {
+    this.list.host.sched.footprint?.note(OBJ_LIST, LIST_SUBSCRIBERS + sub.id, isWrite);
+  }
+
   /** mmu_interval_notifier_insert over `length` bytes. Locks: none of mm's held (the first insert registers). Returns 0, or
    *  -EOVERFLOW (length 0, or past the end of the address space), -EINVAL (no user of the mm is left). */
   *insert(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): KernelPath<number> {
-    if (this.list.of(mm)?.intervals == null) {
+    if (this.#tree(mm, false) === null) {
       yield* mm.mmapLock.writeLock();
       const result = yield* this.list.registerLocked(null, mm);
       const made = this.list.of(mm);
+      this.#tree(mm, true);
       if (made !== null && made.intervals === null) made.intervals = new IntervalTree();
       mm.mmapLock.writeUnlock();
       if (result < 0) return result;
@@ -121,13 +138,14 @@ export class Intervals<Ops extends ListOps> {
   }
 
   #insertNow(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): void {
-    const tree = this.list.of(mm)!.intervals!;
+    const tree = this.#tree(mm, true)!;
     assert(sub.mm === null, 'mmu_interval_notifier_insert: not inserted yet');
     if (sub.id === 0) sub.id = this.list.takeId();
     sub.mm = mm;
     sub.start = start;
     sub.last = start + (length - 1);
     mm.count++;
+    this.#note(sub, true);
     // A subscriber that joins during any section counts as being invalidated until that section ends.
     if (tree.active === 0) {
       sub.seq = tree.seq - 1;
@@ -149,14 +167,14 @@ export class Intervals<Ops extends ListOps> {
   *remove(sub: IntervalNotifier): KernelPath<void> {
     const mm = sub.mm;
     assert(mm !== null, 'mmu_interval_notifier_remove: inserted');
-    const tree = this.list.of(mm)!.intervals!;
+    const tree = this.#tree(mm, true)!;
     this.list.host.sched.mightSleep(SLEEP_SECTIONS, 'interval invalidation');
     if (!tree.isInvalidating) tree.take(sub);
     else if (!sub.isInTree) tree.deferred.splice(tree.deferred.indexOf(sub), 1);
     else {
       tree.deferred.unshift(sub);
       const seq = tree.seq;
-      yield* this.list.host.sched.waitUntil(() => tree.seq !== seq, tree.queue, 'interval invalidation');
+      yield* this.#whileInvalidating(mm, tree, seq);
     }
     sub.mm = null;
     const log = this.list.host.log;
@@ -166,29 +184,39 @@ export class Intervals<Ops extends ListOps> {
 
   /** mmu_interval_set_seq: inside invalidate, under the driver's lock. */
   setSeq(sub: IntervalNotifier, seq: number): void {
+    this.#note(sub, true);
     sub.seq = seq;
   }
 
   /** mmu_interval_read_begin: waits while the subscriber is being invalidated; returns the number for readRetry. */
   *readBegin(sub: IntervalNotifier): KernelPath<number> {
-    const tree = this.list.of(sub.mm!)!.intervals!;
+    const tree = this.#tree(sub.mm!, false)!;
     this.list.host.sched.mightSleep(SLEEP_SECTIONS, 'interval invalidation');
+    this.#note(sub, false);
     const seq = sub.seq;
-    if (seq === tree.seq) {
-      yield* this.list.host.sched.waitUntil(() => tree.seq !== seq, tree.queue, 'interval invalidation');
-    }
+    if (seq === tree.seq) yield* this.#whileInvalidating(sub.mm!, tree, seq);
     return seq;
+  }
+
+  /** Waits until the tree's seq is another one. */
+  #whileInvalidating(mm: NotifierMm, tree: IntervalTree, seq: number): KernelPath<void> {
+    const isOver = (): boolean => {
+      this.#tree(mm, false);
+      return tree.seq !== seq;
+    };
+    return this.list.host.sched.waitUntil(isOver, tree.queue, 'interval invalidation');
   }
 
   /** mmu_interval_read_retry, under the driver's lock: true = an invalidation came between, start again. */
   readRetry(sub: IntervalNotifier, seq: number): boolean {
+    this.#note(sub, false);
     return sub.seq !== seq;
   }
 
   /** mn_itree_invalidate: start of a section. 0, or -EAGAIN when a subscriber would have to wait (then no end follows). */
   *start(range: NotifierRange): KernelPath<number> {
-    const tree = this.list.of(range.mm)?.intervals ?? null;
-    if (tree === null) return 0;
+    if (this.list.of(range.mm)?.intervals == null) return 0;
+    const tree = this.#tree(range.mm, true)!;
     tree.active++;
     let i = tree.findFrom(0, range.start, range.end);
     if (i < tree.tree.length && !tree.isInvalidating) tree.seq++;
@@ -217,8 +245,8 @@ export class Intervals<Ops extends ListOps> {
 
   /** mn_itree_inv_end. */
   end(range: NotifierRange): void {
-    const tree = this.list.of(range.mm)?.intervals ?? null;
-    if (tree === null) return;
+    if (this.list.of(range.mm)?.intervals == null) return;
+    const tree = this.#tree(range.mm, true)!;
     tree.active--;
     if (tree.active > 0 || !tree.isInvalidating) return;
     tree.seq++;

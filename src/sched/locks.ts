@@ -75,7 +75,7 @@ export class Rwsem {
     while (!this.tryRead()) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, 0);
       this.#queue.add(this.sched.current);
-      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.prepareWaitOnly(SLEEPING, this.sched.lockClasses.name(this.lockClass));
       yield P_SLEEP;
     }
   }
@@ -85,10 +85,12 @@ export class Rwsem {
     if (this.sched.points) yield P_LOCK;
     if (this.sched.footprint !== null) this.#touch();
     this.#writersWaiting++;
-    while (!this.tryWrite()) {
+    // The first attempt holds back later readers, even if it fails.
+    for (let isAgain = false; !this.tryWrite(); isAgain = true) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, LOCKF_EXCLUSIVE);
       this.#queue.add(this.sched.current);
       this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.hasOnlyWaited = isAgain;
       yield P_SLEEP;
     }
     this.#writersWaiting--;
@@ -159,6 +161,10 @@ export class Mutex {
     return this.#holder !== null;
   }
 
+  get isHeldByCurrent(): boolean {
+    return this.#holder === this.sched.current;
+  }
+
   /** mutex_trylock. */
   trylock(): boolean {
     return this.#take(LOCKF_EXCLUSIVE | LOCKF_TRYLOCK);
@@ -170,7 +176,7 @@ export class Mutex {
     while (!this.#take(LOCKF_EXCLUSIVE)) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, LOCKF_EXCLUSIVE);
       this.#queue.add(this.sched.current);
-      this.sched.prepareWait(SLEEPING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.prepareWaitOnly(SLEEPING, this.sched.lockClasses.name(this.lockClass));
       yield P_SLEEP;
     }
   }
@@ -230,7 +236,7 @@ export class SpinLocks {
     while (!this.tryLock(i)) {
       if (this.sched.log.on) this.#note(E_LOCK_CONTENDED, i);
       this.#queues.add(i, this.sched.current);
-      this.sched.prepareWait(SPINNING, this.sched.lockClasses.name(this.lockClass));
+      this.sched.prepareWaitOnly(SPINNING, this.sched.lockClasses.name(this.lockClass));
       yield P_SPIN;
     }
   }
@@ -255,5 +261,9 @@ export class SpinLocks {
 
   isLocked(i: number): boolean {
     return this.#holder[i] !== 0;
+  }
+
+  isHeldByCurrent(i: number): boolean {
+    return this.#holder[i] === this.sched.current.id + 1;
   }
 }

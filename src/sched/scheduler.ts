@@ -94,6 +94,8 @@ export class Scheduler {
   current: Thread;
   readonly boot: Thread;
   steps = 0;
+  /** The current step only tried again what the thread waits for, in vain: it changed nothing but wait queues. Asked by explorers. */
+  hasOnlyWaited = false;
   /** The explorer's recorder, null otherwise. */
   footprint: Footprint | null = null;
   /** Called when a thread really sleeps in atomic context; the lock-order monitor (E_MIGHT_SLEEP) sees also what might have. */
@@ -162,6 +164,12 @@ export class Scheduler {
     if (t.slot >= 0) this.#takeOut(t);
   }
 
+  /** Like prepareWait, where the thread stood at a point right before it looked: its step changed nothing. */
+  prepareWaitOnly(state: typeof SLEEPING | typeof SPINNING, what: string): void {
+    this.prepareWait(state, what);
+    this.hasOnlyWaited = true;
+  }
+
   /** might_sleep, might_alloc: announces that the current thread may sleep here for SLEEP_* (abi/locks), now or another time. */
   mightSleep(kind: number, what: string): void {
     if (this.log.on && (kind !== SLEEP_WAIT || this.current.atomicDepth > 0))
@@ -210,6 +218,7 @@ export class Scheduler {
     this.current = t;
     this.log.actor = t.id;
     this.log.step = ++this.steps;
+    this.hasOnlyWaited = false;
     const r = t.path.next();
     if (r.done === true) {
       t.state = DONE;
@@ -255,9 +264,10 @@ export class Scheduler {
 
   /** Busy-waits until `condition` holds: other threads and the hardware run meanwhile. Never sleeps. */
   *spinUntil(condition: () => boolean, queue: WaitQueue, what: string): AtomicPath<void> {
-    while (!condition()) {
+    for (let isAgain = false; !condition(); isAgain = true) {
       queue.add(this.current);
       this.prepareWait(SPINNING, what);
+      this.hasOnlyWaited = isAgain;
       yield P_SPIN;
     }
   }
@@ -265,9 +275,10 @@ export class Scheduler {
   /** Sleeps until `condition` holds; `queue` is woken when it may have become true. */
   *waitUntil(condition: () => boolean, queue: WaitQueue, what: string): KernelPath<void> {
     this.mightSleep(SLEEP_WAIT, what);
-    while (!condition()) {
+    for (let isAgain = false; !condition(); isAgain = true) {
       queue.add(this.current);
       this.prepareWait(SLEEPING, what);
+      this.hasOnlyWaited = isAgain;
       yield P_SLEEP;
     }
   }

@@ -1,13 +1,16 @@
 // The library's entry. The judge is "shootdown/check", events in words are "shootdown/report".
 
-export { errnoName } from '../abi/errno.ts';
+export * from '../abi/errno.ts';
 export * from '../abi/events.ts';
 export * from '../abi/mman.ts';
 export * from '../abi/notifier.ts';
 export * from '../abi/syscalls.ts';
 export { InputError } from '../base/assert.ts';
 export type { RecordLog, RecordSink } from '../base/record-log.ts';
+export { type Driver, type DriverDefinition, defineDriver, isDriver } from '../device/define-driver.ts';
 export type { Device, DeviceConfig } from '../device/device.ts';
+export { createDriverDevice } from '../device/device.ts';
+export type * from '../device/driver-face.ts';
 export { DRIVERS } from '../device/drivers/drivers.ts';
 export { type KernelConfig, kernelConfig } from '../mm/config.ts';
 export { touchPage, userLoad, userStore } from '../mm/cpu-access.ts';

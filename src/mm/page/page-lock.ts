@@ -39,7 +39,7 @@ export function* lockPage(k: Kernel, pfn: number): KernelPath<void> {
     const log = k.memory.log;
     if (log.on) log.emit(E_LOCK_CONTENDED, 0, 0, 0, 0, 0, LOCK_PAGE, pfn, LOCKF_EXCLUSIVE, 0);
     k.pageLockQueues.add(pfn, k.sched.current);
-    k.sched.prepareWait(SLEEPING, 'page lock');
+    k.sched.prepareWaitOnly(SLEEPING, 'page lock');
     yield P_SLEEP;
   }
 }

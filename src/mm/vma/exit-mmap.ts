@@ -3,6 +3,7 @@
 import { E_MM_FREE, E_VMA_REMOVE } from '../../abi/events.ts';
 import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts';
 import { SITE_EXIT } from '../../abi/notifier.ts';
+import { OBJ_MM } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
@@ -12,6 +13,7 @@ import { noteVma } from './adjust.ts';
 
 /** mmput: drops a user; the last one tears the address space down. */
 export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   if (--mm.users > 0) return;
   mm.isExiting = true;
   yield* k.fn.exitMmap(k, mm);

@@ -56,7 +56,6 @@ export class ScenarioWorld implements World {
   readonly context: ScenarioContext;
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
-  readonly #found: Finding[] = [];
   #steps = 0;
   /** Steps of the scheduler before the first one of the explorer. */
   readonly #stepsBefore: number;
@@ -128,9 +127,10 @@ export class ScenarioWorld implements World {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
     this.#steps++;
+    const found = this.judge.violationCount;
     sched.stepThread(t);
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return false;
+    return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
 
   findingCount(): number {
@@ -139,19 +139,21 @@ export class ScenarioWorld implements World {
 
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
+    const found: Finding[] = [];
+    const before = this.judge.findingsSince(0).length;
     if (!isCut) this.judge.finish();
-    for (const v of this.judge.findingsSince(0)) {
-      const { property, tag, kind, gap, mm, page, pfn } = v;
-      const step = Math.max(1, v.step - this.#stepsBefore);
-      this.#found.push({ property, tag, kind, gap, mm, page, pfn, sentence: this.#inSteps(v.text), step });
-    }
+    this.judge.findingsSince(0).forEach(({ property, tag, kind, gap, mm, page, pfn, text, step }, i) => {
+      // What only the end shows is found by the last step.
+      const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
+      found.push({ property, tag, kind, gap, mm, page, pfn, sentence: this.#inSteps(text), step: at });
+    });
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
       const sentence = `Nothing can go on: ${who}.`;
-      this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
+      found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
-    return this.#found;
+    return found;
   }
 
   /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */

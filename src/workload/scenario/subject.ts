@@ -1,6 +1,9 @@
 // What is checked: a driver with its device, made for a kernel that runs the driver's notifier design.
 
-import type { Device } from '../../device/device.ts';
+import { InputError } from '../../base/assert.ts';
+import { type Driver, defineDriver } from '../../device/define-driver.ts';
+import { createDriverDevice, type Device, type DeviceConfig } from '../../device/device.ts';
+import type { DesignName } from '../../device/driver-face.ts';
 import type { KernelFns } from '../../mm/fns.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 
@@ -15,4 +18,72 @@ export interface Subject {
   readonly nullSubject: Subject | null;
   /** Functions of the kernel that are replaced: livepatches. */
   readonly patches?: Partial<KernelFns>;
+}
+
+export interface SubjectOptions {
+  /** One of the driver's designs; its first when left out. */
+  readonly design?: string;
+  /** Engines of the device, 2 when left out. */
+  readonly engines?: number;
+  /** Other sizes of the device. */
+  readonly device?: Partial<DeviceConfig>;
+}
+
+/** Sizes of a device at which exploration can be exhaustive. */
+export function smallDevice(engines: number): Partial<DeviceConfig> {
+  return {
+    ats: { engines, atcSets: 2, atcWays: 2 },
+    iommu: { tlbSets: 2, tlbWays: 2, walkers: 1, executors: 1, pasids: 4 },
+    mirror: { engines },
+    faultWorkers: 1,
+  };
+}
+
+/** An author's driver as what is checked. Throws InputError when the driver is not written for options.design. */
+export function subjectOf(driver: Driver, options: SubjectOptions = {}): Subject {
+  const design = driver.designs.find((d) => d === (options.design ?? driver.design));
+  if (design === undefined)
+    throw new InputError(
+      `driver ${driver.name}: written for ${driver.designs.join(', ')}, not for "${options.design}"`,
+    );
+  const config = { ...smallDevice(options.engines ?? 2), ...options.device };
+  return subject(driver, design, config, subject(nullDriver(driver, design), design, config, null));
+}
+
+function subject(
+  driver: Driver,
+  design: DesignName,
+  config: Partial<DeviceConfig>,
+  nullSubject: Subject | null,
+): Subject {
+  return {
+    name: driver.name,
+    design,
+    create(k) {
+      const device = createDriverDevice(k, driver, config);
+      device.workload.isStopped = true;
+      return device;
+    },
+    nullSubject,
+  };
+}
+
+/** The driver that hears nothing: a walker without callbacks; a mirror that maps what it finds, and never looks again. */
+function nullDriver(driver: Driver, design: DesignName): Driver {
+  const name = `no-callbacks-${driver.device}`;
+  if (driver.device === 'walker') return defineDriver({ name, design, device: 'walker', create: () => ({}) });
+  return defineDriver({
+    name,
+    design,
+    device: 'mirror',
+    create: (hw) => ({
+      *fault({ va, isWrite }) {
+        const page = yield* hw.getUserPage(va, isWrite);
+        if (page < 0) return page;
+        yield* hw.map(va, page, { writable: isWrite });
+        hw.putPage(page);
+        return 0;
+      },
+    }),
+  });
 }
