@@ -26,8 +26,9 @@ import { PTE_RW } from '../abi/pte.ts';
 import { agentText, type Context, hex } from './context.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
-import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I3C, I4, I4C, I12, L1, L2 } from './properties.ts';
-import { LOOKUP_LEAF, LOOKUP_NONE, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
+import { GAP_STALE_READ_ONLY, I1, I1C, I2, I12, L1, L2 } from './properties.ts';
+import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
+import { permittedUse, staleUse } from './stale-use.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
 
 /** E_CPU_FILL. */
@@ -70,9 +71,10 @@ export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
   const isStore = r[at + EV_B] === 1;
   const found = c.tables.find(mm, va);
   if (found === LOOKUP_UNKNOWN) return;
-  const isMapped = found === LOOKUP_LEAF && c.tables.frameOf(va) === pfn;
-  if (isMapped && (!isStore || (c.tables.lo & PTE_RW) !== 0)) return;
-  staleCpuUse(c, mm, va - (va % 4096), pfn, isMapped, isStore, r[at + EV_D]!);
+  const page = va - (va % 4096);
+  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(va) : -1;
+  if (mapped === pfn && (!isStore || (c.tables.lo & PTE_RW) !== 0)) permittedUse(c, mm, page, pfn, isStore);
+  else staleUse(c, mm, page, pfn, AGENT_CPU, r[at + EV_D]!, isStore, mapped);
 }
 
 function noteAccess(objects: Objects, r: Float64Array, at: number): void {
@@ -80,25 +82,6 @@ function noteAccess(objects: Objects, r: Float64Array, at: number): void {
   const va = r[at + EV_START]!;
   objects.frame(r[at + EV_PFN]!, false);
   objects.entry(mm, va, va + 1, false);
-}
-
-/** A CPU used what its entry no longer says; in order until the flush that follows the change. */
-function staleCpuUse(
-  c: Context,
-  mm: number,
-  page: number,
-  pfn: number,
-  isMapped: boolean,
-  isStore: boolean,
-  cpu: number,
-): void {
-  const property = isMapped ? I3C : I4C;
-  if (c.sections.covers(mm, page) || !c.finds(property, null, mm, page, pfn)) return;
-  const what = isMapped ? 'its entry is read-only' : 'its entry does not map that frame any more';
-  const text =
-    `CPU ${cpu} (${c.actorName(c.actor)}) ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}, but ${what} ` +
-    'and the operation that changed it is complete.';
-  c.say(text);
 }
 
 /** An access reached a frame that was freed after the translation was made, or that is free. */
@@ -214,49 +197,10 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
   if (agent !== AGENT_PIN && afterTeardown(c, mm, agent, device, page, pfn, 'reached')) return;
   const found = c.tables.find(mm, page);
   if (found === LOOKUP_UNKNOWN) return;
-  if (found === LOOKUP_LEAF && c.tables.frameOf(page) === pfn) {
-    if (isStore && (c.tables.lo & PTE_RW) === 0) storeWithoutRight(c, mm, page, pfn, agent, device);
-  } else if (agent !== AGENT_PIN) {
-    useOfRemoved(c, mm, page, pfn, agent, device, isStore, found === LOOKUP_NONE ? -1 : c.tables.frameOf(page));
-  }
-}
-
-function storeWithoutRight(c: Context, mm: number, page: number, pfn: number, agent: number, device: number): void {
-  if (c.sections.covers(mm, page)) return;
-  c.tally.permissionViolations++;
-  const gap = agent === AGENT_PIN ? GAP_PINNED : null;
-  if (!c.finds(I3, gap, mm, page, pfn)) return;
-  const who = agentText(c, agent, device);
-  const made = madeAt(c, mm, page, agent, device);
-  c.say(
-    `${who} wrote page ${hex(page)} (frame ${hex(pfn)})${made}, but its entry is read-only and the operation that ` +
-      'write-protected it is complete.',
-  );
-}
-
-function useOfRemoved(
-  c: Context,
-  mm: number,
-  page: number,
-  pfn: number,
-  agent: number,
-  device: number,
-  isStore: boolean,
-  mapped: number,
-): void {
-  if (c.sections.covers(mm, page) || !c.finds(I4, null, mm, page, pfn)) return;
-  const who = agentText(c, agent, device);
-  const now = mapped < 0 ? 'its entry is not present' : `its entry maps frame ${hex(mapped)}`;
-  c.say(
-    `${who} ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}${madeAt(c, mm, page, agent, device)}, ` +
-      `but ${now} and the operation that changed it is complete.`,
-  );
-}
-
-function madeAt(c: Context, mm: number, page: number, agent: number, device: number): string {
-  const holder = c.held.holder(mm, agent, device);
-  const slot = holder === null ? 0 : c.held.lookup(holder, page);
-  return slot === 0 ? '' : ` through a translation made at step ${c.held.step[slot]}`;
+  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(page) : -1;
+  if (mapped === pfn && (!isStore || (c.tables.lo & PTE_RW) !== 0)) {
+    if (agent !== AGENT_PIN) permittedUse(c, mm, page, pfn, isStore);
+  } else staleUse(c, mm, page, pfn, agent, device, isStore, mapped);
 }
 
 /** I12 in its dynamic form; true when it fired. */

@@ -8,9 +8,11 @@ import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
 import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
+import { Promises } from './promises.ts';
 import { ALL_GAPS, type Property } from './properties.ts';
+import { Replacements } from './replacements.ts';
 import { Residency } from './residency.ts';
-import { Sections } from './sections.ts';
+import { type Section, Sections } from './sections.ts';
 import { ShadowTables } from './shadow-tables.ts';
 import { collectTimeline, type Timeline } from './timeline.ts';
 import { Translations } from './translations.ts';
@@ -91,6 +93,8 @@ export class Context {
   readonly tables = new ShadowTables();
   readonly held = new Translations();
   readonly sections = new Sections();
+  readonly promises = new Promises();
+  readonly replacements = new Replacements();
   readonly windows = new Windows();
   readonly progress = new Progress();
   readonly residency = new Residency(this.frames);
@@ -159,6 +163,13 @@ export class Context {
     if (this.timelines.length >= this.options.timelines) return;
     if (this.timelines.some((t) => t.violation.property === id)) return;
     this.timelines.push(collectTimeline(this.ring, this.at, { mm, page, pfn }, this.options.timelineLines, violation));
+  }
+
+  /** The section is complete and judged. */
+  retire(s: Section): void {
+    if (this.promises.size > 0) this.promises.retired(s.serial);
+    if (this.replacements.size > 0) this.replacements.retired(s.serial);
+    this.sections.retire(s);
   }
 
   actorName(actor: number): string {

@@ -44,7 +44,7 @@ function complete(c: Context, s: Section): void {
     if (!holder.isDeviceTlb || holder.slots.size === 0) continue;
     for (let i = 0; i < s.pages.length && holder.slots.size > 0; i++) compare(c, s, holder, s.pages[i]!);
   }
-  c.sections.retire(s);
+  c.retire(s);
 }
 
 function noteCompared(objects: Objects, s: Section): void {
