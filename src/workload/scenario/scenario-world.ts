@@ -39,6 +39,8 @@ const REST = -512;
 export interface ScenarioOptions {
   /** Records of event history kept: a replay that is to be shown wants more. */
   readonly logCapacity?: number;
+  /** Called at the end of each execution, with all its findings. */
+  readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -56,11 +58,13 @@ export class ScenarioWorld implements World {
   readonly context: ScenarioContext;
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
+  readonly #options: ScenarioOptions;
   #steps = 0;
   /** Steps of the scheduler before the first one of the explorer. */
   readonly #stepsBefore: number;
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
+    this.#options = options;
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
@@ -119,16 +123,21 @@ export class ScenarioWorld implements World {
   enabled(): number {
     const { sched } = this.kernel;
     let mask = 0;
-    for (let i = 0; i < sched.runnableCount; i++) mask |= 1 << (sched.runnableAt(i).id - 1);
+    for (let i = 1; i < sched.threads.length; i++) if (sched.isEnabled(sched.threads[i]!)) mask |= 1 << (i - 1);
     return mask;
   }
 
   step(thread: number): boolean {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
+    const footprint = this.kernel.memory.footprint!;
     this.#steps++;
     const found = this.judge.violationCount;
-    sched.stepThread(t);
+    // What touches nothing is no step of its own: nobody can tell when it happened.
+    do {
+      sched.steps = this.#stepsBefore + this.#steps - 1;
+      sched.stepEnabled(t);
+    } while (footprint.length === 0 && sched.isEnabled(t));
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
     return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
@@ -153,6 +162,7 @@ export class ScenarioWorld implements World {
       const sentence = `Nothing can go on: ${who}.`;
       found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
+    this.#options.atEnd?.(this, found);
     return found;
   }
 
