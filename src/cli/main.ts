@@ -4,9 +4,11 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { InputError } from '../base/assert.ts';
+import { checkCommand } from './check.ts';
 import { compareCommand } from './compare.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
 import { replayCommand } from './replay.ts';
+import { traceCommand } from './trace.ts';
 
 /** Runs one command; returns the exit status. `argv` without node and script. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -22,8 +24,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('A Linux memory manager you can run, watch and interleave: MMU notifiers and secondary MMUs.')
     .version(version())
     .configureHelp({ helpWidth: 100 });
+  program.addCommand(checkCommand(setStatus));
   program.addCommand(compareCommand(setStatus));
   program.addCommand(replayCommand(setStatus));
+  program.addCommand(traceCommand(setStatus));
   for (const command of [program, ...program.commands]) {
     command.exitOverride();
     command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'shootdown: ')) });
