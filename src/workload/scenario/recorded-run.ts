@@ -119,13 +119,9 @@ export class RecordedWorld implements World {
 
   end(isCut: boolean): readonly Finding[] {
     const findings = this.#world.end(isCut);
-    const { violations, timelines } = this.#world.judge.results();
-    // The world's findings begin with the judge's violations, in their order.
-    this.#findings = findings.map((finding, i) => {
-      const v = violations[i];
-      if (v === undefined) return { finding, mm: 0, page: 0, pfn: 0 };
-      const timeline = timelines.find((t) => t.violation === v);
-      return { finding, mm: v.mm, page: v.page, pfn: timeline?.focus.pfn ?? 0 };
+    this.#findings = findings.map((finding) => {
+      const { mm = 0, page = 0, pfn = 0 } = finding;
+      return { finding, mm, page, pfn };
     });
     return findings;
   }
