@@ -10,7 +10,7 @@ import { randomToy, toyProgram } from './toy.ts';
 import type { Program } from './world.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
-const programs = Number(process.env['PROGRAMS'] ?? 400);
+const programs = Number(process.env['PROGRAMS'] ?? 300);
 const OPTIONS = { stepsMax: 1000, collectsStates: true };
 
 /** Explores with up to `workers` jobs out at a time; chance decides who goes on, shares, or stops everything. */
@@ -39,6 +39,7 @@ function exploreTogether(program: Program, rng: Rng, workers: number, chaos: boo
       const wantsShare = chaos ? rng.chance(1, 2) : runners.length < workers && !c.hasJob;
       const report = r.report(wantsShare ? 'share' : 'go on');
       c.add(structuredClone(report));
+      shared += report.handover?.nodes.length ?? 0;
       isOver = report.handover?.isOver === true;
     } else isOver = false;
     if (isOver) runners = runners.filter((x) => x !== r);
@@ -50,7 +51,11 @@ function found(list: readonly { readonly finding: { readonly property: string; r
   return list.map(({ finding }) => `${finding.property} ${finding.tag}`);
 }
 
+/** Nodes given away. */
+let shared = 0;
+
 test(`one, two and five workers reach what all interleavings reach (SEED=${seed}, PROGRAMS=${programs})`, () => {
+  const executions = { alone: 0, together: 0 };
   for (let i = 0, tried = 0; tried < programs; i++) {
     const rng = new Rng(seed * 1_000_003 + i);
     const threads = randomToy(rng, 9);
@@ -78,10 +83,15 @@ test(`one, two and five workers reach what all interleavings reach (SEED=${seed}
       const where = `program ${i}, ${workers} workers, chaos ${chaos}: ${JSON.stringify(threads)}`;
       expect([...c.states].sort(), where).toEqual([...states].sort());
       expect(found(c.witnesses).sort(), where).toEqual([...properties].sort());
+      if (workers === 2 && !chaos) executions.together += c.counts.executions;
       if (workers > 1) continue;
-      const { executions, blocked, steps } = alone;
-      expect(c.counts, where).toEqual({ executions, blocked, steps, cut: 0 });
+      executions.alone += alone.executions;
+      const { blocked, steps } = alone;
+      expect(c.counts, where).toEqual({ executions: alone.executions, blocked, steps, cut: 0 });
       expect(c.witnesses, where).toEqual(alone.findings);
     }
   }
+  expect(shared).toBeGreaterThan(programs / 2);
+  // Sharing costs next to nothing: what one explores still sleeps for the other.
+  expect(executions.together).toBeLessThan(executions.alone * 1.05);
 });

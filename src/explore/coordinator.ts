@@ -46,8 +46,9 @@ interface Node {
   readonly depth: number;
   readonly via: Choice | null;
   readonly enabled: number;
+  /** In the order in which they began. */
   readonly entries: Entry[];
-  /** What is to be tried, in this order. */
+  /** What is to be tried. */
   readonly pending: { readonly thread: number; readonly answers: readonly number[] }[];
   /** Jobs that are out, and nodes below. */
   users: number;
@@ -105,7 +106,7 @@ export class Coordinator {
     }
     let best: Node | null = null;
     for (const node of this.#nodes.values()) {
-      if ((best === null || node.depth < best.depth) && isReady(node)) best = node;
+      if ((best === null || node.depth < best.depth) && readyAt(node) >= 0) best = node;
     }
     if (best === null) return null;
     this.#nextJob++;
@@ -115,21 +116,22 @@ export class Coordinator {
   /** Is there a job to give out? */
   get hasJob(): boolean {
     if (this.#isFresh) return true;
-    for (const node of this.#nodes.values()) if (isReady(node)) return true;
+    for (const node of this.#nodes.values()) if (readyAt(node) >= 0) return true;
     return false;
   }
 
   #start(node: Node, id: number): Job {
-    const { thread, answers } = node.pending.shift()!;
+    const { thread, answers } = node.pending.splice(readyAt(node), 1)[0]!;
     const path: Choice[] = [];
     const covered: number[] = [];
     for (let n: Node | undefined = node; n !== undefined; n = this.#nodes.get(n.parent)) {
       if (n.via !== null) path.unshift(n.via);
       covered.unshift(coveredAt(n) | (n === node ? 1 << thread : 0));
     }
-    const sleepers = node.entries.filter((e) => e.isWhole && e.thread !== thread);
-    if (!node.entries.some((e) => e.thread === thread))
-      node.entries.push({ thread, touched: [], isWaiting: false, isWhole: false });
+    let at = node.entries.findIndex((e) => e.thread === thread);
+    if (at < 0) at = node.entries.push({ thread, touched: [], isWaiting: false, isWhole: false }) - 1;
+    // Those that began later sleep on this one, not the other way round.
+    const sleepers = node.entries.slice(0, at);
     node.users++;
     this.#running.set(id, { node: node.id, thread, answers });
     return { path, covered, thread, answers, sleepers: sleepers.map(({ isWhole: _, ...sleeper }) => sleeper) };
@@ -260,8 +262,9 @@ function coveredAt(node: Node): number {
   return mask;
 }
 
-/** May the first of what is pending begin? The footprints of all that were tried before are known. */
-function isReady({ pending, entries }: Node): boolean {
-  const first = pending[0];
-  return first !== undefined && entries.every((e) => e.isWhole || e.thread === first.thread);
+/** Which of what is pending may begin: -1 for none. All that were tried before are to be known by their footprints. */
+function readyAt({ pending, entries }: Node): number {
+  const unknown = entries.find((e) => !e.isWhole);
+  if (unknown !== undefined) return pending.findIndex((p) => p.thread === unknown.thread);
+  return pending.length > 0 ? 0 : -1;
 }
