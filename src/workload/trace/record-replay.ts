@@ -41,8 +41,7 @@ export function recordReplay(
   const { findings } = replay(wrap(recorded), x.schedule);
   const run = recorded.recorded();
   // What the wrapper found stands behind what the world found.
-  const more = findings.slice(run.findings.length).map((finding) => ({ finding, mm: 0, page: 0, pfn: 0 }));
-  return { ...run, findings: [...run.findings, ...more] };
+  return { ...run, findings: [...run.findings, ...findings.slice(run.findings.length)] };
 }
 
 function partsOf(x: Counterexample, source: TraceSource): { readonly scenario: Scenario; readonly subject: Subject } {
