@@ -1,6 +1,7 @@
 // Scenarios that an author's module exports.
 
 import { InputError } from '../base/assert.ts';
+import { isScenario } from '../workload/scenario/define-scenario.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
 import { nearPath } from './place.ts';
 import type { AuthorModule } from './task.ts';
@@ -15,8 +16,4 @@ export function scenariosOf(module: AuthorModule): Scenario[] {
       `${nearPath(module.path)}: exports no scenario; expected "export default defineScenario({ ... })"`,
     );
   return [...new Set(found)];
-}
-
-function isScenario(value: unknown): value is Scenario {
-  return typeof value === 'object' && value !== null && 'threads' in value && 'setup' in value && 'name' in value;
 }
