@@ -8,8 +8,8 @@
 // out longer are counted.
 
 import type { Rng } from '../base/rng.ts';
-import { lowest } from './dpor.ts';
 import { countBits } from './enumerate.ts';
+import { lowest } from './nodes.ts';
 import { runRng } from './random.ts';
 import { Run } from './run.ts';
 import { answerRarely, type SearchLimits, type SearchResult, Tally } from './search.ts';

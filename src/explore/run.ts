@@ -2,7 +2,7 @@
 // strategies drive their executions through this, so that what they found replays.
 
 import { Footprint } from '../base/footprint.ts';
-import { lowest } from './dpor.ts';
+import { lowest } from './nodes.ts';
 import { type Choice, type Finding, type Program, type Schedule, THREADS_MAX, type World } from './world.ts';
 
 /** Answers a step's question: an integer in [0, n). `why` is one of CHOOSE_* (sched/scheduler). */
