@@ -48,7 +48,7 @@ function driverParts(
 }
 
 /** The revision that the text names; the historic one when it names none. */
-function bugParts(x: Counterexample, module: AuthorModule): TraceParts {
+export function bugParts(x: Counterexample, module: AuthorModule): TraceParts {
   const bug = Object.values(module.exports).find(isBug);
   if (bug === undefined || bug.id !== x.bug)
     throw new InputError(`${nearPath(module.path)}: exports no bug "${x.bug}", for which the schedule string is`);
