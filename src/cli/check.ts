@@ -119,8 +119,8 @@ async function run(driver: string, options: Options): Promise<number> {
     process.stderr.write('shootdown: the types do not fit; --no-typecheck checks the driver all the same\n');
     return EXIT_USAGE;
   }
-  const command = (schedule: string): string =>
-    `shootdown trace ${schedule}${isShipped(driver) ? '' : ` --driver ${driver}`}`;
+  const own = `${isShipped(driver) ? '' : ` --driver ${driver}`}${options.scenario?.length === 1 ? ` --scenario ${options.scenario[0]}` : ''}`;
+  const command = (schedule: string): string => `shootdown trace ${schedule}${own}`;
   process.stdout.write(options.json === true ? `${JSON.stringify(result, null, 2)}\n` : formatCheck(result, command));
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const isBad = result.operations.some((o) => o.verdict === 'violation') || result.lockFindings.length > 0;

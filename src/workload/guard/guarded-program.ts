@@ -16,7 +16,7 @@ export const TAG_STUCK = 'STUCK';
 export const TAG_LIVELOCK = 'LIVELOCK';
 
 /** Steps that every thread that can go on has had before a callback is said not to return. */
-const TURNS = 100;
+const TURNS = 50;
 
 /** The program with a driver made by `watchedDriver` over the same heart. */
 export function guardedProgram(program: Program, heart: Heart): Program {
@@ -108,7 +108,7 @@ export class GuardedWorld implements World {
       if (turns[t]! - turnsThen[t]! < TURNS) return;
     }
     const own = turns[thread]! - turnsThen[thread]!;
-    const sentence = `driver ${driver} does not return from ${callback}: ${own} steps, and nobody else has anything to do or had fewer than ${TURNS}`;
+    const sentence = `driver ${driver} does not return from ${callback}: ${own} steps, while everybody else had their turns`;
     this.#add(TAG_LIVELOCK, sentence);
   }
 

@@ -35,8 +35,8 @@ interface Watch {
 }
 
 /** Resumptions of one call of a callback: more than any needs, and so many that it is suspect of never ending. */
-const LONG = 100;
-const VERY_LONG = 300;
+const LONG = 50;
+const VERY_LONG = 150;
 
 /** Names under which a device may call a driver; methods of a class, which stand in its prototype, are watched by these. */
 const CALLED = [...new Set([...Object.values(CALLBACK_NAMES).flat(), 'bind', 'unbind', 'fault'])];
