@@ -21,6 +21,11 @@ import { NR_madvise, NR_mmap, NR_mprotect, NR_mremap, NR_munmap } from '../src/a
 import { Footprint } from '../src/base/footprint.ts';
 import { Rng } from '../src/base/rng.ts';
 import type { Accessor } from '../src/device/accessor.ts';
+import type { AtsDevice } from '../src/device/ats-pri.ts';
+import { SMALL_DEVICE } from '../src/device/device.ts';
+import type { Iommu } from '../src/device/iommu.ts';
+import type { PageRequestHandler } from '../src/device/iopf.ts';
+import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
 import type { Kernel } from '../src/mm/kernel.ts';
 import { installFile } from '../src/mm/process/files.ts';
@@ -30,12 +35,12 @@ import { syscall } from '../src/mm/syscalls/table.ts';
 import { OpenFile, type Task } from '../src/mm/types.ts';
 import type { KernelPath } from '../src/sched/path.ts';
 import { pointInfo } from '../src/sched/points.ts';
-import { firstChooser, RUNNABLE, type Thread } from '../src/sched/scheduler.ts';
+import { firstChooser, RUNNABLE, SLEEPING, type Thread } from '../src/sched/scheduler.ts';
 import { createMachine } from '../src/system/machine.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
-const pairsWanted = Number(process.env['PAIRS'] ?? 1000);
-const STEPS = 500;
+const pairsWanted = Number(process.env['PAIRS'] ?? 600);
+const STEPS = 350;
 /** Where a thread stands, and what it may change as long as it holds a lock that it noted when it took it. */
 const GUARDED = ['threads', 'address spaces'];
 const PAGE = 4096;
@@ -43,13 +48,25 @@ const BASE = 0x10000000 + 0x200000 - 4 * PAGE;
 const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
+/** What a machine has beside its kernel. */
+interface Hardware {
+  readonly iommu: Iommu;
+  readonly ats: AtsDevice;
+  readonly faults: PageRequestHandler;
+}
+
+const hardwareOf = new WeakMap<Kernel, Hardware>();
+
 /** A kernel with threads that stand at their first point, and the recorder on. The same seed gives the same machine. */
 function build(runSeed: number): Kernel {
   const kernel = { frames: 72, swapPages: 64, cpus: 2, strideOn: 2, gatherBundle: 2, tlbSets: 4, tlbWays: 2 };
-  const device = { ats: { engines: 1, atcSets: 2, atcWays: 2 }, iommu: { tlbSets: 2, tlbWays: 2 } };
+  const sizes = { ...SMALL_DEVICE.ats, engines: 2 };
+  // The smallest hardware in every other run; else two of each, which take each other's work.
+  const iommu = runSeed % 2 === 0 ? SMALL_DEVICE.iommu! : { ...SMALL_DEVICE.iommu!, walkers: 2, executors: 2 };
+  const device = { ...SMALL_DEVICE, ats: sizes, iommu, faultWorkers: 1 + (runSeed % 2) };
   const m = createMachine({ kernel, design: 'linux-6.1', device, chooser: firstChooser });
   const k = m.kernel;
-  m.device!.workload.isStopped = true;
+  hardwareOf.set(k, m.device as unknown as Hardware);
   const task = m.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
   const inode = k.newInode('regular', '/f', WINDOW * PAGE);
   inode.users++;
@@ -63,7 +80,8 @@ function build(runSeed: number): Kernel {
     k.sched.spawn(`program ${i}`, 'cpu', program(k, t, fd, new Rng(runSeed * 10 + i)));
   });
   k.sched.spawn('kswapd', 'kernel', k.fn.kswapd(k), true);
-  k.sched.spawn('engine', 'device', engine(m.device!.accessor, new Rng(runSeed * 10 + 9)), true);
+  for (const e of [0, 1])
+    k.sched.spawn(`engine ${e}`, 'device', engine(m.device!.accessor, e, new Rng(runSeed * 10 + 8 + e)), true);
   k.record(new Footprint());
   return k;
 }
@@ -94,11 +112,20 @@ function* program(k: Kernel, task: Task, fd: number, rng: Rng): KernelPath<void>
   }
 }
 
-function* engine(accessor: Accessor, rng: Rng): KernelPath<void> {
+function* engine(accessor: Accessor, e: number, rng: Rng): KernelPath<void> {
   for (;;) {
     const va = BASE + rng.below(WINDOW) * PAGE;
-    yield* accessor.access(0, va, rng.chance(1, 2), va + PAGE);
+    yield* accessor.access(e, va, rng.chance(1, 2), va + PAGE);
   }
+}
+
+/** Of a thread that waits for what it alone can undo, an explorer sees whether it is enabled, not whether it was woken. */
+function stateOf(k: Kernel, t: Thread): number {
+  return t.until === null ? t.state : k.sched.isEnabled(t) ? RUNNABLE : SLEEPING;
+}
+
+function enabled(k: Kernel): Thread[] {
+  return k.sched.threads.filter((t) => k.sched.isEnabled(t));
 }
 
 /** Parts of the machine, each as numbers; threads stand where they stand. */
@@ -124,8 +151,22 @@ function parts(k: Kernel): [string, ArrayLike<number>][] {
     ['swap map', slots],
     ['pending gathers', mmList.map((mm) => mm.tlbFlushPending)],
     ['address spaces', mms],
-    ['CPU TLBs', k.cpus.flatMap((c) => [...c.tlb.entries])],
-    ['threads', k.sched.threads.flatMap((t) => [t.state, t.point, t.atomicDepth])],
+    ['CPU TLBs', k.cpus.flatMap((c) => [...c.tlb.entries, ...c.walkCache.tagHi, ...c.walkCache.table])],
+    ...hardwareParts(hardwareOf.get(k)!),
+    ['threads', k.sched.threads.flatMap((t) => [stateOf(k, t), t.point, t.atomicDepth])],
+  ];
+}
+
+function hardwareParts({ iommu, ats, faults }: Hardware): [string, ArrayLike<number>][] {
+  const tlb = (t: Tlb): number[] => [...t.entries, t.count, t.largeCount];
+  const cache = (c: WalkCache): number[] => [...c.tagHi, ...c.tagLo, ...c.table, ...c.gen, ...c.rights, c.count];
+  return [
+    ['IOMMU TLB', tlb(iommu.tlb)],
+    ['IOMMU walk cache', cache(iommu.walkCache)],
+    ['ATC', tlb(ats.atc)],
+    ['IOMMU', iommu.state()],
+    ['device', ats.stateWords()],
+    ['page-request handler', faults.state()],
   ];
 }
 
@@ -156,12 +197,18 @@ interface Step {
 function stepOf(k: Kernel, t: Thread): Step {
   const f = k.memory.footprint!;
   f.clear();
-  const runnable = Array.from({ length: k.sched.runnableCount }, (_, i) => k.sched.runnableAt(i).id);
+  const runnable = enabled(k).map((e) => e.id);
   const { point } = t;
-  k.sched.stepThread(t);
+  k.sched.stepEnabled(t);
   const touched = new Map<number, boolean>();
   for (let i = 0; i < f.length; i++) touched.set(f.object(i), touched.get(f.object(i)) === true || f.isWrite(i));
   return { thread: t.id, point, runnable, touched };
+}
+
+/** What the step touched, for a message: kind:identity, + where it wrote. */
+function objects(s: Step): string {
+  const name = (o: number): string => `${Math.floor(o / 2 ** 32)}:${(o % 2 ** 32).toString(16)}`;
+  return [...s.touched].map(([o, written]) => name(o) + (written ? '+' : '')).join(' ');
 }
 
 function isDisjoint(a: Step, b: Step): boolean {
@@ -177,9 +224,9 @@ function replay(runSeed: number, threads: readonly number[]): Kernel | null {
   const k = build(runSeed);
   for (const id of threads) {
     const t = k.sched.threads[id]!;
-    if (t.state !== RUNNABLE) return null;
+    if (!k.sched.isEnabled(t)) return null;
     k.memory.footprint!.clear();
-    k.sched.stepThread(t);
+    k.sched.stepEnabled(t);
   }
   return k;
 }
@@ -190,8 +237,8 @@ function record(runSeed: number): { readonly steps: Step[]; readonly silent: str
   const steps: Step[] = [];
   const silent: string[] = [];
   let before = digest(k);
-  while (steps.length < STEPS && k.sched.runnableCount > 0) {
-    const t = k.sched.runnableAt(rng.below(k.sched.runnableCount));
+  for (let able = enabled(k); steps.length < STEPS && able.length > 0; able = enabled(k)) {
+    const t = able[rng.below(able.length)]!;
     const step = stepOf(k, t);
     steps.push(step);
     const after = digest(k);
@@ -221,7 +268,8 @@ it(`disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`, () => {
       const two = replay(runSeed, [...prefix, b.thread, a.thread]);
       const differs = two === null ? ['one could not run'] : difference(digest(one), digest(two));
       if (differs.length === 0) continue;
-      const name = (s: Step): string => `${one.sched.threads[s.thread]!.name} from ${pointInfo(s.point).name}`;
+      const name = (s: Step): string =>
+        `${one.sched.threads[s.thread]!.name} from ${pointInfo(s.point).name} (${objects(s)})`;
       const text = `${name(a)} | ${name(b)}: ${differs}`;
       wrong.set(text, (wrong.get(text) ?? 0) + 1);
     }

@@ -9,6 +9,8 @@ export const OBJ_TLB = 5; // a TLB set
 export const OBJ_DRIVER = 6; // a driver instance's private state
 export const OBJ_FRAME = 8; // the bytes of a frame that holds data; identity = pfn
 export const OBJ_MM = 9; // what of an mm no lock guards (gathers pending, users)
+export const OBJ_DEVICE = 10; // a piece of hardware or of its driver's state (device/objects)
+export const OBJ_FILE = 11; // size and page cache of a file; identity = inode number
 export const OBJ_PROPERTY = 7; // the object on which a property's order matters
 
 export class Footprint {

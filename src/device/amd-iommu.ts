@@ -16,14 +16,14 @@
 import { EINVAL, ENOMEM } from '../abi/errno.ts';
 import { E_BIND, FRAME_KERNEL } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
-import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { SpinLocks } from '../sched/locks.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
-import { HANDLER_ID, IOMMU_ID, type Iommu } from './iommu.ts';
+import type { Iommu } from './iommu.ts';
+import { noteDevice, OWNER_KERNEL, PART_FAULTS, PART_PASID } from './objects.ts';
 
 /** ULONG_MAX: all addresses of the PASID. */
 const ALL = Number.POSITIVE_INFINITY;
@@ -76,14 +76,14 @@ export class AmdIommu {
     k.memory.zero(this.emptyTable);
   }
 
-  #note(object: number): void {
+  #note(part: number, pasid: number, isWrite: boolean): void {
     const { footprint } = this.k.memory;
-    if (footprint !== null) footprint.note(OBJ_DRIVER, object, true);
+    if (footprint !== null) noteDevice(footprint, OWNER_KERNEL, part, pasid, isWrite);
   }
 
   /** No page request of the PASID is being handled. */
   #isIdle(state: PasidState): boolean {
-    this.#note(HANDLER_ID);
+    this.#note(PART_FAULTS, state.pasid, false);
     return state.faultsInFlight === 0;
   }
 
@@ -92,9 +92,8 @@ export class AmdIommu {
   /** iommu_completion_wait: spins until every command before it is complete. */
   *completionWait(): AtomicPath<void> {
     const sequence = ++this.#sequence;
-    const { iommu } = this;
-    iommu.completionWait(sequence);
-    yield* this.k.sched.spinUntil(() => iommu.isComplete(sequence), iommu.semaphoreQueue, 'COMPLETION_WAIT');
+    this.iommu.commands.completionWait(sequence);
+    yield* this.iommu.commands.waitFor(sequence);
   }
 
   /** __flush_pasid: the IOMMU, wait; then every device's TLB, wait. `end` ULONG_MAX = the whole PASID. */
@@ -132,19 +131,20 @@ export class AmdIommu {
 
   /** amd_iommu_domain_set_gcr3: points the PASID at a table and flushes it. 0 clears. */
   *setTable(state: PasidState, root: number): AtomicPath<void> {
-    this.#note(IOMMU_ID);
-    this.iommu.gcr3[state.pasid] = root;
+    this.iommu.setGcr3(state.pasid, root);
     if (this.k.sched.points) yield P_DRIVER;
     yield* this.flushPasid(state);
   }
 
   /** Points a bound PASID at the empty table. */
   *parkTable(state: PasidState): AtomicPath<void> {
+    this.#note(PART_PASID, state.pasid, false);
     if (!state.isInvalid) yield* this.setTable(state, this.emptyTable);
   }
 
   /** The mm's own table again; not when the state is not bound yet or torn down. */
   *restoreTable(state: PasidState): AtomicPath<void> {
+    this.#note(PART_PASID, state.pasid, false);
     if (!state.isInvalid) yield* this.setTable(state, state.mm.pgd);
   }
 
@@ -163,6 +163,7 @@ export class AmdIommu {
    *  registration answers. May sleep; no mm lock held. */
   *bind(driver: IommuDriver, mm: MmStruct, pasid: number): KernelPath<number> {
     if (pasid < 1 || pasid >= this.iommu.config.pasids || mm.users <= 0) return -EINVAL;
+    this.#note(PART_PASID, pasid, true);
     if (this.states.has(pasid)) return -ENOMEM;
     mm.users++;
     const state = new PasidState(pasid, mm);
@@ -170,9 +171,11 @@ export class AmdIommu {
     this.iommu.mmOf[pasid] = mm.id;
     const result = yield* driver.subscribe(state);
     if (result < 0) {
+      this.#note(PART_PASID, pasid, true);
       this.states.delete(pasid);
     } else {
       yield* this.lockState(state);
+      this.#note(PART_PASID, pasid, true);
       state.isInvalid = false;
       this.#noteBind(state, 1);
       if (state.sections === 0) yield* this.setTable(state, mm.pgd);
@@ -188,6 +191,7 @@ export class AmdIommu {
     if (state === undefined) return;
     yield* this.tearDown(state);
     yield* driver.unsubscribe(state);
+    this.#note(PART_PASID, pasid, true);
     this.states.delete(pasid);
   }
 
@@ -207,6 +211,7 @@ export class AmdIommu {
   /** Marks the state invalid, clears its GCR3 entry, flushes. */
   *clearTable(state: PasidState): AtomicPath<void> {
     const wasBound = !state.isInvalid;
+    this.#note(PART_PASID, state.pasid, true);
     state.isInvalid = true;
     yield* this.setTable(state, 0);
     if (wasBound) this.#noteBind(state, 0);

@@ -39,15 +39,24 @@ import {
 } from '../abi/events.ts';
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { assert, InputError } from '../base/assert.ts';
-import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { PhysMemory } from '../hw/phys.ts';
 import { Tlb } from '../hw/tlb.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_ACCESS, P_DEV_MESSAGE, P_DEV_TRANSLATE, P_DEV_TRANSLATED } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import { ACCESS_DEAD, ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
-import { emitFill, type Iommu, pageOfEntry } from './iommu.ts';
+import { Fifo } from './fifo.ts';
+import { emitFill, type Iommu, pageOfEntry, TLB_ID } from './iommu.ts';
 import { type Endpoint, TranslationRequest } from './messages.ts';
+import {
+  noteDevice,
+  PART_ANSWER,
+  PART_ENGINE,
+  PART_INVALIDATES,
+  PART_ITAG,
+  PART_STATE,
+  PART_WRITES,
+} from './objects.ts';
 import { PageRequests } from './page-requests.ts';
 
 const RW_D = PTE_RW | PTE_D;
@@ -136,10 +145,11 @@ export class AtsDevice implements Endpoint, Accessor {
   refaultsMax = 0;
   invalidations = 0;
   readonly #engines: Engine[] = [];
-  readonly #invalidates: InvalidateRequest[] = [];
+  readonly #invalidates: Fifo<InvalidateRequest>;
   readonly #invalidateQueue = new WaitQueue();
   readonly #drainQueue = new WaitQueue();
   #itagsUsed = 0;
+  #nextItag = 0;
 
   /** `id` is 1 or more and names the device in events. Registers with the IOMMU. */
   constructor(iommu: Iommu, id: number, config: Partial<AtsConfig> = {}) {
@@ -153,8 +163,9 @@ export class AtsDevice implements Endpoint, Accessor {
     this.iommu = iommu;
     this.memory = iommu.memory;
     this.sched = iommu.sched;
-    this.atc = new Tlb(this.config.atcSets, this.config.atcWays, 1000 + id);
+    this.atc = new Tlb(this.config.atcSets, this.config.atcWays, TLB_ID + id);
     this.pri = new PageRequests(iommu, id, credits);
+    this.#invalidates = new Fifo(this.memory, id, PART_INVALIDATES);
     for (let i = 0; i < engines; i++) this.#engines.push(new Engine(this, i));
     iommu.endpoints.set(id, this);
   }
@@ -173,14 +184,24 @@ export class AtsDevice implements Endpoint, Accessor {
     this.#engines[engine]!.pasid = pasid;
   }
 
-  /** For an explorer all that the device keeps is one object, which every step of it writes. */
-  #touch(): void {
-    if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_DRIVER, this.id, true);
+  #note(part: number, index: number, isWrite: boolean): void {
+    const { footprint } = this.memory;
+    if (footprint !== null) noteDevice(footprint, this.id, part, index, isWrite);
   }
 
-  #holds(condition: boolean): boolean {
-    this.#touch();
-    return condition;
+  /** State in numbers, apart from the ATC, for those who compare machines. */
+  stateWords(): number[] {
+    const engines = this.#engines.flatMap((e) => [
+      e.pasid,
+      e.askedVa,
+      e.isDoomed ? 1 : 0,
+      e.heldVa,
+      e.heldVa < 0 ? 0 : e.heldPfn,
+      e.isDraining ? 1 : 0,
+      e.request.isAnswered ? 1 : 0,
+    ]);
+    const invalidates = this.#invalidates.items.flatMap((r) => [r.pasid, r.start, r.end, r.itag]);
+    return [this.state, this.writes, this.#itagsUsed, ...engines, -1, ...invalidates, -1, ...this.pri.state()];
   }
 
   // --- accesses
@@ -202,15 +223,15 @@ export class AtsDevice implements Endpoint, Accessor {
     let attempts = 0;
     for (;;) {
       if (this.sched.points) yield P_DEV_TRANSLATE;
-      this.#touch();
+      this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
       if (this.#holdFromAtc(e, page, isWrite) || (yield* this.#translate(e, page, isWrite))) break;
       if (attempts > 0) this.#refault(e, page, attempts);
+      this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
       const wanted = Math.ceil((groupEnd - page) / 4096);
       const count = Math.max(1, Math.min(wanted, this.config.groupPagesMax));
       const status = yield* this.pri.request(e.pasid, page, count, isWrite);
-      this.#touch();
       if (status === PRG_INVALID) return ACCESS_INVALID;
       if (status !== PRG_SUCCESS) {
         this.#fail();
@@ -219,7 +240,6 @@ export class AtsDevice implements Endpoint, Accessor {
       attempts++;
     }
     if (this.sched.points) yield P_DEV_TRANSLATED;
-    this.#touch();
     this.#reach(e, va, isWrite, e.heldPfn, e.heldGeneration);
     this.#release(e);
     if (this.sched.points) yield P_DEV_ACCESS;
@@ -236,6 +256,7 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   #hold(e: Engine, page: number, pfn: number, generation: number): void {
+    this.#note(PART_ENGINE, e.id, true);
     e.heldVa = page;
     e.heldPasid = e.pasid;
     e.heldPfn = pfn;
@@ -243,6 +264,7 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   #release(e: Engine): void {
+    this.#note(PART_ENGINE, e.id, true);
     e.heldVa = -1;
     if (!e.isDraining) return;
     e.isDraining = false;
@@ -258,13 +280,15 @@ export class AtsDevice implements Endpoint, Accessor {
       r.lo = ((page % 0x40000000) | 0) >>> 12;
       r.isWrite = isWrite;
       r.isAnswered = false;
+      this.#note(PART_ENGINE, e.id, true);
       e.askedVa = page;
       e.isDoomed = false;
       this.translationRequests++;
       this.#message(MSG_TRANSLATION_REQUEST, e.pasid, page, page + 4096, e.id);
       this.iommu.receiveRequest(r);
-      yield* this.sched.waitUntil(() => this.#holds(r.isAnswered), e.queue, 'Translation Completion');
-      this.#touch();
+      yield* this.sched.waitSteady(() => r.isAnswered, e.queue, 'Translation Completion');
+      this.#note(PART_ANSWER, e.id, false);
+      this.#note(PART_ENGINE, e.id, true);
       e.askedVa = -1;
       if (!e.isDoomed) break;
       this.discardedCompletions++;
@@ -284,6 +308,7 @@ export class AtsDevice implements Endpoint, Accessor {
     const base = pfn * 4096;
     if (memory.footprint !== null) memory.touch(pfn, isWrite);
     if (isWrite) {
+      this.#note(PART_WRITES, 0, true);
       this.writes++;
       if (this.config.staleStoresLand || memory.generation[pfn] === generation)
         memory.doubles[(base + DEVICE_WORDS) / 8 + e.id] = this.writes;
@@ -308,6 +333,7 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   #fail(): void {
+    this.#note(PART_STATE, 0, true);
     if (this.state === DEV_FAILED) return;
     this.state = DEV_FAILED;
     const { log } = this.memory;
@@ -317,6 +343,7 @@ export class AtsDevice implements Endpoint, Accessor {
   /** Reset by the driver after an error. */
   reset(): void {
     this.pri.reset();
+    this.#note(PART_STATE, 0, true);
     this.state = DEV_RUNNING;
     const { log } = this.memory;
     if (log.on) log.emit(E_DEV_STATE, 0, 0, 0, 0, 0, DEV_RUNNING, 0, 0, this.id);
@@ -325,28 +352,30 @@ export class AtsDevice implements Endpoint, Accessor {
   // --- messages from the IOMMU
 
   receiveCompletion(request: TranslationRequest): void {
-    this.#touch();
+    this.#note(PART_ANSWER, request.tag, true);
     request.isAnswered = true;
     this.#engines[request.tag]!.queue.wakeAll(this.sched);
   }
 
   receivePrgResponse(prg: number, status: number): void {
-    this.#touch();
     this.pri.receive(prg, status);
   }
 
   takeItag(): number {
-    this.#touch();
-    for (let i = 0; i < ITAGS; i++) {
+    // The next one in a circle: a completion under way then has no say in the number.
+    this.#note(PART_ITAG, ITAGS, true);
+    for (let n = 0; n < ITAGS; n++) {
+      const i = (this.#nextItag + n) % ITAGS;
+      this.#note(PART_ITAG, i, true);
       if ((this.#itagsUsed & (1 << i)) !== 0) continue;
       this.#itagsUsed |= 1 << i;
+      this.#nextItag = (i + 1) % ITAGS;
       return i;
     }
     return -1;
   }
 
   receiveInvalidate(pasid: number, start: number, end: number, itag: number): void {
-    this.#touch();
     this.#message(MSG_INVALIDATE_REQUEST, pasid, start, end, itag);
     this.#invalidates.push({ pasid, start, end, itag });
     this.#invalidateQueue.wakeAll(this.sched);
@@ -354,36 +383,30 @@ export class AtsDevice implements Endpoint, Accessor {
 
   *#invalidationUnit(): KernelPath<void> {
     for (;;) {
-      yield* this.sched.waitUntil(
-        () => this.#holds(this.#invalidates.length > 0),
-        this.#invalidateQueue,
-        'Invalidate Request',
-      );
+      yield* this.sched.waitSteady(() => this.#invalidates.length > 0, this.#invalidateQueue, 'Invalidate Request');
       if (this.sched.points) yield P_DEV_MESSAGE;
-      yield* this.invalidate(this.#invalidates.shift()!);
+      yield* this.invalidate(this.#invalidates.shift());
     }
   }
 
   /** Drops what the ATC has of the range, dooms completions under way, waits for accesses in flight, completes. */
   *invalidate(r: InvalidateRequest): KernelPath<void> {
-    this.#touch();
     this.invalidations++;
     if (r.end === Number.POSITIVE_INFINITY) this.atc.invalidateAsid(r.pasid);
     else this.atc.invalidateRange(r.pasid, r.start, r.end);
-    for (const e of this.#engines) {
-      const isAsked = e.askedVa >= 0 && e.request.pasid === r.pasid;
-      if (isAsked && e.askedVa < r.end && e.askedVa + 4096 > r.start) e.isDoomed = true;
-    }
     let isDraining = false;
     for (const e of this.#engines) {
-      e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && e.heldVa < r.end && e.heldVa + 4096 > r.start;
+      const isAsked = e.askedVa >= 0 && e.request.pasid === r.pasid && overlaps(e.askedVa, r);
+      e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && overlaps(e.heldVa, r);
+      this.#note(PART_ENGINE, e.id, isAsked || e.isDraining);
+      if (isAsked) e.isDoomed = true;
       isDraining = isDraining || e.isDraining;
     }
     if (isDraining) {
-      const isDrained = (): boolean => this.#holds(!this.#engines.some((e) => e.isDraining));
-      yield* this.sched.waitUntil(isDrained, this.#drainQueue, 'accesses in flight');
+      const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
+      yield* this.sched.waitSteady(isDrained, this.#drainQueue, 'accesses in flight');
+      for (const e of this.#engines) this.#note(PART_ENGINE, e.id, false);
     }
-    this.#touch();
     const { log } = this.memory;
     if (log.on) {
       log.emit(E_DEV_INVAL, this.iommu.mmOf[r.pasid]!, r.start, r.end, 0, 0, 0, r.itag, AGENT_ATC, this.id);
@@ -391,12 +414,18 @@ export class AtsDevice implements Endpoint, Accessor {
     if (this.sched.points) yield P_DEV_MESSAGE;
     this.#message(MSG_INVALIDATE_COMPLETION, r.pasid, r.start, r.end, r.itag);
     assert((this.#itagsUsed & (1 << r.itag)) !== 0, 'Invalidate Completion: the ITag is outstanding');
+    this.#note(PART_ITAG, r.itag, true);
     this.#itagsUsed &= ~(1 << r.itag);
-    this.iommu.receiveInvalidateCompletion();
+    this.iommu.commands.receiveInvalidateCompletion(this.id, r.itag);
   }
 
   #message(a: number, pasid: number, start: number, end: number, tag: number): void {
     const { log } = this.memory;
     if (log.on) log.emit(E_MSG, this.iommu.mmOf[pasid]!, start, end, 0, 0, a, tag, AGENT_ATC, this.id);
   }
+}
+
+/** Does the page lie in the range of the request? */
+function overlaps(page: number, r: InvalidateRequest): boolean {
+  return page < r.end && page + 4096 > r.start;
 }

@@ -40,6 +40,8 @@ export interface DeviceConfig {
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
   readonly workload: Partial<WorkloadConfig>;
+  /** Do engines find work by themselves? False: only `accessor` drives them. */
+  readonly hasWorkload: boolean;
   /** Kernel threads that handle page requests. */
   readonly faultWorkers: number;
 }
@@ -51,7 +53,16 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   pinned: {},
   mirror: {},
   workload: {},
+  hasWorkload: true,
   faultWorkers: 2,
+};
+
+/** The smallest device that has all parts: what an explorer can exhaust. Scenarios drive its engine. */
+export const SMALL_DEVICE: Partial<DeviceConfig> = {
+  iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
+  ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  hasWorkload: false,
+  faultWorkers: 1,
 };
 
 /** A device as a program's owner sees it. */
@@ -88,10 +99,11 @@ class SharedTableDevice implements Device {
     this.driver = makeDriver(this.amd, k.design);
     this.faults = new PageRequestHandler(k, this.iommu, this.amd.states);
     this.workload = new Workload(k, this.ats, config.workload);
+    k.deviceTlbs.push(this.iommu.tlb, this.iommu.walkCache, this.ats.atc);
     this.iommu.start();
     this.ats.start();
     this.faults.start(config.faultWorkers);
-    this.workload.start();
+    if (config.hasWorkload) this.workload.start();
   }
 
   get driverName(): string {
@@ -160,7 +172,7 @@ class PinnedTableDevice implements Device {
     this.device = new PinnedDevice(k, DEVICE_ID, config.pinned);
     this.workload = new Workload(k, this.device, config.workload);
     this.workload.onRefresh = () => this.device.maintain();
-    this.workload.start();
+    if (config.hasWorkload) this.workload.start();
   }
 
   get accessor(): Accessor {

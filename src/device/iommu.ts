@@ -4,8 +4,7 @@
 //   PASID table   GCR3: PASID -> root of a long-mode table, the very table that the CPUs walk. 0: not bound
 //   walkers       serve Translation Requests: TLB, else walk cache and walk, one level a step, A and D set in the live entry. An
 //                 entry whose rights do not suffice is not an answer: the walker walks again
-//   commands      fetched in order, executed side by side: a later one may finish first. COMPLETION_WAIT alone orders: it stores
-//                 its number when all before it are complete
+//   commands      command-buffer.ts
 //   PPR log       ring of page requests for the kernel; a request that finds it full is answered with PRG_FAILURE (what the
 //                 hardware does then is not well documented; this is the worst that it may do)
 //
@@ -27,29 +26,25 @@ import {
   E_MSG,
   E_PWC_FILL,
   E_WALK,
-  MSG_CMD_COMPLETION_WAIT,
-  MSG_CMD_INVALIDATE_IOMMU_PAGES,
-  MSG_CMD_INVALIDATE_IOTLB_PAGES,
-  MSG_COMPLETION_WAIT_DONE,
   MSG_PRG_RESPONSE,
   MSG_TRANSLATION_COMPLETION,
   PRG_FAILURE,
 } from '../abi/events.ts';
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
-import { assert } from '../base/assert.ts';
-import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { PhysMemory } from '../hw/phys.ts';
 import { TLB_4K, TLB_SIZE_BYTES, Tlb, WalkCache } from '../hw/tlb.ts';
 import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, WALK_NOT_PRESENT, Walk } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
-import { P_DEV_MESSAGE, P_IOMMU_COMMAND, P_IOMMU_FILL, P_IOMMU_WALK } from '../sched/points.ts';
-import { CHOOSE_DELAY, type Scheduler, WaitQueue } from '../sched/scheduler.ts';
-import type { Endpoint, PprEntry, TranslationRequest } from './messages.ts';
+import { P_DEV_MESSAGE, P_IOMMU_FILL, P_IOMMU_WALK } from '../sched/points.ts';
+import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
+import { type Command, CommandBuffer } from './command-buffer.ts';
+import { Fifo } from './fifo.ts';
+import { type Endpoint, IOMMU_ID, type PprEntry, type TranslationRequest } from './messages.ts';
+import { noteDevice, PART_GCR3, PART_PPR_LOG, PART_REQUESTS, PART_WALK_UNIT } from './objects.ts';
 
-/** Device id of the IOMMU in events. */
-export const IOMMU_ID = 0;
-/** The kernel's page-request handler in footprints, beside the IOMMU and the devices. */
-export const HANDLER_ID = 0x10000;
+/** Numbers of its TLB and its walk cache in footprints. */
+export const TLB_ID = 0x1000;
+const WALK_CACHE_ID = 0x4000;
 const RW_D = PTE_RW | PTE_D;
 /** Bytes that one entry of the walk cache stands for. */
 const PWC_SPAN = 0x200000;
@@ -84,33 +79,17 @@ export const IOMMU_DEFAULTS: IommuConfig = {
   staleWalksLand: true,
 };
 
-const CMD_INVALIDATE_PAGES = 1;
-const CMD_INVALIDATE_IOTLB = 2;
-const CMD_COMPLETE_PPR = 3;
-const CMD_COMPLETION_WAIT = 4;
-
-interface Command {
-  readonly op: number;
-  readonly pasid: number;
-  readonly start: number;
-  readonly end: number;
-  /** INVALIDATE_IOMMU_PAGES: drop walk-cache entries too (the PDE bit). */
-  readonly pde: boolean;
-  readonly device: number;
-  /** Sequence number, or PRG index. */
-  readonly tag: number;
-  readonly status: number;
-}
-
 /** One walker: its walk, and whether an invalidation has overtaken it. */
 class WalkUnit {
+  readonly id: number;
   readonly walk: Walk;
   pasid = 0;
   /** Address under translation, -1 when idle. */
   va = -1;
   isStale = false;
 
-  constructor(memory: PhysMemory) {
+  constructor(id: number, memory: PhysMemory) {
+    this.id = id;
     this.walk = new Walk(memory);
   }
 }
@@ -125,81 +104,70 @@ export class Iommu {
   readonly gcr3: Int32Array;
   readonly mmOf: Int32Array;
   readonly endpoints = new Map<number, Endpoint>();
-  readonly pprLog: PprEntry[] = [];
+  readonly pprLog: Fifo<PprEntry>;
   /** Woken when the log has an entry (the interrupt). */
   readonly pprQueue = new WaitQueue();
-  /** Number that the last COMPLETION_WAIT stored, and who spins for it. */
-  semaphore = 0;
-  readonly semaphoreQueue = new WaitQueue();
+  readonly commands: CommandBuffer;
   pprOverflows = 0;
   pageInvalidations = 0;
   pasidInvalidations = 0;
   tlbHits = 0;
   walksDone = 0;
   readonly #walkUnits: WalkUnit[] = [];
-  readonly #requests: TranslationRequest[] = [];
+  readonly #requests: Fifo<TranslationRequest>;
   readonly #requestQueue = new WaitQueue();
-  readonly #commands: Command[] = [];
-  readonly #commandQueue = new WaitQueue();
-  readonly #executing: Command[] = [];
-  readonly #executorQueue = new WaitQueue();
-  /** Commands fetched and not complete. */
-  #outstanding = 0;
-  readonly #drainQueue = new WaitQueue();
-  readonly #itagQueue = new WaitQueue();
 
   constructor(memory: PhysMemory, sched: Scheduler, config: Partial<IommuConfig> = {}) {
     this.config = { ...IOMMU_DEFAULTS, ...config };
     this.memory = memory;
     this.sched = sched;
-    this.tlb = new Tlb(this.config.tlbSets, this.config.tlbWays, 1000);
-    this.walkCache = new WalkCache(this.config.walkCacheSlots);
+    this.tlb = new Tlb(this.config.tlbSets, this.config.tlbWays, TLB_ID);
+    this.walkCache = new WalkCache(this.config.walkCacheSlots, TLB_ID + WALK_CACHE_ID);
     this.gcr3 = new Int32Array(this.config.pasids);
     this.mmOf = new Int32Array(this.config.pasids);
+    this.pprLog = new Fifo(memory, IOMMU_ID, PART_PPR_LOG);
+    this.#requests = new Fifo(memory, IOMMU_ID, PART_REQUESTS);
+    this.commands = new CommandBuffer(this);
   }
 
   /** Starts the hardware's threads. */
   start(): void {
     for (let i = 0; i < this.config.walkers; i++) {
-      const unit = new WalkUnit(this.memory);
+      const unit = new WalkUnit(i, this.memory);
       this.#walkUnits.push(unit);
       this.sched.spawn(`IOMMU walker ${i}`, 'iommu', this.#walker(unit), true);
     }
-    this.sched.spawn('IOMMU commands', 'iommu', this.#fetch(), true);
-    for (let i = 0; i < this.config.executors; i++) {
-      this.sched.spawn(`IOMMU executor ${i}`, 'iommu', this.#executor(), true);
-    }
+    this.commands.start(this.config.executors);
   }
 
-  /** For an explorer all that the IOMMU keeps is one object, which every step of it writes. */
-  #touch(): void {
-    if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_DRIVER, IOMMU_ID, true);
+  #note(part: number, index: number, isWrite: boolean): void {
+    const { footprint } = this.memory;
+    if (footprint !== null) noteDevice(footprint, IOMMU_ID, part, index, isWrite);
   }
 
-  /** A condition on the IOMMU's own state: looking is a touch too. */
-  #holds(condition: boolean): boolean {
-    this.#touch();
-    return condition;
+  /** State in numbers, apart from the caches, for those who compare machines. */
+  state(): number[] {
+    const units = this.#walkUnits.flatMap((u) => [u.pasid, u.va, u.isStale ? 1 : 0]);
+    const requests = this.#requests.items.flatMap((r) => [r.endpoint.id, r.tag, r.pasid, r.hi, r.lo]);
+    const log = this.pprLog.items.flatMap((e) => [e.device, e.pasid, e.address, e.prg]);
+    return [...this.gcr3, -1, ...units, -1, ...requests, -1, ...log, -1, ...this.commands.state()];
   }
 
   // --- translation
 
   /** A device's Translation Request arrives. */
   receiveRequest(request: TranslationRequest): void {
-    this.#touch();
     this.#requests.push(request);
     this.#requestQueue.wakeAll(this.sched);
   }
 
   *#walker(unit: WalkUnit): KernelPath<void> {
+    const isOnlyOne = this.config.walkers === 1;
+    const hasRequest = (): boolean => (isOnlyOne ? this.#requests.length > 0 : this.#requests.hasItems());
     for (;;) {
-      yield* this.sched.waitUntil(
-        () => this.#holds(this.#requests.length > 0),
-        this.#requestQueue,
-        'translation request',
-      );
-      this.#touch();
-      const request = this.#requests.shift()!;
+      if (isOnlyOne) yield* this.sched.waitSteady(hasRequest, this.#requestQueue, 'translation request');
+      else yield* this.sched.waitUntil(hasRequest, this.#requestQueue, 'translation request');
+      const request = this.#requests.shift();
       yield* this.#translate(unit, request);
       if (this.sched.points) yield P_DEV_MESSAGE;
       const va = request.hi * 0x40000000 + request.lo * 4096;
@@ -209,13 +177,15 @@ export class Iommu {
   }
 
   *#translate(unit: WalkUnit, r: TranslationRequest): KernelPath<void> {
+    this.#note(PART_WALK_UNIT, unit.id, true);
     unit.pasid = r.pasid;
     unit.va = r.hi * 0x40000000 + r.lo * 4096;
     let access = r.isWrite ? ACCESS_WRITE : ACCESS_READ;
     r.isGranted = false;
     for (;;) {
+      this.#note(PART_WALK_UNIT, unit.id, true);
       unit.isStale = false;
-      this.#touch();
+      this.#note(PART_GCR3, r.pasid, false);
       if (this.gcr3[r.pasid] === 0) break;
       if (this.#answerFromTlb(r, access)) break;
       const result = yield* this.#walkLevels(unit, r, access);
@@ -227,11 +197,12 @@ export class Iommu {
       }
       if (result !== WALK_DONE) break;
       if (this.sched.points) yield P_IOMMU_FILL;
-      this.#touch();
+      this.#note(PART_WALK_UNIT, unit.id, false);
       if (unit.isStale) continue;
       this.#fill(unit.walk, r);
       break;
     }
+    this.#note(PART_WALK_UNIT, unit.id, true);
     unit.va = -1;
   }
 
@@ -261,7 +232,7 @@ export class Iommu {
     let result = WALK_MORE;
     while (result === WALK_MORE) {
       if (this.sched.points) yield P_IOMMU_WALK;
-      this.#touch();
+      this.#note(PART_WALK_UNIT, unit.id, false);
       if (unit.isStale) return WALK_MORE;
       if (!this.config.staleWalksLand && this.#endsStale(walk, r.pasid)) return WALK_NOT_PRESENT;
       result = walk.step();
@@ -300,123 +271,50 @@ export class Iommu {
     if (this.memory.log.on) emitFill(this.memory, this.tlb, at, walk.mm, AGENT_IOTLB, IOMMU_ID);
   }
 
+  /** Points a PASID at a root table; 0: none. The kernel flushes afterwards. */
+  setGcr3(pasid: number, root: number): void {
+    this.#note(PART_GCR3, pasid, true);
+    this.gcr3[pasid] = root;
+  }
+
   // --- page requests
 
   /** A device's Page Request arrives: into the log, with an interrupt. */
   receivePageRequest(entry: PprEntry): void {
-    this.#touch();
-    if (this.pprLog.length < this.config.pprLogEntries) {
+    if (this.pprLog.hasRoom(this.config.pprLogEntries)) {
       this.pprLog.push(entry);
       this.pprQueue.wakeAll(this.sched);
       return;
     }
     this.pprOverflows++;
-    if (entry.isLast) this.#respond(entry.device, entry.pasid, entry.prg, PRG_FAILURE);
+    if (entry.isLast) this.respond(entry.device, entry.pasid, entry.prg, PRG_FAILURE);
   }
 
-  #respond(device: number, pasid: number, prg: number, status: number): void {
-    this.#touch();
+  /** Sends a PRG Response to the device. */
+  respond(device: number, pasid: number, prg: number, status: number): void {
     this.#message(MSG_PRG_RESPONSE, pasid, 0, 0, device, prg, status);
     this.endpoints.get(device)!.receivePrgResponse(prg, status);
   }
 
-  // --- commands
-
-  /** Has the COMPLETION_WAIT of that number stored it? */
-  isComplete(sequence: number): boolean {
-    return this.#holds(this.semaphore >= sequence);
-  }
-
-  /** Is there a page request in the log? */
-  hasPageRequest(): boolean {
-    return this.#holds(this.pprLog.length > 0);
-  }
+  // --- commands of the kernel (command-buffer.ts)
 
   /** INVALIDATE_IOMMU_PAGES over [start, end) of the PASID; with the PDE bit also its walk-cache entries. */
   invalidateIommuPages(pasid: number, start: number, end: number, pde: boolean): void {
-    this.#message(MSG_CMD_INVALIDATE_IOMMU_PAGES, pasid, start, end, IOMMU_ID, 0, 0);
-    this.#submit(CMD_INVALIDATE_PAGES, pasid, start, end, pde, IOMMU_ID, 0, 0);
+    this.commands.invalidatePages(pasid, start, end, pde);
   }
 
   /** INVALIDATE_IOTLB_PAGES over [start, end) of the PASID in the device's TLB. */
   invalidateIotlbPages(device: number, pasid: number, start: number, end: number): void {
-    this.#message(MSG_CMD_INVALIDATE_IOTLB_PAGES, pasid, start, end, device, 0, 0);
-    this.#submit(CMD_INVALIDATE_IOTLB, pasid, start, end, false, device, 0, 0);
+    this.commands.invalidateIotlb(device, pasid, start, end);
   }
 
   /** COMPLETE_PPR_REQUEST. */
   completePpr(device: number, pasid: number, prg: number, status: number): void {
-    this.#submit(CMD_COMPLETE_PPR, pasid, 0, 0, false, device, prg, status);
+    this.commands.completePpr(device, pasid, prg, status);
   }
 
-  /** COMPLETION_WAIT: stores `sequence` when every command before it is complete. */
-  completionWait(sequence: number): void {
-    this.#message(MSG_CMD_COMPLETION_WAIT, 0, 0, 0, IOMMU_ID, sequence, 0);
-    this.#submit(CMD_COMPLETION_WAIT, 0, 0, 0, false, IOMMU_ID, sequence, 0);
-  }
-
-  #submit(
-    op: number,
-    pasid: number,
-    start: number,
-    end: number,
-    pde: boolean,
-    device: number,
-    tag: number,
-    status: number,
-  ): void {
-    this.#touch();
-    this.#commands.push({ op, pasid, start, end, pde, device, tag, status });
-    this.#commandQueue.wakeAll(this.sched);
-  }
-
-  *#fetch(): KernelPath<void> {
-    for (;;) {
-      yield* this.sched.waitUntil(() => this.#holds(this.#commands.length > 0), this.#commandQueue, 'command');
-      if (this.sched.points) yield P_IOMMU_COMMAND;
-      this.#touch();
-      const command = this.#commands.shift()!;
-      if (command.op !== CMD_COMPLETION_WAIT) {
-        this.#outstanding++;
-        this.#executing.push(command);
-        this.#executorQueue.wakeAll(this.sched);
-        continue;
-      }
-      yield* this.sched.waitUntil(() => this.#holds(this.#outstanding === 0), this.#drainQueue, 'earlier commands');
-      this.#touch();
-      this.semaphore = command.tag;
-      this.#message(MSG_COMPLETION_WAIT_DONE, 0, 0, 0, IOMMU_ID, command.tag, 0);
-      this.semaphoreQueue.wakeAll(this.sched);
-    }
-  }
-
-  *#executor(): KernelPath<void> {
-    for (;;) {
-      yield* this.sched.waitUntil(() => this.#holds(this.#executing.length > 0), this.#executorQueue, 'command');
-      this.#touch();
-      const i = this.sched.points ? this.sched.choose(this.#executing.length, CHOOSE_DELAY) : 0;
-      const command = this.#executing.splice(i, 1)[0]!;
-      if (this.sched.points) yield P_IOMMU_COMMAND;
-      if (command.op === CMD_INVALIDATE_PAGES) {
-        this.#invalidate(command);
-        this.#complete();
-      } else if (command.op === CMD_COMPLETE_PPR) {
-        this.#respond(command.device, command.pasid, command.tag, command.status);
-        this.#complete();
-      } else {
-        yield* this.#sendInvalidate(command);
-      }
-    }
-  }
-
-  #complete(): void {
-    this.#touch();
-    this.#outstanding--;
-    if (this.#outstanding === 0) this.#drainQueue.wakeAll(this.sched);
-  }
-
-  #invalidate(c: Command): void {
-    this.#touch();
+  /** Executes INVALIDATE_IOMMU_PAGES: drops what the caches hold, and marks the walks that it overtakes. */
+  invalidate(c: Command): void {
     const isWhole = c.end === Number.POSITIVE_INFINITY;
     if (isWhole) {
       this.pasidInvalidations++;
@@ -427,32 +325,16 @@ export class Iommu {
     }
     if (c.pde) this.walkCache.invalidateAsid(c.pasid);
     for (const unit of this.#walkUnits) {
-      if (unit.va < 0 || unit.pasid !== c.pasid) continue;
-      if (c.pde || (unit.va < c.end && unit.va + 4096 > c.start)) unit.isStale = true;
+      const isOvertaken =
+        unit.va >= 0 && unit.pasid === c.pasid && (c.pde || (unit.va < c.end && unit.va + 4096 > c.start));
+      this.#note(PART_WALK_UNIT, unit.id, isOvertaken);
+      if (isOvertaken) unit.isStale = true;
     }
     const { log } = this.memory;
     if (!log.on) return;
     const mm = this.mmOf[c.pasid]!;
     log.emit(E_DEV_INVAL, mm, c.start, c.end, 0, 0, 0, 0, AGENT_IOTLB, IOMMU_ID);
     if (c.pde) log.emit(E_DEV_INVAL, mm, 0, Number.POSITIVE_INFINITY, 0, 0, 0, 0, AGENT_PWC, IOMMU_ID);
-  }
-
-  /** The command is complete when the device's Invalidate Completion comes. */
-  *#sendInvalidate(c: Command): KernelPath<void> {
-    const endpoint = this.endpoints.get(c.device);
-    assert(endpoint !== undefined, 'INVALIDATE_IOTLB_PAGES: the device exists');
-    let itag = endpoint.takeItag();
-    while (itag < 0) {
-      yield* this.sched.waitUntil(() => (itag = endpoint.takeItag()) >= 0, this.#itagQueue, 'a free ITag');
-    }
-    endpoint.receiveInvalidate(c.pasid, c.start, c.end, itag);
-  }
-
-  /** A device's Invalidate Completion arrives. */
-  receiveInvalidateCompletion(): void {
-    this.#touch();
-    this.#itagQueue.wakeAll(this.sched);
-    this.#complete();
   }
 
   #message(a: number, pasid: number, start: number, end: number, device: number, tag: number, flags: number): void {

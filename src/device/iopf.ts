@@ -21,14 +21,15 @@ import {
   VM_READ,
   VM_WRITE,
 } from '../abi/mman.ts';
-import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { PasidState } from './amd-iommu.ts';
-import { HANDLER_ID, type Iommu } from './iommu.ts';
+import { Fifo } from './fifo.ts';
+import type { Iommu } from './iommu.ts';
 import type { PprEntry } from './messages.ts';
+import { noteDevice, OWNER_KERNEL, PART_FAULTS, PART_GROUP, PART_PASID, PART_WORKS } from './objects.ts';
 
 /** pri_queue entry: one group of page requests. */
 class Group {
@@ -52,45 +53,61 @@ export class PageRequestHandler {
   handled = 0;
   refused = 0;
   readonly #groups = new Map<number, Group>();
-  readonly #works: Work[] = [];
+  readonly #works: Fifo<Work>;
   readonly #workQueue = new WaitQueue();
 
   constructor(k: Kernel, iommu: Iommu, states: ReadonlyMap<number, PasidState>) {
     this.k = k;
     this.iommu = iommu;
     this.states = states;
+    this.#works = new Fifo(k.memory, OWNER_KERNEL, PART_WORKS);
   }
 
   /** Starts the interrupt thread and the workers (iommu_wq). */
   start(workers = 2): void {
     this.k.sched.spawn('PPR interrupt', 'kernel', this.#interruptThread(), true);
-    for (let i = 0; i < workers; i++) this.k.sched.spawn(`PPR worker ${i}`, 'kernel', this.#worker(), true);
+    for (let i = 0; i < workers; i++)
+      this.k.sched.spawn(`PPR worker ${i}`, 'kernel', this.#worker(workers === 1), true);
   }
 
   *#interruptThread(): KernelPath<void> {
     const { iommu } = this;
     const { sched } = this.k;
     for (;;) {
-      yield* sched.waitUntil(() => iommu.hasPageRequest(), iommu.pprQueue, 'page request');
+      yield* sched.waitSteady(() => iommu.pprLog.length > 0, iommu.pprQueue, 'page request');
       if (sched.points) yield P_DRIVER;
-      this.#take(iommu.pprLog.shift()!);
+      this.#take(iommu.pprLog.shift());
     }
   }
 
-  /** For an explorer all that the handler keeps is one object. */
-  #touch(): void {
+  #note(part: number, index: number, isWrite: boolean): void {
     const { footprint } = this.k.memory;
-    if (footprint !== null) footprint.note(OBJ_DRIVER, HANDLER_ID, true);
+    if (footprint !== null) noteDevice(footprint, OWNER_KERNEL, part, index, isWrite);
   }
 
-  #hasWork(): boolean {
-    this.#touch();
-    return this.#works.length > 0;
+  /** State in numbers, for those who compare machines. */
+  state(): number[] {
+    const groups = [...this.#groups].sort((a, b) => a[0] - b[0]);
+    const works = this.#works.items.flatMap((w) => [w.entry.device, w.entry.prg, w.entry.address]);
+    const states = [...this.states.values()].flatMap((s) => [
+      s.pasid,
+      s.isInvalid ? 1 : 0,
+      s.faultsInFlight,
+      s.sections,
+    ]);
+    return [
+      ...groups.flatMap(([key, g]) => [key, g.inflight, g.finish ? 1 : 0, g.status]),
+      -1,
+      ...works,
+      -1,
+      ...states,
+    ];
   }
 
   /** ppr_notifier. */
   #take(entry: PprEntry): void {
-    this.#touch();
+    this.#note(PART_PASID, entry.pasid, false);
+    this.#note(PART_GROUP, keyOf(entry), true);
     const state = this.states.get(entry.pasid);
     if (state === undefined || state.isInvalid) {
       // A group is answered once; Linux answers each of its requests and relies on the device to ignore the surplus.
@@ -109,16 +126,19 @@ export class PageRequestHandler {
     this.#groups.set(keyOf(entry), group);
     group.inflight++;
     if (entry.isLast) group.finish = true;
+    this.#note(PART_FAULTS, state.pasid, true);
     state.faultsInFlight++;
     this.#works.push({ entry, state, group });
     this.#workQueue.wakeAll(this.k.sched);
   }
 
-  *#worker(): KernelPath<void> {
+  *#worker(isOnlyOne: boolean): KernelPath<void> {
     const { sched } = this.k;
+    const hasWork = (): boolean => (isOnlyOne ? this.#works.length > 0 : this.#works.hasItems());
     for (;;) {
-      yield* sched.waitUntil(() => this.#hasWork(), this.#workQueue, 'page request work');
-      const work = this.#works.shift()!;
+      if (isOnlyOne) yield* sched.waitSteady(hasWork, this.#workQueue, 'page request work');
+      else yield* sched.waitUntil(hasWork, this.#workQueue, 'page request work');
+      const work = this.#works.shift();
       if (sched.points) yield P_DRIVER;
       yield* this.doFault(work.state, work.entry, work.group);
       this.#finish(work);
@@ -158,8 +178,9 @@ export class PageRequestHandler {
 
   /** finish_pri_tag, put_pasid_state. */
   #finish(work: Work): void {
-    this.#touch();
     const { entry, state, group } = work;
+    this.#note(PART_GROUP, keyOf(entry), true);
+    this.#note(PART_FAULTS, state.pasid, true);
     group.inflight--;
     if (group.inflight === 0 && group.finish) {
       this.#groups.delete(keyOf(entry));

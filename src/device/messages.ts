@@ -3,6 +3,9 @@
 
 import { TLB_4K } from '../hw/tlb.ts';
 
+/** Device id of the IOMMU in events. */
+export const IOMMU_ID = 0;
+
 /** A Translation Request and the completion that answers it; each engine has one and uses it again. */
 export class TranslationRequest {
   readonly endpoint: Endpoint;

@@ -11,11 +11,11 @@
 
 import { AGENT_ATC, E_MSG, MSG_PAGE_REQUEST, PRG_FAILURE, PRG_SUCCESS } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
-import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import type { Iommu } from './iommu.ts';
+import { noteDevice, PART_PRI } from './objects.ts';
 
 /** PRG indices: 9 bits. */
 export const PRG_INDICES = 512;
@@ -68,10 +68,16 @@ export class PageRequests {
     this.credits = credits;
   }
 
-  /** Part of the device's object. */
+  /** The interface is one object. */
   #touch(): void {
     const { footprint } = this.#iommu.memory;
-    if (footprint !== null) footprint.note(OBJ_DRIVER, this.#device, true);
+    if (footprint !== null) noteDevice(footprint, this.#device, PART_PRI, 0, true);
+  }
+
+  /** State in numbers, for those who compare machines. */
+  state(): number[] {
+    const groups = [...this.#groups].sort((a, b) => a[0] - b[0]);
+    return [this.credits, this.#nextIndex, this.isDead ? 1 : 0, ...groups.flatMap(([prg, g]) => [prg, g.va, g.pages])];
   }
 
   get outstandingGroups(): number {
@@ -91,11 +97,9 @@ export class PageRequests {
     yield* this.#sched.waitUntil(isReady, this.#queue, 'page request credits');
     if (this.isDead) return PRG_FAILURE;
     const group = this.#find(pasid, va, isWrite) ?? (yield* this.#sendGroup(pasid, va, count, isWrite));
-    const isAnswered = (): boolean => {
-      this.#touch();
-      return this.isDead || group.answer !== NO_ANSWER;
-    };
-    yield* this.#sched.waitUntil(isAnswered, this.#queue, 'PRG response');
+    const isAnswered = (): boolean => this.isDead || group.answer !== NO_ANSWER;
+    yield* this.#sched.waitSteady(isAnswered, this.#queue, 'PRG response');
+    this.#touch();
     return group.answer === NO_ANSWER ? PRG_FAILURE : group.answer;
   }
 
@@ -132,6 +136,7 @@ export class PageRequests {
 
   /** A PRG Response arrives. One for a group that is not outstanding is a protocol error of the host, and ignored. */
   receive(prg: number, status: number): void {
+    this.#touch();
     const group = this.#groups.get(prg);
     if (this.isDead) return;
     if (status === PRG_FAILURE) this.isDead = true;
@@ -146,6 +151,7 @@ export class PageRequests {
 
   /** Software reset of the interface. */
   reset(): void {
+    this.#touch();
     this.isDead = false;
     this.credits = this.creditsMax;
     this.#groups.clear();

@@ -240,7 +240,7 @@ class World {
     const statusOf = new Map<number, number>();
     for (;;) {
       yield* k.sched.waitUntil(() => iommu.pprLog.length > 0, iommu.pprQueue, 'page request');
-      const entry = iommu.pprLog.shift()!;
+      const entry = iommu.pprLog.shift();
       yield P_DRIVER;
       const page = (entry.address - BASE) / 4096;
       const old = entryLo(k.memory, this.word(page));
@@ -373,7 +373,7 @@ test('an unbound PASID translates nothing, and its page requests go to the log',
   k.sched.points = false;
   k.sched.spawn('engine', 'device', w.ats.access(0, BASE, false, BASE + 4096));
   k.sched.runUntil(() => w.iommu.pprLog.length > 0);
-  expect(w.iommu.pprLog).toEqual([{ device: 1, pasid: 1, address: BASE, isWrite: false, prg: 0, isLast: true }]);
+  expect(w.iommu.pprLog.items).toEqual([{ device: 1, pasid: 1, address: BASE, isWrite: false, prg: 0, isLast: true }]);
   expect(w.judge.fills).toBe(0);
 });
 

@@ -42,15 +42,7 @@ export class Answers implements Chooser {
     return false;
   }
 
-  /** Puts answers there that a later step is to be given: (answer, alternatives) pairs. */
-  push(answer: number, alternatives: number): void {
-    const { at } = this;
-    this.at = this.end;
-    this.choose(alternatives, 0);
-    this.values[this.end - 1] = answer;
-    this.at = at;
-  }
-
+  /** Alternatives that answer i was taken from. */
   alternatives(i: number): number {
     return this.#alternatives[i]!;
   }

@@ -27,11 +27,12 @@ export interface Execution {
   schedule(): Schedule;
 }
 
-/** A finding, and an execution that leads to it. */
+/** A finding, and the best schedule that led to it: the fewest steps, then the fewest switches, then the first. */
 export interface Witness {
   readonly finding: Finding;
+  /** Ends with the step of the finding. */
   readonly schedule: Schedule;
-  /** Context switches of the schedule up to the step of the finding. */
+  /** Context switches of the schedule. */
   readonly switches: number;
 }
 
@@ -48,7 +49,7 @@ export interface ExploreResult {
   readonly blocked: number;
   /** Steps of all runs, repeated prefixes among them. */
   readonly steps: number;
-  /** The best witness (fewest steps, then fewest switches, then first) of each property, tag and gap. */
+  /** Of each property, tag and gap. */
   readonly findings: readonly Witness[];
 }
 
@@ -94,20 +95,37 @@ export class Witnesses {
   add(findings: readonly Finding[], schedule: () => Schedule): void {
     let choices: Schedule | null = null;
     for (const finding of findings) {
-      const key = `${finding.property} ${finding.tag} ${finding.gap}`;
-      const best = this.#best.get(key);
-      if (best !== undefined && best.finding.step < finding.step) continue;
+      if (this.#isLonger(finding)) continue;
       choices ??= schedule();
-      const switches = countSwitches(choices, finding.step);
-      if (best !== undefined && best.finding.step === finding.step && best.switches <= switches) continue;
-      this.#best.set(key, { finding, schedule: choices, switches });
+      const prefix = choices.slice(0, finding.step);
+      this.offer({ finding, schedule: prefix, switches: countSwitches(prefix, finding.step) });
     }
   }
 
-  /** By property, tag and gap. */
+  #isLonger(finding: Finding): boolean {
+    const best = this.#best.get(keyOf(finding));
+    return best !== undefined && best.finding.step < finding.step;
+  }
+
+  /** Keeps the witness if there is no better one. */
+  offer(witness: Witness): void {
+    const key = keyOf(witness.finding);
+    const best = this.#best.get(key);
+    if (best !== undefined) {
+      const difference = best.finding.step - witness.finding.step || best.switches - witness.switches;
+      if (difference <= 0) return;
+    }
+    this.#best.set(key, witness);
+  }
+
+  /** In the order of property, tag and gap. */
   list(): Witness[] {
     return [...this.#best].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, witness]) => witness);
   }
+}
+
+function keyOf(finding: Finding): string {
+  return `${finding.property} ${finding.tag} ${finding.gap}`;
 }
 
 /** How often another thread steps than the one before, in the first `steps` steps. */

@@ -2,7 +2,8 @@
 // number i depends on the seed and i alone, so that jobs that share a range of walks find what one job finds.
 
 import { Rng } from '../base/rng.ts';
-import { Execution, nthOf, sizeOf } from './execution.ts';
+import { bitAt, countBits } from './enumerate.ts';
+import { Run } from './run.ts';
 import { answerRarely, type SearchLimits, type SearchResult, Tally } from './search.ts';
 import type { Program } from './world.ts';
 
@@ -17,9 +18,9 @@ export function randomWalk(program: Program, options: RandomOptions): SearchResu
   const tally = new Tally(options);
   for (let i = options.from ?? 0; tally.goesOn(); i++) {
     const rng = runRng(options.seed, i);
-    const execution = new Execution(program, answerRarely(rng, tally.answersMax));
+    const execution = new Run(program, answerRarely(rng, tally.answersMax));
     while (execution.enabled !== 0 && execution.length < tally.stepsMax)
-      execution.step(nthOf(execution.enabled, rng.below(sizeOf(execution.enabled))));
+      execution.step(bitAt(execution.enabled, rng.below(countBits(execution.enabled))));
     tally.ended(execution);
   }
   return tally.result(false);

@@ -2,7 +2,8 @@
 // cannot be followed (it belongs to another program, or the program changed) the answer names the step and why.
 
 import { InputError } from '../base/assert.ts';
-import { countPreemptions, countSwitches, Execution, RunOn } from './execution.ts';
+import { countSwitches } from './explore.ts';
+import { countPreemptions, Run, StayOn } from './run.ts';
 import { type Finding, type Program, type Schedule, THREADS_MAX, type World } from './world.ts';
 
 /** A schedule that the program cannot follow. */
@@ -24,7 +25,7 @@ export interface ReplayOptions {
   /** Steps of the whole execution before a completed one is cut; 100000 when left out. */
   readonly stepsMax?: number;
   /** Called after each step, which is numbered from 1. */
-  readonly onStep?: (step: number, thread: number, execution: Execution) => void;
+  readonly onStep?: (step: number, thread: number, execution: Run) => void;
 }
 
 export interface Replayed {
@@ -50,7 +51,7 @@ export function replay(program: Program, schedule: Schedule, options: ReplayOpti
   const fail = (why: string): never => {
     throw new ScheduleError(`schedule for ${program.name}: step ${step}: ${why}`, step, thread);
   };
-  const execution = new Execution(program, (n) => {
+  const execution = new Run(program, (n) => {
     if (used >= answers.length) return 0;
     const a = answers[used++]!;
     if (!Number.isInteger(a) || a < 0 || a >= n) fail(`answer ${used} is ${a}, but there are ${n} alternatives`);
@@ -69,7 +70,7 @@ export function replay(program: Program, schedule: Schedule, options: ReplayOpti
   }
   if (options.isCompleted === true) {
     answers = [];
-    const run = new RunOn(execution.last);
+    const run = new StayOn(execution.last);
     const stepsMax = options.stepsMax ?? 100_000;
     while (execution.enabled !== 0 && execution.length < stepsMax) {
       thread = run.next(execution.enabled);
@@ -78,11 +79,12 @@ export function replay(program: Program, schedule: Schedule, options: ReplayOpti
     }
   }
   const isCut = execution.enabled !== 0;
+  const done = execution.schedule();
   return {
     findings: execution.end(),
-    schedule: execution.schedule(),
+    schedule: done,
     steps: execution.length,
-    switches: countSwitches(execution.threads),
+    switches: countSwitches(done, done.length),
     preemptions: countPreemptions(execution.threads, execution.couldStep),
     isCut,
     world,

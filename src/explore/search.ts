@@ -1,8 +1,9 @@
 // What the searches that do not claim to see every execution have in common: limits, books, and the answers to what a step asks.
 
 import type { Rng } from '../base/rng.ts';
-import type { Answerer, Execution } from './execution.ts';
-import type { Finding, Schedule } from './world.ts';
+import { type Witness, Witnesses } from './explore.ts';
+import type { Answerer, Run } from './run.ts';
+import type { Finding } from './world.ts';
 
 export interface SearchLimits {
   /** Executions at most. */
@@ -15,13 +16,6 @@ export interface SearchLimits {
   readonly goOn?: () => boolean;
 }
 
-/** A finding, and the first schedule that led to it. */
-export interface Witness {
-  readonly finding: Finding;
-  /** Ends with the step of the finding. */
-  readonly schedule: Schedule;
-}
-
 export interface SearchResult {
   readonly executions: number;
   /** Steps over all executions. */
@@ -30,24 +24,10 @@ export interface SearchResult {
   readonly withFindings: number;
   /** Executions cut at stepsMax. */
   readonly cut: number;
-  /** First of each property and documented gap, in the order found. */
+  /** The best of each property, tag and gap (fewest steps, then fewest switches, then first); they end with the finding. */
   readonly witnesses: readonly Witness[];
   /** The search saw all that it set out to see; false when a limit ended it. */
   readonly isComplete: boolean;
-}
-
-/** What makes two findings the same kind: a gap of the real kernel is another one than a violation of its property. */
-export interface Goal {
-  readonly property: string;
-  readonly gap: number | null;
-}
-
-export function goalOf(finding: Finding): Goal {
-  return { property: finding.property, gap: finding.gap };
-}
-
-export function isGoal(finding: Finding, goal: Goal): boolean {
-  return finding.property === goal.property && finding.gap === goal.gap;
 }
 
 /** Books of a search. */
@@ -58,7 +38,7 @@ export class Tally {
   steps = 0;
   withFindings = 0;
   cut = 0;
-  readonly witnesses: Witness[] = [];
+  readonly #witnesses = new Witnesses();
   readonly #limits: SearchLimits;
 
   constructor(limits: SearchLimits) {
@@ -73,17 +53,19 @@ export class Tally {
   }
 
   /** Ends the execution and notes it. Its findings. */
-  ended(execution: Execution): readonly Finding[] {
+  ended(execution: Run): readonly Finding[] {
     this.executions++;
     this.steps += execution.length;
     if (execution.enabled !== 0) this.cut++;
     const findings = execution.end();
-    if (findings.length > 0) this.withFindings++;
-    for (const finding of findings) {
-      if (this.witnesses.some((w) => isGoal(w.finding, finding))) continue;
-      this.witnesses.push({ finding, schedule: execution.schedule(finding.step) });
-    }
+    if (findings.length === 0) return findings;
+    this.withFindings++;
+    this.#witnesses.add(findings, () => execution.schedule());
     return findings;
+  }
+
+  get witnesses(): Witness[] {
+    return this.#witnesses.list().map((w) => ({ ...w, schedule: w.schedule.slice(0, w.finding.step) }));
   }
 
   result(isComplete: boolean): SearchResult {
@@ -96,7 +78,7 @@ export class Tally {
 export function answerRarely(rng: Rng, max: number): Answerer {
   let left = max;
   return (n) => {
-    if (left === 0 || !rng.chance(1, 8)) return 0;
+    if (n === 1 || left === 0 || !rng.chance(1, 8)) return 0;
     left--;
     return 1 + rng.below(n - 1);
   };

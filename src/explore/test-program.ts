@@ -3,8 +3,10 @@
 
 import type { Footprint } from '../base/footprint.ts';
 import { OBJ_LIST } from '../base/footprint.ts';
+import type { Rng } from '../base/rng.ts';
 import type { Chooser } from '../sched/scheduler.ts';
-import type { Finding, Program, World } from './world.ts';
+import { Run } from './run.ts';
+import type { Finding, Program, Schedule, World } from './world.ts';
 
 export interface State {
   /** Value of the variable, 0 before it is set. */
@@ -141,4 +143,75 @@ function hash(name: string): number {
   let h = 7;
   for (let i = 0; i < name.length; i++) h = (h * 31 + name.charCodeAt(i)) % 1_000_003;
   return h;
+}
+
+export interface Ended {
+  readonly execution: Run;
+  readonly findings: readonly Finding[];
+}
+
+/** Every execution of a small program, in no clever way: the reference that searches are held against. null: more than `max`. */
+export function everyExecution(program: Program, max: number): Ended[] | null {
+  const all: Ended[] = [];
+  const visit = (prefix: Schedule): void => {
+    if (all.length > max) return;
+    const { execution, offered } = runPrefix(program, prefix);
+    if (offered.length > 0) {
+      const last = prefix[prefix.length - 1]!;
+      for (const answers of tuples(offered)) visit([...prefix.slice(0, -1), { thread: last.thread, answers }]);
+      return;
+    }
+    if (execution.enabled === 0) all.push({ execution, findings: execution.end() });
+    for (let t = 0; t < 31; t++)
+      if ((execution.enabled & (1 << t)) !== 0) visit([...prefix, { thread: t, answers: [] }]);
+  };
+  visit([]);
+  return all.length > max ? null : all;
+}
+
+/** Runs the prefix; `offered`: alternatives of each question of its last step when the prefix answers none of them. */
+function runPrefix(program: Program, prefix: Schedule): { execution: Run; offered: number[] } {
+  let offered: number[] = [];
+  const execution = new Run(program, (n) => {
+    offered.push(n);
+    return 0;
+  });
+  for (const { thread, answers } of prefix) {
+    offered = [];
+    execution.step(thread, answers);
+  }
+  return { execution, offered };
+}
+
+function tuples(sizes: readonly number[]): number[][] {
+  return sizes.reduce<number[][]>(
+    (lists, n) => lists.flatMap((list) => Array.from({ length: n }, (_, a) => [...list, a])),
+    [[]],
+  );
+}
+
+/** A random program of up to three threads: stores, loads, locks, questions and claims that some orders break. */
+export function randomProgram(rng: Rng, opsMax: number): Program {
+  const threads = Array.from({ length: 2 + rng.below(2) }, () => randomThread(rng, 1 + rng.below(opsMax)));
+  return testProgram('random', threads);
+}
+
+function randomThread(rng: Rng, length: number): Op[] {
+  const ops: Op[] = [];
+  while (ops.length < length) {
+    const [x, y] = [rng.below(3), rng.below(3)].map((n) => 'xyz'[n]!) as [string, string];
+    const value = rng.below(3);
+    const roll = rng.below(10);
+    if (roll < 4) ops.push(set(x, value));
+    else if (roll < 6) ops.push(op((s) => s.set(x, s.get(y) + 1)));
+    else if (roll < 7) ops.push(op((s) => s.set(x, s.choose(2))));
+    else if (roll < 8 && length > 2) {
+      const l = 'kl'[rng.below(2)]!;
+      ops.push(lock(l), set(x, value), unlock(l));
+    } else if (roll < 9 && length > 2) {
+      const [l, m] = rng.chance(1, 2) ? (['k', 'l'] as const) : (['l', 'k'] as const);
+      ops.push(lock(l), lock(m), unlock(m), unlock(l));
+    } else ops.push(claim(`P${value}`, (s) => s.get(x) + s.get(y) !== value + 1));
+  }
+  return ops;
 }

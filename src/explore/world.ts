@@ -38,7 +38,8 @@ export interface World {
   step(thread: number): boolean;
   /** Findings so far: cheap, asked after every step. */
   findingCount(): number;
-  /** The execution is over, or (`isCut`) the explorer goes no further with it. All findings. */
+  /** The execution is over, or (`isCut`) the explorer goes no further with it for now. All findings. With `isCut` it only asks:
+   *  the world may go on. */
   end(isCut: boolean): readonly Finding[];
   /** Name of the thread. */
   threadName(thread: number): string;

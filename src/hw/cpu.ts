@@ -3,7 +3,6 @@
 
 import { E_CPU_ACCESS, E_CPU_FILL, E_CPU_INVAL } from '../abi/events.ts';
 import { PTE_D, PTE_PS, PTE_RW } from '../abi/pte.ts';
-import { OBJ_TLB } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import type { PhysMemory } from './phys.ts';
 import { TLB_NX, TLB_SIZE_BYTES, Tlb, WalkCache } from './tlb.ts';
@@ -24,7 +23,7 @@ export class Cpu {
   readonly id: number;
   readonly memory: PhysMemory;
   readonly tlb: Tlb;
-  readonly walkCache = new WalkCache(16);
+  readonly walkCache: WalkCache;
   readonly #walk: Walk;
   readonly #log: RecordLog;
   /** Address space loaded (CR3): ASID, root table; 0 when none. Only load() changes them. */
@@ -40,6 +39,7 @@ export class Cpu {
     this.id = id;
     this.memory = memory;
     this.tlb = new Tlb(sets, ways, id);
+    this.walkCache = new WalkCache(16, 0x4000 + id);
     this.#walk = new Walk(memory);
     this.#log = memory.log;
   }
@@ -102,7 +102,6 @@ export class Cpu {
     }
     const w = this.#walk;
     this.misses++;
-    if (this.memory.footprint !== null) this.#noteWalkCache(false);
     const slot = this.walkCache.find(this.asid, hi, lo);
     if (slot >= 0) {
       w.beginAtPageTable(
@@ -120,10 +119,8 @@ export class Cpu {
     let r = WALK_MORE;
     while (r === WALK_MORE) {
       r = w.step();
-      if (r === WALK_MORE && w.level === 0) {
-        if (this.memory.footprint !== null) this.#noteWalkCache(true);
+      if (r === WALK_MORE && w.level === 0)
         this.walkCache.insert(this.asid, hi, lo, w.table, w.tableGeneration, w.rightsSoFar);
-      }
     }
     if (r !== WALK_DONE) {
       this.faultCause = r;
@@ -133,11 +130,6 @@ export class Cpu {
     this.tlb.remember(at, va - (va & 4095));
     if (this.#log.on) this.#logFill(at, va, access);
     return this.#physical(at, va, this.tlb.entries[at + 2]!);
-  }
-
-  /** In footprints the walk cache is one object, beside the sets of the TLB. */
-  #noteWalkCache(isWrite: boolean): void {
-    this.memory.footprint?.note(OBJ_TLB, this.id * 65536 + 32768, isWrite);
   }
 
   #physical(at: number, va: number, data: number): number {
@@ -178,15 +170,13 @@ export class Cpu {
   /** Drops [start, end) of an address space, and its walk cache (INVLPG drops all paging-structure entries of the PCID). */
   invalidateRange(asid: number, start: number, end: number): void {
     this.tlb.invalidateRange(asid, start, end);
-    const dropped = this.walkCache.invalidateAsid(asid);
-    if (this.memory.footprint !== null) this.#noteWalkCache(dropped > 0);
+    this.walkCache.invalidateAsid(asid);
     if (this.memory.log.on) this.memory.log.emit(E_CPU_INVAL, asid, start, end, 0, 0, 0, 0, 0, this.id);
   }
 
   invalidateAll(asid: number): void {
     this.tlb.invalidateAsid(asid);
-    const dropped = this.walkCache.invalidateAsid(asid);
-    if (this.memory.footprint !== null) this.#noteWalkCache(dropped > 0);
+    this.walkCache.invalidateAsid(asid);
     if (this.memory.log.on)
       this.memory.log.emit(E_CPU_INVAL, asid, 0, Number.POSITIVE_INFINITY, 0, 0, 0, 0, 0, this.id);
   }

@@ -123,7 +123,7 @@ export class Tlb {
 
   /** Offset of the entry that translates the 4 KiB page, or -1. */
   find(asid: number, hi: number, lo: number): number {
-    if (this.#footprint !== null) this.#footprint.note(OBJ_TLB, this.id * 65536 + (lo & this.#setMask), false);
+    if (this.#footprint !== null) this.#noteFind(hi, lo);
     const tagHi = (asid << 18) | hi;
     const e = this.entries;
     // | and imul instead of + and *: without checks for overflow.
@@ -133,6 +133,34 @@ export class Tlb {
       if (e[at | 1] === lo && e[at] === tagHi) return at;
     }
     return this.largeCount === 0 ? -1 : this.#findLarge(asid, hi, lo);
+  }
+
+  #note(set: number, isWrite: boolean): void {
+    this.#footprint?.note(OBJ_TLB, this.id * 65536 + set, isWrite);
+  }
+
+  /** Every search asks whether there are large entries: one that comes or goes changes all sets. */
+  #noteChange(set: number, size: number): void {
+    if (size === TLB_4K) this.#note(set, true);
+    else for (let s = 0; s < this.sets; s++) this.#note(s, true);
+  }
+
+  /** A search looks in the set of the page and, while there are large entries, in those of the larger sizes. */
+  #noteFind(hi: number, lo: number): void {
+    this.#note(lo & this.#setMask, false);
+    if (this.largeCount === 0) return;
+    this.#note(this.#setOf(hi, (lo >>> 9) << 9, TLB_2M), false);
+    this.#note(this.#setOf(hi, 0, TLB_1G), false);
+  }
+
+  /** An invalidation looks at each set in which it might find something, also when it finds nothing. */
+  #noteInvalidate(start: number, end: number): void {
+    const pages = (end - start) / 4096;
+    if (pages < this.sets && this.largeCount === 0) {
+      for (let page = Math.floor(start / 4096), i = 0; i < pages; i++) this.#note((page + i) & this.#setMask, false);
+    } else {
+      for (let set = 0; set < this.sets; set++) this.#note(set, false);
+    }
   }
 
   #findLarge(asid: number, hi: number, lo: number): number {
@@ -188,7 +216,7 @@ export class Tlb {
   insert(asid: number, hi: number, lo: number, size: number, pfn: number, flags: number, generation: number): number {
     const base = size === TLB_4K ? lo : size === TLB_2M ? (lo >>> 9) << 9 : 0;
     const set = this.#setOf(hi, base, size);
-    if (this.#footprint !== null) this.#footprint.note(OBJ_TLB, this.id * 65536 + set, true);
+    if (this.#footprint !== null) this.#noteChange(set, size);
     this.#forget(set);
     let at = this.#findSized(asid, hi, base, size);
     if (at < 0) {
@@ -217,9 +245,10 @@ export class Tlb {
 
   drop(at: number): void {
     const set = (at / (this.ways * WORDS)) | 0;
-    if (this.#footprint !== null) this.#footprint.note(OBJ_TLB, this.id * 65536 + set, true);
+    const size = this.size(at);
+    if (this.#footprint !== null) this.#noteChange(set, size);
     this.#forget(set);
-    if (this.entries[at + 1]! >>> 18 !== TLB_4K) this.largeCount--;
+    if (size !== TLB_4K) this.largeCount--;
     this.entries[at] = -1;
     this.entries[at + 1] = -1;
     this.count--;
@@ -227,6 +256,7 @@ export class Tlb {
 
   /** Drops every entry of `asid` that translates any byte of [start, end); returns how many. */
   invalidateRange(asid: number, start: number, end: number): number {
+    if (this.#footprint !== null) this.#noteInvalidate(start, end);
     if (this.count === 0) return 0;
     const pages = (end - start) / 4096;
     if (pages <= 32 && this.largeCount === 0) return this.#invalidatePages(asid, start, end);
@@ -263,6 +293,7 @@ export class Tlb {
 
   /** Drops all entries of `asid` (-1: of every one); returns how many. */
   invalidateAsid(asid: number): number {
+    if (this.#footprint !== null) this.#noteInvalidate(0, Number.POSITIVE_INFINITY);
     if (this.count === 0) return 0;
     if (this.#footprint === null && (asid < 0 || asid === this.#onlyAsid)) return this.#clear();
     let dropped = 0;
@@ -298,8 +329,12 @@ export class WalkCache {
   /** RW and US of the upper levels, ANDed, and TLB_NX if one of them had NX. */
   readonly rights: Int32Array;
   count = 0;
+  footprint: Footprint | null = null;
+  /** Names this cache in footprints, where it is one object; no TLB has the same number. */
+  readonly id: number;
 
-  constructor(slots: number) {
+  constructor(slots: number, id = 0x4000) {
+    this.id = id;
     this.slots = slots;
     this.tagHi = new Int32Array(slots).fill(-1);
     this.tagLo = new Int32Array(slots);
@@ -310,11 +345,13 @@ export class WalkCache {
 
   /** Slot that points to the page table of the address, or -1. */
   find(asid: number, hi: number, lo: number): number {
+    if (this.footprint !== null) this.footprint.note(OBJ_TLB, this.id * 65536, false);
     const slot = (lo >>> 9) & (this.slots - 1);
     return this.tagHi[slot] === ((asid << 18) | hi) && this.tagLo[slot] === lo >>> 9 ? slot : -1;
   }
 
   insert(asid: number, hi: number, lo: number, table: number, gen: number, rights: number): void {
+    if (this.footprint !== null) this.footprint.note(OBJ_TLB, this.id * 65536, true);
     const slot = (lo >>> 9) & (this.slots - 1);
     if (this.tagHi[slot] === -1) this.count++;
     this.tagHi[slot] = (asid << 18) | hi;
@@ -326,6 +363,7 @@ export class WalkCache {
 
   /** Drops all entries of `asid` (-1: of every one); returns how many. */
   invalidateAsid(asid: number): number {
+    if (this.footprint !== null) this.footprint.note(OBJ_TLB, this.id * 65536, this.#holds(asid));
     if (this.count === 0) return 0;
     let dropped = 0;
     for (let s = 0; s < this.slots; s++) {
@@ -336,5 +374,12 @@ export class WalkCache {
       }
     }
     return dropped;
+  }
+
+  #holds(asid: number): boolean {
+    for (let s = 0; s < this.slots; s++) {
+      if (this.tagHi[s] !== -1 && (asid < 0 || this.tagHi[s]! >>> 18 === asid)) return true;
+    }
+    return false;
   }
 }

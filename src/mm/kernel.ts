@@ -6,6 +6,7 @@ import { assert } from '../base/assert.ts';
 import type { Footprint } from '../base/footprint.ts';
 import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
+import type { Tlb, WalkCache } from '../hw/tlb.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
 import { Rwsem, SpinLocks } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
@@ -51,6 +52,8 @@ export class Kernel {
   readonly memory: PhysMemory;
   readonly sched: Scheduler;
   readonly cpus: Cpu[] = [];
+  /** TLBs and walk caches of devices: recorded like the CPUs'. */
+  readonly deviceTlbs: (Tlb | WalkCache)[] = [];
   /** The livepatch table: own copy of this instance. */
   readonly fn: KernelFns;
   readonly pages: Pages;
@@ -108,11 +111,15 @@ export class Kernel {
     this.watermarks = watermarks(config);
   }
 
-  /** Turns the explorer's recorder on (null: off) in everything that this kernel owns. A device's TLBs belong to its driver object. */
+  /** Turns the explorer's recorder on (null: off) in everything that this kernel and its devices own. */
   record(footprint: Footprint | null): void {
     this.memory.footprint = footprint;
     this.sched.footprint = footprint;
-    for (const cpu of this.cpus) cpu.tlb.footprint = footprint;
+    for (const cpu of this.cpus) {
+      cpu.tlb.footprint = footprint;
+      cpu.walkCache.footprint = footprint;
+    }
+    for (const tlb of this.deviceTlbs) tlb.footprint = footprint;
   }
 
   /** Entries that a chunk function handles between two points. */

@@ -110,8 +110,8 @@ export function shownTrace(run: RecordedRun, schedule: string | null = null): Sh
   const start = shower.start();
   const steps = run.steps.map((step, i) => shower.step(step, i + 1));
   return {
-    scenario: run.scenario.name,
-    summary: run.scenario.summary,
+    scenario: run.scenario,
+    summary: run.summary,
     driver: run.driver,
     design: run.design,
     schedule,
@@ -160,7 +160,7 @@ class Shower {
     this.#order = order;
     const names = namesOf(run);
     this.#describer = new Describer(names);
-    this.#state = new TraceState(names, run.lockName);
+    this.#state = new TraceState(names);
     this.#interest = interestOf(run, main);
     const { mm, pages, frames } = this.#interest;
     const page = main === null ? 0 : main.page;
@@ -227,7 +227,7 @@ function namesOf(run: RecordedRun): Names {
       return t === undefined ? { name: 'setup', lane: 'kernel' } : { name: t.name, lane: kindOf(run, id - 1) };
     },
     device: () => 'the device',
-    lock: run.lockName,
+    lock: (lockClass) => run.lockNames[lockClass] ?? `lock class ${lockClass}`,
   };
 }
 

@@ -3,7 +3,7 @@
 
 import type { ResidencyCourse } from '../check/residency.ts';
 import { displayWidth, formatCount, wrap } from './table.ts';
-import type { TimelineLayout } from './timeline.ts';
+import type { TimelineLayout, TimelineLine } from './timeline.ts';
 
 /** Escapes text for HTML and SVG content and attributes; control characters that XML forbids are dropped. */
 export function escapeMarkup(text: string): string {
@@ -35,23 +35,31 @@ const INK = 'var(--ink, #1a1a1a)';
 const FAINT = 'var(--faint, #b5b5b5)';
 const BAD = 'var(--bad, #b3261e)';
 const MARK = 'var(--mark, #22577a)';
+const WARN = 'var(--warn, #7a4d00)';
+const DIM = 'var(--dim, #6b6b6b)';
 
 /** The timeline as one SVG element. `id` must be unique in the page. */
 export function timelineSvg(layout: TimelineLayout, id: string): string {
-  const steps = layout.lines.map((line) => formatCount(line.step));
+  const steps = layout.lines.map((line) =>
+    line.to !== undefined || line.isMore === true ? '' : formatCount(line.step),
+  );
   const stepWidth = Math.max(5, ...steps.map((s) => s.length)) * CHAR + 12;
-  const laneWidths = layout.lanes.map((lane) => Math.max(5, displayWidth(lane.name)) * CHAR + 12);
   const laneX: number[] = [];
   let x = stepWidth + 8;
-  for (const w of laneWidths) {
+  for (const lane of layout.lanes) {
+    const w = Math.max(5, displayWidth(lane.name)) * CHAR + 12;
     laneX.push(x + w / 2);
     x += w;
   }
   const textX = x + 10;
   const longest = Math.max(30, ...layout.lines.map((line) => displayWidth(line.text)));
   const width = Math.ceil(Math.min(1600, textX + longest * CHAR + 12));
-  const footer = layout.conclusion.flatMap((sentence) => wrap(sentence, Math.floor((width - 24) / CHAR)));
-  const top = LINE * (layout.isCut ? 2.6 : 1.6);
+  const wrapped = (text: string): string[] => wrap(text, Math.floor((width - 24) / CHAR));
+  const header = layout.facts === undefined ? [] : wrapped(layout.title);
+  header.push(...[...(layout.facts ?? []).filter((fact) => fact !== ''), ...(layout.before ?? [])].flatMap(wrapped));
+  const footer = layout.conclusion.flatMap(wrapped);
+  const head = LINE * (1 + header.length);
+  const top = head + LINE * (layout.isCut ? 1.6 : 0.6);
   const bottom = top + layout.lines.length * LINE;
   const height = Math.ceil(bottom + (footer.length + 1) * LINE);
   const out: string[] = [];
@@ -60,28 +68,56 @@ export function timelineSvg(layout: TimelineLayout, id: string): string {
     `<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="${e(id)}-t ${e(id)}-d" viewBox="0 0 ${width} ${height}" ` +
       `width="${width}" height="${height}" font-family="ui-monospace, monospace" font-size="12">`,
     `<title id="${e(id)}-t">${e(layout.title)}</title>`,
-    `<desc id="${e(id)}-d">${e(layout.conclusion.join(' '))}</desc>`,
-    text(stepWidth, LINE, 'step', INK, 'end'),
+    `<desc id="${e(id)}-d">${e(layout.conclusion.join(' ').trim())}</desc>`,
   );
-  layout.lanes.forEach((lane, i) => {
-    out.push(text(laneX[i]!, LINE, lane.name, INK, 'middle'));
-    out.push(
-      `<line x1="${f(laneX[i]!)}" y1="${f(LINE * 1.3)}" x2="${f(laneX[i]!)}" y2="${f(bottom)}" stroke="${FAINT}"/>`,
-    );
+  header.forEach((line, i) => {
+    out.push(text(12, LINE * (i + 1), line, INK, 'start'));
   });
-  if (layout.isCut) out.push(text(textX, LINE * 2, '(earlier events are left out)', INK, 'start'));
+  out.push(text(stepWidth, head, 'step', INK, 'end'));
+  layout.lanes.forEach((lane, i) => {
+    const at = f(laneX[i]!);
+    out.push(text(laneX[i]!, head, lane.name, INK, 'middle'));
+    out.push(`<line x1="${at}" y1="${f(head + LINE * 0.3)}" x2="${at}" y2="${f(bottom)}" stroke="${FAINT}"/>`);
+  });
+  if (layout.isCut) out.push(text(textX, head + LINE * 0.8, '(earlier events are left out)', INK, 'start'));
   layout.lines.forEach((line, i) => {
     const y = top + i * LINE;
-    const colour = line.isBad ? BAD : MARK;
     out.push(text(stepWidth, y + 4, steps[i]!, INK, 'end'));
-    out.push(`<circle cx="${f(laneX[line.lane] ?? stepWidth)}" cy="${f(y)}" r="4.5" fill="${colour}"/>`);
-    out.push(text(textX, y + 4, line.text, line.isBad ? BAD : INK, 'start'));
+    out.push(line.to === undefined ? mark(line, laneX[line.lane] ?? stepWidth, y) : switchArrow(line, laneX, y));
+    const colour = line.isBad ? BAD : line.isPreemption === true ? WARN : line.to === undefined ? INK : DIM;
+    out.push(text(textX, y + 4, line.text, colour, 'start'));
   });
   footer.forEach((sentence, i) => {
-    out.push(text(12, bottom + (i + 1) * LINE, sentence, INK, 'start'));
+    out.push(text(12, bottom + (i + 1) * LINE, sentence, layout.isFailed === true ? BAD : INK, 'start'));
   });
   out.push('</svg>');
   return `${out.join('\n')}\n`;
+}
+
+/** The timeline as an SVG file of its own, on white whatever the viewer's background. */
+export function timelineSvgFile(layout: TimelineLayout): string {
+  const svg = timelineSvg(layout, 'trace');
+  const at = svg.indexOf('</desc>') + '</desc>\n'.length;
+  const paper = '<rect width="100%" height="100%" fill="#ffffff"/>\n';
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${svg.slice(0, at)}${paper}${svg.slice(at)}`;
+}
+
+function mark(line: TimelineLine, x: number, y: number): string {
+  if (line.isMore === true) return `<circle cx="${f(x)}" cy="${f(y)}" r="2" fill="${MARK}"/>`;
+  return `<circle cx="${f(x)}" cy="${f(y)}" r="4.5" fill="${line.isBad ? BAD : MARK}"/>`;
+}
+
+/** From the lane that stops running to the one that goes on; whole when it was preempted, dashed when it waits. */
+function switchArrow(line: TimelineLine, laneX: readonly number[], y: number): string {
+  const from = laneX[line.lane] ?? 0;
+  const to = laneX[line.to ?? line.lane] ?? from;
+  const colour = line.isPreemption === true ? WARN : DIM;
+  const dash = line.isPreemption === true ? '' : ' stroke-dasharray="3 3"';
+  const tip = to > from ? -6 : 6;
+  return (
+    `<path d="M${f(from)} ${f(y)}H${f(to)}" fill="none" stroke="${colour}" stroke-width="1.5"${dash}/>` +
+    `<path d="M${f(to + tip)} ${f(y - 4)}L${f(to)} ${f(y)}L${f(to + tip)} ${f(y + 4)}" fill="none" stroke="${colour}" stroke-width="1.5"/>`
+  );
 }
 
 function f(n: number): string {

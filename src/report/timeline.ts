@@ -40,7 +40,7 @@ export interface TimelineLayout {
   readonly isCut: boolean;
   /** What happened, the property, and the documented gap if one explains it. */
   readonly conclusion: readonly string[];
-  /** False: the conclusion is good news. */
+  /** The conclusion is a violation: it stands out. */
   readonly isFailed?: boolean;
 }
 
@@ -88,7 +88,7 @@ export function formatTimeline(layout: TimelineLayout, width = 120, paint: Paint
   for (const fact of layout.facts ?? []) out.push(...fold(printable(fact), wide));
   out.push(...drawLanes(names, rows, wide, paint));
   layout.conclusion.forEach((sentence) => {
-    const tone = layout.isFailed === false ? 'plain' : 'bad';
+    const tone = layout.isFailed === true ? 'bad' : 'plain';
     out.push(...fold(printable(sentence), wide).map((line) => paint(line, tone, -1)));
   });
   return `${out.join('\n')}\n`;

@@ -139,7 +139,6 @@ export function wordText(lo: number, hi: number): string {
 
 export class TraceState {
   readonly #names: Names;
-  readonly #lockName: (lockClass: number) => string;
   /** Leaf entries, low and high word, by address space and page. */
   readonly #entries = new Map<string, { readonly lo: number; readonly hi: number }>();
   readonly #frames = new Map<number, Frame>();
@@ -149,9 +148,8 @@ export class TraceState {
   readonly #inside = new Map<number, string[]>();
   #locks: { readonly key: string; readonly actor: number; readonly what: string }[] = [];
 
-  constructor(names: Names, lockName: (lockClass: number) => string) {
+  constructor(names: Names) {
     this.#names = names;
-    this.#lockName = lockName;
   }
 
   apply(r: Float64Array): void {
@@ -261,7 +259,7 @@ export class TraceState {
     const key = `${r[EV_A]} ${r[EV_B]} ${isExclusive}`;
     if (r[EV_TYPE] === E_LOCK) {
       const how = isExclusive ? '' : ' (shared)';
-      this.#locks.push({ key, actor, what: `${this.#lockName(r[EV_A]!)} ${r[EV_B]}${how}` });
+      this.#locks.push({ key, actor, what: `${this.#names.lock?.(r[EV_A]!) ?? 'lock'} ${r[EV_B]}${how}` });
       return;
     }
     let at = this.#locks.findLastIndex((l) => l.key === key && l.actor === actor);

@@ -70,6 +70,8 @@ export class Thread {
   slot = -1;
   /** Step at which a timed wait ends. */
   wakeAtStep = 0;
+  /** What it waits for in waitSteady: it is enabled, for an explorer, when that holds. */
+  until: (() => boolean) | null = null;
 
   constructor(id: number, name: string, lane: Lane, path: KernelPath<unknown> | null) {
     this.id = id;
@@ -211,6 +213,18 @@ export class Scheduler {
     return true;
   }
 
+  /** Can the thread make a step? Asked by an explorer (while a recorder is on): whoever waits in waitSteady need not be woken. */
+  isEnabled(t: Thread): boolean {
+    if (t.path === null) return false;
+    return t.until === null ? t.state === RUNNABLE : t.until();
+  }
+
+  /** stepThread of a thread that isEnabled. */
+  stepEnabled(t: Thread): void {
+    if (t.state !== RUNNABLE) this.wake(t);
+    this.stepThread(t);
+  }
+
   /** One step of `t`: until its next point, wait or end. */
   stepThread(t: Thread): void {
     assert(t.path !== null && t.state === RUNNABLE, 'stepThread: thread is runnable');
@@ -281,6 +295,35 @@ export class Scheduler {
       this.hasOnlyWaited = isAgain;
       yield P_SLEEP;
     }
+  }
+
+  /** waitUntil for a condition that stays true until this thread goes on, such as a message in a queue that it alone empties.
+   *  An explorer need not see the thread look and find nothing: it is not enabled until the condition holds (isEnabled). Whoever
+   *  waits notes afterwards what the condition read; `condition` itself notes nothing. */
+  *waitSteady(condition: () => boolean, queue: WaitQueue, what: string): KernelPath<void> {
+    this.mightSleep(SLEEP_WAIT, what);
+    if (this.footprint === null && condition()) return;
+    const t = this.current;
+    do {
+      queue.add(t);
+      this.prepareWait(SLEEPING, what);
+      t.until = condition;
+      yield P_SLEEP;
+    } while (!condition());
+    t.until = null;
+  }
+
+  /** spinUntil in the manner of waitSteady. */
+  *spinSteady(condition: () => boolean, queue: WaitQueue, what: string): AtomicPath<void> {
+    if (this.footprint === null && condition()) return;
+    const t = this.current;
+    do {
+      queue.add(t);
+      this.prepareWait(SPINNING, what);
+      t.until = condition;
+      yield P_SPIN;
+    } while (!condition());
+    t.until = null;
   }
 }
 

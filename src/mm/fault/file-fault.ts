@@ -17,10 +17,11 @@ import {
   VM_SHARED,
 } from '../../abi/mman.ts';
 import { PTE_A } from '../../abi/pte.ts';
+import { OBJ_PAGE } from '../../base/footprint.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
-import { filePages, isCachedAt, isShmem, setPageDirty } from '../file/page-cache.ts';
+import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
@@ -51,6 +52,7 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
   const index = linearPageIndex(vma, address);
   let major = 0;
   for (;;) {
+    noteFile(k, mapping, false);
     if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
     if (!mapping.pages.has(index)) {
       if (!isShmem(mapping) && (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY)
@@ -64,6 +66,7 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
       return -VM_FAULT_RETRY;
     }
     if (isCachedAt(k, mapping, index, pfn)) {
+      noteFile(k, mapping, false);
       if (index >= filePages(mapping)) {
         unlockPage(k, pfn);
         k.fn.putPage(k, pfn);
@@ -103,6 +106,7 @@ function mapCachedPages(
   last: number,
 ): number {
   const m = k.memory;
+  noteFile(k, mapping, false);
   const end = filePages(mapping);
   let mapped = 0;
   for (let at = first; at < last; at += 4096) {
@@ -111,6 +115,7 @@ function mapCachedPages(
     const word = pteOffset(table, at);
     if ((entryLo(m, word) | entryHi(m, word)) !== 0) continue;
     const pfn = mapping.pages.get(index);
+    if (pfn !== undefined && m.footprint !== null) m.footprint.note(OBJ_PAGE, pfn, false);
     if (pfn === undefined || (k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED)) !== PG_UPTODATE) continue;
     getPage(k, pfn);
     setFileEntry(k, vma, at, word, pfn, false);

@@ -14,6 +14,7 @@
 
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
 import { FRAME_FILE } from '../../abi/events.ts';
+import { OBJ_FILE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -41,7 +42,14 @@ export function isShmem(mapping: AddressSpace): boolean {
   return mapping.inode.kind === 'shmem' || mapping.inode.kind === 'anon';
 }
 
+/** Tells the explorer's recorder that this step looks in the file's page cache or at its size, or changes them. */
+export function noteFile(k: Kernel, mapping: AddressSpace, isWrite: boolean): void {
+  const { footprint } = k.memory;
+  if (footprint !== null) footprint.note(OBJ_FILE, mapping.inode.id, isWrite);
+}
+
 export function findGetPage(k: Kernel, mapping: AddressSpace, index: number): number {
+  noteFile(k, mapping, false);
   const pfn = mapping.pages.get(index);
   if (pfn === undefined) return 0;
   getPage(k, pfn);
@@ -61,6 +69,7 @@ export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, pfn:
 /** filemap_add_folio: a new, locked page. */
 function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: number): void {
   const pages = k.pages;
+  noteFile(k, mapping, true);
   tryLockPage(k, pfn);
   getPage(k, pfn);
   pages.mapping[pfn] = mapping;
@@ -69,6 +78,7 @@ function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: nu
 }
 
 export function* filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+  noteFile(k, mapping, false);
   const cached = mapping.pages.get(index);
   if (cached !== undefined && (k.pages.flags[cached]! & PG_UPTODATE) !== 0 && index < filePages(mapping)) {
     getPage(k, cached);
@@ -84,6 +94,7 @@ export function* filemapGetPage(k: Kernel, mapping: AddressSpace, index: number)
 /** The same with invalidateLock held (filemap_create_folio). */
 export function* getPageLocked(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
   for (;;) {
+    noteFile(k, mapping, false);
     if (index >= filePages(mapping)) return -EFAULT;
     const pfn = findGetPage(k, mapping, index);
     if (pfn !== 0) {
@@ -112,6 +123,7 @@ function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<
   let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_FILE);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_FILE);
   if (pfn === 0) return -ENOMEM;
+  noteFile(k, mapping, false);
   if (mapping.pages.has(index) || mapping.swapped.has(index)) {
     k.fn.putPage(k, pfn);
     return 0;
@@ -139,9 +151,11 @@ function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<
 /** shmem_swapin_folio: the page goes from the swap cache back into the page cache. Frame, 0 to look again, or -ENOMEM. */
 function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: number): KernelPath<number> {
   const pfn = yield* k.fn.swapinReadahead(k, entry);
+  noteFile(k, mapping, false);
   if (pfn === 0) return mapping.swapped.get(index) === entry ? -ENOMEM : 0;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   const pages = k.pages;
+  noteFile(k, mapping, false);
   if (
     mapping.swapped.get(index) !== entry ||
     (pages.flags[pfn]! & PG_SWAPCACHE) === 0 ||
@@ -151,6 +165,7 @@ function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: nu
     k.fn.putPage(k, pfn);
     return 0;
   }
+  noteFile(k, mapping, true);
   mapping.swapped.delete(index);
   k.fn.deleteFromSwapCache(k, pfn);
   k.fn.swapFree(k, entry);
@@ -165,6 +180,7 @@ function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: nu
 
 export function deleteFromPageCache(k: Kernel, pfn: number): void {
   const mapping = k.pages.mapping[pfn] as AddressSpace;
+  noteFile(k, mapping, true);
   mapping.pages.delete(k.pages.index[pfn]!);
   k.pages.mapping[pfn] = null;
   k.pages.flags[pfn] = k.pages.flags[pfn]! & ~(PG_DIRTY | PG_REFERENCED);

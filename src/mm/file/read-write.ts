@@ -11,7 +11,7 @@ import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
 import { patternByte, writeToDisk } from './contents.ts';
-import { isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
+import { isCachedAt, isShmem, noteFile, setPageDirty } from './page-cache.ts';
 import { indicesIn } from './truncate.ts';
 
 /** folio_clear_dirty_for_io: true when the page is to be written. Page lock held. */
@@ -47,6 +47,7 @@ function* shmemWritepage(k: Kernel, mapping: AddressSpace, pfn: number): KernelP
   }
   const entry = pages.private[pfn]!;
   k.fn.swapDuplicate(k, entry);
+  noteFile(k, mapping, true);
   mapping.pages.delete(index);
   mapping.swapped.set(index, entry);
   pages.mapping[pfn] = null;
@@ -61,7 +62,9 @@ export function* filemapWriteAndWaitRange(
   end: number,
 ): KernelPath<void> {
   if (isShmem(mapping)) return;
+  noteFile(k, mapping, false);
   for (const index of indicesIn(mapping.pages, Math.floor(start / 4096), Math.ceil(end / 4096) - 1)) {
+    noteFile(k, mapping, false);
     const pfn = mapping.pages.get(index);
     if (pfn === undefined || (k.pages.flags[pfn]! & PG_DIRTY) === 0) continue;
     getPage(k, pfn);
@@ -89,6 +92,7 @@ export function* fileWrite(
     const count = Math.min(4096 - from, length - done);
     // The page is made as if the file reached there already; what it holds beyond the old end is zeros.
     const oldSize = inode.size;
+    noteFile(k, mapping, at + count > oldSize);
     if (at + count > oldSize) inode.size = at + count;
     const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
     if (pfn < 0) {

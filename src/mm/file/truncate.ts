@@ -18,7 +18,7 @@ import { intervalNext } from '../rmap/interval.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
 import { eraseOnDisk } from './contents.ts';
-import { getPageLocked, isCachedAt, isShmem, setPageDirty } from './page-cache.ts';
+import { getPageLocked, isCachedAt, isShmem, noteFile, setPageDirty } from './page-cache.ts';
 
 /** unmap_mapping_pages over page indices [first, last]. */
 function* unmapMappingPages(
@@ -69,7 +69,9 @@ export function indicesIn(pages: ReadonlyMap<number, number>, first: number, las
 function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
   const first = Math.ceil(start / 4096);
   const last = Math.floor(end / 4096) - 1;
+  noteFile(k, mapping, false);
   for (const index of indicesIn(mapping.pages, Math.floor(start / 4096), Math.ceil(end / 4096) - 1)) {
+    noteFile(k, mapping, false);
     const pfn = mapping.pages.get(index);
     if (pfn === undefined) continue;
     getPage(k, pfn);
@@ -87,6 +89,7 @@ function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: nu
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
   }
+  noteFile(k, mapping, mapping.swapped.size > 0);
   for (const index of indicesIn(mapping.swapped, first, last)) {
     k.fn.freeSwapAndCache(k, mapping.swapped.get(index)!);
     mapping.swapped.delete(index);
@@ -123,11 +126,13 @@ function* setSize(k: Kernel, inode: Inode, size: number): KernelPath<void> {
   const old = inode.size;
   const mapping = inode.mapping;
   const shmem = isShmem(mapping);
+  noteFile(k, mapping, true);
   if (shmem && size >= old) {
     inode.size = size;
     return;
   }
   if (shmem) yield* bringInPart(k, mapping, size);
+  noteFile(k, mapping, true);
   inode.size = size;
   const hole = Math.ceil(size / 4096) * 4096;
   // Shared memory looks first whether a whole page goes; ext4 does both rounds always, also for a file that grows or stays.
@@ -144,6 +149,7 @@ export function* punchHole(k: Kernel, inode: Inode, start: number, end: number):
   // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
   // the file, or beyond the page that contains it.
   yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
+  noteFile(k, mapping, false);
   if (start >= inode.size) return 0;
   const stop = end > inode.size ? Math.floor(inode.size / 4096) * 4096 + 4096 : end;
   return yield* invalidating(k, mapping, eraseRange(k, mapping, start, stop));

@@ -1,6 +1,8 @@
-// A program whose steps run somebody's driver: the heart beats with every step, and what the driver throws is a finding that ends the
-// execution, as an oops ends a kernel. The explorer sees an ordinary program.
+// A program whose steps run somebody's driver: the heart beats with every step, and what the driver throws is a finding. It ends
+// the thread that called it, with the locks that it holds, as an oops does; the others go on, since a step of one thread never takes
+// another out of those that can step. What they do then is a consequence, and no finding of its own.
 
+import { InputError } from '../../base/assert.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
 import type { Chooser } from '../../sched/scheduler.ts';
@@ -28,18 +30,20 @@ export function stuckFinding(driver: string, callback: string, seconds: number, 
   return { property: DRIVER_PROPERTY, tag: TAG_STUCK, kind: 'safety', gap: null, sentence, step: 0 };
 }
 
-class GuardedWorld implements World {
+export class GuardedWorld implements World {
   readonly #heart: Heart;
-  /** Null when the driver threw while the world was made. */
-  #world: World | null = null;
+  /** What is guarded; null when the driver threw while it was made. */
+  world: World | null = null;
   #fault: Finding | null = null;
+  /** Findings of the world when the driver threw. */
+  #before = 0;
   #steps = 0;
 
   constructor(program: Program, heart: Heart, chooser: Chooser, footprint: Footprint) {
     this.#heart = heart;
     const before = heart.enter(PHASE_CREATE);
     try {
-      this.#world = program.build(chooser, footprint);
+      this.world = program.build(chooser, footprint);
     } catch (error) {
       this.#thrown(error);
     } finally {
@@ -48,14 +52,14 @@ class GuardedWorld implements World {
   }
 
   enabled(): number {
-    return this.#fault !== null || this.#world === null ? 0 : this.#world.enabled();
+    return this.world === null ? 0 : this.world.enabled();
   }
 
   step(thread: number): boolean {
     this.#steps++;
     const before = this.#heart.enter(PHASE_STEP);
     try {
-      return this.#world!.step(thread);
+      return this.world!.step(thread);
     } catch (error) {
       this.#thrown(error);
       return false;
@@ -65,27 +69,32 @@ class GuardedWorld implements World {
   }
 
   findingCount(): number {
-    return (this.#world?.findingCount() ?? 0) + (this.#fault === null ? 0 : 1);
+    return this.#fault === null ? this.world!.findingCount() : this.#before + 1;
   }
 
   end(isCut: boolean): readonly Finding[] {
-    if (this.#world === null) return [this.#fault!];
-    if (this.#fault === null) return this.#world.end(isCut);
-    return [...this.#world.end(true), this.#fault];
+    const findings = this.world?.end(isCut || this.#fault !== null) ?? [];
+    if (this.#fault === null) return findings;
+    return this.#before === 0 ? [this.#fault] : [...findings, this.#fault];
   }
 
   threadName(thread: number): string {
-    return this.#world?.threadName(thread) ?? `thread ${thread}`;
+    return this.world?.threadName(thread) ?? `thread ${thread}`;
   }
 
   finalState(): string {
-    return this.#fault === null ? (this.#world?.finalState?.() ?? '') : this.#fault.sentence;
+    return this.#fault === null ? (this.world?.finalState?.() ?? '') : this.#fault.sentence;
   }
 
+  /** A mistake of the driver is a finding; anything else is not ours to explain. While the world is made, a mistake in words is
+   *  unusable input: there is no execution yet that could show it. */
   #thrown(error: unknown): void {
-    const fault = error instanceof DriverFault ? error : error instanceof Error ? error.cause : null;
-    if (!(fault instanceof DriverFault)) throw error;
-    const sentence = fault.message;
+    const cause = error instanceof Error && error.cause instanceof DriverFault ? error.cause : error;
+    const isMisuse = this.world !== null && cause instanceof InputError && cause.message.startsWith('driver ');
+    if (!(cause instanceof DriverFault) && !isMisuse) throw error;
+    if (this.#fault !== null) return;
+    const sentence = cause.message;
+    this.#before = this.world?.findingCount() ?? 0;
     this.#fault = { property: DRIVER_PROPERTY, tag: TAG_THROW, kind: 'safety', gap: null, sentence, step: this.#steps };
   }
 }

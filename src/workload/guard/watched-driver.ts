@@ -2,6 +2,7 @@
 // where. A path is watched at every resumption, since other threads run between its points.
 
 import { InputError } from '../../base/assert.ts';
+import { CALLBACK_NAMES, type Driver } from '../../device/define-driver.ts';
 import { type Heart, PHASE_CREATE } from './heart.ts';
 
 /** Somebody's callback threw, or did what no callback can: a finding about the driver, with the place in its file. */
@@ -13,17 +14,14 @@ export class DriverFault extends Error {
   readonly place: string | null;
 
   constructor(driver: string, callback: string, what: string, place: string | null, cause?: unknown) {
-    super(`driver ${driver}: ${callback} ${what}${place === null ? '' : ` (${place})`}`, { cause });
+    super(
+      `driver ${driver}: ${callback}${what.startsWith(':') ? '' : ' '}${what}${place === null ? '' : ` (${place})`}`,
+      { cause },
+    );
     this.driver = driver;
     this.callback = callback;
     this.place = place;
   }
-}
-
-/** What is watched: anything that is made for hardware and is then a set of callbacks. */
-interface AnyDriver {
-  readonly name: string;
-  create(hw: never): unknown;
 }
 
 export type PlaceOf = (error: unknown) => string | null;
@@ -36,36 +34,40 @@ interface Watch {
   readonly placeOf: PlaceOf;
 }
 
+/** Names under which a device may call a driver; methods of a class, which stand in its prototype, are watched by these. */
+const CALLED = [...new Set([...Object.values(CALLBACK_NAMES).flat(), 'bind', 'unbind', 'fault'])];
+
 /** The same driver, watched. `placeOf` finds where in the author's files an error came from. */
-export function watchedDriver<D extends AnyDriver>(driver: D, heart: Heart, placeOf: PlaceOf = () => null): D {
+export function watchedDriver(driver: Driver, heart: Heart, placeOf: PlaceOf = () => null): Driver {
   const watch: Watch = { driver: driver.name, heart, placeOf };
-  const create = (hw: never): unknown => {
+  const create = (hw: unknown): unknown => {
     const before = heart.enter(PHASE_CREATE);
     try {
       return watchedCallbacks(watch, driver.create(hw));
     } catch (error) {
-      throw error instanceof InputError
-        ? error
-        : new InputError(`${atPlace(watch, error)}driver ${driver.name}: create threw: ${lineOf(error)}`);
+      if (error instanceof InputError) throw error;
+      const place = placeOf(error);
+      const at = place === null ? '' : `${place}: `;
+      throw new InputError(`${at}driver ${driver.name}: create(hw) throws: ${lineOf(error)}`, { cause: error });
     } finally {
       heart.leave(before);
     }
   };
-  return Object.freeze({ ...driver, create });
+  // Its brand is not enumerable.
+  const properties = { ...Object.getOwnPropertyDescriptors(driver), create: { value: create, enumerable: true } };
+  return Object.freeze(Object.defineProperties({}, properties)) as Driver;
 }
 
-/** Callbacks of any shape; what is no function is left for others to complain about. */
-function watchedCallbacks(watch: Watch, callbacks: unknown): unknown {
-  if (callbacks === null || typeof callbacks !== 'object') return callbacks;
-  const watched: Record<string, unknown> = {};
-  // Methods of a class stand in its prototype.
-  for (let o: object | null = callbacks; o !== null && o !== Object.prototype; o = Object.getPrototypeOf(o)) {
-    for (const name of Object.getOwnPropertyNames(o)) {
-      if (name === 'constructor' || Object.hasOwn(watched, name)) continue;
-      const value: unknown = Reflect.get(callbacks, name);
-      watched[name] =
-        typeof value === 'function' ? watchedCallback(watch, name, value as AnyFunction, callbacks) : value;
-    }
+/** Callbacks of any shape: own ones stay own, inherited ones inherited. What is no function is for others to complain about. */
+function watchedCallbacks(watch: Watch, made: unknown): unknown {
+  if (made === null || typeof made !== 'object' || Array.isArray(made)) return made;
+  const watched: object = Object.create(made);
+  const own = Object.keys(made);
+  for (const name of new Set([...own, ...CALLED])) {
+    let value: unknown = Reflect.get(made, name);
+    if (typeof value === 'function') value = watchedCallback(watch, name, value as AnyFunction, made);
+    else if (!own.includes(name)) continue;
+    Object.defineProperty(watched, name, { value, enumerable: own.includes(name) });
   }
   return watched;
 }
@@ -74,16 +76,14 @@ function watchedCallback(watch: Watch, name: string, callback: AnyFunction, self
   const place = watch.heart.placeNumber(name);
   return (...args) => {
     const result = during(watch, name, place, () => callback.apply(self, args));
-    if (result instanceof Promise) {
-      result.catch(() => {});
-      throw new DriverFault(watch.driver, name, 'is an async function; expected a plain function or function*', null);
-    }
+    // Whoever called it says what is wrong with that; it must not reject unheard meanwhile.
+    if (result instanceof Promise) result.catch(() => {});
     return isPath(result) ? watchedPath(watch, name, place, result) : result;
   };
 }
 
 function isPath(value: unknown): value is Generator<unknown, unknown, unknown> {
-  return value !== null && typeof value === 'object' && Symbol.iterator in value && 'next' in value;
+  return typeof (value as Generator | null | undefined)?.next === 'function';
 }
 
 function* watchedPath(
@@ -99,28 +99,35 @@ function* watchedPath(
   }
 }
 
-/** Runs a piece of a callback; what it throws becomes a DriverFault, unless it already says what is wrong. */
+/** Runs a piece of a callback; what it throws becomes a DriverFault. */
 function during<T>(watch: Watch, name: string, place: number, work: () => T): T {
   const { heart } = watch;
   const before = heart.at(place);
   try {
     return work();
   } catch (error) {
-    if (error instanceof DriverFault || error instanceof InputError) throw error;
-    throw new DriverFault(watch.driver, name, `threw: ${lineOf(error)}`, watch.placeOf(error), error);
+    throw faultOf(watch, name, error);
   } finally {
     heart.at(before);
   }
 }
 
-function atPlace(watch: Watch, error: unknown): string {
-  const place = watch.placeOf(error);
-  return place === null ? '' : `${place}: `;
+function faultOf(watch: Watch, name: string, error: unknown): unknown {
+  const { driver, placeOf } = watch;
+  // Another driver's, or this one's from further in; or an assertion of this program, which is nobody's callback.
+  if (error instanceof DriverFault || (error instanceof Error && error.message.startsWith('assertion failed')))
+    return error;
+  const mine = `driver ${driver}: `;
+  if (!(error instanceof InputError))
+    return new DriverFault(driver, name, `throws: ${lineOf(error)}`, placeOf(error), error);
+  if (!error.message.startsWith(mine)) return error;
+  // A misuse of hw, already in words.
+  return new DriverFault(driver, name, `: ${error.message.slice(mine.length)}`, placeOf(error), error);
 }
 
 /** First line of what was thrown, whatever it was. */
 export function lineOf(error: unknown): string {
   const name = error instanceof Error && error.name !== 'Error' ? `${error.name}: ` : '';
-  const text = error instanceof Error ? `${name}${error.message}` : `a value that is no Error: ${String(error)}`;
+  const text = error instanceof Error ? `${name}${error.message}` : `${String(error)}, which is no Error`;
   return text.split('\n')[0]!;
 }

@@ -1,7 +1,8 @@
 // One execution of a scenario with everything that a report needs: which thread made each step and from which point, the
 // events of each step, who waited for what afterwards, and the findings with the page and frame that they are about.
-// A RecordedWorld passes every call on to the ScenarioWorld below it, so that whatever can replay a schedule can record one.
+// Plain data: it can be sent from one thread to another. A RecordedWorld passes every call on to the ScenarioWorld below it, so that whatever can replay a schedule can record one.
 
+import { E_LOCK, E_LOCK_CONTENDED, E_MIGHT_SLEEP, E_UNLOCK, EV_A, EV_B, EV_TYPE } from '../../abi/events.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
 import { pointInfo } from '../../sched/points.ts';
@@ -49,7 +50,9 @@ export interface RecordedFinding {
 }
 
 export interface RecordedRun {
-  readonly scenario: Scenario;
+  readonly scenario: string;
+  /** What the scenario does, in a line. */
+  readonly summary: string;
   readonly driver: string;
   readonly design: string;
   readonly threads: readonly RecordedThread[];
@@ -57,8 +60,8 @@ export interface RecordedRun {
   readonly setup: readonly Float64Array[];
   readonly waitsAtStart: readonly string[];
   readonly steps: readonly RecordedStep[];
-  /** Name of a lock class, or of what a thread waits for. */
-  readonly lockName: (lockClass: number) => string;
+  /** Names of the lock classes that the events name, and of what threads wait for. */
+  readonly lockNames: Readonly<Record<number, string>>;
   /** In the order in which they were found; `step` counts the steps of the run from 1. */
   readonly findings: readonly RecordedFinding[];
 }
@@ -131,18 +134,31 @@ export class RecordedWorld implements World {
     return this.#world.threadName(thread);
   }
 
+  #lockNames(): Record<number, string> {
+    const { lockClasses } = this.#world.kernel.sched;
+    const names: Record<number, string> = {};
+    for (const r of [...this.#setup, ...this.#steps.flatMap((s) => s.records)]) {
+      const type = r[EV_TYPE];
+      if (type === E_LOCK || type === E_UNLOCK || type === E_LOCK_CONTENDED)
+        names[r[EV_A]!] = lockClasses.name(r[EV_A]!);
+      if (type === E_MIGHT_SLEEP) names[r[EV_B]!] = lockClasses.name(r[EV_B]!);
+    }
+    return names;
+  }
+
   /** The run so far; findings once `end` was called. */
   recorded(): RecordedRun {
     const { sched } = this.#world.kernel;
     return {
-      scenario: this.#scenario,
+      scenario: this.#scenario.name,
+      summary: this.#scenario.summary,
       driver: this.#subject.name,
       design: this.#subject.design,
       threads: sched.threads.slice(1).map((t) => ({ name: t.name, lane: t.lane })),
       setup: this.#setup,
       waitsAtStart: this.#waitsAtStart,
       steps: this.#steps,
-      lockName: (lockClass) => sched.lockClasses.name(lockClass),
+      lockNames: this.#lockNames(),
       findings: [...this.#findings].sort((a, b) => a.finding.step - b.finding.step),
     };
   }

@@ -3,28 +3,18 @@
 import { expect, test } from 'vitest';
 import { Footprint } from '../../base/footprint.ts';
 import { Rng } from '../../base/rng.ts';
-import { createDevice, type DeviceConfig } from '../../device/device.ts';
+import { createDevice, SMALL_DEVICE } from '../../device/device.ts';
 import type { Finding } from '../../explore/world.ts';
 import { RandomChooser } from '../../sched/scheduler.ts';
 import type { Scenario } from './scenario.ts';
 import { scenarioProgram } from './scenario-world.ts';
 import type { Subject } from './subject.ts';
 
-const SMALL: Partial<DeviceConfig> = {
-  ats: { engines: 1, atcSets: 2, atcWays: 2 },
-  iommu: { tlbSets: 2, tlbWays: 2, walkers: 1, executors: 1, pasids: 4 },
-  faultWorkers: 1,
-};
-
 function walker(driver: string): Subject {
   return {
     name: driver,
     design: 'linux-6.1',
-    create(k) {
-      const device = createDevice(k, { ...SMALL, driver });
-      device.workload.isStopped = true;
-      return device;
-    },
+    create: (k) => createDevice(k, { ...SMALL_DEVICE, driver }),
     nullSubject: null,
   };
 }

@@ -39,6 +39,8 @@ const REST = -512;
 export interface ScenarioOptions {
   /** Records of event history kept: a replay that is to be shown wants more. */
   readonly logCapacity?: number;
+  /** Called at the end of each execution, with all its findings. */
+  readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -56,12 +58,13 @@ export class ScenarioWorld implements World {
   readonly context: ScenarioContext;
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
-  readonly #found: Finding[] = [];
+  readonly #options: ScenarioOptions;
   #steps = 0;
   /** Steps of the scheduler before the first one of the explorer. */
   readonly #stepsBefore: number;
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
+    this.#options = options;
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
@@ -120,16 +123,21 @@ export class ScenarioWorld implements World {
   enabled(): number {
     const { sched } = this.kernel;
     let mask = 0;
-    for (let i = 0; i < sched.runnableCount; i++) mask |= 1 << (sched.runnableAt(i).id - 1);
+    for (let i = 1; i < sched.threads.length; i++) if (sched.isEnabled(sched.threads[i]!)) mask |= 1 << (i - 1);
     return mask;
   }
 
   step(thread: number): boolean {
     const { sched } = this.kernel;
     const t = sched.threads[thread + 1]!;
+    const footprint = this.kernel.memory.footprint!;
     this.#steps++;
     const found = this.judge.violationCount;
-    sched.stepThread(t);
+    // What touches nothing is no step of its own: nobody can tell when it happened.
+    do {
+      sched.steps = this.#stepsBefore + this.#steps - 1;
+      sched.stepEnabled(t);
+    } while (footprint.length === 0 && sched.isEnabled(t));
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
     return sched.hasOnlyWaited && this.judge.violationCount === found;
   }
@@ -140,19 +148,24 @@ export class ScenarioWorld implements World {
 
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
+    const found: Finding[] = [];
+    const before = this.judge.violationCount === 0 ? 0 : this.judge.results().violations.length;
     if (!isCut) this.judge.finish();
-    for (const v of this.judge.results().violations) {
-      const { property, tag, kind, gap } = v;
-      const step = Math.max(1, v.step - this.#stepsBefore);
-      this.#found.push({ property, tag, kind, gap, sentence: this.#inSteps(v.text), step });
+    if (this.judge.violationCount > 0) {
+      this.judge.results().violations.forEach(({ property, tag, kind, gap, text, step }, i) => {
+        // What only the end shows is found by the last step.
+        const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
+        found.push({ property, tag, kind, gap, sentence: this.#inSteps(text), step: at });
+      });
     }
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
       const sentence = `Nothing can go on: ${who}.`;
-      this.#found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
+      found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
-    return this.#found;
+    this.#options.atEnd?.(this, found);
+    return found;
   }
 
   /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */

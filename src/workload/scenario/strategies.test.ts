@@ -2,6 +2,9 @@
 // step, alone, from its text, and the right driver is clean under the same walks.
 import { expect, test } from 'vitest';
 import { createDevice, type DeviceConfig } from '../../device/device.ts';
+import { boundedSearch } from '../../explore/bounded.ts';
+import { goalOf } from '../../explore/goal.ts';
+import { minimise } from '../../explore/minimise.ts';
 import { randomWalk } from '../../explore/random.ts';
 import { replay } from '../../explore/replay.ts';
 import { formatCounterexample, parseCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
@@ -71,4 +74,35 @@ test('a witness of a random walk replays to its finding, step for step, also fro
 
 test('the right driver is clean under the same walks', () => {
   expect(randomWalk(program('iommu-v2'), { seed: 1, executions: 150 })).toMatchObject({ withFindings: 0, cut: 0 });
+});
+
+test('one preemption, or one delay, suffices to catch the driver without callbacks', () => {
+  for (const count of ['preemptions', 'delays'] as const) {
+    const found = boundedSearch(program('no-callbacks'), { executions: 1000, bound: 1, count });
+    expect(found).toMatchObject({ exhausted: 1, isComplete: true });
+    expect(found.witnesses.map((w) => w.finding.property)).toContain('I2');
+  }
+  expect(boundedSearch(program('iommu-v2'), { executions: 1000, bound: 1, count: 'delays' })).toMatchObject({
+    exhausted: 1,
+    withFindings: 0,
+  });
+});
+
+test('whatever the witness, the minimal schedule is the same; it replays to the same property', () => {
+  const broken = program('no-callbacks');
+  const minimal = new Map<string, string>();
+  for (const seed of [1, 2, 3]) {
+    for (const { finding, schedule } of randomWalk(broken, { seed, executions: 40 }).witnesses) {
+      const m = minimise(broken, schedule, goalOf(finding));
+      expect(m.isCanonical).toBe(true);
+      expect(m.steps).toBeLessThanOrEqual(schedule.length);
+      const again = replay(broken, m.schedule);
+      expect(again.findings).toContainEqual(m.finding);
+      expect(again).toMatchObject({ steps: m.steps, switches: m.switches, preemptions: m.preemptions });
+      const text = m.schedule.map((choice) => choice.thread).join(' ');
+      expect(minimal.get(finding.property) ?? text).toBe(text);
+      minimal.set(finding.property, text);
+    }
+  }
+  expect([...minimal.keys()]).toContain('I1');
 });

@@ -2,9 +2,10 @@
 // strategies drive their executions through this, so that what they found replays.
 
 import { Footprint } from '../base/footprint.ts';
+import { lowest } from './dpor.ts';
 import type { Choice, Finding, Program, Schedule, World } from './world.ts';
 
-/** Answers a step's question: an integer in [0, n), n at least 2. `why` is one of CHOOSE_* (sched/scheduler). */
+/** Answers a step's question: an integer in [0, n). `why` is one of CHOOSE_* (sched/scheduler). */
 export type Answerer = (n: number, why: number) => number;
 
 /** Always the first alternative. */
@@ -12,20 +13,21 @@ export const firstAnswer: Answerer = () => 0;
 
 const NONE: readonly number[] = [];
 
-export class Execution {
+export class Run {
   readonly world: World;
   /** What the last step touched. */
   readonly footprint = new Footprint();
   readonly threads: number[] = [];
   /** Threads that could have made each step. */
   readonly couldStep: number[] = [];
-  /** Answers of each step, and how many alternatives there were. A question with one alternative is no choice. */
+  /** Answers of each step, and how many alternatives there were. */
   readonly answers: (readonly number[])[] = [];
   readonly alternatives: (readonly number[])[] = [];
   #given: number[] = [];
   #offered: number[] = [];
+  #fixed = NONE;
   #enabled: number;
-  #answer: Answerer;
+  readonly #answer: Answerer;
 
   constructor(program: Program, answer: Answerer = firstAnswer) {
     this.#answer = answer;
@@ -35,9 +37,9 @@ export class Execution {
   }
 
   #choose(n: number, why: number): number {
-    if (n < 2) return 0;
-    const a = this.#answer(n, why);
-    if (!Number.isInteger(a) || a < 0 || a >= n) throw new Error(`execution: answer ${a} is not below ${n}`);
+    const fixed = this.#fixed[this.#given.length];
+    const a = fixed === undefined ? this.#answer(n, why) : Math.min(fixed, n - 1);
+    if (!Number.isInteger(a) || a < 0 || a >= n) throw new Error(`run: answer ${a} is not below ${n}`);
     this.#given.push(a);
     this.#offered.push(n);
     return a;
@@ -58,8 +60,10 @@ export class Execution {
     return this.threads.length === 0 ? -1 : this.threads[this.threads.length - 1]!;
   }
 
-  /** One step of a thread that can step. True: it only found that it must wait. */
-  step(thread: number): boolean {
+  /** One step of a thread that can step; its first questions get `answers` (the last alternative instead of one that does not
+   *  exist), further ones are asked. True: it only found that it must wait. */
+  step(thread: number, answers: readonly number[] = NONE): boolean {
+    this.#fixed = answers;
     this.footprint.clear();
     this.couldStep.push(this.#enabled);
     this.threads.push(thread);
@@ -92,7 +96,7 @@ export class Execution {
 const STRETCH_MAX = 200;
 
 /** Goes on without preempting anybody: a thread runs until it waits or ends, then it is the turn of the next in a circle. */
-export class RunOn {
+export class StayOn {
   #thread: number;
   #stretch = 0;
 
@@ -110,37 +114,18 @@ export class RunOn {
     this.#stretch = 1;
     return (this.#thread = nextInCircle(enabled, this.#thread));
   }
+
+  /** Another thread was chosen: it is the one that stays now. */
+  moveTo(thread: number): void {
+    this.#thread = thread;
+    this.#stretch = 1;
+  }
 }
 
 /** The first thread of the set after `thread`, counted in a circle. */
 export function nextInCircle(set: number, thread: number): number {
   const later = thread < 0 ? set : set & ~((2 << thread) - 1);
-  return lowestOf(later === 0 ? set : later);
-}
-
-/** The lowest thread of a set that is not empty. */
-export function lowestOf(set: number): number {
-  return 31 - Math.clz32(set & -set);
-}
-
-/** The n-th thread of a set, from 0. */
-export function nthOf(set: number, n: number): number {
-  for (; n > 0; n--) set &= set - 1;
-  return lowestOf(set);
-}
-
-/** Threads in a set. */
-export function sizeOf(set: number): number {
-  let n = 0;
-  for (; set !== 0; set &= set - 1) n++;
-  return n;
-}
-
-/** Context switches: steps made by another thread than the one before. */
-export function countSwitches(threads: readonly number[]): number {
-  let n = 0;
-  for (let i = 1; i < threads.length; i++) if (threads[i] !== threads[i - 1]) n++;
-  return n;
+  return lowest(later === 0 ? set : later);
 }
 
 /** Switches away from a thread that could have gone on. */

@@ -1,0 +1,140 @@
+// A whole check of a driver: worker threads share the list of operations; what each finds comes back as it is found, so that a check
+// that is stopped keeps its results.
+
+import { InputError } from '../base/assert.ts';
+import type { CheckOptions } from '../workload/check/check-operation.ts';
+import { boundsOf } from '../workload/check/check-operation.ts';
+import type { CheckResult, LockFinding, OperationResult } from '../workload/check/results.ts';
+import { stuckFinding } from '../workload/guard/guarded-program.ts';
+import type { Scenario } from '../workload/scenario/scenario.ts';
+import type { CheckInput, CheckMessage } from './check-task.ts';
+import { type Outcome, runIsolated } from './isolate.ts';
+
+export interface CheckRequest {
+  /** The driver's module. */
+  readonly driver: string;
+  /** Modules that export scenarios; they are checked after those of `scenarios`. */
+  readonly scenarioModules: readonly string[];
+  readonly scenarios: readonly (string | Scenario)[];
+  readonly design: string | null;
+  readonly options: Omit<CheckOptions, 'goOn' | 'guard'>;
+  readonly workers: number;
+  readonly signal?: AbortSignal;
+  /** Told how far the check is: operations done and to do, executions so far. */
+  readonly onProgress?: (done: number, total: number, executions: number) => void;
+  /** Milliseconds, for the duration. */
+  readonly now: () => number;
+}
+
+/** Checks the driver. Throws InputError when its module cannot be used. */
+export async function runCheck(request: CheckRequest): Promise<CheckResult> {
+  const began = request.now();
+  const books = new Books(request);
+  const input: CheckInput = {
+    scenarios: request.scenarios,
+    next: new SharedArrayBuffer(4),
+    design: request.design,
+    options: request.options,
+  };
+  const modules = [request.driver, ...request.scenarioModules];
+  const task = new URL('./check-task.js', import.meta.url);
+  const count = Math.max(1, Math.min(request.workers, request.scenarios.length + 8 * request.scenarioModules.length));
+  const outcomes = await Promise.all(
+    Array.from({ length: count }, (_, worker) =>
+      runIsolated<true>(modules, task, input, {
+        onProgress: (message) => books.note(worker, message as CheckMessage),
+        ...(request.signal === undefined ? {} : { signal: request.signal }),
+      }),
+    ),
+  );
+  outcomes.forEach((outcome, worker) => {
+    books.ended(worker, outcome);
+  });
+  return books.result((request.now() - began) / 1000);
+}
+
+class Books {
+  readonly #request: CheckRequest;
+  readonly #results: (OperationResult | undefined)[] = [];
+  readonly #names: string[] = [];
+  /** What each worker has under way, by index. */
+  readonly #atWork = new Map<number, number>();
+  readonly #executions = new Map<number, number>();
+  #driver = { name: '', design: '', device: '' };
+  #total: number;
+
+  constructor(request: CheckRequest) {
+    this.#request = request;
+    this.#total = request.scenarios.length;
+    request.scenarios.forEach((s, i) => {
+      this.#names[i] = typeof s === 'string' ? s : s.name;
+    });
+  }
+
+  note(worker: number, m: CheckMessage): void {
+    if (m.kind === 'driver') {
+      this.#driver = m;
+      m.scenarios.forEach((name, i) => {
+        this.#names[i] = name;
+      });
+      this.#total = m.scenarios.length;
+    } else if (m.kind === 'begin') this.#atWork.set(worker, m.index);
+    else if (m.kind === 'at') this.#executions.set(m.index, m.executions);
+    else {
+      this.#results[m.index] = m.result;
+      this.#executions.set(m.index, m.result.executions);
+      this.#atWork.delete(worker);
+    }
+    let executions = 0;
+    for (const n of this.#executions.values()) executions += n;
+    this.#request.onProgress?.(this.#results.filter((r) => r !== undefined).length, this.#total, executions);
+  }
+
+  /** A worker is gone: a driver that does not give control back is a finding of the operation under way. */
+  ended(worker: number, outcome: Outcome<true>): void {
+    if (outcome.kind === 'done' || outcome.kind === 'stopped') return;
+    if (outcome.kind === 'unusable') throw new InputError(outcome.message);
+    if (outcome.kind === 'internal') throw new Error(outcome.stack);
+    const who = this.#driver.name === '' ? this.#request.driver : this.#driver.name;
+    if (outcome.kind === 'died') throw new InputError(`driver ${who}: ${outcome.message}`);
+    const index = this.#atWork.get(worker);
+    const { callback, seconds, place } = outcome;
+    if (index === undefined) {
+      const where = place === null ? '' : ` at ${place}`;
+      throw new InputError(`driver ${who}: ${outcome.during} does not return${where}: nothing for ${seconds} s`);
+    }
+    const { property, tag, sentence } = stuckFinding(who, callback, seconds, place);
+    this.#results[index] = {
+      operation: this.#names[index] ?? `scenario ${index}`,
+      summary: '',
+      verdict: 'violation',
+      exhaustive: false,
+      executions: this.#executions.get(index) ?? 0,
+      steps: 0,
+      bounds: boundsOf(this.#request.options, false),
+      cells: { [property]: 'violation' },
+      violations: [{ property, tag, sentence, gap: null, steps: 0, storySteps: 0, switches: 0, schedule: '' }],
+      heldShare: 0,
+      nullExecutions: 0,
+      nullExhaustive: false,
+      nullViolates: [],
+      passing: null,
+      lockFindings: [],
+    };
+  }
+
+  result(seconds: number): CheckResult {
+    const operations: OperationResult[] = [];
+    const unfinished: string[] = [];
+    for (let i = 0; i < this.#total; i++) {
+      const result = this.#results[i];
+      if (result !== undefined) operations.push(result);
+      else unfinished.push(this.#names[i]!);
+    }
+    const locks = new Map<string, LockFinding>();
+    for (const o of operations) for (const f of o.lockFindings) locks.set(f.sentence, f);
+    const { name, design, device } = this.#driver;
+    const { seed } = this.#request.options;
+    return { driver: name, design, device, seed, operations, lockFindings: [...locks.values()], seconds, unfinished };
+  }
+}

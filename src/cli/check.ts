@@ -1,0 +1,114 @@
+// shootdown check DRIVER: every interleaving of every memory-management operation with a device that the driver serves.
+
+import { availableParallelism } from 'node:os';
+import { Command } from 'commander';
+import { runCheck } from '../author/check.ts';
+import { readScenarioFile } from '../author/scenario-file.ts';
+import { driverPath, isShipped } from '../author/shipped.ts';
+import { formatMatrix } from '../report/matrix.ts';
+import { CHECK_DEFAULTS } from '../workload/check/check-operation.ts';
+import { allOperationNames, scenarioNamed } from '../workload/check/plan.ts';
+import type { CheckResult } from '../workload/check/results.ts';
+import type { Scenario } from '../workload/scenario/scenario.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
+import { integerOption } from './options.ts';
+
+interface Options {
+  operation?: string[];
+  scenario?: string[];
+  design?: string;
+  executions: number;
+  steps: number;
+  seed: number;
+  pairs: boolean;
+  workers?: number;
+  showPassing?: boolean;
+  json?: boolean;
+}
+
+export function checkCommand(setStatus: (status: number) => void): Command {
+  const list = (text: string): string[] => text.split(',').map((w) => w.trim());
+  return new Command('check')
+    .description('check a driver against every interleaving with every memory-management operation')
+    .argument('<driver>', 'a module (.ts, .mts, .js, .mjs) that exports a driver, or the name of a shipped one')
+    .option('--operation <list>', 'only these operations (a+b: two at once); "shootdown operations" lists them', list)
+    .option('--scenario <file>', 'a scenario of your own (YAML, JSON, or a module) instead of the operations', list)
+    .option('--design <name>', 'notifier design, where the driver is written for several')
+    .option(
+      '--executions <n>',
+      'executions of one operation at most',
+      integerOption('--executions', 1, 1e9),
+      CHECK_DEFAULTS.executions,
+    )
+    .option('--steps <n>', 'steps of one execution at most', integerOption('--steps', 10, 1e6), CHECK_DEFAULTS.steps)
+    .option('--seed <n>', 'seed of the random executions', integerOption('--seed', 0, 0xffffffff), CHECK_DEFAULTS.seed)
+    .option('--no-pairs', 'leave out pairs of operations')
+    .option(
+      '--workers <n>',
+      'operations at once (default: the processors, at most 8)',
+      integerOption('--workers', 1, 64),
+    )
+    .option('--show-passing', 'also give a passing execution of each operation')
+    .option('--json', 'machine-readable result')
+    .action(async (driver: string, options: Options) => setStatus(await run(driver, options)));
+}
+
+/** Scenario files: modules are loaded where the driver is, data is read here. */
+function readScenarios(paths: readonly string[]): {
+  readonly modules: readonly string[];
+  readonly scenarios: readonly Scenario[];
+} {
+  const isModule = (path: string): boolean => /\.m?[jt]s$/.test(path);
+  return { modules: paths.filter(isModule), scenarios: paths.filter((p) => !isModule(p)).map(readScenarioFile) };
+}
+
+async function run(driver: string, options: Options): Promise<number> {
+  const names = options.operation ?? (options.scenario === undefined ? allOperationNames(options.pairs) : []);
+  for (const name of names) scenarioNamed(name);
+  const sources = readScenarios(options.scenario ?? []);
+  const interrupt = new Interrupt();
+  const progress = new Progress();
+  const abort = new AbortController();
+  const timer = setInterval(() => {
+    if (interrupt.isStopped) abort.abort();
+  }, 100);
+  let result: CheckResult;
+  try {
+    result = await runCheck({
+      driver: driverPath(driver),
+      scenarioModules: sources.modules,
+      scenarios: [...names, ...sources.scenarios],
+      design: options.design ?? null,
+      options: {
+        executions: options.executions,
+        steps: options.steps,
+        seed: options.seed,
+        randomRuns: CHECK_DEFAULTS.randomRuns,
+        showPassing: options.showPassing === true,
+      },
+      workers: options.workers ?? Math.min(8, availableParallelism()),
+      signal: abort.signal,
+      onProgress: (done, total, executions) =>
+        progress.update(`check: ${executions.toLocaleString('en')} executions, operations`, done, total),
+      now: () => performance.now(),
+    });
+  } finally {
+    clearInterval(timer);
+    progress.clear();
+    interrupt.close();
+  }
+  const command = (schedule: string): string =>
+    `shootdown trace ${schedule}${isShipped(driver) ? '' : ` --driver ${driver}`}`;
+  process.stdout.write(options.json === true ? `${JSON.stringify(result, null, 2)}\n` : formatCheck(result, command));
+  if (interrupt.isStopped) return EXIT_INTERRUPTED;
+  const isBad = result.operations.some((o) => o.verdict === 'violation') || result.lockFindings.length > 0;
+  return isBad ? EXIT_FAILED : 0;
+}
+
+function formatCheck(r: CheckResult, command: (schedule: string) => string): string {
+  const width = Math.max(80, process.stdout.columns ?? 100);
+  const head = `${r.driver} under ${r.design} (${r.device}), seed ${r.seed}\n\n`;
+  const count = (verdict: string): number => r.operations.filter((o) => o.verdict === verdict).length;
+  const tail = `${r.operations.length} operations in ${r.seconds.toFixed(1)} s: ${count('clean')} clean, ${count('violation')} violated, ${count('gap')} with a documented gap, ${count('not exercised')} not exercised.\n`;
+  return head + formatMatrix(r, command, width) + tail;
+}

@@ -1,0 +1,41 @@
+// A violation as it is reported: its schedule minimised, replayed, and counted.
+
+import { goalOf } from '../../explore/goal.ts';
+import { minimise } from '../../explore/minimise.ts';
+import { formatCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
+import type { Finding, Program, Schedule } from '../../explore/world.ts';
+import type { Scenario } from '../scenario/scenario.ts';
+import type { Subject } from '../scenario/subject.ts';
+import type { ViolationReport } from './results.ts';
+
+/** Executions that minimising one violation may take. */
+const MINIMISE_EXECUTIONS = 2000;
+
+/** The text of a schedule of this scenario and subject, for `shootdown trace`. */
+export function scheduleText(scenario: Scenario, subject: Subject, schedule: Schedule, bug = ''): string {
+  const [operation, driver, { design }] = [scenario.name, subject.name, subject];
+  const digest = scenarioDigest(operation, driver, design, JSON.stringify(scenario));
+  return formatCounterexample({ operation, driver, design, variant: '', bug, digest, schedule });
+}
+
+/** Minimises what led to the finding. `program` runs the scenario with the subject. */
+export function describeViolation(
+  scenario: Scenario,
+  subject: Subject,
+  program: Program,
+  witness: { readonly finding: Finding; readonly schedule: Schedule },
+  bug = '',
+): ViolationReport {
+  const { property, tag, gap } = witness.finding;
+  const least = minimise(program, witness.schedule, goalOf(witness.finding), { executions: MINIMISE_EXECUTIONS });
+  return {
+    property,
+    tag,
+    sentence: least.finding.sentence,
+    gap,
+    steps: least.steps,
+    storySteps: 0,
+    switches: least.switches,
+    schedule: scheduleText(scenario, subject, least.schedule, bug),
+  };
+}
