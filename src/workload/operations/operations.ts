@@ -139,6 +139,9 @@ const OWNER: ThreadScript = { on: 'kernel', steps: [{ do: 'unbind' }] };
 export const OPERATIONS: readonly Operation[] = [
   op('munmap', 'unmaps the page and its page table', ANON, [{ do: 'munmap', at: 0 }]),
   op('munmap-neighbour', 'unmaps one of two pages of a table', ANON_NEIGHBOUR, [{ do: 'munmap', at: 1 }]),
+  op('munmap-two', 'unmaps two pages, of which the device uses the second', ANON_NEIGHBOUR, [
+    { do: 'munmap', at: 0, pages: 2 },
+  ]),
   op('munmap-batch', 'unmaps more pages than one gather holds', ANON_BATCH, [{ do: 'munmap', at: 0, pages: 3 }]),
   op('map-fixed', 'maps another page over it', ANON, [
     { do: 'mmap', at: 0 },
@@ -158,6 +161,16 @@ export const OPERATIONS: readonly Operation[] = [
     { do: 'madvise', at: 0, advice: 'dontneed' },
     { do: 'store', at: 0, value: 2 },
   ]),
+  op(
+    'madv-dontneed-two',
+    'two threads drop neighbouring pages',
+    ANON_NEIGHBOUR,
+    [
+      { do: 'madvise', at: 1, advice: 'dontneed' },
+      { do: 'store', at: 1, value: 2 },
+    ],
+    { others: { neighbour: { cpu: 1, steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] } } },
+  ),
   op('madv-free', 'lets the contents go when memory is short', ANON, [{ do: 'madvise', at: 0, advice: 'free' }]),
   op('madv-free-reclaim', 'reclaims a page that MADV_FREE gave up', ANON, [
     { do: 'madvise', at: 0, advice: 'free' },
