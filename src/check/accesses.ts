@@ -26,8 +26,9 @@ import { PTE_RW } from '../abi/pte.ts';
 import { agentText, type Context, hex } from './context.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
-import { GAP_PINNED, GAP_STALE_READ_ONLY, I1, I1C, I2, I3, I3C, I4, I4C, I12, L1, L2 } from './properties.ts';
-import { LOOKUP_LEAF, LOOKUP_NONE, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
+import { GAP_STALE_READ_ONLY, I1, I1C, I2, I12, L1, L2 } from './properties.ts';
+import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
+import { permittedUse, staleUse } from './stale-use.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
 
 /** E_CPU_FILL. */
@@ -42,9 +43,9 @@ export function onCpuFill(c: Context, r: Float64Array, at: number): void {
   const gen = r[at + EV_GEN]!;
   if (c.objects !== null) c.objects.frame(pfn, false);
   c.held.fill(mm, AGENT_CPU, r[at + EV_D]!, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
-  if (isFree(c, pfn) && c.findings.count(I1C, null, start, pfn)) {
+  if (isFree(c, pfn) && c.finds(I1C, null, mm, start, pfn)) {
     const text = `CPU ${r[at + EV_D]} made a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`;
-    c.keep(I1C, mm, start, pfn, null, text);
+    c.say(text);
   }
 }
 
@@ -70,9 +71,10 @@ export function onCpuAccess(c: Context, r: Float64Array, at: number): void {
   const isStore = r[at + EV_B] === 1;
   const found = c.tables.find(mm, va);
   if (found === LOOKUP_UNKNOWN) return;
-  const isMapped = found === LOOKUP_LEAF && c.tables.frameOf(va) === pfn;
-  if (isMapped && (!isStore || (c.tables.lo & PTE_RW) !== 0)) return;
-  staleCpuUse(c, mm, va - (va % 4096), pfn, isMapped, isStore, r[at + EV_D]!);
+  const page = va - (va % 4096);
+  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(va) : -1;
+  if (mapped === pfn && (!isStore || (c.tables.lo & PTE_RW) !== 0)) permittedUse(c, mm, page, pfn, isStore);
+  else staleUse(c, mm, page, pfn, AGENT_CPU, r[at + EV_D]!, isStore, mapped);
 }
 
 function noteAccess(objects: Objects, r: Float64Array, at: number): void {
@@ -80,25 +82,6 @@ function noteAccess(objects: Objects, r: Float64Array, at: number): void {
   const va = r[at + EV_START]!;
   objects.frame(r[at + EV_PFN]!, false);
   objects.entry(mm, va, va + 1, false);
-}
-
-/** A CPU used what its entry no longer says; in order until the flush that follows the change. */
-function staleCpuUse(
-  c: Context,
-  mm: number,
-  page: number,
-  pfn: number,
-  isMapped: boolean,
-  isStore: boolean,
-  cpu: number,
-): void {
-  const property = isMapped ? I3C : I4C;
-  if (c.sections.covers(mm, page) || !c.findings.count(property, null, page, pfn)) return;
-  const what = isMapped ? 'its entry is read-only' : 'its entry does not map that frame any more';
-  const text =
-    `CPU ${cpu} (${c.actorName(c.actor)}) ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}, but ${what} ` +
-    'and the operation that changed it is complete.';
-  c.keep(property, mm, page, pfn, null, text);
 }
 
 /** An access reached a frame that was freed after the translation was made, or that is free. */
@@ -115,18 +98,13 @@ function staleAccess(c: Context, r: Float64Array, at: number, who: string): void
   else if (isDevice) c.tally.staleReads++;
   const gap = isDevice && c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
-  if (!c.findings.count(property, gap, page, pfn)) return;
+  if (!c.finds(property, gap, r[at + EV_MM]!, page, pfn)) return;
   const now = c.frames.state[pfn] === 2 ? 'is free now' : `has generation ${r[at + EV_A]} now`;
   const isFreeSeen = c.frames.freedStep[pfn] !== 0 || c.frames.state[pfn] === 2;
   const freed = isFreeSeen
     ? `${c.actorName(c.frames.freedBy[pfn]!)} freed it at step ${c.frames.freedStep[pfn]}; `
     : '';
-  c.keep(
-    property,
-    r[at + EV_MM]!,
-    page,
-    pfn,
-    gap,
+  c.say(
     `${who} ${isStore ? 'wrote' : 'read'} frame ${hex(pfn)} through a translation of page ${hex(page)} made in ` +
       `generation ${r[at + EV_GEN]}; ${freed}it ${now}.`,
   );
@@ -155,16 +133,9 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
   if (agent === AGENT_PIN) return;
   c.book(mm).hasDevice = true;
   afterTeardown(c, mm, agent, device, start, pfn, 'made a translation of');
-  if (isFree(c, pfn) && c.findings.count(I1, null, start, pfn)) {
+  if (isFree(c, pfn) && c.finds(I1, null, mm, start, pfn)) {
     const who = agentText(c, agent, device);
-    c.keep(
-      I1,
-      mm,
-      start,
-      pfn,
-      null,
-      `${who} took a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`,
-    );
+    c.say(`${who} took a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`);
   }
 }
 
@@ -180,9 +151,9 @@ export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
   if (c.objects !== null) c.objects.frame(pfn, false);
   c.held.fill(mm, AGENT_PWC, r[at + EV_D]!, start, r[at + EV_END]!, pfn, r[at + EV_GEN]!, false, c.step);
   c.frames.walkCached[pfn] = 1;
-  if (isFree(c, pfn) && c.findings.count(I2, null, start, pfn)) {
+  if (isFree(c, pfn) && c.finds(I2, null, mm, start, pfn)) {
     const who = agentText(c, AGENT_PWC, r[at + EV_D]!);
-    c.keep(I2, mm, start, pfn, null, `${who} took a pointer to page-table page ${hex(pfn)}, which is free.`);
+    c.say(`${who} took a pointer to page-table page ${hex(pfn)}, which is free.`);
   }
 }
 
@@ -226,59 +197,10 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
   if (agent !== AGENT_PIN && afterTeardown(c, mm, agent, device, page, pfn, 'reached')) return;
   const found = c.tables.find(mm, page);
   if (found === LOOKUP_UNKNOWN) return;
-  if (found === LOOKUP_LEAF && c.tables.frameOf(page) === pfn) {
-    if (isStore && (c.tables.lo & PTE_RW) === 0) storeWithoutRight(c, mm, page, pfn, agent, device);
-  } else if (agent !== AGENT_PIN) {
-    useOfRemoved(c, mm, page, pfn, agent, device, isStore, found === LOOKUP_NONE ? -1 : c.tables.frameOf(page));
-  }
-}
-
-function storeWithoutRight(c: Context, mm: number, page: number, pfn: number, agent: number, device: number): void {
-  if (c.sections.covers(mm, page)) return;
-  c.tally.permissionViolations++;
-  const gap = agent === AGENT_PIN ? GAP_PINNED : null;
-  if (!c.findings.count(I3, gap, page, pfn)) return;
-  const who = agentText(c, agent, device);
-  const made = madeAt(c, mm, page, agent, device);
-  c.keep(
-    I3,
-    mm,
-    page,
-    pfn,
-    gap,
-    `${who} wrote page ${hex(page)} (frame ${hex(pfn)})${made}, but its entry is read-only and the operation that ` +
-      'write-protected it is complete.',
-  );
-}
-
-function useOfRemoved(
-  c: Context,
-  mm: number,
-  page: number,
-  pfn: number,
-  agent: number,
-  device: number,
-  isStore: boolean,
-  mapped: number,
-): void {
-  if (c.sections.covers(mm, page) || !c.findings.count(I4, null, page, pfn)) return;
-  const who = agentText(c, agent, device);
-  const now = mapped < 0 ? 'its entry is not present' : `its entry maps frame ${hex(mapped)}`;
-  c.keep(
-    I4,
-    mm,
-    page,
-    pfn,
-    null,
-    `${who} ${isStore ? 'wrote' : 'read'} page ${hex(page)} in frame ${hex(pfn)}${madeAt(c, mm, page, agent, device)}, ` +
-      `but ${now} and the operation that changed it is complete.`,
-  );
-}
-
-function madeAt(c: Context, mm: number, page: number, agent: number, device: number): string {
-  const holder = c.held.holder(mm, agent, device);
-  const slot = holder === null ? 0 : c.held.lookup(holder, page);
-  return slot === 0 ? '' : ` through a translation made at step ${c.held.step[slot]}`;
+  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(page) : -1;
+  if (mapped === pfn && (!isStore || (c.tables.lo & PTE_RW) !== 0)) {
+    if (agent !== AGENT_PIN) permittedUse(c, mm, page, pfn, isStore);
+  } else staleUse(c, mm, page, pfn, agent, device, isStore, mapped);
 }
 
 /** I12 in its dynamic form; true when it fired. */
@@ -293,14 +215,9 @@ function afterTeardown(
 ): boolean {
   const book = c.book(mm);
   if (!book.isReleased && !(book.unbound.size > 0 && book.isUnbound(agent, device))) return false;
-  if (!c.findings.count(I12, null, page, pfn)) return true;
+  if (!c.finds(I12, null, mm, page, pfn)) return true;
   const why = book.isReleased ? 'was released' : 'was unbound from it';
-  c.keep(
-    I12,
-    mm,
-    page,
-    pfn,
-    null,
+  c.say(
     `${agentText(c, agent, device)} ${did} page ${hex(page)} (frame ${hex(pfn)}) after address space ${mm} ${why}.`,
   );
   return true;
@@ -316,13 +233,8 @@ export function checkTornDown(c: Context, mm: number, device: number | null, wha
     const slot: number = h.slots.values().next().value!;
     const page = c.held.start[slot]!;
     const pfn = c.held.pfn[slot]!;
-    if (!c.findings.count(I12, null, page, pfn)) continue;
-    c.keep(
-      I12,
-      mm,
-      page,
-      pfn,
-      null,
+    if (!c.finds(I12, null, mm, page, pfn)) continue;
+    c.say(
       `${what}, but ${agentText(c, h.agent, h.device, 'the')} still holds ${h.slots.size} ` +
         `translation${h.slots.size === 1 ? '' : 's'} of address space ${mm}, among them page ${hex(page)} to frame ${hex(pfn)}.`,
     );
@@ -340,13 +252,8 @@ export function onWalk(c: Context, r: Float64Array, at: number): void {
   }
   const gap = c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
   const page = r[at + EV_START]!;
-  if (!c.findings.count(I2, gap, page, pfn)) return;
-  c.keep(
-    I2,
-    r[at + EV_MM]!,
-    page,
-    pfn,
-    gap,
+  if (!c.finds(I2, gap, r[at + EV_MM]!, page, pfn)) return;
+  c.say(
     `${c.actorName(c.actor)} walked page-table page ${hex(pfn)} at level ${r[at + EV_B]} for page ${hex(page)} through a pointer ` +
       `of generation ${r[at + EV_GEN]}; the frame has generation ${r[at + EV_A]} now, freed at step ${c.frames.freedStep[pfn]} ` +
       `by ${c.actorName(c.frames.freedBy[pfn]!)}.`,
@@ -389,14 +296,9 @@ function waits(c: Context, r: Float64Array, at: number): void {
   if (wait.isReported || times <= c.options.refaultBound) return;
   wait.isReported = true;
   const gap = isStaleReadOnly(c, mm, page, device) ? GAP_STALE_READ_ONLY : null;
-  if (!c.findings.count(L2, gap, page, 0)) return;
+  if (!c.finds(L2, gap, mm, page, 0)) return;
   const inside = c.sections.covers(mm, page) ? ', inside an open section' : '';
-  c.keep(
-    L2,
-    mm,
-    page,
-    0,
-    gap,
+  c.say(
     `${c.deviceName(device)} faulted ${times} times in a row on page ${hex(page)} while neither its entry nor a section over ` +
       `it changed${inside}.`,
   );
@@ -425,9 +327,9 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]! || (last === null ? 0 : last.mm);
   const va = r[at + EV_START]! || (last === null ? 0 : last.page);
   const page = va - (va % 4096);
-  if (!isPermitted(c, mm, va) || !c.findings.count(L1, null, page, 0)) return;
+  if (!isPermitted(c, mm, va) || !c.finds(L1, null, mm, page, 0)) return;
   const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
-  c.keep(L1, mm, page, 0, null, `${c.deviceName(device)} gave up${where}.`);
+  c.say(`${c.deviceName(device)} gave up${where}.`);
 }
 
 /** Does a VMA cover the address? True as well when the record never told of VMAs. */

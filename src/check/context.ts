@@ -4,13 +4,15 @@
 import { AGENT_ATC, AGENT_IOTLB, AGENT_NAMES, AGENT_PWC } from '../abi/events.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
-import { Findings } from './findings.ts';
+import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
 import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
+import { Promises } from './promises.ts';
 import { ALL_GAPS, type Property } from './properties.ts';
+import { Replacements } from './replacements.ts';
 import { Residency } from './residency.ts';
-import { Sections } from './sections.ts';
+import { type Section, Sections } from './sections.ts';
 import { ShadowTables } from './shadow-tables.ts';
 import { collectTimeline, type Timeline } from './timeline.ts';
 import { Translations } from './translations.ts';
@@ -91,6 +93,8 @@ export class Context {
   readonly tables = new ShadowTables();
   readonly held = new Translations();
   readonly sections = new Sections();
+  readonly promises = new Promises();
+  readonly replacements = new Replacements();
   readonly windows = new Windows();
   readonly progress = new Progress();
   readonly residency = new Residency(this.frames);
@@ -101,6 +105,7 @@ export class Context {
   readonly mms = new Map<number, MmBook>();
   #lastMm = -1;
   #lastBook: MmBook | null = null;
+  #found: { property: Property; gap: number | null; mm: number; page: number; pfn: number } | null = null;
   /** The record at hand: its place in the ring, its number, step and actor. */
   ring: Float64Array = new Float64Array(0);
   at = 0;
@@ -142,13 +147,29 @@ export class Context {
     this.#lastBook = null;
   }
 
-  /** Keeps a violation that `findings.count` asked for, and the timeline of the first of its property. */
-  keep(property: Property, mm: number, page: number, pfn: number, gap: number | null, text: string): void {
-    const violation = this.findings.keep(property, this.step, mm, page, gap, text);
+  /** Counts a violation at the record at hand. True when it is the first about this page: the caller then words it with `say`. */
+  finds(property: Property, gap: number | null, mm: number, page: number, pfn: number): boolean {
+    if (!this.findings.count(property, gap, mm, page, pfn)) return false;
+    this.#found = { property, gap: this.findings.isExplained(gap) ? gap : null, mm, page, pfn };
+    return true;
+  }
+
+  /** Keeps the violation that `finds` has just asked for, with its text, and the timeline of the first of its property. */
+  say(text: string): void {
+    const { property, gap, mm, page, pfn } = this.#found!;
+    const { id, tag, kind } = property;
+    const violation: Violation = { property: id, tag, kind, step: this.step, mm, page, pfn, text, gap };
+    this.findings.kept.push(violation);
     if (this.timelines.length >= this.options.timelines) return;
-    if (this.timelines.some((t) => t.violation.property === property.id)) return;
-    const focus = { mm, page, pfn };
-    this.timelines.push(collectTimeline(this.ring, this.at, focus, this.options.timelineLines, violation));
+    if (this.timelines.some((t) => t.violation.property === id)) return;
+    this.timelines.push(collectTimeline(this.ring, this.at, { mm, page, pfn }, this.options.timelineLines, violation));
+  }
+
+  /** The section is complete and judged. */
+  retire(s: Section): void {
+    if (this.promises.size > 0) this.promises.retired(s.serial);
+    if (this.replacements.size > 0) this.replacements.retired(s.serial);
+    this.sections.retire(s);
   }
 
   actorName(actor: number): string {

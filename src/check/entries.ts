@@ -68,7 +68,9 @@ export function onEntryStore(c: Context, r: Float64Array, at: number): void {
     if (swap !== 0) c.residency.swap(swap);
   }
   if ((oldLo & PTE_P) === 0) {
-    if (isLeaf) table.slot[index]! &= ~SLOT_TRANSLATED;
+    if (!isLeaf) return;
+    table.slot[index]! &= ~SLOT_TRANSLATED;
+    if ((newLo & PTE_P) !== 0) installed(c, mm, va, level, newLo);
     return;
   }
   if (wasLeaf) leafChanged(c, mm, va, level, table, index, oldLo, newLo);
@@ -129,6 +131,7 @@ function leafChanged(
   newLo: number,
 ): void {
   const isRemoved = (newLo & PTE_P) === 0 || newLo >>> 12 !== oldLo >>> 12;
+  if (c.promises.size > 0 && (newLo & PTE_P) !== 0) promisedFrame(c, mm, va, level, newLo);
   if (!isRemoved && !((oldLo & PTE_RW) !== 0 && (newLo & PTE_RW) === 0)) return;
   const t = c.sections.thread(c.actor);
   const section = c.sections.innermost(t, mm, va);
@@ -136,7 +139,29 @@ function leafChanged(
     noteRemoval(c, oldLo >>> 12, (table.slot[index]! & SLOT_TRANSLATED) !== 0, section);
     table.slot[index]! &= ~SLOT_TRANSLATED;
   }
-  noteChange(c, mm, va, level, section);
+  const serial = noteChange(c, mm, va, level, section);
+  if (level !== 0 || !isRemoved) return;
+  if (c.replacements.size > 0) c.replacements.removed(mm, va);
+  t.removedMm = mm;
+  t.removedPage = va;
+  t.removedPfn = oldLo >>> 12;
+  t.removedSerial = serial;
+  if ((newLo & PTE_P) !== 0) c.replacements.add(mm, va, oldLo >>> 12, newLo >>> 12, serial);
+}
+
+/** A present leaf stands where there was none. If the thread itself took another frame out before, inside the same section, it
+ *  replaced one by the other. */
+function installed(c: Context, mm: number, va: number, level: number, lo: number): void {
+  if (c.promises.size > 0) promisedFrame(c, mm, va, level, lo);
+  const t = c.sections.thread(c.actor);
+  if (level !== 0 || t.removedPage !== va || t.removedMm !== mm) return;
+  t.removedPage = -1;
+  if (t.removedPfn === lo >>> 12 || !c.sections.isActive(t.removedSerial)) return;
+  c.replacements.add(mm, va, t.removedPfn, lo >>> 12, t.removedSerial);
+}
+
+function promisedFrame(c: Context, mm: number, va: number, level: number, lo: number): void {
+  c.promises.mapped(mm, va, va + LEVEL_SPAN[level]!, lo >>> 12, (lo & PTE_RW) !== 0);
 }
 
 /** The mapping of a frame went: remember whether a device had used it, and where it went. */
@@ -147,8 +172,8 @@ function noteRemoval(c: Context, pfn: number, wasTranslated: boolean, section: S
   c.frames.withdrawalSection[pfn] = section === null ? 0 : section.id;
 }
 
-/** Notes the change with its section; where a device translates, the page is compared when the section is complete. */
-function noteChange(c: Context, mm: number, va: number, level: number, section: Section | null): void {
+/** Notes the change with its section, whose serial number it returns; where a device translates, the page is compared when the section is complete. */
+function noteChange(c: Context, mm: number, va: number, level: number, section: Section | null): number {
   const { hasDevice } = c.book(mm);
   if (section === null) {
     if (hasDevice) c.tally.uncovered++;
@@ -156,6 +181,7 @@ function noteChange(c: Context, mm: number, va: number, level: number, section: 
   }
   section.changedAt = c.event;
   if (hasDevice) section.pages.push(va + level);
+  return section.serial;
 }
 
 /** A pointer to a table was taken away: every leaf below is gone at these addresses. */
@@ -237,14 +263,9 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
     if (owner.isDevice) {
       isOpen = true;
       if (c.sections.foreign(owner.mm, held.start[slot]!, SITE_MREMAP, c.actor) !== null) gap = GAP_MREMAP_OLD_RANGE;
-    } else if (owner.agent === AGENT_CPU && c.findings.count(I1C, null, held.start[slot]!, pfn)) {
+    } else if (owner.agent === AGENT_CPU && c.finds(I1C, null, owner.mm, held.start[slot]!, pfn)) {
       const page = held.start[slot]!;
-      c.keep(
-        I1C,
-        owner.mm,
-        page,
-        pfn,
-        null,
+      c.say(
         `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while CPU ${owner.device} still held ` +
           `a translation of page ${hex(page)} to it, made at step ${held.step[slot]}.`,
       );
@@ -252,13 +273,8 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
   }
   if (isOpen) c.tally.freedWhileReachable++;
   if (isOpen || f.withdrawal[pfn] !== 0) c.windows.count(windowCause(c, t, pfn, gap), isOpen);
-  if (f.maps[pfn]! > 0 && c.findings.count(I24, null, 0, pfn)) {
-    c.keep(
-      I24,
-      0,
-      0,
-      pfn,
-      null,
+  if (f.maps[pfn]! > 0 && c.finds(I24, null, 0, 0, pfn)) {
+    c.say(
       `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while ${f.maps[pfn]} page-table ` +
         `${f.maps[pfn] === 1 ? 'entry maps' : 'entries map'} it.`,
     );
@@ -288,13 +304,8 @@ function freeTable(c: Context, t: ThreadState, pfn: number, generation: number):
     gap = tableGap(c, t, pfn, held.start[pointer]!, held.end[pointer]!);
     const owner = held.owner[pointer]!;
     const page = held.start[pointer]!;
-    if (c.findings.count(I2, gap === 0 ? null : gap, page, pfn)) {
-      c.keep(
-        I2,
-        owner.mm,
-        page,
-        pfn,
-        gap === 0 ? null : gap,
+    if (c.finds(I2, gap === 0 ? null : gap, owner.mm, page, pfn)) {
+      c.say(
         `${c.actorName(c.actor)} freed page-table page ${hex(pfn)} (generation ${generation}) while ` +
           `${agentText(c, AGENT_PWC, owner.device, 'the')} still pointed to it for ${hex(page)}..${hex(held.end[pointer]!)}.`,
       );

@@ -145,6 +145,15 @@ export class EventScript {
     return this.emit(E_SYSCALL, 1, start, end, 0, 0, nr);
   }
 
+  /** A system call with its first four arguments. */
+  call(nr: number, start: number, length: number, third = 0, fourth = 0): this {
+    return this.emit(E_SYSCALL, 1, start, length, 0, 0, nr, third, fourth);
+  }
+
+  returns(nr: number, result = 0): this {
+    return this.emit(E_SYSCALL_END, 1, result, 0, 0, 0, nr);
+  }
+
   syscallEnd(nr: number): this {
     return this.emit(E_SYSCALL_END, 1, 0, 0, 0, 0, nr);
   }
@@ -176,6 +185,11 @@ export class EventScript {
 
   cpuAccess(va: number, pfn: number, gen = this.gen(pfn), cpu = 0): this {
     return this.emit(E_CPU_ACCESS, 1, va, va + 1, pfn, gen, this.gen(pfn), 1, 0, cpu);
+  }
+
+  /** A CPU that holds a translation uses it. */
+  cpuUse(va: number, pfn: number, isStore: boolean, cpu = 0, mm = 1): this {
+    return this.emit(E_CPU_ACCESS, mm, va, va + 1, pfn, this.gen(pfn), this.gen(pfn), isStore ? 1 : 0, 0, cpu);
   }
 
   walk(va: number, table: number, gen: number): this {

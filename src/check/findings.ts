@@ -1,5 +1,5 @@
-// Collects what the monitors find: all of it counted, the first few of each property kept with their text, one for each page
-// and frame: a device that goes on using a freed page tells nothing new.
+// Collects what the monitors find: all of it counted, the first of each (property, address space, page) kept with its text. A device
+// that goes on using a freed page tells nothing new. One that a documented gap explains never hides one that none does.
 
 import type { FindingKind, Property } from './properties.ts';
 
@@ -14,6 +14,8 @@ export interface Violation {
   readonly mm: number;
   /** First byte address of the page; 0 when it has none. */
   readonly page: number;
+  /** Frame that it is about, 0 when there is none. */
+  readonly pfn: number;
   /** One sentence: who, which page, which frame, freed when. */
   readonly text: string;
   /** Number of the documented gap that explains it, or null. */
@@ -31,19 +33,23 @@ export class Findings {
   unexplained = 0;
   liveness = 0;
   readonly #keep: number;
-  /** Page and frame of each violation kept, by property. */
+  /** What each violation kept is about, by property: 4 numbers each. */
   readonly #about = new Map<string, number[]>();
   readonly #documented: ReadonlySet<number>;
 
-  /** Keeps the first `keep` violations of each property that are about different pages or frames; `documented` names the gaps that count as explanations. */
+  /** Keeps the first `keep` violations of each property that are about different pages; `documented` names the gaps that count as explanations. */
   constructor(keep: number, documented: readonly number[]) {
     this.#keep = keep;
     this.#documented = new Set(documented);
   }
 
-  /** Counts a violation. True when it is to be kept: the caller then words it and calls `keep`. `page` and `pfn` say what it
-   *  is about: a second one of the same property about the same thing is only counted. */
-  count(property: Property, gap: number | null, page: number, pfn: number): boolean {
+  isExplained(gap: number | null): boolean {
+    return gap !== null && this.#documented.has(gap);
+  }
+
+  /** Counts a violation. True when it is to be kept: the first of its property about this page (a violation without a page
+   *  is about its frame). */
+  count(property: Property, gap: number | null, mm: number, page: number, pfn: number): boolean {
     const explained = gap !== null && this.#documented.has(gap);
     if (property.kind === 'liveness') this.liveness++;
     else {
@@ -55,17 +61,14 @@ export class Findings {
     this.counts.set(property.id, n + 1);
     if (n === 0) this.#about.set(property.id, []);
     const about = this.#about.get(property.id)!;
-    if (about.length >= 2 * this.#keep) return false;
-    for (let i = 0; i < about.length; i += 2) if (about[i] === page && about[i + 1] === pfn) return false;
-    about.push(page, pfn);
+    if (about.length >= 4 * this.#keep) return false;
+    const frame = page === 0 ? pfn : 0;
+    const unexplained = explained ? 0 : 1;
+    for (let i = 0; i < about.length; i += 4) {
+      if (about[i] !== page || about[i + 1] !== mm || about[i + 2] !== frame) continue;
+      if (about[i + 3] === unexplained) return false;
+    }
+    about.push(page, mm, frame, unexplained);
     return true;
-  }
-
-  keep(property: Property, step: number, mm: number, page: number, gap: number | null, text: string): Violation {
-    const explained = gap !== null && this.#documented.has(gap) ? gap : null;
-    const { id, tag, kind } = property;
-    const violation: Violation = { property: id, tag, kind, step, mm, page, text, gap: explained };
-    this.kept.push(violation);
-    return violation;
   }
 }

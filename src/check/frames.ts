@@ -26,6 +26,8 @@ export class Frames {
   /** Table pages: 1 when a device's walk cache pointed here in this generation; event at which the pointer to it was removed. */
   walkCached = new Uint8Array(0);
   unlinkedAt = new Float64Array(0);
+  /** Address spaces (bit mm mod 32) that have read the frame through a read-only entry. */
+  seenBy = new Int32Array(0);
   #size = 0;
 
   /** Makes room for `pfn`; false when it cannot be a frame number. */
@@ -36,7 +38,7 @@ export class Frames {
 
   #grow(pfn: number): boolean {
     if (!(pfn >= 0 && pfn < PFN_LIMIT) || (pfn | 0) !== pfn) return false;
-    let size = Math.max(1024, this.#size);
+    let size = Math.max(64, this.#size);
     while (size <= pfn) size *= 2;
     this.#size = size;
     this.state = copyU8(this.state, size);
@@ -51,6 +53,7 @@ export class Frames {
     this.withdrawalSection = copyF64(this.withdrawalSection, size);
     this.walkCached = copyU8(this.walkCached, size);
     this.unlinkedAt = copyF64(this.unlinkedAt, size);
+    this.seenBy = copyI32(this.seenBy, size);
     return true;
   }
 
@@ -62,6 +65,7 @@ export class Frames {
     this.withdrawalSection[pfn] = 0;
     this.walkCached[pfn] = 0;
     this.unlinkedAt[pfn] = 0;
+    this.seenBy[pfn] = 0;
   }
 
   /** `generation` is the one that just ended. */

@@ -84,6 +84,8 @@ import { settleAll } from './settling.ts';
 import type { Timeline } from './timeline.ts';
 import type { WindowCause } from './windows.ts';
 
+const NONE: readonly Violation[] = [];
+
 /** 'gap': every safety violation is a documented gap of the real kernel. */
 export type Verdict = 'safe' | 'unsafe' | 'gap' | 'not exercised';
 
@@ -180,6 +182,12 @@ export class Judge implements RecordSink {
   /** Violations so far, without building the whole result. */
   get violationCount(): number {
     return this.#c.findings.safety + this.#c.findings.liveness;
+  }
+
+  /** Violations kept from number `n` on: the first of each property, address space and page. Cheap; asked after every step. */
+  findingsSince(n: number): readonly Violation[] {
+    const { kept } = this.#c.findings;
+    return n >= kept.length ? NONE : kept.slice(n);
   }
 
   results(): JudgeResults {

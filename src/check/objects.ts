@@ -6,6 +6,7 @@
 //   entry    leaf of (mm, page) as the record tells it          cover   sections over (mm, page), and refaults waiting there
 //   held     translations of (mm, page), cells of their own for IOMMU TLBs, device TLBs, walk caches and each CPU
 //   frame    state and generation of a frame                    onFrame translations and entries that point to a frame
+//   seen     address spaces that have read a shared frame        saved   stores to a frame since it was written out
 //   book     teardown state of an address space                 vmas    its VMAs
 //   agents   order of the uses of (mm, page) by different frames
 //
@@ -30,8 +31,12 @@ const RANGE_MAX = 16;
 const ENTRY = 0;
 const COVER = 1;
 const AGENTS = 2;
+/** Of a frame: four cells, told apart in the place of the address space. */
 const FRAME = 3;
-const ON_FRAME = 4;
+const STATE = 0;
+const POINTERS = 1;
+const SEEN = 2;
+const SAVED = 3;
 const BOOK = 5;
 const VMAS = 6;
 const WIDE = 7;
@@ -85,11 +90,21 @@ export class Objects {
   }
 
   frame(pfn: number, isWrite: boolean): void {
-    this.#footprint.note(OBJ_PROPERTY, cell(FRAME, 0, pfn), isWrite);
+    this.#footprint.note(OBJ_PROPERTY, cell(FRAME, STATE, pfn), isWrite);
   }
 
   onFrame(pfn: number, isWrite: boolean): void {
-    this.#footprint.note(OBJ_PROPERTY, cell(ON_FRAME, 0, pfn), isWrite);
+    this.#footprint.note(OBJ_PROPERTY, cell(FRAME, POINTERS, pfn), isWrite);
+  }
+
+  /** Who has read the frame. */
+  seen(pfn: number, isWrite: boolean): void {
+    this.#footprint.note(OBJ_PROPERTY, cell(FRAME, SEEN, pfn), isWrite);
+  }
+
+  /** What of the frame's contents is stored elsewhere. */
+  saved(pfn: number, isWrite: boolean): void {
+    this.#footprint.note(OBJ_PROPERTY, cell(FRAME, SAVED, pfn), isWrite);
   }
 
   book(mm: number, isWrite: boolean): void {

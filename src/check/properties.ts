@@ -63,6 +63,42 @@ export const I5 = property(
   'safety',
   'When a section is complete, every device translation of a page that it changed agrees with the entry.',
 );
+export const I6 = property(
+  'I6',
+  'STALE-MAP',
+  'safety',
+  'A table that a driver fills holds nothing of a page while a section changes its entry.',
+);
+export const I7 = property(
+  'I7',
+  'STALE-MAP',
+  'safety',
+  'A driver puts into its table only what the entry says at that moment.',
+);
+export const I8 = property(
+  'I8',
+  'SPLIT-VIEW',
+  'safety',
+  'Once anybody has stored to the copy that replaced a page, nobody uses the page that it was copied from.',
+);
+export const I13 = property(
+  'I13',
+  'STALE-MAP',
+  'safety',
+  'Once a call that removed a mapping has returned, nobody uses it, even if another call over it is not complete.',
+);
+export const I20 = property(
+  'I20',
+  'LOST-WRITE',
+  'safety',
+  'A page is dropped as clean only when every store to it is in what was written out.',
+);
+export const I23 = property(
+  'I23',
+  'SPLIT-VIEW',
+  'safety',
+  'What one side of a fork has read of a shared page, no store of the other changes.',
+);
 export const I12 = property(
   'I12',
   'STALE-MAP',
@@ -80,6 +116,30 @@ export const I40 = property(
   'UNPAIRED',
   'safety',
   'Every section that a thread opens is closed by it once, innermost first, with the same range and event.',
+);
+export const I41 = property(
+  'I41',
+  'UNPAIRED',
+  'safety',
+  'A subscriber hears the end of exactly the sections whose start it has heard.',
+);
+export const I42 = property(
+  'I42',
+  'UNPAIRED',
+  'safety',
+  'When a start is refused, every subscriber that had heard it hears the end.',
+);
+export const I46 = property(
+  'I46',
+  'LIFETIME',
+  'safety',
+  'release is called at most once by exit and at most once by unregister.',
+);
+export const I47 = property(
+  'I47',
+  'LIFETIME',
+  'safety',
+  'No callback begins or runs after unregister has returned or the notifier was freed.',
 );
 export const I44 = property(
   'I44',
@@ -112,6 +172,14 @@ export const L2 = property(
   'An access does not fault again and again while neither the entry nor a section over the page changes.',
 );
 
+export const L4 = property('L4', 'LIVELOCK', 'liveness', 'Every section that is entered is left.');
+export const L7 = property(
+  'L7',
+  'LIVELOCK',
+  'liveness',
+  'Once an entry has been made writable, a device write succeeds after at most one page request.',
+);
+
 /** All properties, in the order in which reports list them. */
 export const PROPERTIES: readonly Property[] = [
   I1,
@@ -122,14 +190,26 @@ export const PROPERTIES: readonly Property[] = [
   I4,
   I4C,
   I5,
+  I6,
+  I7,
+  I8,
   I12,
+  I13,
+  I20,
+  I23,
   I24,
   I40,
+  I41,
+  I42,
   I44,
   I45,
+  I46,
+  I47,
   I60,
   L1,
   L2,
+  L4,
+  L7,
 ];
 
 /** Looks a property up by its id; undefined when there is none. */

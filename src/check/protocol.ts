@@ -6,6 +6,7 @@ import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
 import { type Context, hex } from './context.ts';
+import { promise } from './promises.ts';
 import { I40 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
 import { leaveSection, settleAll, settleFlushed } from './settling.ts';
@@ -59,12 +60,12 @@ export function onSectionEnd(c: Context, r: Float64Array, at: number): void {
   }
   t.open.splice(i, 1);
   c.residency.settle(c.actor);
-  if (r[at + EV_C] === END_OF_REFUSED_START && s.changedAt < 0) c.sections.retire(s);
+  if (r[at + EV_C] === END_OF_REFUSED_START && s.changedAt < 0) c.retire(s);
   else leaveSection(c, t, s);
 }
 
 function unpaired(c: Context, mm: number, page: number, what: string): void {
-  if (c.findings.count(I40, null, c.event, 0)) c.keep(I40, mm, page, 0, null, `${c.actorName(c.actor)} ${what}.`);
+  if (c.finds(I40, null, mm, page, 0)) c.say(`${c.actorName(c.actor)} ${what}.`);
 }
 
 function describe(s: Section): string {
@@ -81,6 +82,7 @@ export function onSyscall(c: Context, r: Float64Array, at: number): void {
   const t = c.sections.thread(c.actor);
   t.syscall.push(r[at + EV_A]!);
   t.syscallDepth.push(t.open.length);
+  t.arguments.push(r[at + EV_START]!, r[at + EV_END]!, r[at + EV_B]!, r[at + EV_C]!);
 }
 
 /** E_SYSCALL_END. */
@@ -88,8 +90,11 @@ export function onSyscallEnd(c: Context, r: Float64Array, at: number): void {
   const t = c.sections.thread(c.actor);
   const depth = t.syscallDepth.pop() ?? 0;
   t.syscall.pop();
+  const args = Math.max(0, t.arguments.length - 4);
   if (t.open.length > depth) stillOpen(c, t, depth, `returned from ${syscallName(r[at + EV_A]!)}`);
   if (t.settling.length > 0) settleAll(c, t);
+  if (t.arguments.length > 0) promise(c, t, r[at + EV_A]!, r[at + EV_MM]!, args, r[at + EV_START]!);
+  t.arguments.length = args;
   c.residency.settle(c.actor);
 }
 
@@ -97,10 +102,10 @@ export function onSyscallEnd(c: Context, r: Float64Array, at: number): void {
 export function stillOpen(c: Context, t: ThreadState, depth: number, when: string): void {
   while (t.open.length > depth) {
     const s = t.open.pop()!;
-    if (c.findings.count(I40, null, c.event, 0)) {
-      c.keep(I40, s.mm, s.start, 0, null, `${c.actorName(t.actor)} ${when} without leaving ${describe(s)}.`);
+    if (c.finds(I40, null, s.mm, s.start, 0)) {
+      c.say(`${c.actorName(t.actor)} ${when} without leaving ${describe(s)}.`);
     }
-    c.sections.retire(s);
+    c.retire(s);
   }
 }
 

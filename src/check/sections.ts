@@ -13,6 +13,8 @@ export const NO_SECTION = 0;
 /** A section that some thread opened. */
 export interface Section {
   id: number;
+  /** Its number among all of this judge's. */
+  serial: number;
   mm: number;
   start: number;
   end: number;
@@ -34,6 +36,13 @@ export class ThreadState {
   /** Depth of `open` at the entry of each system call under way; its number. */
   readonly syscallDepth: number[] = [];
   readonly syscall: number[] = [];
+  /** First four arguments of each. */
+  readonly arguments: number[] = [];
+  /** Last page whose frame the thread took out of a present entry, the frame, and the section. */
+  removedMm = -1;
+  removedPage = -1;
+  removedPfn = -1;
+  removedSerial = -1;
   /** The last CPU flush that the thread made: address space and event number. */
   flushMm = -1;
   flushAt = -1;
@@ -54,6 +63,7 @@ export class Sections {
   readonly active: Section[] = [];
   objects: Objects | null = null;
   readonly #spare: Section[] = [];
+  #serial = 0;
 
   thread(actor: number): ThreadState {
     const last = this.#lastThread;
@@ -103,6 +113,7 @@ export class Sections {
   ): Section {
     const s: Section = this.#spare.pop() ?? {
       id: 0,
+      serial: 0,
       mm: 0,
       start: 0,
       end: 0,
@@ -115,6 +126,7 @@ export class Sections {
     };
     if (this.objects !== null) this.objects.cover(mm, start, end, true);
     s.id = id;
+    s.serial = ++this.#serial;
     s.mm = mm;
     s.start = start;
     s.end = end;
@@ -156,8 +168,8 @@ export class Sections {
     return null;
   }
 
-  isOpen(id: number): boolean {
-    for (let i = 0; i < this.active.length; i++) if (this.active[i]!.id === id) return true;
+  isActive(serial: number): boolean {
+    for (let i = 0; i < this.active.length; i++) if (this.active[i]!.serial === serial) return true;
     return false;
   }
 

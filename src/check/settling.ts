@@ -44,7 +44,7 @@ function complete(c: Context, s: Section): void {
     if (!holder.isDeviceTlb || holder.slots.size === 0) continue;
     for (let i = 0; i < s.pages.length && holder.slots.size > 0; i++) compare(c, s, holder, s.pages[i]!);
   }
-  c.sections.retire(s);
+  c.retire(s);
 }
 
 function noteCompared(objects: Objects, s: Section): void {
@@ -77,13 +77,8 @@ function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot:
   const reason = mismatch(c, s.mm, page, slot);
   if (reason === '' || c.sections.covers(s.mm, page, s)) return;
   const pfn = c.held.pfn[slot]!;
-  if (!c.findings.count(I5, null, page, pfn)) return;
-  c.keep(
-    I5,
-    s.mm,
-    page,
-    pfn,
-    null,
+  if (!c.finds(I5, null, s.mm, page, pfn)) return;
+  c.say(
     `${sectionText(c, s)} is complete, but ` +
       `${agentText(c, holder.agent, holder.device, 'the')} still translates page ${hex(page)} to frame ` +
       `${hex(pfn)} (made at step ${c.held.step[slot]}): ${reason}.`,

@@ -12,6 +12,8 @@ import type { Objects } from './objects.ts';
 export const AGENT_CPU = 0;
 
 const PAGE = 4096;
+/** Entries, and frames, for which there is room at first. */
+const POOL = 64;
 
 export class Holder {
   readonly mm: number;
@@ -47,19 +49,19 @@ export class Translations {
   #lastMm = -1;
   #lastHolders: Holder[] = this.#none;
   // Pool.
-  start = new Float64Array(1024);
-  end = new Float64Array(1024);
-  pfn = new Int32Array(1024);
-  generation = new Float64Array(1024);
-  step = new Float64Array(1024);
-  writable = new Uint8Array(1024);
+  start = new Float64Array(POOL);
+  end = new Float64Array(POOL);
+  pfn = new Int32Array(POOL);
+  generation = new Float64Array(POOL);
+  step = new Float64Array(POOL);
+  writable = new Uint8Array(POOL);
   owner: Holder[] = [];
-  #next = new Int32Array(1024);
-  #prev = new Int32Array(1024);
+  #next = new Int32Array(POOL);
+  #prev = new Int32Array(POOL);
   #free: number[] = [];
   #used = 1; // slot 0 is nobody
   /** First slot of each frame's list, 0 when empty. */
-  #head = new Int32Array(1024);
+  #head = new Int32Array(POOL);
 
   /** Holders of an address space. */
   holders(mm: number): readonly Holder[] {

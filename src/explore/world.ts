@@ -28,6 +28,10 @@ export interface Finding {
   readonly gap: number | null;
   /** Step of the execution, from 1, after which it was reported. */
   readonly step: number;
+  /** What it is about, where it is about a page: address space, first byte address, frame. Property, mm and page are its identity. */
+  readonly mm?: number;
+  readonly page?: number;
+  readonly pfn?: number;
 }
 
 /** A program in execution. */

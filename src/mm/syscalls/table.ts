@@ -63,7 +63,7 @@ TABLE[NR.NR_mseal] = sysMseal;
 export function syscall(k: Kernel, task: Task, nr: number, args: SyscallArgs): KernelPath<number> {
   const body = TABLE[nr];
   if (body === undefined) return done(-ENOSYS);
-  if (k.memory.log.on) return announced(k, task, nr, args.num(0), args.num(1), body(k, task, args));
+  if (k.memory.log.on) return announced(k, task, nr, args, body(k, task, args));
   return body(k, task, args);
 }
 
@@ -71,12 +71,12 @@ function* announced(
   k: Kernel,
   task: Task,
   nr: number,
-  first: number,
-  second: number,
+  args: SyscallArgs,
   path: KernelPath<number>,
 ): KernelPath<number> {
   const mm = task.mm === null ? 0 : task.mm.id;
-  k.memory.log.emit(E_SYSCALL, mm, first, second, 0, 0, nr, 0, 0, task.cpu);
+  const [first, second, third, fourth] = [args.num(0), args.num(1), args.num(2), args.num(3)];
+  k.memory.log.emit(E_SYSCALL, mm, first, second, 0, 0, nr, third, fourth, task.cpu);
   const result = yield* path;
   k.memory.log.emit(E_SYSCALL_END, mm, result, 0, 0, 0, nr, 0, 0, task.cpu);
   return result;

@@ -69,9 +69,10 @@ export class ScenarioWorld implements World {
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
     this.kernel = k;
-    this.judge = new Judge({ actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
+    this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
-    k.design = designInfo(subject.design).create(notifierHost(k));
+    const host = notifierHost(k);
+    k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
     this.device = subject.create(k);
     this.context = new ScenarioContext(k, this.device, scenario);
@@ -149,15 +150,13 @@ export class ScenarioWorld implements World {
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
     const found: Finding[] = [];
-    const before = this.judge.violationCount === 0 ? 0 : this.judge.results().violations.length;
+    const before = this.judge.findingsSince(0).length;
     if (!isCut) this.judge.finish();
-    if (this.judge.violationCount > 0) {
-      this.judge.results().violations.forEach(({ property, tag, kind, gap, text, step }, i) => {
-        // What only the end shows is found by the last step.
-        const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
-        found.push({ property, tag, kind, gap, sentence: this.#inSteps(text), step: at });
-      });
-    }
+    this.judge.findingsSince(0).forEach(({ property, tag, kind, gap, mm, page, pfn, text, step }, i) => {
+      // What only the end shows is found by the last step.
+      const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
+      found.push({ property, tag, kind, gap, mm, page, pfn, sentence: this.#inSteps(text), step: at });
+    });
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
