@@ -3,7 +3,7 @@
 
 export * from './abi/locks.ts';
 export * from './abi/pte.ts';
-export { createDevice } from './device/device.ts';
+export { createDevice, createDriverDevice } from './device/device.ts';
 export { pteWord, vpnHi, vpnLo } from './hw/page-table.ts';
 export { entryHi, entryLo, ptePfn, writeEntry } from './hw/pte.ts';
 export { lockPage, tryLockPage, unlockPage } from './mm/page/page-lock.ts';

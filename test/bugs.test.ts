@@ -9,7 +9,7 @@ import { type RevisionResult, runBug } from '../src/workload/museum/run-bug.ts';
 const ROOT = fileURLToPath(new URL('../bugs/', import.meta.url));
 const ONLY = process.env['BUG'] ?? '';
 const EXECUTIONS = Number(process.env['EXECUTIONS'] ?? 100);
-const files = readdirSync(ROOT).filter((f) => f.endsWith('.ts') && f.includes(ONLY));
+const files = readdirSync(ROOT).filter((f) => /^\d\d-.*\.ts$/.test(f) && f.includes(ONLY));
 
 function told(r: RevisionResult): string {
   const { witness } = r;

@@ -10,7 +10,7 @@ import type { Program, Schedule } from '../src/explore/world.ts';
 import { displayWidth } from '../src/report/table.ts';
 import { scenarioProgram } from '../src/workload/scenario/scenario-world.ts';
 import { subjectOf } from '../src/workload/scenario/subject.ts';
-import { digestOf } from '../src/workload/trace/record-replay.ts';
+import { pairing } from '../src/workload/trace/record-replay.ts';
 import { AuthorFolder } from './support/author.ts';
 import { shootdown } from './support/cli.ts';
 import { testScenario } from './support/recorded-runs.ts';
@@ -46,9 +46,7 @@ function programOf(operation: string): Program {
 }
 
 function textOf(operation: string, schedule: Schedule): string {
-  const { name, design } = subject;
-  const digest = digestOf(testScenario(operation), subject);
-  return formatCounterexample({ operation, driver: name, design, variant: '', bug: '', digest, schedule });
+  return formatCounterexample({ ...pairing(testScenario(operation), subject), variant: '', bug: '', schedule });
 }
 
 const { witnesses } = randomWalk(programOf('munmap-batch'), { seed: 1, executions: 200 });

@@ -1,13 +1,12 @@
 // shootdown trace SCHEDULE: replays a counterexample and shows it: a timeline in the terminal, and files to step through it.
 
-import { existsSync, writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { PACKAGE } from '../author/entries.ts';
 import { type Outcome, runIsolated, taskAt } from '../author/isolate.ts';
+import { bugPath, driverPath, isShipped } from '../author/shipped.ts';
 import type { TraceInput } from '../author/trace-task.ts';
 import { InputError } from '../base/assert.ts';
-import { parseCounterexample } from '../explore/schedule-string.ts';
+import { type Counterexample, parseCounterexample } from '../explore/schedule-string.ts';
 import { type ShownTrace, shownTrace } from '../report/counterexample.ts';
 import { plainPaint, terminalPaint } from '../report/lanes.ts';
 import { perfettoJson } from '../report/perfetto.ts';
@@ -16,10 +15,12 @@ import { timelineSvgFile } from '../report/svg.ts';
 import { formatTimeline } from '../report/timeline.ts';
 import { layoutTrace } from '../report/trace-layout.ts';
 import type { RecordedRun } from '../workload/scenario/recorded-run.ts';
+import { readScenarios } from './check.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED } from './exit.ts';
 
 interface Options {
   driver?: string;
+  scenario?: string;
   svg?: string;
   html?: string;
   perfetto?: string;
@@ -29,9 +30,10 @@ interface Options {
 
 export function traceCommand(setStatus: (status: number) => void): Command {
   return new Command('trace')
-    .description('replay a schedule that "shootdown check" found and show what happens, step by step')
+    .description('replay a schedule that "shootdown check" found, and show what happens, step by step')
     .argument('<schedule>', 'the text of the schedule')
-    .option('--driver <file>', 'module of the driver, where it is not a shipped one')
+    .option('--driver <file>', 'module of the driver (or of the bug), where it is not a shipped one')
+    .option('--scenario <file>', 'the scenario, where it is one of your own')
     .option('--all-steps', 'every step and every event, not the story alone')
     .option('--svg <file>', 'write the timeline as a drawing')
     .option('--html <file>', 'write a page that steps forward and back, with the state at each step')
@@ -42,7 +44,7 @@ export function traceCommand(setStatus: (status: number) => void): Command {
 
 /** Exit status 0: the schedule passes. 1: a property was violated. */
 async function trace(schedule: string, options: Options): Promise<number> {
-  const run = await recordedRun(schedule, options.driver ?? null);
+  const run = await recordedRun(schedule, options);
   if (run === null) return EXIT_INTERRUPTED;
   const shown = shownTrace(run, schedule);
   const layout = layoutTrace(shown, { hasAllSteps: options.allSteps === true });
@@ -73,19 +75,26 @@ function write(option: string, path: string, text: string): void {
 }
 
 /** Replays in a worker of its own, for drivers are anybody's code. Null: interrupted. */
-async function recordedRun(schedule: string, driver: string | null): Promise<RecordedRun | null> {
-  const module = driver ?? shippedDriver(parseCounterexample(schedule).driver);
+async function recordedRun(text: string, options: Options): Promise<RecordedRun | null> {
+  const module = options.driver ?? shippedModule(parseCounterexample(text));
+  const { modules, scenarios } = readScenarios(options.scenario === undefined ? [] : [options.scenario]);
   const abort = new AbortController();
   const stop = (): void => abort.abort();
   process.once('SIGINT', stop);
   try {
-    const input: TraceInput = { text: schedule, scenarios: [] };
-    return resultOf(
-      await runIsolated<RecordedRun>([module], taskAt('author/trace-task.js'), input, { signal: abort.signal }),
-    );
+    const input: TraceInput = { text, scenarios };
+    const task = taskAt('author/trace-task.js');
+    return resultOf(await runIsolated<RecordedRun>([module, ...modules], task, input, { signal: abort.signal }));
   } finally {
     process.off('SIGINT', stop);
   }
+}
+
+/** The driver or museum entry that comes with this package. */
+function shippedModule({ driver, bug }: Counterexample): string {
+  if (bug !== '') return bugPath(bug);
+  if (isShipped(driver)) return driverPath(driver);
+  throw new InputError(`driver "${driver}" is not a shipped one; say --driver FILE`);
 }
 
 function resultOf(outcome: Outcome<RecordedRun>): RecordedRun | null {
@@ -105,11 +114,4 @@ function resultOf(outcome: Outcome<RecordedRun>): RecordedRun | null {
     case 'internal':
       throw new Error(outcome.stack);
   }
-}
-
-/** The module of a driver that comes with this package. */
-function shippedDriver(name: string): string {
-  const path = resolve(PACKAGE, 'drivers', `${name}.ts`);
-  if (/^[\w.-]+$/.test(name) && existsSync(path)) return path;
-  throw new InputError(`driver "${name}" is not a shipped one; say --driver FILE`);
 }

@@ -8,8 +8,8 @@
 // Bounds 0, 1, 2 ... one after the other, always in the same order. A bound whose tree was seen is exhausted: no execution with so
 // few deviations, so few answers other than the first and at most stepsMax steps has a finding that is not among the witnesses.
 
-import { lowest } from './dpor.ts';
 import { type Goal, isGoal } from './goal.ts';
+import { lowest } from './nodes.ts';
 import { Run } from './run.ts';
 import { type SearchLimits, type SearchResult, Tally } from './search.ts';
 import { ChoiceTree } from './tree.ts';

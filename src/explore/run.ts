@@ -2,7 +2,7 @@
 // strategies drive their executions through this, so that what they found replays.
 
 import { Footprint } from '../base/footprint.ts';
-import { lowest } from './dpor.ts';
+import { lowest } from './nodes.ts';
 import { type Choice, type Finding, type Program, type Schedule, THREADS_MAX, type World } from './world.ts';
 
 /** Answers a step's question: an integer in [0, n). `why` is one of CHOOSE_* (sched/scheduler). */
@@ -100,26 +100,28 @@ export class Run {
     return hasWaited;
   }
 
-  /** Who goes on when nobody is preempted: the thread of the last step; when it waits or has ended, the one that was woken last,
-   *  so that a question is followed to its answer; whoever was kept from going on for too long before either. */
-  get usual(): number {
-    const now = this.threads.length;
-    const { last } = this;
+  /** The thread that could go on for so long that it must now, whatever a strategy prefers; -1: none. */
+  get kept(): number {
     let chosen = -1;
-    let oldest = now - PATIENCE;
+    let oldest = this.threads.length - PATIENCE;
     for (let set = this.#enabled; set !== 0; set &= set - 1) {
       const t = lowest(set);
-      if (this.#keptSince[t]! < oldest) {
-        oldest = this.#keptSince[t]!;
-        chosen = t;
-      }
+      if (this.#keptSince[t]! >= oldest) continue;
+      oldest = this.#keptSince[t]!;
+      chosen = t;
     }
-    if (chosen >= 0) return chosen;
+    return chosen;
+  }
+
+  /** Who goes on when nobody is preempted: the thread of the last step; when it waits or has ended, the one that was woken last,
+   *  so that a question is followed to its answer; whoever was kept from it for too long before either. */
+  get usual(): number {
+    const { last, kept } = this;
+    if (kept >= 0) return kept;
     if (last >= 0 && (this.#enabled & (1 << last)) !== 0) return last;
-    for (let set = this.#enabled; set !== 0; set &= set - 1) {
-      const t = lowest(set);
-      if (chosen < 0 || this.#wokenAt[t]! > this.#wokenAt[chosen]!) chosen = t;
-    }
+    let chosen = lowest(this.#enabled);
+    for (let set = this.#enabled; set !== 0; set &= set - 1)
+      if (this.#wokenAt[lowest(set)]! > this.#wokenAt[chosen]!) chosen = lowest(set);
     return chosen;
   }
 

@@ -2,10 +2,11 @@
 
 import { goalOf } from '../../explore/goal.ts';
 import { minimise } from '../../explore/minimise.ts';
-import { formatCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
+import { formatCounterexample } from '../../explore/schedule-string.ts';
 import type { Finding, Program, Schedule } from '../../explore/world.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import type { Subject } from '../scenario/subject.ts';
+import { pairing } from '../trace/record-replay.ts';
 import type { ViolationReport } from './results.ts';
 
 /** Executions that minimising one violation may take. */
@@ -13,9 +14,7 @@ const MINIMISE_EXECUTIONS = 2000;
 
 /** The text of a schedule of this scenario and subject, for `shootdown trace`. */
 export function scheduleText(scenario: Scenario, subject: Subject, schedule: Schedule, bug = ''): string {
-  const [operation, driver, { design }] = [scenario.name, subject.name, subject];
-  const digest = scenarioDigest(operation, driver, design, JSON.stringify(scenario));
-  return formatCounterexample({ operation, driver, design, variant: '', bug, digest, schedule });
+  return formatCounterexample({ ...pairing(scenario, subject), variant: '', bug, schedule });
 }
 
 /** Minimises what led to the finding. `program` runs the scenario with the subject. */
