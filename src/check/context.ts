@@ -6,6 +6,7 @@ import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
+import { LostWrites } from './lost-write.ts';
 import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
 import { Promises } from './promises.ts';
@@ -93,6 +94,7 @@ export class Context {
   readonly tables = new ShadowTables();
   readonly held = new Translations();
   readonly sections = new Sections();
+  readonly lost = new LostWrites();
   readonly promises = new Promises();
   readonly replacements = new Replacements();
   readonly windows = new Windows();

@@ -7,6 +7,7 @@ import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
 import { agentText, type Context, hex } from './context.ts';
 import { FRAME_IS_FREE } from './frames.ts';
+import { freedContents } from './lost-write.ts';
 import type { Objects } from './objects.ts';
 import {
   GAP_DEGENERATE_RANGE,
@@ -248,6 +249,7 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
     const isTable = c.frames.purpose[pfn] === FRAME_TABLE || r[at + EV_A] === FRAME_TABLE;
     if (isTable) freeTable(c, t, pfn, generation);
     else freeData(c, t, pfn, generation);
+    freedContents(c, pfn);
     c.residency.freed(pfn);
   }
 }

@@ -18,10 +18,13 @@ import {
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_STATE,
+  E_DIRTY,
+  E_DISCARD,
   E_FAULT_END,
   E_FLUSH,
   E_FRAME_ALLOC,
   E_FRAME_FREE,
+  E_LAZYFREE,
   E_MM_FREE,
   E_MM_NEW,
   E_MSG,
@@ -41,6 +44,7 @@ import {
   E_VMA_ADD,
   E_VMA_REMOVE,
   E_WALK,
+  E_WRITE_OUT,
   EV_ACTOR,
   EV_PFN,
   EV_STEP,
@@ -64,6 +68,7 @@ import {
 import { Context, type JudgeOptions } from './context.ts';
 import { onEntryStore, onFrameAlloc, onFrameFree } from './entries.ts';
 import type { Violation } from './findings.ts';
+import { onDirty, onDiscard, onLazyfree, onWriteOut, unnoticedAtEnd } from './lost-write.ts';
 import {
   onBind,
   onCallback,
@@ -172,6 +177,7 @@ export class Judge implements RecordSink {
   /** The run is over: whatever is still open will never be closed. Not for a run that was cut. */
   finish(): void {
     const c = this.#c;
+    unnoticedAtEnd(c);
     for (const t of c.sections.threads()) {
       settleAll(c, t);
       stillOpen(c, t, 0, 'ended');
@@ -349,6 +355,18 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_VMA_REMOVE:
       onVma(c, r, at, false);
+      break;
+    case E_DIRTY:
+      onDirty(c, r, at);
+      break;
+    case E_WRITE_OUT:
+      onWriteOut(c, r, at);
+      break;
+    case E_DISCARD:
+      onDiscard(c, r, at);
+      break;
+    case E_LAZYFREE:
+      onLazyfree(c, r, at);
       break;
     case E_SWAP_OUT:
       c.tally.swapOuts++;

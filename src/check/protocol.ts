@@ -6,6 +6,7 @@ import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
 import { type Context, hex } from './context.ts';
+import { givenUp } from './lost-write.ts';
 import { promise } from './promises.ts';
 import { I40 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
@@ -93,6 +94,7 @@ export function onSyscallEnd(c: Context, r: Float64Array, at: number): void {
   const args = Math.max(0, t.arguments.length - 4);
   if (t.open.length > depth) stillOpen(c, t, depth, `returned from ${syscallName(r[at + EV_A]!)}`);
   if (t.settling.length > 0) settleAll(c, t);
+  if (c.lost.given.size > 0) givenUp(c);
   if (t.arguments.length > 0) promise(c, t, r[at + EV_A]!, r[at + EV_MM]!, args, r[at + EV_START]!);
   t.arguments.length = args;
   c.residency.settle(c.actor);
