@@ -132,7 +132,7 @@ function leafChanged(
   newLo: number,
 ): void {
   const isRemoved = (newLo & PTE_P) === 0 || newLo >>> 12 !== oldLo >>> 12;
-  if (c.promises.size > 0 && (newLo & PTE_P) !== 0) promisedFrame(c, mm, va, level, newLo);
+  if ((newLo & PTE_P) !== 0) usableFrom(c, mm, va, level, newLo);
   if (!isRemoved && !((oldLo & PTE_RW) !== 0 && (newLo & PTE_RW) === 0)) return;
   const t = c.sections.thread(c.actor);
   const section = c.sections.innermost(t, mm, va);
@@ -153,7 +153,7 @@ function leafChanged(
 /** A present leaf stands where there was none. If the thread itself took another frame out before, inside the same section, it
  *  replaced one by the other. */
 function installed(c: Context, mm: number, va: number, level: number, lo: number): void {
-  if (c.promises.size > 0) promisedFrame(c, mm, va, level, lo);
+  usableFrom(c, mm, va, level, lo);
   const t = c.sections.thread(c.actor);
   if (level !== 0 || t.removedPage !== va || t.removedMm !== mm) return;
   t.removedPage = -1;
@@ -161,7 +161,10 @@ function installed(c: Context, mm: number, va: number, level: number, lo: number
   c.replacements.add(mm, va, t.removedPfn, lo >>> 12, t.removedSerial);
 }
 
-function promisedFrame(c: Context, mm: number, va: number, level: number, lo: number): void {
+/** The entry maps a frame now, or permits stores to it. */
+function usableFrom(c: Context, mm: number, va: number, level: number, lo: number): void {
+  if (c.objects !== null) c.objects.agents(mm, va, va + LEVEL_SPAN[level]!, true);
+  if (c.promises.size === 0 && c.promises.calls.length === 0) return;
   c.promises.mapped(mm, va, va + LEVEL_SPAN[level]!, lo >>> 12, (lo & PTE_RW) !== 0);
 }
 

@@ -7,7 +7,7 @@ import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
 import { type Context, hex } from './context.ts';
 import { givenUp } from './lost-write.ts';
-import { promise } from './promises.ts';
+import { beginCall, endCall } from './promises.ts';
 import { I40 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
 import { leaveSection, settleAll, settleFlushed } from './settling.ts';
@@ -84,6 +84,7 @@ export function onSyscall(c: Context, r: Float64Array, at: number): void {
   t.syscall.push(r[at + EV_A]!);
   t.syscallDepth.push(t.open.length);
   t.arguments.push(r[at + EV_START]!, r[at + EV_END]!, r[at + EV_B]!, r[at + EV_C]!);
+  beginCall(c, r[at + EV_A]!, r[at + EV_MM]!, t.arguments, t.arguments.length - 4);
 }
 
 /** E_SYSCALL_END. */
@@ -95,7 +96,7 @@ export function onSyscallEnd(c: Context, r: Float64Array, at: number): void {
   if (t.open.length > depth) stillOpen(c, t, depth, `returned from ${syscallName(r[at + EV_A]!)}`);
   if (t.settling.length > 0) settleAll(c, t);
   if (c.lost.given.size > 0) givenUp(c);
-  if (t.arguments.length > 0) promise(c, t, r[at + EV_A]!, r[at + EV_MM]!, args, r[at + EV_START]!);
+  if (t.arguments.length > 0) endCall(c, r[at + EV_A]!, t.arguments, args, r[at + EV_START]!);
   t.arguments.length = args;
   c.residency.settle(c.actor);
 }

@@ -163,7 +163,8 @@ function removeMapping(k: Kernel, pfn: number): boolean {
   const { flags, refcount, mapping } = k.pages;
   if (refcount[pfn] !== 2 || (flags[pfn]! & PG_DIRTY) !== 0) return false;
   if ((flags[pfn]! & PG_SWAPCACHE) !== 0) {
-    announceDiscard(k, pfn, KEPT_SWAP);
+    // Without an entry that refers to the slot nobody will ever read it.
+    if (k.swap.users(k.pages.private[pfn]!) > 0) announceDiscard(k, pfn, KEPT_SWAP);
     k.fn.deleteFromSwapCache(k, pfn);
   } else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) {
     announceDiscard(k, pfn, KEPT_FILE);
