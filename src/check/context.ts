@@ -15,6 +15,7 @@ import { Replacements } from './replacements.ts';
 import { Residency } from './residency.ts';
 import { type Section, Sections } from './sections.ts';
 import { ShadowTables } from './shadow-tables.ts';
+import { Subscribers } from './subscribers.ts';
 import { collectTimeline, type Timeline } from './timeline.ts';
 import { Translations } from './translations.ts';
 import { Windows } from './windows.ts';
@@ -95,6 +96,7 @@ export class Context {
   readonly held = new Translations();
   readonly sections = new Sections();
   readonly lost = new LostWrites();
+  readonly subscribers = new Subscribers();
   readonly promises = new Promises();
   readonly replacements = new Replacements();
   readonly windows = new Windows();

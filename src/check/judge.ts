@@ -11,6 +11,7 @@ import {
   DEV_FAILED,
   E_BIND,
   E_CALLBACK,
+  E_CALLBACK_END,
   E_CPU_ACCESS,
   E_CPU_FILL,
   E_CPU_INVAL,
@@ -36,11 +37,13 @@ import {
   E_RELEASE,
   E_SECTION_END,
   E_SECTION_START,
+  E_SUBSCRIBE,
   E_SWAP_IN,
   E_SWAP_OUT,
   E_SYSCALL,
   E_SYSCALL_END,
   E_UNPIN,
+  E_UNSUBSCRIBE,
   E_VMA_ADD,
   E_VMA_REMOVE,
   E_WALK,
@@ -86,6 +89,7 @@ import {
 } from './protocol.ts';
 import type { ResidencyCourse } from './residency.ts';
 import { settleAll } from './settling.ts';
+import { onCallbackEnd, onSubscribe, onUnsubscribe } from './subscribers.ts';
 import type { Timeline } from './timeline.ts';
 import type { WindowCause } from './windows.ts';
 
@@ -322,6 +326,15 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_CALLBACK:
       onCallback(c, r, at);
+      break;
+    case E_CALLBACK_END:
+      onCallbackEnd(c, r, at);
+      break;
+    case E_SUBSCRIBE:
+      onSubscribe(c, r, at);
+      break;
+    case E_UNSUBSCRIBE:
+      onUnsubscribe(c, r, at);
       break;
     case E_SYSCALL:
       onSyscall(c, r, at);

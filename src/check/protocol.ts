@@ -11,6 +11,7 @@ import { beginCall, endCall } from './promises.ts';
 import { I40 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
 import { leaveSection, settleAll, settleFlushed } from './settling.ts';
+import { onCallbackBegin, sectionLeft } from './subscribers.ts';
 
 /** c of E_SECTION_END when the start was refused (non-blockable): no end follows. */
 const END_OF_REFUSED_START = 2;
@@ -60,6 +61,7 @@ export function onSectionEnd(c: Context, r: Float64Array, at: number): void {
     );
   }
   t.open.splice(i, 1);
+  sectionLeft(c, s.mm, s.start, s.end, r[at + EV_C] === END_OF_REFUSED_START);
   c.residency.settle(c.actor);
   if (r[at + EV_C] === END_OF_REFUSED_START && s.changedAt < 0) c.retire(s);
   else leaveSection(c, t, s);
@@ -132,6 +134,7 @@ export function onFlush(c: Context, r: Float64Array, at: number): void {
 /** E_CALLBACK. */
 export function onCallback(c: Context, r: Float64Array, at: number): void {
   c.tally.callbacks++;
+  onCallbackBegin(c, r, at);
   if (r[at + EV_A] !== CB_INVALIDATE_RANGE) return;
   const t = c.sections.thread(c.actor);
   t.rangeAt = c.event;
@@ -141,8 +144,12 @@ export function onCallback(c: Context, r: Float64Array, at: number): void {
 
 /** E_RELEASE. */
 export function onRelease(c: Context, r: Float64Array, at: number): void {
-  if (r[at + EV_A] !== 0) return;
   const mm = r[at + EV_MM]!;
+  if (r[at + EV_A] !== 0) {
+    c.subscribers.exiting.set(c.actor, mm);
+    return;
+  }
+  c.subscribers.exiting.delete(c.actor);
   if (c.objects !== null) c.objects.book(mm, true);
   c.book(mm).isReleased = true;
   checkTornDown(c, mm, null, `release of address space ${mm} has returned`);
