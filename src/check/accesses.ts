@@ -23,12 +23,13 @@ import {
   MSG_PAGE_REQUEST,
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
 import { GAP_STALE_READ_ONLY, I1, I1C, I2, I12, L1, L2, L7 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { permittedUse, staleUse } from './stale-use.ts';
+import { agentText, hex } from './text.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
 
 /** E_CPU_FILL. */

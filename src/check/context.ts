@@ -1,7 +1,7 @@
 // What all monitors share: the books kept from the record, the record at hand, and where findings go. A monitor is a set
 // of plain functions over this; none of them ever sees the machine.
 
-import { AGENT_ATC, AGENT_IOTLB, AGENT_NAMES, AGENT_PWC } from '../abi/events.ts';
+import { AGENT_ATC, AGENT_IOTLB } from '../abi/events.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { Findings, type Violation } from './findings.ts';
@@ -183,17 +183,4 @@ export class Context {
   deviceName(device: number): string {
     return this.options.deviceName(device);
   }
-}
-
-/** 0x7f0000001000 */
-export function hex(n: number): string {
-  return n === Number.POSITIVE_INFINITY ? '0xffffffffffffffff' : `0x${n.toString(16)}`;
-}
-
-/** "The device TLB of NIC", "The IOMMU TLB". */
-export function agentText(c: Context, agent: number, device: number, article = 'The'): string {
-  const name = AGENT_NAMES[agent] || 'TLB';
-  return agent === AGENT_IOTLB || agent === AGENT_PWC
-    ? `${article} ${name}`
-    : `${article} ${name} of ${c.deviceName(device)}`;
 }

@@ -5,7 +5,7 @@ import { AGENT_PWC, EV_A, EV_B, EV_C, EV_GEN, EV_MM, EV_PFN, EV_START, FRAME_TAB
 import { SITE_MREMAP } from '../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { FRAME_IS_FREE } from './frames.ts';
 import { freedContents } from './lost-write.ts';
 import type { Objects } from './objects.ts';
@@ -31,6 +31,7 @@ import {
   SLOT_WRITTEN,
   type TableCopy,
 } from './shadow-tables.ts';
+import { agentText, hex } from './text.ts';
 import { AGENT_CPU } from './translations.ts';
 import { CAUSE_NO_SECTION, CAUSE_TABLE, causeOf } from './windows.ts';
 

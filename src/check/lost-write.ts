@@ -12,8 +12,9 @@
 // A page that goes with its file or its last mapping loses nothing. Stores of pinned DMA are the driver's to announce.
 
 import { EV_A, EV_PFN, KEPT_LAZYFREE } from '../abi/events.ts';
-import { type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { I20 } from './properties.ts';
+import { hex } from './text.ts';
 
 /** A store that nothing noticed. */
 interface Unnoticed {

@@ -5,13 +5,14 @@ import { CB_INVALIDATE_RANGE, EV_A, EV_B, EV_C, EV_D, EV_END, EV_MM, EV_PFN, EV_
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
-import { type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { givenUp } from './lost-write.ts';
 import { beginCall, endCall } from './promises.ts';
 import { I40 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
 import { leaveSection, settleAll, settleFlushed } from './settling.ts';
 import { onCallbackBegin, sectionLeft } from './subscribers.ts';
+import { hex } from './text.ts';
 
 /** c of E_SECTION_END when the start was refused (non-blockable): no end follows. */
 const END_OF_REFUSED_START = 2;

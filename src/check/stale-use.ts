@@ -9,9 +9,10 @@ import { AGENT_PIN, FRAME_ANON } from '../abi/events.ts';
 import { VM_SHARED } from '../abi/mman.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { onStore, onUnnoticedStore } from './lost-write.ts';
 import { GAP_PINNED, I3, I3C, I4, I4C, I8, I13, I23 } from './properties.ts';
+import { agentText, hex } from './text.ts';
 import { AGENT_CPU } from './translations.ts';
 
 /** The entry, looked up last in c.tables, permits the access. */

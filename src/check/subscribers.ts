@@ -19,8 +19,9 @@ import {
   EV_MM,
   EV_START,
 } from '../abi/events.ts';
-import { type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { I41, I42, I46, I47 } from './properties.ts';
+import { hex } from './text.ts';
 
 /** A start callback whose end has not come. */
 interface Started {
