@@ -4,8 +4,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
 import { replayCommand } from '../src/cli/replay.ts';
+import { traceCommand } from '../src/cli/trace.ts';
 import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
 import { COMPARE_ROWS } from '../src/workload/compare/compare.ts';
 
@@ -73,7 +75,7 @@ function npmScripts(text: string): string[] {
 
 /** Parses the command line without running it. A file of the project must be there; other names stand for the reader's. */
 function parseProblem(words: readonly string[]): string | null {
-  const make = { compare: compareCommand, replay: replayCommand }[words[0]!];
+  const make = { check: checkCommand, compare: compareCommand, replay: replayCommand, trace: traceCommand }[words[0]!];
   if (make === undefined) return words[0] === '--help' ? null : `no command ${words[0]}`;
   // The name of a command in a sentence.
   if (words.length === 1) return null;

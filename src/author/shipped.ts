@@ -33,3 +33,12 @@ export function driverPath(nameOrPath: string): string {
   if (existsSync(nameOrPath) || /[./\\]/.test(nameOrPath)) return nameOrPath;
   throw new InputError(`driver: "${nameOrPath}" is neither a file nor one of ${shippedDrivers().join(', ')}`);
 }
+
+/** The module of a museum entry. Throws InputError for an id that is none. */
+export function bugPath(id: string): string {
+  const folder = join(PACKAGE, 'bugs');
+  const files = existsSync(folder) ? readdirSync(folder).filter((f) => /^\d+-.*\.ts$/.test(f)) : [];
+  const file = files.find((f) => f.replace(/^\d+-/, '') === `${id}.ts`);
+  if (file === undefined) throw new InputError(`bug: "${id}" is not in the museum`);
+  return join(folder, file);
+}

@@ -1,6 +1,7 @@
 // A ring of fixed-width records of doubles, with sinks that see each record as it is written. Off by default: a writer
 // tests `on` (one predictable branch) before it calls emit.
 
+import { float64s } from './arena.ts';
 import { assert } from './assert.ts';
 
 export interface RecordSink {
@@ -27,7 +28,7 @@ export class RecordLog {
     assert(words >= 12 && capacity >= 1, 'RecordLog: room for a record');
     this.words = words;
     this.capacity = capacity;
-    this.ring = new Float64Array(words * capacity);
+    this.ring = float64s(words * capacity);
   }
 
   attach(sink: RecordSink): void {

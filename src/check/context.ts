@@ -2,6 +2,7 @@
 // of plain functions over this; none of them ever sees the machine.
 
 import { AGENT_ATC, AGENT_IOTLB } from '../abi/events.ts';
+import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { Findings, type Violation } from './findings.ts';
@@ -111,7 +112,7 @@ export class Context {
   #lastBook: MmBook | null = null;
   #found: { property: Property; gap: number | null; mm: number; page: number; pfn: number } | null = null;
   /** The record at hand: its place in the ring, its number, step and actor. */
-  ring: Float64Array = new Float64Array(0);
+  ring: Float64Array = float64s(0);
   at = 0;
   event = 0;
   step = 0;

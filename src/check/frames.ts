@@ -1,6 +1,8 @@
 // What the record says about each frame: allocated or free, its generation, how many entries map it, pins, and when it was
 // freed. Struct of arrays by PFN, grown on demand.
 
+import { float64s, int32s, uint8s } from '../base/arena.ts';
+
 export const FRAME_UNKNOWN = 0;
 export const FRAME_ALLOCATED = 1;
 export const FRAME_IS_FREE = 2;
@@ -9,33 +11,33 @@ export const FRAME_IS_FREE = 2;
 export const PFN_LIMIT = 1 << 20;
 
 export class Frames {
-  state = new Uint8Array(0);
-  purpose = new Uint8Array(0);
-  generation = new Float64Array(0);
+  state = uint8s(0);
+  purpose = uint8s(0);
+  generation = float64s(0);
   /** Leaf entries (hardware-present or PROT_NONE) that map the frame, over all address spaces. */
-  maps = new Int32Array(0);
-  pins = new Int32Array(0);
+  maps = int32s(0);
+  pins = int32s(0);
   /** Last free: step, actor, and the documented gap under which it happened (0 none). */
-  freedStep = new Float64Array(0);
-  freedBy = new Float64Array(0);
-  freedGap = new Uint8Array(0);
+  freedStep = float64s(0);
+  freedBy = float64s(0);
+  freedGap = uint8s(0);
   /** 1 + window cause of the last removed mapping when a device had translated it, else 0. */
-  withdrawal = new Uint8Array(0);
+  withdrawal = uint8s(0);
   /** Section in which that mapping was removed, 0 none. */
-  withdrawalSection = new Float64Array(0);
+  withdrawalSection = float64s(0);
   /** Table pages: 1 when a device's walk cache pointed here in this generation; event at which the pointer to it was removed. */
-  walkCached = new Uint8Array(0);
-  unlinkedAt = new Float64Array(0);
+  walkCached = uint8s(0);
+  unlinkedAt = float64s(0);
   /** Events: last store; contents last kept elsewhere (Infinity: being given up), last written out, last marked dirty. */
-  storedAt = new Float64Array(0);
-  savedAt = new Float64Array(0);
-  writtenAt = new Float64Array(0);
-  dirtyAt = new Float64Array(0);
+  storedAt = float64s(0);
+  savedAt = float64s(0);
+  writtenAt = float64s(0);
+  dirtyAt = float64s(0);
   /** Where the last store went through. */
-  lastMm = new Int32Array(0);
-  lastPage = new Float64Array(0);
+  lastMm = int32s(0);
+  lastPage = float64s(0);
   /** Address spaces (bit mm mod 32) that have read the frame through a read-only entry. */
-  seenBy = new Int32Array(0);
+  seenBy = int32s(0);
   #size = 0;
 
   /** Makes room for `pfn`; false when it cannot be a frame number. */
@@ -98,19 +100,19 @@ export class Frames {
 }
 
 function copyU8(from: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
-  const to = new Uint8Array(size);
+  const to = uint8s(size);
   to.set(from);
   return to;
 }
 
 function copyI32(from: Int32Array, size: number): Int32Array<ArrayBuffer> {
-  const to = new Int32Array(size);
+  const to = int32s(size);
   to.set(from);
   return to;
 }
 
 function copyF64(from: Float64Array, size: number): Float64Array<ArrayBuffer> {
-  const to = new Float64Array(size);
+  const to = float64s(size);
   to.set(from);
   return to;
 }

@@ -5,6 +5,7 @@
 // own: PROT_NONE (G set, frame number inverted) or a swap-like value (anything else that is not zero).
 
 import { PTE_D, PTE_P, PTE_PROTNONE, PTE_PS } from '../abi/pte.ts';
+import { int32s, uint8s } from '../base/arena.ts';
 
 export const SLOT_WRITTEN = 1;
 /** A device made a translation from this leaf since it was installed. */
@@ -20,9 +21,9 @@ export const LEVEL_SPAN: readonly number[] = [0x1000, 0x200000, 0x40000000, 0x80
 export const LEVELS = 4;
 
 export class TableCopy {
-  readonly lo = new Int32Array(512);
-  readonly hi = new Int32Array(512);
-  readonly slot = new Uint8Array(512);
+  readonly lo = int32s(512);
+  readonly hi = int32s(512);
+  readonly slot = uint8s(512);
   /** Entries that are not zero. */
   used = 0;
   /** True when the record contains the allocation, so that an unwritten entry is known to be zero. */

@@ -5,6 +5,7 @@
 // frame that it points to, so that a free finds its holders at once.
 
 import { AGENT_IOTLB, AGENT_PIN, AGENT_PWC } from '../abi/events.ts';
+import { float64s, int32s, uint8s } from '../base/arena.ts';
 import { PFN_LIMIT } from './frames.ts';
 import type { Objects } from './objects.ts';
 
@@ -49,19 +50,19 @@ export class Translations {
   #lastMm = -1;
   #lastHolders: Holder[] = this.#none;
   // Pool.
-  start = new Float64Array(POOL);
-  end = new Float64Array(POOL);
-  pfn = new Int32Array(POOL);
-  generation = new Float64Array(POOL);
-  step = new Float64Array(POOL);
-  writable = new Uint8Array(POOL);
+  start = float64s(POOL);
+  end = float64s(POOL);
+  pfn = int32s(POOL);
+  generation = float64s(POOL);
+  step = float64s(POOL);
+  writable = uint8s(POOL);
   owner: Holder[] = [];
-  #next = new Int32Array(POOL);
-  #prev = new Int32Array(POOL);
+  #next = int32s(POOL);
+  #prev = int32s(POOL);
   #free: number[] = [];
   #used = 1; // slot 0 is nobody
   /** First slot of each frame's list, 0 when empty. */
-  #head = new Int32Array(POOL);
+  #head = int32s(POOL);
 
   /** Holders of an address space. */
   holders(mm: number): readonly Holder[] {
@@ -197,21 +198,21 @@ export class Translations {
 
   #growPool(): void {
     const size = this.pfn.length * 2;
-    this.start = grow(this.start, new Float64Array(size));
-    this.end = grow(this.end, new Float64Array(size));
-    this.generation = grow(this.generation, new Float64Array(size));
-    this.step = grow(this.step, new Float64Array(size));
-    this.pfn = grow(this.pfn, new Int32Array(size));
-    this.writable = grow(this.writable, new Uint8Array(size));
-    this.#next = grow(this.#next, new Int32Array(size));
-    this.#prev = grow(this.#prev, new Int32Array(size));
+    this.start = grow(this.start, float64s(size));
+    this.end = grow(this.end, float64s(size));
+    this.generation = grow(this.generation, float64s(size));
+    this.step = grow(this.step, float64s(size));
+    this.pfn = grow(this.pfn, int32s(size));
+    this.writable = grow(this.writable, uint8s(size));
+    this.#next = grow(this.#next, int32s(size));
+    this.#prev = grow(this.#prev, int32s(size));
   }
 
   #link(slot: number, pfn: number): void {
     if (pfn >= this.#head.length) {
       let size = this.#head.length;
       while (size <= pfn) size *= 2;
-      this.#head = grow(this.#head, new Int32Array(Math.min(size, PFN_LIMIT)));
+      this.#head = grow(this.#head, int32s(Math.min(size, PFN_LIMIT)));
     }
     const first = this.#head[pfn]!;
     this.#next[slot] = first;

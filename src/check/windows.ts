@@ -6,6 +6,7 @@
 // A TLB that replaces an entry leaves no record, so "still held" means that no invalidation covered it.
 
 import { SITE_NAMES } from '../abi/notifier.ts';
+import { float64s } from '../base/arena.ts';
 
 /** Cause numbers: SITE_* * 2 + (1 when freed inside the section: a forced flush); then the two below. */
 export const CAUSE_NO_SECTION = 62;
@@ -21,8 +22,8 @@ export interface WindowCause {
 export class Windows {
   windows = 0;
   open = 0;
-  readonly #byCause = new Float64Array(CAUSES);
-  readonly #openByCause = new Float64Array(CAUSES);
+  readonly #byCause = float64s(CAUSES);
+  readonly #openByCause = float64s(CAUSES);
 
   count(cause: number, isOpen: boolean): void {
     this.windows++;

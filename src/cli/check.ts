@@ -54,7 +54,7 @@ export function checkCommand(setStatus: (status: number) => void): Command {
 }
 
 /** Scenario files: modules are loaded where the driver is, data is read here. */
-function readScenarios(paths: readonly string[]): {
+export function readScenarios(paths: readonly string[]): {
   readonly modules: readonly string[];
   readonly scenarios: readonly Scenario[];
 } {

@@ -8,6 +8,7 @@ import { checkCommand } from './check.ts';
 import { compareCommand } from './compare.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
 import { replayCommand } from './replay.ts';
+import { traceCommand } from './trace.ts';
 
 /** Runs one command; returns the exit status. `argv` without node and script. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -26,6 +27,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   program.addCommand(checkCommand(setStatus));
   program.addCommand(compareCommand(setStatus));
   program.addCommand(replayCommand(setStatus));
+  program.addCommand(traceCommand(setStatus));
   for (const command of [program, ...program.commands]) {
     command.exitOverride();
     command.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'shootdown: ')) });

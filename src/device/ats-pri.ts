@@ -80,6 +80,9 @@ export interface AtsConfig {
    *  faults at one address and then needs a reset). The default is the strictest device: a design that lets no access wait
    *  must satisfy it too, and a verdict covers only what was done before a device gave up. */
   readonly refaultBudget: number;
+  /** An access that the ATC's entry does not allow asks for the translation again before it asks for the page. False: the entry's
+   *  rights are taken for the truth, and only an invalidation changes them (some walkers do not look again). */
+  readonly retranslatesOnDenied: boolean;
   /** A store through a translation whose frame was freed changes memory, as it does in reality. False: it is recorded and
    *  leaves the new owner's bytes alone, so that a long run survives the driver that it measures. */
   readonly staleStoresLand: boolean;
@@ -92,6 +95,7 @@ export const ATS_DEFAULTS: AtsConfig = {
   credits: 32,
   groupPagesMax: 1,
   refaultBudget: 8,
+  retranslatesOnDenied: true,
   staleStoresLand: true,
 };
 
@@ -225,7 +229,8 @@ export class AtsDevice implements Endpoint, Accessor {
       if (this.sched.points) yield P_DEV_TRANSLATE;
       this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
-      if (this.#holdFromAtc(e, page, isWrite) || (yield* this.#translate(e, page, isWrite))) break;
+      if (this.#holdFromAtc(e, page, isWrite)) break;
+      if (!this.#isDeniedForGood(e, page) && (yield* this.#translate(e, page, isWrite))) break;
       if (attempts > 0) this.#refault(e, page, attempts);
       this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
@@ -253,6 +258,12 @@ export class AtsDevice implements Endpoint, Accessor {
     this.hits++;
     this.#hold(e, page, pageOfEntry(this.atc, at, lo), this.atc.generation(at));
     return true;
+  }
+
+  /** Has the ATC an entry of the page, though not the rights, and does the device believe it? */
+  #isDeniedForGood(e: Engine, page: number): boolean {
+    if (this.config.retranslatesOnDenied) return false;
+    return this.atc.find(e.pasid, (page / 0x40000000) | 0, ((page % 0x40000000) | 0) >>> 12) >= 0;
   }
 
   #hold(e: Engine, page: number, pfn: number, generation: number): void {

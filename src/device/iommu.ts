@@ -31,6 +31,7 @@ import {
   PRG_FAILURE,
 } from '../abi/events.ts';
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
+import { int32s } from '../base/arena.ts';
 import type { PhysMemory } from '../hw/phys.ts';
 import { TLB_4K, TLB_SIZE_BYTES, Tlb, WalkCache } from '../hw/tlb.ts';
 import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, WALK_NOT_PRESENT, Walk } from '../hw/walker.ts';
@@ -123,8 +124,8 @@ export class Iommu {
     this.sched = sched;
     this.tlb = new Tlb(this.config.tlbSets, this.config.tlbWays, TLB_ID);
     this.walkCache = new WalkCache(this.config.walkCacheSlots, TLB_ID + WALK_CACHE_ID);
-    this.gcr3 = new Int32Array(this.config.pasids);
-    this.mmOf = new Int32Array(this.config.pasids);
+    this.gcr3 = int32s(this.config.pasids);
+    this.mmOf = int32s(this.config.pasids);
     this.pprLog = new Fifo(memory, IOMMU_ID, PART_PPR_LOG);
     this.#requests = new Fifo(memory, IOMMU_ID, PART_REQUESTS);
     this.commands = new CommandBuffer(this);
@@ -310,7 +311,10 @@ export class Iommu {
 
   /** COMPLETE_PPR_REQUEST. */
   completePpr(device: number, pasid: number, prg: number, status: number): void {
-    this.commands.completePpr(device, pasid, prg, status);
+    // Nobody can tell when a PRG Response came, only when the device goes on, which is up to its own next step. With points on it
+    // is sent at once: waiting in the command buffer, it would only multiply the orders in which other commands stand there.
+    if (this.sched.points) this.respond(device, pasid, prg, status);
+    else this.commands.completePpr(device, pasid, prg, status);
   }
 
   /** Executes INVALIDATE_IOMMU_PAGES: drops what the caches hold, and marks the walks that it overtakes. */

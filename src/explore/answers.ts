@@ -4,6 +4,9 @@
 import type { Chooser } from '../sched/scheduler.ts';
 import { grown } from './happens-before.ts';
 
+/** Number of alternatives of an answer that was planned before its question was asked. */
+const UNKNOWN = 0;
+
 export class Answers implements Chooser {
   /** Answers and numbers of alternatives of the execution, one after the other. */
   values = new Int32Array(64);
@@ -16,8 +19,9 @@ export class Answers implements Chooser {
   choose(n: number, _why: number): number {
     const { at } = this;
     if (at < this.end) {
+      if (this.#alternatives[at] === UNKNOWN) this.#alternatives[at] = n;
       if (this.#alternatives[at] !== n)
-        throw new Error(`explore: a step asked for one of ${n}, and for one of ${this.#alternatives[at]} before`);
+        throw new Error(`it asks for one of ${n}, and for one of ${this.#alternatives[at]} before`);
       this.at++;
       return this.values[at]!;
     }
@@ -42,8 +46,27 @@ export class Answers implements Chooser {
     return false;
   }
 
-  /** Alternatives that answer i was taken from. */
-  alternatives(i: number): number {
-    return this.#alternatives[i]!;
+  /** Puts answers there for the step that is made next. */
+  plan(answers: readonly number[]): void {
+    const { at } = this;
+    this.at = this.end;
+    for (const answer of answers) {
+      this.choose(UNKNOWN, 0);
+      this.values[this.end - 1] = answer;
+    }
+    this.at = at;
+  }
+
+  /** Answers [from, to). */
+  list(from: number, to: number): number[] {
+    return from === to ? [] : [...this.values.subarray(from, to)];
+  }
+
+  /** The first answers of the next of the same kind as [from, to). Null: there is none. */
+  after(from: number, to: number): number[] | null {
+    for (let i = to - 1; i >= from; i--) {
+      if (this.values[i]! + 1 < this.#alternatives[i]!) return [...this.values.subarray(from, i), this.values[i]! + 1];
+    }
+    return null;
   }
 }

@@ -2,15 +2,15 @@
 // bounded scheduling, POPL 2011). Most bugs need few of them, and the number of executions grows with the bound alone:
 //
 //   preemptions  a switch away from a thread that could go on costs one; who follows a thread that waits is free
-//   delays       any thread but the next in the circle costs one; polynomial also where threads wait for each other all the time,
-//                as device, IOMMU and fault worker do
+//   delays       any thread but the usual one (Run.usual) costs one; polynomial also where threads wait for each other all the
+//                time, as device, IOMMU and fault worker do
 //
 // Bounds 0, 1, 2 ... one after the other, always in the same order. A bound whose tree was seen is exhausted: no execution with so
 // few deviations, so few answers other than the first and at most stepsMax steps has a finding that is not among the witnesses.
 
-import { lowest } from './dpor.ts';
 import { type Goal, isGoal } from './goal.ts';
-import { Run, StayOn } from './run.ts';
+import { lowest } from './nodes.ts';
+import { Run } from './run.ts';
 import { type SearchLimits, type SearchResult, Tally } from './search.ts';
 import { ChoiceTree } from './tree.ts';
 import type { Finding, Program } from './world.ts';
@@ -69,11 +69,9 @@ function runLeaf(program: Program, tree: ChoiceTree, tally: Tally, bound: number
     if (a !== 0) answersLeft--;
     return a;
   });
-  const run = new StayOn(-1);
   let left = bound;
   while (execution.enabled !== 0 && execution.length < tally.stepsMax) {
-    const { enabled, last } = execution;
-    const usual = run.next(enabled);
+    const { enabled, last, usual } = execution;
     const others = enabled & ~(1 << usual);
     const isFree = !isDelay && usual !== last;
     if (others === 0 || (left === 0 && !isFree)) {
@@ -83,14 +81,11 @@ function runLeaf(program: Program, tree: ChoiceTree, tally: Tally, bound: number
     const options = [usual];
     for (let set = others; set !== 0; set &= set - 1) {
       const t = lowest(set);
-      // Back to a thread that only a long stretch ended is a deviation.
+      // To stay with a thread that ran for too long is a deviation.
       if (left > 0 || t !== last) options.push(t);
     }
     const chosen = options.length === 1 ? usual : tree.choose(options);
-    if (chosen !== usual) {
-      if (!isFree || chosen === last) left--;
-      run.moveTo(chosen);
-    }
+    if (chosen !== usual && (!isFree || chosen === last)) left--;
     execution.step(chosen);
   }
   return execution;

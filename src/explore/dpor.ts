@@ -1,14 +1,7 @@
 // Every interleaving of a program, one for each class of equivalent ones: stateless source-set DPOR with sleep sets
 // (Abdulla, Aronis, Jonsson, Sagonas: JACM 2017, Algorithm 1), over footprints that are recorded while steps run.
 //
-// The search is a walk over a tree of prefixes. Node n stands before step n of the current execution (steps are numbered
-// from 1) and holds
-//
-//   enabled    threads that can step there
-//   sleep      threads whose step there leads to nothing new, each with the footprint that its step has there
-//   waiting    those of them that would only find that they must wait
-//   done       threads whose subtrees are finished (their footprints are kept like those of sleepers)
-//   backtrack  threads that must be tried there
+// The search is a walk over a tree of prefixes, whose current branch is `nodes`.
 //
 // When a step is made, each step before it with which it is in a race asks that somebody who may go first in the reversed
 // order be tried before that one. An execution whose enabled threads all sleep is equivalent to one seen before and is
@@ -23,14 +16,18 @@
 // does stand in the wait queue; what it would answer if it were tried again is known.
 //
 // A step may take no other thread than its own out of enabled(), and may ask for no choices when it only waits.
+//
+// A job (explore/job) is the same search below a node that others know as well: nodes up to `floor` are not its own. Races with
+// steps from there are demands on those others.
 
 import { Footprint } from '../base/footprint.ts';
 import { Answers } from './answers.ts';
 import { grown, HappensBefore } from './happens-before.ts';
+import type { Demand, Handover, Job } from './job.ts';
+import { lowest, Nodes } from './nodes.ts';
 import { FootprintStack } from './objects.ts';
+import { Share } from './share.ts';
 import type { Choice, Program, Schedule, World } from './world.ts';
-
-const LANES = 32;
 
 /** How a run ended. */
 export const COMPLETE = 0; // nothing can go on
@@ -39,6 +36,18 @@ export const BLOCKED = 2; // every thread that could go on sleeps
 export const BARREN = 3; // the thread that was to be tried only waits: no execution
 export const FINISHED = 4; // there is nothing left to run
 
+/** A step threw, or did other things than when it was made before. */
+export class StepError extends Error {
+  override readonly name = 'StepError';
+  /** Up to the step, and with it. */
+  readonly schedule: Schedule;
+
+  constructor(message: string, schedule: Schedule, cause: unknown) {
+    super(message, { cause });
+    this.schedule = schedule;
+  }
+}
+
 export class Dpor {
   readonly program: Program;
   readonly #stepsMax: number;
@@ -46,35 +55,26 @@ export class Dpor {
   readonly #stack = new FootprintStack();
   readonly #order = new HappensBefore();
   readonly #answers = new Answers();
+  readonly #nodes = new Nodes();
+  readonly #job: Job | null;
+  /** Nodes up to this one are shared; here the job's thread steps. 0: none is. */
+  #floor = 0;
+  #floorThread = -1;
+  /** Demands by depth and initials. */
+  readonly #demands = new Map<number, Demand>();
+  readonly #demanded = new Set<number>();
   /** The world of the last run: at its end after next(). */
   world: World | null = null;
 
-  // By node.
-  #thread = new Int32Array(64);
-  #enabled = new Int32Array(64);
-  #sleep = new Int32Array(64);
-  #waiting = new Int32Array(64);
-  #done = new Int32Array(64);
-  #backtrack = new Int32Array(64);
-  /** First answer of the node's step. */
-  #answersAt = new Int32Array(64);
-  /** Top of the footprint stack when the node was opened. */
-  #stackAt = new Int32Array(64);
-  /** Where the union of the footprints of the node's step starts, over the answers tried so far. */
-  #unionAt = new Int32Array(64);
-  /** Where the footprint of the node's step starts, for the answer that is tried. */
-  #eventAt = new Int32Array(64);
-  /** By node and thread: footprints of those that sleep or are done. */
-  #from = new Int32Array(64 * LANES);
-  #to = new Int32Array(64 * LANES);
-
   /** The node where the run is. 0: not begun. */
   #node = 0;
+  /** Is #node chosen for the next run already? */
+  #isReady = false;
   /** What the running world answers. */
   #physical = 0;
   /** Threads that wait in the running world after an attempt that changed nothing. */
   #attempted = 0;
-  /** The world's own order of steps, attempts among them. */
+  /** Thread of each step that the world made; ~thread for an attempt. */
   #made = new Int32Array(64);
   #madeCount = 0;
 
@@ -87,19 +87,41 @@ export class Dpor {
   steps = 0;
 
   /** Executions are cut after `stepsMax` steps. */
-  constructor(program: Program, stepsMax: number) {
+  constructor(program: Program, stepsMax: number, job: Job | null = null) {
     this.program = program;
     this.#stepsMax = stepsMax;
+    this.#job = job;
+    if (job === null || job.thread < 0) return;
+    this.#floor = job.path.length + 1;
+    this.#floorThread = job.thread;
   }
 
-  /** Makes the next run and tells how it ended. A world that is COMPLETE or CUT waits for its end(). */
+  /** Makes the next run and tells how it ended. A world that is COMPLETE or CUT waits for its end(). Throws StepError. */
   next(): number {
-    if (this.#node !== 0 && !this.#goBack()) return FINISHED;
-    const outcome = this.#run();
+    if (this.#node !== 0 && !this.#isReady && !this.#goBack()) return FINISHED;
+    this.#isReady = false;
+    const outcome = this.#runSafely();
     if (outcome === COMPLETE || outcome === CUT) this.executions++;
     if (outcome === CUT) this.cut++;
     if (outcome === BLOCKED) this.blocked++;
     return outcome;
+  }
+
+  #runSafely(): number {
+    try {
+      return this.#run();
+    } catch (error) {
+      const thread = this.#node > 0 ? this.#nodes.thread[this.#node]! : -1;
+      const name = thread < 0 ? 'the beginning' : this.world!.threadName(thread);
+      const what = error instanceof Error ? error.message : String(error);
+      const schedule = this.schedule();
+      const last = thread < 0 ? [] : [{ thread, answers: this.#answersOf(this.#node) }];
+      throw new StepError(
+        `${this.program.name}: step ${schedule.length + 1}, ${name}: ${what}`,
+        [...schedule, ...last],
+        error,
+      );
+    }
   }
 
   /** The choices of the last run, attempts that only waited among them. */
@@ -108,32 +130,30 @@ export class Dpor {
     let node = 1;
     for (let i = 0; i < this.#madeCount; i++) {
       const made = this.#made[i]!;
-      if (made < 0) {
-        choices.push({ thread: ~made, answers: [] });
-        continue;
-      }
-      const [from, to] = [this.#answersAt[node]!, this.#answersEnd(node)];
-      choices.push({ thread: made, answers: [...this.#answers.values.subarray(from, to)] });
-      node++;
+      if (made < 0) choices.push({ thread: ~made, answers: [] });
+      else choices.push({ thread: made, answers: this.#answersOf(node++) });
     }
     return choices;
   }
 
-  #answersEnd(node: number): number {
-    return node + 1 <= this.#node ? this.#answersAt[node + 1]! : this.#answers.end;
+  #answersOf(node: number): number[] {
+    const { answersAt } = this.#nodes;
+    return this.#answers.list(answersAt[node]!, node < this.#node ? answersAt[node + 1]! : this.#answers.end);
   }
 
   #run(): number {
-    const world = this.program.build(this.#answers, this.#footprint);
-    this.world = world;
+    const nodes = this.#nodes;
     this.#answers.at = 0;
     this.#attempted = 0;
     this.#madeCount = 0;
+    this.#footprint.clear();
+    const world = this.program.build(this.#answers, this.#footprint);
+    this.world = world;
     this.#physical = world.enabled();
-    if (this.#node === 0) {
-      if (!this.#open(1, 0)) return COMPLETE;
-      if (!this.#chooseFirst(1, 0)) return COMPLETE;
-    } else this.#repeat(world);
+    if (this.#node > 0) this.#repeat(world);
+    else if (this.#job !== null && this.#job.thread >= 0) this.#begin(world, this.#job);
+    else if (!this.#open(1, 0)) return COMPLETE;
+    else if (!this.#chooseFirst(1, 0)) return COMPLETE;
     for (;;) {
       const n = this.#node;
       if (!this.#step(world, n)) {
@@ -141,7 +161,7 @@ export class Dpor {
         if (outcome >= 0) return outcome;
         continue;
       }
-      const thread = this.#thread[n]!;
+      const thread = nodes.thread[n]!;
       if (!this.#open(n + 1, n)) return COMPLETE;
       if (n >= this.#stepsMax) return CUT;
       if (!this.#chooseFirst(n + 1, thread)) return this.#isStuck(world, n + 1) ? COMPLETE : BLOCKED;
@@ -151,44 +171,71 @@ export class Dpor {
   /** Makes the steps before the current node once more. */
   #repeat(world: World): void {
     const node = this.#node;
+    const { thread, answersAt } = this.#nodes;
     for (let n = 1; n < node; n++) {
       this.#footprint.clear();
-      this.#note(this.#thread[n]!);
-      if (world.step(this.#thread[n]!)) this.#fail(n, 'waits now, and did not before');
+      if (world.step(thread[n]!)) throw new Error(`step ${n} of thread ${thread[n]} waits now, and did not before`);
+      this.#note(thread[n]!);
     }
     this.steps += node - 1;
-    if (this.#answers.at !== this.#answersAt[node]) this.#fail(node, 'is preceded by other choices than before');
+    if (this.#answers.at !== answersAt[node])
+      throw new Error('the choices before it were others when it was made before');
     this.#physical = world.enabled();
+  }
+
+  /** Goes the way to the job's node for the first time. */
+  #begin(world: World, job: Job): void {
+    const [nodes, stack] = [this.#nodes, this.#stack];
+    for (let n = 1; n <= job.path.length; n++) {
+      const { thread, answers } = job.path[n - 1]!;
+      this.#open(n, 0);
+      nodes.backtrack[n] = job.covered[n - 1]!;
+      this.#choose(n, thread);
+      this.#answers.plan(answers);
+      if (!this.#step(world, n)) throw new Error(`step ${n} of a job's path waits`);
+    }
+    const n = this.#floor;
+    this.#open(n, 0);
+    nodes.backtrack[n] = job.covered[n - 1]!;
+    for (const { thread, touched, isWaiting } of job.sleepers) {
+      const from = stack.top;
+      stack.pushTouched(touched);
+      nodes.keep(n, thread, from, stack.top);
+      nodes.putToSleep(n, thread, isWaiting);
+    }
+    this.#choose(n, job.thread);
+    this.#answers.plan(job.answers);
   }
 
   /** Makes the step chosen at node n. False when the thread only found that it must wait. */
   #step(world: World, n: number): boolean {
-    const thread = this.#thread[n]!;
+    const thread = this.#nodes.thread[n]!;
     const [stack, order, answers] = [this.#stack, this.#order, this.#answers];
-    const asked = answers.end;
+    const planned = answers.end;
     this.#footprint.clear();
     this.steps++;
     const hasWaited = world.step(thread);
-    if (answers.at !== answers.end) this.#fail(n, 'asked for fewer choices than before');
+    if (answers.at !== answers.end) throw new Error('it asks for fewer choices than before');
     const from = stack.top;
-    this.#eventAt[n] = from;
+    this.#nodes.eventAt[n] = from;
     stack.push(this.#footprint);
     order.order(n, thread, stack.data, from, stack.top, stack.objects.count);
     this.#askForReversals(n, thread);
     if (hasWaited) {
-      if (answers.end !== asked) this.#fail(n, 'waits, and asked for a choice');
+      if (answers.end !== planned) throw new Error('it waits, and asked for a choice');
       this.#note(~thread);
-      this.#putToWait(n, thread, from, stack.top);
+      this.#nodes.keep(n, thread, from, stack.top);
+      this.#nodes.putToSleep(n, thread, true);
       this.#attempted |= 1 << thread;
       this.#physical = world.enabled();
-      if (((this.#physical >>> thread) & 1) !== 0) this.#fail(n, 'waits, and can go on');
+      if (((this.#physical >>> thread) & 1) !== 0) throw new Error('it waits, and can go on');
       return false;
     }
-    this.#note(thread);
     order.commit(n, thread, stack.data, from, stack.top);
     const enabled = world.enabled();
     const lost = this.#physical & ~enabled & ~(1 << thread);
-    if (lost !== 0) this.#fail(n, `took thread ${lowest(lost)} out of those that can step`);
+    if (lost !== 0) throw new Error(`it took thread ${lowest(lost)} out of those that can step`);
+    this.#note(thread);
     order.enables(n, enabled & ~this.#physical & ~this.#attempted & ~(1 << thread));
     this.#attempted &= ~enabled;
     this.#physical = enabled;
@@ -202,105 +249,99 @@ export class Dpor {
 
   /** Each step with which step n is in a race: somebody who may come before it must be tried there. */
   #askForReversals(n: number, thread: number): void {
-    const order = this.#order;
+    // The way to a job's node was somebody else's.
+    if (n < this.#floor) return;
+    const [order, nodes] = [this.#order, this.#nodes];
     for (let i = 0; i < order.raceCount; i++) {
       const e = order.races[i]!;
-      const initials = order.initials(e, n, thread, this.#backtrack[e]! | this.#sleep[e]!);
+      const initials = order.initials(e, n, thread, nodes.backtrack[e]! | nodes.sleep[e]!);
       if (initials === 0) continue;
       const chosen = ((initials >>> thread) & 1) !== 0 ? thread : lowest(initials);
-      if (((this.#enabled[e]! >>> chosen) & 1) === 0)
-        this.#fail(e, `should come after thread ${chosen}, which can not step`);
-      this.#backtrack[e]! |= 1 << chosen;
+      if (((nodes.enabled[e]! >>> chosen) & 1) === 0)
+        throw new Error(`it should come after thread ${chosen} at step ${e}, where that can not step`);
+      if (e > this.#floor) nodes.backtrack[e]! |= 1 << chosen;
+      else this.#demand(e - 1, initials, chosen);
     }
   }
 
-  #putToWait(n: number, thread: number, from: number, to: number): void {
-    this.#sleep[n]! |= 1 << thread;
-    this.#waiting[n]! |= 1 << thread;
-    this.#from[n * LANES + thread] = from;
-    this.#to[n * LANES + thread] = to;
+  #demand(depth: number, initials: number, preferred: number): void {
+    const key = depth * 2 ** 31 + initials;
+    if (this.#demanded.has(key)) return;
+    this.#demanded.add(key);
+    this.#demands.set(key, { depth, initials, preferred });
   }
 
   /** Opens node n after step `before`. False when nothing can go on. */
   #open(n: number, before: number): boolean {
-    if (n >= this.#thread.length) this.#grow();
     this.#node = n;
-    this.#enabled[n] = this.#physical | this.#attempted;
-    this.#thread[n] = -1;
-    this.#done[n] = 0;
-    this.#backtrack[n] = 0;
-    this.#sleep[n] = 0;
-    this.#waiting[n] = 0;
-    this.#answersAt[n] = this.#answers.end;
-    this.#stackAt[n] = this.#stack.top;
+    this.#nodes.open(n, this.#physical | this.#attempted, this.#answers.end, this.#stack.top);
     if (before > 0) this.#inherit(n, before);
     return this.#physical !== 0;
   }
 
   /** Who sleeps at node n: those whose step commutes with step `before` and led to nothing new before it. */
   #inherit(n: number, before: number): void {
-    const stack = this.#stack;
-    const thread = this.#thread[before]!;
-    const candidates = (this.#sleep[before]! | this.#done[before]!) & ~(1 << thread);
-    const waiting = this.#waiting[before]!;
+    const [nodes, stack] = [this.#nodes, this.#stack];
+    const candidates = (nodes.sleep[before]! | nodes.done[before]!) & ~(1 << nodes.thread[before]!);
     if (candidates === 0) return;
+    const waiting = nodes.waiting[before]!;
     let sleep = 0;
     for (let t = 0; candidates >>> t !== 0; t++) {
       if (((candidates >>> t) & 1) === 0) continue;
-      const at = before * LANES + t;
-      const [from, to] = [this.#from[at]!, this.#to[at]!];
-      this.#from[n * LANES + t] = from;
-      this.#to[n * LANES + t] = to;
+      const [from, to] = [nodes.fromOf(before, t), nodes.toOf(before, t)];
+      nodes.keep(n, t, from, to);
       if (!stack.meets(from, to)) sleep |= 1 << t;
     }
-    this.#sleep[n] = sleep;
-    this.#waiting[n] = waiting & sleep;
+    nodes.sleep[n] = sleep;
+    nodes.waiting[n] = waiting & sleep;
     // Whoever stands in a wait queue would find again that it must wait.
     const again = this.#attempted & ~sleep;
     for (let t = 0; again >>> t !== 0; t++) {
       if (((again >>> t) & 1) === 0) continue;
-      const at = n * LANES + t;
-      this.#order.order(n, t, stack.data, this.#from[at]!, this.#to[at]!, stack.objects.count);
+      this.#order.order(n, t, stack.data, nodes.fromOf(n, t), nodes.toOf(n, t), stack.objects.count);
       this.#askForReversals(n, t);
-      this.#putToWait(n, t, this.#from[at]!, this.#to[at]!);
+      nodes.putToSleep(n, t, true);
     }
   }
 
   /** Chooses the first thread of node n: rather the one that stepped last. False when all sleep. */
   #chooseFirst(n: number, previous: number): boolean {
-    const able = this.#enabled[n]! & ~this.#sleep[n]!;
+    const able = this.#nodes.enabled[n]! & ~this.#nodes.sleep[n]!;
     if (able === 0) return false;
-    this.#choose(n, ((able >>> previous) & 1) !== 0 ? previous : lowest(able));
-    this.#backtrack[n]! |= 1 << this.#thread[n]!;
+    const thread = ((able >>> previous) & 1) !== 0 ? previous : lowest(able);
+    this.#choose(n, thread);
+    this.#nodes.backtrack[n]! |= 1 << thread;
     return true;
   }
 
   #choose(n: number, thread: number): void {
-    this.#thread[n] = thread;
-    this.#unionAt[n] = this.#stack.top;
+    this.#nodes.thread[n] = thread;
+    this.#nodes.unionAt[n] = this.#stack.top;
   }
 
   /** The thread chosen at node n only waits there: chooses another. -1, or the outcome when the run ends here. */
   #chooseOther(world: World, n: number): number {
-    this.#thread[n] = -1;
-    const left = this.#backtrack[n]! & ~this.#done[n]! & ~this.#sleep[n]!;
+    const nodes = this.#nodes;
+    nodes.thread[n] = -1;
+    if (n === this.#floor) return BARREN;
+    const left = nodes.left(n);
     if (left !== 0) {
       this.#choose(n, lowest(left));
       return -1;
     }
-    if (this.#done[n] !== 0) return BARREN;
-    if (this.#chooseFirst(n, n > 1 ? this.#thread[n - 1]! : 0)) return -1;
+    if (nodes.done[n] !== 0) return BARREN;
+    if (this.#chooseFirst(n, n > 1 ? nodes.thread[n - 1]! : 0)) return -1;
     return this.#isStuck(world, n) ? COMPLETE : BLOCKED;
   }
 
   /** Does every thread that can step at node n only wait? Then all are made to try it. */
   #isStuck(world: World, n: number): boolean {
-    if ((this.#enabled[n]! & ~this.#waiting[n]!) !== 0) return false;
+    if ((this.#nodes.enabled[n]! & ~this.#nodes.waiting[n]!) !== 0) return false;
     for (let t = 0; this.#physical >>> t !== 0; t++) {
       if (((this.#physical >>> t) & 1) === 0) continue;
       this.#footprint.clear();
       this.steps++;
-      if (!world.step(t)) this.#fail(n, `can go on, and waited before (thread ${t})`);
+      if (!world.step(t)) throw new Error(`thread ${t} can go on, and waited before`);
       this.#note(~t);
     }
     return true;
@@ -308,54 +349,48 @@ export class Dpor {
 
   /** Undoes steps until a node has another thread or another answer to try. False when there is none. */
   #goBack(): boolean {
-    const [stack, answers] = [this.#stack, this.#answers];
-    for (let n = this.#node; n >= 1; n--) {
+    const [nodes, stack, answers] = [this.#nodes, this.#stack, this.#answers];
+    const bottom = Math.max(1, this.#floor);
+    for (let n = this.#node; n >= bottom; n--) {
       this.#node = n;
-      const thread = this.#thread[n]!;
+      const thread = nodes.thread[n]!;
       if (thread >= 0) {
         this.#order.undo(n);
-        stack.top = this.#stackAt[n + 1]!;
-        const union = this.#unionAt[n]!;
-        const isLast = !answers.next(this.#answersAt[n]!);
-        if (this.#eventAt[n] !== union) stack.join(union);
+        stack.top = nodes.stackAt[n + 1]!;
+        const isLast = !answers.next(nodes.answersAt[n]!);
+        const union = nodes.unionAt[n]!;
+        if (nodes.eventAt[n] !== union) stack.join(union);
         if (!isLast) return true;
-        this.#done[n]! |= 1 << thread;
-        this.#from[n * LANES + thread] = union;
-        this.#to[n * LANES + thread] = stack.top;
+        nodes.done[n]! |= 1 << thread;
+        nodes.keep(n, thread, union, stack.top);
+        nodes.thread[n] = -1;
       }
-      const left = this.#backtrack[n]! & ~this.#done[n]! & ~this.#sleep[n]!;
+      const left = n === this.#floor ? 0 : nodes.left(n);
       if (left !== 0) {
         this.#choose(n, lowest(left));
         return true;
       }
-      this.#thread[n] = -1;
     }
     return false;
   }
 
-  #fail(n: number, what: string): never {
-    const thread = this.#thread[n]!;
-    const who = thread < 0 ? '' : ` of thread ${thread} (${this.world!.threadName(thread)})`;
-    throw new Error(`explore ${this.program.name}: step ${n}${who} ${what}`);
+  /** Demands since the last call. */
+  takeDemands(): Demand[] {
+    const demands = [...this.#demands.values()];
+    this.#demands.clear();
+    return demands;
   }
 
-  #grow(): void {
-    this.#thread = grown(this.#thread);
-    this.#enabled = grown(this.#enabled);
-    this.#sleep = grown(this.#sleep);
-    this.#waiting = grown(this.#waiting);
-    this.#done = grown(this.#done);
-    this.#backtrack = grown(this.#backtrack);
-    this.#answersAt = grown(this.#answersAt);
-    this.#stackAt = grown(this.#stackAt);
-    this.#unionAt = grown(this.#unionAt);
-    this.#eventAt = grown(this.#eventAt);
-    this.#from = grown(this.#from);
-    this.#to = grown(this.#to);
+  /** Between runs. Gives nodes away: all that are left (`isStopped`: the job is over then), or the uppermost that somebody else
+   *  can begin with. Null: there is nothing to give. */
+  share(isStopped: boolean): Handover | null {
+    // What to try next is decided first.
+    if (!this.#isReady) this.#isReady = this.#node !== 0 && this.#goBack();
+    const top = this.#isReady ? this.#node : 0;
+    const share = new Share(this.#nodes, this.#answers, this.#stack, this.#floor, this.#floorThread, top);
+    const handover = isStopped || top === 0 ? share.all() : share.uppermost();
+    this.#floor = share.floor;
+    if (this.#floor > 0) this.#floorThread = share.floorThread;
+    return handover;
   }
-}
-
-/** Number of the lowest bit. */
-export function lowest(mask: number): number {
-  return 31 - Math.clz32(mask & -mask);
 }

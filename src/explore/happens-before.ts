@@ -17,15 +17,15 @@ const LATEST = LANES;
 const OBJECTS = 2 * LANES;
 
 export class HappensBefore {
-  #clocks = new Int32Array(64 * LANES);
+  #clocks = new Int32Array(16 * LANES);
   /** Thread of each step. */
-  #threads = new Int8Array(64);
-  #last = new Int32Array(OBJECTS + 64 * LANES);
+  #threads = new Int8Array(16);
+  #last = new Int32Array(OBJECTS + 8 * LANES);
   /** Old values of #last: (place, value) pairs. */
-  #undo = new Int32Array(1024);
+  #undo = new Int32Array(512);
   #undoTop = 0;
   /** #undoTop before each step. */
-  #undoAt = new Int32Array(64);
+  #undoAt = new Int32Array(16);
   /** Threads met so far are below this. */
   #width = 1;
   /** Scratch: by thread, its last step that conflicts. */

@@ -16,12 +16,12 @@ import { countBits } from './enumerate.ts';
 import { countSwitches } from './explore.ts';
 import { type Goal, GoalWatch, isGoal } from './goal.ts';
 import { replay } from './replay.ts';
-import { countPreemptions, Run, StayOn } from './run.ts';
+import { countPreemptions, Run } from './run.ts';
 import { shortestExecutions } from './shortest.ts';
 import type { Choice, Finding, Program, Schedule } from './world.ts';
 
 export interface MinimiseOptions {
-  /** Executions at most, over all parts; 20000 when left out. */
+  /** Executions at most, over all parts; 5000 when left out. */
   readonly executions?: number;
   /** Answers other than the first alternative in one execution; as many as the witness has when left out. */
   readonly answersMax?: number;
@@ -55,7 +55,7 @@ export function minimise(program: Program, witness: Schedule, goal: Goal, option
   const { findings, schedule: whole } = replay(program, witness);
   if (!findings.some((f) => isGoal(f, goal)))
     throw new InputError(`minimise: ${program.name}: the schedule shows no finding of ${goal.property}`);
-  const m = new Minimiser(program, goal, options.executions ?? 20_000, options.goOn ?? (() => true));
+  const m = new Minimiser(program, goal, options.executions ?? 5_000, options.goOn ?? (() => true));
   const answersMax = options.answersMax ?? Math.max(1, otherAnswers(whole));
   m.improve(m.follow(whole)!);
   m.searchAnew(answersMax);
@@ -102,10 +102,9 @@ class Minimiser {
       if (watch.isReached()) return this.#candidate(execution);
     }
     if (runsOn < 0) return null;
-    const run = new StayOn(execution.last);
-    run.moveTo(runsOn);
-    while (execution.enabled !== 0 && execution.length < stepsMax) {
-      execution.step(run.next(execution.enabled));
+    for (let isFirst = true; execution.enabled !== 0 && execution.length < stepsMax; isFirst = false) {
+      const canBegin = isFirst && (execution.enabled & (1 << runsOn)) !== 0;
+      execution.step(canBegin ? runsOn : execution.usual);
       if (watch.isReached()) return this.#candidate(execution);
     }
     return null;

@@ -6,9 +6,9 @@ import type { Footprint } from '../base/footprint.ts';
 /** Numbers objects 0, 1, 2 ... in the order in which they are met. */
 export class ObjectTable {
   /** Open addressing; a kind of 0 is an empty place. */
-  #kinds = new Int32Array(256);
-  #identities = new Int32Array(256);
-  #numbers = new Int32Array(256);
+  #kinds = new Int32Array(64);
+  #identities = new Int32Array(64);
+  #numbers = new Int32Array(64);
   /** Place of each number in the table. */
   #places: number[] = [];
 
@@ -58,12 +58,12 @@ export class ObjectTable {
 /** The array in which footprints stand. */
 export class FootprintStack {
   readonly objects = new ObjectTable();
-  data = new Int32Array(1024);
+  data = new Int32Array(256);
   /** First free word: whoever pops sets it back. */
   top = 0;
   /** Of each object: the last footprint (a running number) that has it, and where. */
-  #seenIn = new Int32Array(256);
-  #seenAt = new Int32Array(256);
+  #seenIn = new Int32Array(64);
+  #seenAt = new Int32Array(64);
   #running = 0;
 
   /** Pushes what `footprint` holds, each object once. It starts at the old top. */
@@ -73,6 +73,24 @@ export class FootprintStack {
       const object = this.objects.numberOf(footprint.kind(i), footprint.identity(i));
       this.#add(object, footprint.isWrite(i) ? 1 : 0);
     }
+  }
+
+  /** Pushes a footprint in the form of `touched`. */
+  pushTouched(touched: readonly number[]): void {
+    this.#begin(touched.length);
+    for (let i = 0; i < touched.length; i += 3) {
+      this.#add(this.objects.numberOf(touched[i]!, touched[i + 1]!), touched[i + 2]!);
+    }
+  }
+
+  /** [from, to) as plain data: kind, identity and 1 or 0 (written) of each object. */
+  touched(from: number, to: number): number[] {
+    const touched: number[] = [];
+    for (let i = from; i < to; i++) {
+      const word = this.data[i]!;
+      touched.push(this.objects.kindOf(word >> 1), this.objects.identityOf(word >> 1), word & 1);
+    }
+    return touched;
   }
 
   /** Pushes one entry of the footprint that stands on top. */

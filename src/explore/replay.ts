@@ -3,7 +3,7 @@
 
 import { InputError } from '../base/assert.ts';
 import { countSwitches } from './explore.ts';
-import { countPreemptions, Run, StayOn } from './run.ts';
+import { countPreemptions, Run } from './run.ts';
 import { type Finding, type Program, type Schedule, THREADS_MAX, type World } from './world.ts';
 
 /** A schedule that the program cannot follow. */
@@ -20,7 +20,7 @@ export class ScheduleError extends InputError {
 }
 
 export interface ReplayOptions {
-  /** Behind the last choice: stop (the default), or run to the end, every thread as long as it can and every answer the first. */
+  /** Behind the last choice: stop (the default), or run to the end, without preemption (Run.usual) and with first answers. */
   readonly isCompleted?: boolean;
   /** Steps of the whole execution before a completed one is cut; 100000 when left out. */
   readonly stepsMax?: number;
@@ -70,10 +70,9 @@ export function replay(program: Program, schedule: Schedule, options: ReplayOpti
   }
   if (options.isCompleted === true) {
     answers = [];
-    const run = new StayOn(execution.last);
     const stepsMax = options.stepsMax ?? 100_000;
     while (execution.enabled !== 0 && execution.length < stepsMax) {
-      thread = run.next(execution.enabled);
+      thread = execution.usual;
       execution.step(thread);
       options.onStep?.(++step, thread, execution);
     }

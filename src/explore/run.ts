@@ -2,8 +2,8 @@
 // strategies drive their executions through this, so that what they found replays.
 
 import { Footprint } from '../base/footprint.ts';
-import { lowest } from './dpor.ts';
-import type { Choice, Finding, Program, Schedule, World } from './world.ts';
+import { lowest } from './nodes.ts';
+import { type Choice, type Finding, type Program, type Schedule, THREADS_MAX, type World } from './world.ts';
 
 /** Answers a step's question: an integer in [0, n). `why` is one of CHOOSE_* (sched/scheduler). */
 export type Answerer = (n: number, why: number) => number;
@@ -12,6 +12,10 @@ export type Answerer = (n: number, why: number) => number;
 export const firstAnswer: Answerer = () => 0;
 
 const NONE: readonly number[] = [];
+
+/** Steps that a thread is kept from going on, at most, where nobody prefers another one: who polls must not keep the others
+ *  from what it waits for. */
+const PATIENCE = 300;
 
 export class Run {
   readonly world: World;
@@ -26,14 +30,28 @@ export class Run {
   #given: number[] = [];
   #offered: number[] = [];
   #fixed = NONE;
-  #enabled: number;
+  #enabled = 0;
+  /** By thread: when it was let go on last (a number of steps), and since when it has been kept from it. */
+  readonly #wokenAt = new Int32Array(THREADS_MAX);
+  readonly #keptSince = new Int32Array(THREADS_MAX);
   readonly #answer: Answerer;
 
   constructor(program: Program, answer: Answerer = firstAnswer) {
     this.#answer = answer;
     this.world = program.build({ choose: (n, why) => this.#choose(n, why) }, this.footprint);
-    this.#enabled = this.world.enabled();
+    this.#noteEnabled();
     this.footprint.clear();
+  }
+
+  #noteEnabled(): void {
+    const enabled = this.world.enabled();
+    const now = this.threads.length;
+    for (let fresh = enabled & ~this.#enabled; fresh !== 0; fresh &= fresh - 1) {
+      const t = lowest(fresh);
+      this.#wokenAt[t] = now;
+      this.#keptSince[t] = now;
+    }
+    this.#enabled = enabled;
   }
 
   #choose(n: number, why: number): number {
@@ -77,8 +95,34 @@ export class Run {
       this.#given = [];
       this.#offered = [];
     }
-    this.#enabled = this.world.enabled();
+    this.#noteEnabled();
+    this.#keptSince[thread] = this.threads.length;
     return hasWaited;
+  }
+
+  /** The thread that could go on for so long that it must now, whatever a strategy prefers; -1: none. */
+  get kept(): number {
+    let chosen = -1;
+    let oldest = this.threads.length - PATIENCE;
+    for (let set = this.#enabled; set !== 0; set &= set - 1) {
+      const t = lowest(set);
+      if (this.#keptSince[t]! >= oldest) continue;
+      oldest = this.#keptSince[t]!;
+      chosen = t;
+    }
+    return chosen;
+  }
+
+  /** Who goes on when nobody is preempted: the thread of the last step; when it waits or has ended, the one that was woken last,
+   *  so that a question is followed to its answer; whoever was kept from it for too long before either. */
+  get usual(): number {
+    const { last, kept } = this;
+    if (kept >= 0) return kept;
+    if (last >= 0 && (this.#enabled & (1 << last)) !== 0) return last;
+    let chosen = lowest(this.#enabled);
+    for (let set = this.#enabled; set !== 0; set &= set - 1)
+      if (this.#wokenAt[lowest(set)]! > this.#wokenAt[chosen]!) chosen = lowest(set);
+    return chosen;
   }
 
   /** Ends it where it stands: cut when somebody could go on. */
@@ -89,43 +133,6 @@ export class Run {
   schedule(length = this.threads.length): Schedule {
     return this.threads.slice(0, length).map((thread, i): Choice => ({ thread, answers: this.answers[i]! }));
   }
-}
-
-/** Steps that a thread makes in a stretch, where nobody prefers another one, before it is the turn of the next: a thread that
- *  polls must not keep the others from what it waits for. */
-const STRETCH_MAX = 200;
-
-/** Goes on without preempting anybody: a thread runs until it waits or ends, then it is the turn of the next in a circle. */
-export class StayOn {
-  #thread: number;
-  #stretch = 0;
-
-  constructor(last: number) {
-    this.#thread = last;
-  }
-
-  /** Who steps; `enabled` is not empty. */
-  next(enabled: number): number {
-    const canStay = this.#thread >= 0 && (enabled & (1 << this.#thread)) !== 0;
-    if (canStay && this.#stretch < STRETCH_MAX) {
-      this.#stretch++;
-      return this.#thread;
-    }
-    this.#stretch = 1;
-    return (this.#thread = nextInCircle(enabled, this.#thread));
-  }
-
-  /** Another thread was chosen: it is the one that stays now. */
-  moveTo(thread: number): void {
-    this.#thread = thread;
-    this.#stretch = 1;
-  }
-}
-
-/** The first thread of the set after `thread`, counted in a circle. */
-export function nextInCircle(set: number, thread: number): number {
-  const later = thread < 0 ? set : set & ~((2 << thread) - 1);
-  return lowest(later === 0 ? set : later);
 }
 
 /** Switches away from a thread that could have gone on. */

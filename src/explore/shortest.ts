@@ -6,8 +6,8 @@
 // (test/footprints.test.ts is the law).
 
 import { conflict, type Touched, touchedOf } from './causality.ts';
-import { lowest } from './dpor.ts';
 import { type Goal, GoalWatch } from './goal.ts';
+import { lowest } from './nodes.ts';
 import { Run } from './run.ts';
 import { ChoiceTree } from './tree.ts';
 import type { Program, Schedule } from './world.ts';

@@ -15,7 +15,7 @@ describe(`PhysMemory (SEED=${seed})`, () => {
     it(`zeroes and copies whole frames and nothing else (${shared ? 'shared' : 'plain'} buffer)`, () => {
       const rng = new Rng(seed);
       const m = new PhysMemory(8, shared);
-      expect(m.buffer instanceof SharedArrayBuffer).toBe(shared);
+      expect(m.bytes.buffer instanceof SharedArrayBuffer).toBe(shared);
       const twin = new Array<number>(8 * 4096).fill(0);
       for (let step = 0; step < 200; step++) {
         const to = rng.below(8);
@@ -43,7 +43,7 @@ describe(`PhysMemory (SEED=${seed})`, () => {
     m.words[entryWord(1, 3)] = 0x04030201;
     expect([...m.bytes.subarray(4096 + 24, 4096 + 28)]).toEqual([1, 2, 3, 4]);
     m.doubles[512] = -2.5;
-    expect(new DataView(m.buffer).getFloat64(4096, true)).toBe(-2.5);
+    expect(new DataView(m.bytes.buffer).getFloat64(4096, true)).toBe(-2.5);
   });
 
   it('counts generations per frame, from 0, as 32-bit numbers', () => {

@@ -2,6 +2,7 @@
 // frames. The buffer may be shared between threads; it is committed lazily by the host. Frame 0 is never handed out.
 
 import { EV_WORDS } from '../abi/events.ts';
+import { uint8s, uint32s } from '../base/arena.ts';
 import { assert, InputError } from '../base/assert.ts';
 import { type Footprint, OBJ_FRAME } from '../base/footprint.ts';
 import { RecordLog } from '../base/record-log.ts';
@@ -13,7 +14,6 @@ const ZERO_PAGE = new Uint8Array(4096);
 
 export class PhysMemory {
   readonly frames: number;
-  readonly buffer: ArrayBufferLike;
   readonly bytes: Uint8Array;
   /** 32-bit words: word index of entry i of table t is t * 1024 + 2 * i. */
   readonly words: Int32Array;
@@ -30,11 +30,11 @@ export class PhysMemory {
       throw new InputError(`frames: ${frames} is not an integer from 2 to ${FRAMES_MAX} (4 GiB)`);
     }
     this.frames = frames;
-    this.buffer = shared ? new SharedArrayBuffer(frames * 4096) : new ArrayBuffer(frames * 4096);
-    this.bytes = new Uint8Array(this.buffer);
-    this.words = new Int32Array(this.buffer);
-    this.doubles = new Float64Array(this.buffer);
-    this.generation = new Uint32Array(frames);
+    this.bytes = shared ? new Uint8Array(new SharedArrayBuffer(frames * 4096)) : uint8s(frames * 4096);
+    const { buffer, byteOffset } = this.bytes;
+    this.words = new Int32Array(buffer, byteOffset, frames * 1024);
+    this.doubles = new Float64Array(buffer, byteOffset, frames * 512);
+    this.generation = uint32s(frames);
     this.log = new RecordLog(EV_WORDS, logCapacity);
   }
 

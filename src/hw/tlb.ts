@@ -11,6 +11,7 @@
 // forgetHints() takes all of them away. Other users (IOMMU, devices) call find() and have no hints.
 
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
+import { float64s, int32s, uint8s, uint32s } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
 import { type Footprint, OBJ_TLB } from '../base/footprint.ts';
 
@@ -60,9 +61,9 @@ export class Tlb {
     this.id = id;
     this.#setMask = sets - 1;
     this.#setWords = ways * WORDS;
-    this.entries = new Int32Array(sets * ways * WORDS).fill(-1);
-    this.#nextWay = new Uint8Array(sets);
-    this.hints = new Float64Array(sets * 8).fill(Number.NaN);
+    this.entries = int32s(sets * ways * WORDS).fill(-1);
+    this.#nextWay = uint8s(sets);
+    this.hints = float64s(sets * 8).fill(Number.NaN);
     this.hintMask = (sets - 1) * 8;
   }
 
@@ -336,11 +337,11 @@ export class WalkCache {
   constructor(slots: number, id = 0x4000) {
     this.id = id;
     this.slots = slots;
-    this.tagHi = new Int32Array(slots).fill(-1);
-    this.tagLo = new Int32Array(slots);
-    this.table = new Int32Array(slots);
-    this.gen = new Uint32Array(slots);
-    this.rights = new Int32Array(slots);
+    this.tagHi = int32s(slots).fill(-1);
+    this.tagLo = int32s(slots);
+    this.table = int32s(slots);
+    this.gen = uint32s(slots);
+    this.rights = int32s(slots);
   }
 
   /** Slot that points to the page table of the address, or -1. */

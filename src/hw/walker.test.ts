@@ -62,7 +62,7 @@ interface Outcome {
 
 function naiveWalk(m: PhysMemory, va: bigint, access: number): Outcome {
   const out: Outcome = { result: WALK_NOT_PRESENT, pfn: 0, flags: 0, size: 0, updates: [] };
-  const bytes = new DataView(m.buffer);
+  const bytes = new DataView(m.bytes.buffer);
   let table = BigInt(ROOT) << 12n;
   let canWrite = true;
   let isUser = true;
@@ -119,7 +119,7 @@ describe(`Walk (SEED=${seed})`, () => {
         const va = randomVa(rng);
         const access = rng.below(3);
         const naive = naiveWalk(m, BigInt(va), access);
-        const expected = new DataView(m.buffer.slice(0, TABLES_END << 12));
+        const expected = new DataView(m.bytes.buffer.slice(0, TABLES_END << 12));
         for (const [at, entry] of naive.updates) expected.setBigUint64(Number(at), entry, true);
 
         w.begin(1, ROOT, hiOf(va), loOf(va), access);

@@ -148,7 +148,8 @@ export class Kernel {
   /** Limits of a first process: those of the configuration. */
   initialLimits(): ProcessLimits {
     const { rlimits, capIpcLock, capSysRawio, capSysAdmin } = this.config;
-    return { ...rlimits, capIpcLock, capSysRawio, capSysAdmin };
+    const { as, data, stack, memlock, fsize, nofile } = rlimits;
+    return { as, data, stack, memlock, fsize, nofile, capIpcLock, capSysRawio, capSysAdmin };
   }
 
   newAnonVma(root: AnonVma | null, parent: AnonVma | null): AnonVma {

@@ -2,6 +2,7 @@
 // Locks are those of sched/locks.ts; every field says which one guards it.
 
 import { VM_GROWSDOWN } from '../abi/mman.ts';
+import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
@@ -189,7 +190,7 @@ export class MmStruct {
   /** MCL_FUTURE state: VM_LOCKED | VM_LOCKONFAULT or 0. */
   defFlags = 0;
   /** MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES. */
-  readonly rss = new Int32Array(4);
+  readonly rss = int32s(4);
   hiwaterRss = 0;
   /** Bytes of page tables in frames (mm_pgtables_bytes / 4096). */
   tablePages = 0;

@@ -25,6 +25,7 @@ import {
   E_SUBSCRIBE,
   E_UNSUBSCRIBE,
 } from '../abi/events.ts';
+import { float64s } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_RELEASE } from '../sched/points.ts';
@@ -91,7 +92,7 @@ export class SubscriptionList<Ops extends ListOps> {
   readonly releaseOrder: ReleaseOrder;
   readonly srcu: Srcu;
   /** Callbacks made, by CB_*. */
-  readonly callbackCounts = new Float64Array(16);
+  readonly callbackCounts = float64s(16);
   #nextId = 1;
   /** SRCU callbacks (free_notifier) under way, and who waits for them. */
   #freeing = 0;

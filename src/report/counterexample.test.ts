@@ -18,18 +18,19 @@ const flushStartEndTrace = shownTrace(
 test('golden: the driver without callbacks under munmap', () => {
   expect(`\n${formatTimeline(layoutTrace(noCallbacksTrace), 100)}`).toMatchInlineSnapshot(`
     "
-    munmap with no-callbacks (linux-6.1): I5 (STALE-MAP) at step 10
-    10 steps, 4 shown; 0 context switches, 0 preemptions
+    munmap with no-callbacks (linux-6.1): I5 (STALE-MAP) at step 8
+    8 steps, 3 in the story; 0 context switches, 0 preemptions
 
     step  munmap
           │       before: PTE 0x10200000 maps frame 0x9 gen 0, writable; held by CPU 0 TLB, IOMMU TLB,
           │       device TLB
-       2  ●       munmap(0x10200000, 0x1000, …)
-       4  ●       PTE 0x10200000 cleared (frame 0x9 gen 0)
-       8  ●       CPU TLB flush of 0x10200000..0x10201000
-      10  ✗       frame 0x9 freed (gen 0 ends)
+       1  ●       munmap(0x10200000, 0x1000, …)
+       2  ●       PTE 0x10200000 cleared (frame 0x9 gen 0)
+       6  ●       CPU TLB flush of 0x10200000..0x10201000
+          │       CPU 0 TLB dropped 0x10200000..0x10201000
+       8  ✗       frame 0x9 freed (gen 0 ends)
 
-    Also I2 (UAF-TABLE) at step 10: munmap freed page-table page 0x8 (generation 0) while the IOMMU walk
+    Also I2 (UAF-TABLE) at step 8: munmap freed page-table page 0x8 (generation 0) while the IOMMU walk
     cache still pointed to it for 0x10200000..0x10400000.
     What munmap changed outside any section in 0x10200000..0x10201000 is complete, but the IOMMU TLB
     still translates page 0x10200000 to frame 0x9 (made during the setup): the entry is not present.
@@ -42,8 +43,8 @@ test('golden: the driver without callbacks under munmap', () => {
 test('golden: preemptions and hardware lanes', () => {
   expect(`\n${formatTimeline(layoutTrace(flushStartEndTrace), 100)}`).toMatchInlineSnapshot(`
     "
-    munmap-batch with iommu-flush-start-end (linux-2.6.27): I1 (UAF-DATA) at step 44
-    44 steps, 12 shown; 13 context switches, 2 preemptions
+    munmap-batch with iommu-flush-start-end (linux-2.6.27): I1 (UAF-DATA) at step 48
+    48 steps, 10 in the story; 15 context switches, 3 preemptions
 
           munmap-batch
           │ IOMMU walker 0
@@ -52,26 +53,29 @@ test('golden: preemptions and hardware lanes', () => {
     step  │ │ │ │ device
           │ │ │ │ │  before: PTE 0x10200000 maps frame 0x9 gen 0, writable; held by CPU 0 TLB, IOMMU
           │ │ │ │ │  TLB, device TLB
-       2  ● │ │ │ │  munmap(0x10200000, 0x3000, …)
-       4  ● │ │ │ │  section 1 opens: munmap UNMAP 0x10200000..0x10203000
-       5  ● │ │ │ │  callback invalidate_range_start(0x10200000..0x10203000) of subscriber 1
-          ╰─┼─╮ │ │  munmap-batch waits for COMPLETION_WAIT → IOMMU commands → IOMMU executor 0
-      10  │ │ ● │ │  IOMMU TLB dropped everything
-          │ │ ╰─┼─╮  IOMMU executor 0 waits for command → IOMMU commands → device
-      14  │ │ │ │ ●  device TLB hit 0x10200000 → frame 0x9 gen 0: read
-          │ │ │ ╭─╯  preempted: device → munmap-batch → IOMMU commands → IOMMU executor 0 → device 1
-          │ │ │ │ │  invalidations
-      23  │ │ │ ● │  device TLB dropped everything
-          │ ╭─┼─╯ │  device 1 invalidations waits for Invalidate Request → device → IOMMU commands →
-          │ │ │ │ │  IOMMU walker 0
-      31  │ ● │ │ │  walk of 0x10200000 reads table 0x8 gen 0
-      32  │ ● │ │ │  IOMMU TLB filled: 0x10200000 → frame 0x9 gen 0, writable
+       1  ● │ │ │ │  munmap(0x10200000, 0x3000, …)
+       2  ● │ │ │ │  section 1 opens: munmap UNMAP 0x10200000..0x10203000
+       3  ● │ │ │ │  callback invalidate_range_start(0x10200000..0x10203000) of subscriber 1
+          ╰─┼─╮ │ │  munmap-batch waits for COMPLETION_WAIT → IOMMU commands (preempted) → IOMMU
+          │ │ │ │ │  executor 0
+       7  │ │ ● │ │  IOMMU TLB dropped everything
+          │ │ ╰─┼─╮  IOMMU executor 0 waits for command → IOMMU commands (preempted) → device
+          │ │ │ │ │  (preempted) → … → device
+      22  │ │ │ │ ●  device TLB hit 0x10200000 → frame 0x9 gen 0: read
+          │ │ │ ╭─╯  device waits for Translation Completion → device 1 invalidations
+      25  │ │ │ ● │  device TLB dropped everything
+          │ ╭─┼─╯ │  device 1 invalidations waits for Invalidate Request → IOMMU commands → IOMMU walker
+          │ │ │ │ │  0
+      32  │ ● │ │ │  walk of 0x10200000 reads table 0x8 gen 0
+      33  │ ● │ │ │  IOMMU TLB filled: 0x10200000 → frame 0x9 gen 0, writable
           ╭─╯ │ │ │  IOMMU walker 0 waits for translation request → munmap-batch
-      36  ● │ │ │ │  PTE 0x10200000 cleared (frame 0x9 gen 0)
-      39  ● │ │ │ │  CPU TLB flush of 0x10200000..0x10202000
-      41  ● │ │ │ │  frame 0x9 freed (gen 0 ends)
-          ╰─┼─┼─┼─╮  preempted: munmap-batch → device
-      44  │ │ │ │ ✗  device TLB filled: 0x10200000 → frame 0x9 gen 0, writable
+      37  ● │ │ │ │  PTE 0x10200000 cleared (frame 0x9 gen 0)
+      40  ● │ │ │ │  CPU TLB flush of 0x10200000..0x10202000
+          │ │ │ │ │  CPU 0 TLB dropped 0x10200000..0x10202000
+      42  ● │ │ │ │  frame 0x9 freed (gen 0 ends)
+      47  ● │ │ │ │  callback invalidate_range_end(0x10200000..0x10203000) of subscriber 1
+          ╰─┼─┼─┼─╮  munmap-batch waits for COMPLETION_WAIT → device
+      48  │ │ │ │ ✗  device TLB filled: 0x10200000 → frame 0x9 gen 0, writable
 
     The device TLB of device 1 took a translation of page 0x10200000 to frame 0x9, which is free.
     Violates I1 (UAF-DATA): A device never reaches a frame that was freed after its translation was

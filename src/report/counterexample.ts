@@ -10,10 +10,13 @@ import {
   E_BIND,
   E_CPU_FILL,
   E_DEV_FILL,
+  E_FRAME_FREE,
   E_MM_NEW,
   E_PTE,
   E_PTE_AD,
+  E_SYSCALL,
   EV_A,
+  EV_ACTOR,
   EV_B,
   EV_C,
   EV_D,
@@ -25,13 +28,16 @@ import {
   EVENT_NAMES,
 } from '../abi/events.ts';
 import { gapText, propertyOf } from '../check/properties.ts';
-import type { RecordedFinding, RecordedRun, RecordedStep } from '../workload/scenario/recorded-run.ts';
+import { storyOf } from '../check/story.ts';
+import type { Focus } from '../check/timeline.ts';
+import type { RecordedRun, RecordedStep } from '../workload/scenario/recorded-run.ts';
 import { Describer, isStale, LANES, type LaneKind, type Names } from './describe.ts';
-import { isStoryEvent, type StoryFocus } from './story-events.ts';
 import { type Interest, type Snapshot, type ThreadState, TraceState, wordText } from './trace-state.ts';
 
 /** Pages and frames whose state is shown at each step. */
 const SHOWN_MAX = 8;
+
+type Finding = RecordedRun['findings'][number];
 
 export interface ShownLane {
   readonly name: string;
@@ -93,6 +99,8 @@ export interface ShownTrace {
   readonly finding: ShownFinding | null;
   readonly otherFindings: readonly ShownFinding[];
   readonly lanes: readonly ShownLane[];
+  /** Acts of the story (check/story). */
+  readonly storySteps: number;
   readonly preemptions: number;
   readonly switches: number;
   /** What stood before the first step. */
@@ -102,7 +110,7 @@ export interface ShownTrace {
 
 /** The model of a recorded run. `schedule`: the text that replays it. */
 export function shownTrace(run: RecordedRun, schedule: string | null = null): ShownTrace {
-  const main = run.findings.find((f) => f.finding.gap === null) ?? run.findings[0] ?? null;
+  const main = mainFinding(run);
   const used = new Set(run.steps.map((s) => s.thread));
   const order = [...used].sort((a, b) => LANES.indexOf(kindOf(run, a)) - LANES.indexOf(kindOf(run, b)) || a - b);
   const lanes = order.map((t) => ({ name: run.threads[t]!.name, kind: kindOf(run, t) }));
@@ -115,10 +123,11 @@ export function shownTrace(run: RecordedRun, schedule: string | null = null): Sh
     driver: run.driver,
     design: run.design,
     schedule,
-    verdict: main === null ? 'passes' : main.finding.gap === null ? 'violation' : 'gap',
+    verdict: main === null ? 'passes' : main.gap === null ? 'violation' : 'gap',
     finding: main === null ? null : shownFinding(main),
     otherFindings: run.findings.filter((f) => f !== main).map(shownFinding),
     lanes,
+    storySteps: shower.storySteps,
     preemptions: steps.filter((s) => s.isPreemption).length,
     switches: steps.filter((s, i) => i > 0 && s.lane !== steps[i - 1]!.lane).length,
     start,
@@ -126,13 +135,24 @@ export function shownTrace(run: RecordedRun, schedule: string | null = null): Sh
   };
 }
 
+/** The finding that the schedule is for. A minimised one ends with it; else it is the first that no documented gap explains. */
+function mainFinding(run: RecordedRun): Finding | null {
+  const { findings, steps } = run;
+  const atEnd = findings.filter((f) => f.step === steps.length);
+  for (const list of [atEnd, findings]) {
+    const unexplained = list.find((f) => f.gap === null);
+    if (unexplained !== undefined) return unexplained;
+  }
+  return atEnd[0] ?? findings[0] ?? null;
+}
+
 function kindOf(run: RecordedRun, thread: number): LaneKind {
   const { lane } = run.threads[thread]!;
   return lane === 'cpu' ? 'program' : lane === 'iommu' ? 'IOMMU' : lane;
 }
 
-function shownFinding(f: RecordedFinding): ShownFinding {
-  const { property, tag, sentence, gap, step } = f.finding;
+function shownFinding(f: Finding): ShownFinding {
+  const { property, tag, sentence, gap, step } = f;
   return {
     property,
     tag,
@@ -140,21 +160,24 @@ function shownFinding(f: RecordedFinding): ShownFinding {
     claim: propertyOf(property)?.claim ?? null,
     gap: gap === null ? null : { number: gap, text: gapText(gap) },
     step,
-    page: f.page,
+    page: f.page ?? 0,
   };
 }
 
 /** Goes through a run once, keeping words and state. */
 class Shower {
   readonly #run: RecordedRun;
-  readonly #main: RecordedFinding | null;
+  readonly #main: Finding | null;
   readonly #order: readonly number[];
   readonly #describer: Describer;
   readonly #state: TraceState;
   readonly #interest: Interest;
-  readonly #focus: StoryFocus;
+  /** For each step, which of its records belong to the story. */
+  readonly #story: readonly (readonly boolean[])[];
+  /** Acts of the story. */
+  readonly storySteps: number;
 
-  constructor(run: RecordedRun, main: RecordedFinding | null, order: readonly number[]) {
+  constructor(run: RecordedRun, main: Finding | null, order: readonly number[]) {
     this.#run = run;
     this.#main = main;
     this.#order = order;
@@ -162,15 +185,15 @@ class Shower {
     this.#describer = new Describer(names);
     this.#state = new TraceState(names);
     this.#interest = interestOf(run, main);
-    const { mm, pages, frames } = this.#interest;
-    const page = main === null ? 0 : main.page;
-    this.#focus = {
-      mm,
-      pages: page === 0 ? pages : [page],
-      frames: main !== null && main.pfn !== 0 ? [main.pfn] : page === 0 ? frames : framesOf(run, mm, [page]),
-      hasTables: main !== null && main.finding.tag === 'UAF-TABLE',
-      hasLocks: main !== null && (main.finding.property.startsWith('I6') || main.page === 0),
-    };
+    const focus = { ...aboutOf(main), mm: this.#interest.mm };
+    const records = run.steps.flatMap((s) => s.records);
+    const { acts, actOf } = storyOf(records, focus, main?.property ?? '');
+    const actors = new Set(acts.map((act) => act.actor));
+    // A reader wants to know of the system call as well, whose return is an act.
+    const isStory = records.map((r, i) => actOf[i]! >= 0 || (r[EV_TYPE] === E_SYSCALL && actors.has(r[EV_ACTOR]!)));
+    let at = 0;
+    this.#story = run.steps.map((s) => isStory.slice(at, (at += s.records.length)));
+    this.storySteps = acts.length;
   }
 
   start(): Snapshot {
@@ -182,16 +205,17 @@ class Shower {
   }
 
   step(step: RecordedStep, number: number): ShownStep {
-    const isBad = this.#main !== null && this.#main.finding.step === number;
+    const isBad = this.#main !== null && this.#main.step === number;
     const texts = step.records.map((record) => this.#describer.describe(record));
-    const bad = isBad ? badRecord(step.records, this.#focus) : -1;
+    const story = this.#story[number - 1]!;
+    const bad = isBad ? badRecord(step.records, story, aboutOf(this.#main).pfn) : -1;
     const changes = step.records.map((record, i): ShownChange => {
       this.#state.apply(record);
       return {
         kind: EVENT_NAMES[record[EV_TYPE]!] ?? 'event',
         text: texts[i]!,
         words: wordsOf(record),
-        isStory: i === bad || isStoryEvent(record, this.#focus),
+        isStory: i === bad || story[i]!,
         isBad: i === bad,
       };
     });
@@ -231,12 +255,14 @@ function namesOf(run: RecordedRun): Names {
   };
 }
 
-/** Which of a step's events is what the finding reports: a stale access, else the last one of the story, else the last. */
-function badRecord(records: readonly Float64Array[], focus: StoryFocus): number {
+/** Which of a step's events is what the finding reports: the free of its frame, a stale access, else the last of the story. */
+function badRecord(records: readonly Float64Array[], story: readonly boolean[], pfn: number): number {
   const stale = records.findIndex(isStale);
   if (stale >= 0) return stale;
-  const story = records.findLastIndex((r) => isStoryEvent(r, focus));
-  return story >= 0 ? story : records.length - 1;
+  const freed = records.findLastIndex((r) => r[EV_TYPE] === E_FRAME_FREE && pfn !== 0 && r[EV_PFN] === pfn);
+  if (freed >= 0) return freed;
+  const last = story.lastIndexOf(true);
+  return last >= 0 ? last : records.length - 1;
 }
 
 function wordsOf(r: Float64Array): ShownChange['words'] {
@@ -244,21 +270,23 @@ function wordsOf(r: Float64Array): ShownChange['words'] {
   return { old: wordText(r[EV_C]!, r[EV_D]!), new: wordText(r[EV_A]!, r[EV_B]!) };
 }
 
+/** What a finding is about; zeros where it is about nothing in particular. */
+function aboutOf(main: Finding | null): Focus {
+  return { mm: main?.mm ?? 0, page: main?.page ?? 0, pfn: main?.pfn ?? 0 };
+}
+
 /** The pages and frames whose state is kept: those of the finding first, then what the run's steps changed or translated. */
-function interestOf(run: RecordedRun, main: RecordedFinding | null): Interest {
-  const mm = main !== null && main.mm !== 0 ? main.mm : firstMm(run);
-  const pages: number[] = main === null || main.page === 0 ? [] : [main.page];
+function interestOf(run: RecordedRun, main: Finding | null): Interest {
+  const about = aboutOf(main);
+  const mm = about.mm === 0 ? firstMm(run) : about.mm;
+  const pages: number[] = about.page === 0 ? [] : [about.page];
   for (const r of run.steps.flatMap((s) => s.records)) {
     if (pages.length < SHOWN_MAX && pageOf(r) !== null && r[EV_MM] === mm && !pages.includes(pageOf(r)!))
       pages.push(pageOf(r)!);
   }
   const frames = framesOf(run, mm, pages);
-  if (main !== null && main.pfn !== 0) {
-    const at = frames.indexOf(main.pfn);
-    if (at >= 0) frames.splice(at, 1);
-    frames.unshift(main.pfn);
-  }
-  return { mm, pages, frames: frames.slice(0, SHOWN_MAX) };
+  const shown = about.pfn === 0 ? frames : [about.pfn, ...frames.filter((pfn) => pfn !== about.pfn)];
+  return { mm, pages, frames: shown.slice(0, SHOWN_MAX) };
 }
 
 /** Page of an event that changed its entry or made a translation of it. */

@@ -162,6 +162,7 @@ test('JSON: the model survives, but for infinities', () => {
     'finding',
     'otherFindings',
     'lanes',
+    'storySteps',
     'preemptions',
     'switches',
     'start',

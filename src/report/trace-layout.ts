@@ -36,7 +36,7 @@ export function layoutTrace(trace: ShownTrace, options: TraceLayoutOptions = {})
   }
   return {
     title: titleOf(trace),
-    facts: factsOf(trace, shown.length),
+    facts: factsOf(trace),
     lanes: laneNumbers.map((i) => trace.lanes[i]!),
     before: beforeLines(trace.start, trace.finding?.page ?? 0),
     lines,
@@ -53,13 +53,12 @@ function titleOf(trace: ShownTrace): string {
   return `${name}: ${finding.property} (${finding.tag}) at step ${finding.step}${finding.gap === null ? '' : ', a documented gap'}`;
 }
 
-function factsOf(trace: ShownTrace, shown: number): string[] {
-  const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? '' : 's'}`;
-  const { steps, switches, preemptions } = trace;
-  return [
-    `${plural(steps.length, 'step')}, ${shown} shown; ${plural(switches, 'context switch').replace(/switchs$/, 'switches')}, ${plural(preemptions, 'preemption')}`,
-    '',
-  ];
+function factsOf(trace: ShownTrace): string[] {
+  const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
+  const { steps, storySteps, switches, preemptions } = trace;
+  const story = trace.finding === null ? '' : `, ${storySteps} in the story`;
+  const switched = `${count(switches, 'context switch', 'context switches')}, ${count(preemptions, 'preemption')}`;
+  return [`${count(steps.length, 'step')}${story}; ${switched}`, ''];
 }
 
 /** What the page was before the run. */

@@ -16,6 +16,7 @@
 
 import { E_LOCK, E_LOCK_CONTENDED, E_UNLOCK } from '../abi/events.ts';
 import { LOCKF_EXCLUSIVE, LOCKF_SPIN, LOCKF_TRYLOCK } from '../abi/locks.ts';
+import { int32s } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
 import { OBJ_LOCK } from '../base/footprint.ts';
 import type { AtomicPath, KernelPath } from './path.ts';
@@ -217,7 +218,7 @@ export class SpinLocks {
   constructor(sched: Scheduler, lockClass: number, count: number) {
     this.sched = sched;
     this.lockClass = lockClass;
-    this.#holder = new Int32Array(count);
+    this.#holder = int32s(count);
   }
 
   tryLock(i: number): boolean {

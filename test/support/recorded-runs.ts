@@ -51,7 +51,7 @@ export function randomRun(scenario: Scenario, subject: Subject, seed: number, sw
 export function violatingRun(scenario: Scenario, subject: Subject, property: string, seedsMax = 2000): RecordedRun {
   for (let seed = 1; seed <= seedsMax; seed++) {
     const run = randomRun(scenario, subject, seed);
-    if (run.findings.some((f) => f.finding.property === property)) return run;
+    if (run.findings.some((f) => f.property === property)) return run;
   }
   throw new Error(`violatingRun: no seed up to ${seedsMax} violates ${property}`);
 }

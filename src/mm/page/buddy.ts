@@ -7,6 +7,7 @@
 //
 // Kernel names: __rmqueue_smallest, expand, __free_one_page, rmqueue_bulk, free_pcppages_bulk, drain_all_pages, zone_batchsize.
 
+import { int32s } from '../../base/arena.ts';
 import { assert } from '../../base/assert.ts';
 import { type Pages, PG_BUDDY } from './pages.ts';
 
@@ -33,7 +34,7 @@ class PerCpuList {
   bottom = 0;
 
   constructor(capacity: number) {
-    this.ring = new Int32Array(capacity);
+    this.ring = int32s(capacity);
     this.mask = capacity - 1;
   }
 }
@@ -51,7 +52,7 @@ export class Buddy {
   readonly batch: number;
   readonly high: number;
   /** First frame of the first free block of each order; 0 = none. */
-  readonly heads = new Int32Array(MAX_ORDER);
+  readonly heads = int32s(MAX_ORDER);
   readonly #pcp: PerCpuList[] = [];
   // The arrays of struct page, close at hand: every munmap of a large range runs through here frame by frame.
   readonly #flags: Int32Array;

@@ -1,5 +1,6 @@
 // struct page as flat arrays by PFN, and the flags. Free lists are in buddy.ts, the allocator in allocator.ts.
 
+import { float64s, int32s, uint8s } from '../../base/arena.ts';
 import type { PhysMemory } from '../../hw/phys.ts';
 import type { KernelConfig } from '../config.ts';
 import type { AddressSpace, AnonVma } from '../types.ts';
@@ -64,15 +65,15 @@ export class Pages {
   constructor(config: KernelConfig, memory: PhysMemory) {
     const n = config.frames;
     this.count = n;
-    this.refcount = new Int32Array(n);
-    this.mapcount = new Int32Array(n);
-    this.flags = new Int32Array(n);
+    this.refcount = int32s(n);
+    this.mapcount = int32s(n);
+    this.flags = int32s(n);
     this.mapping = new Array<AnonVma | AddressSpace | null>(n).fill(null);
-    this.index = new Float64Array(n);
-    this.private = new Int32Array(n);
-    this.purpose = new Uint8Array(n);
-    this.next = new Int32Array(n);
-    this.prev = new Int32Array(n);
+    this.index = float64s(n);
+    this.private = int32s(n);
+    this.purpose = uint8s(n);
+    this.next = int32s(n);
+    this.prev = int32s(n);
     this.#memory = memory;
     this.#reservedTop = 1;
     this.flags[0] = PG_RESERVED;

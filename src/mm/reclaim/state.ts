@@ -4,6 +4,7 @@
 //
 // Kernel names: struct lruvec, lruvec_add_folio, lruvec_del_folio, folio_lru_list, wakeup_kswapd.
 
+import { int32s } from '../../base/arena.ts';
 import { assert } from '../../base/assert.ts';
 import { type Scheduler, type Thread, WaitQueue } from '../../sched/scheduler.ts';
 import { type Pages, PG_ACTIVE, PG_LRU, PG_SWAPBACKED, PG_UNEVICTABLE } from '../page/pages.ts';
@@ -31,9 +32,9 @@ export function lruList(flags: number): number {
 
 export class ReclaimState {
   /** Most recently added page, and the next one to be looked at. */
-  readonly head = new Int32Array(5);
-  readonly tail = new Int32Array(5);
-  readonly count = new Int32Array(5);
+  readonly head = int32s(5);
+  readonly tail = int32s(5);
+  readonly count = int32s(5);
   /** kswapd sleeps here; a wake that comes while it runs is kept. */
   readonly kswapdWait = new WaitQueue();
   kswapdWanted = false;

@@ -5,6 +5,7 @@
 // Kernel names: swap_info_struct, swap_map, SWAP_HAS_CACHE, scan_swap_map_slots, __swap_duplicate, __swap_entry_free.
 
 import { ENOENT } from '../../abi/errno.ts';
+import { int32s, uint8s, uint32s } from '../../base/arena.ts';
 import { assert } from '../../base/assert.ts';
 
 /** Bytes are kept in pieces of 256 pages, made when first written. */
@@ -26,9 +27,9 @@ export class SwapArea {
   /** `pages` slots; 0 = no swap. */
   constructor(pages: number) {
     this.pages = pages;
-    this.#users = new Uint32Array(pages + 1);
-    this.#hasCache = new Uint8Array(pages + 1);
-    this.#cache = new Int32Array(pages + 1);
+    this.#users = uint32s(pages + 1);
+    this.#hasCache = uint8s(pages + 1);
+    this.#cache = int32s(pages + 1);
     this.#bytes = new Array<Uint8Array | null>(Math.ceil((pages + 1) / PIECE_PAGES)).fill(null);
   }
 

@@ -8,6 +8,7 @@
  *
  *  Changes work on `path`, the way of the last `descend`; each method says what it does to the path. */
 
+import { float64s, int32s } from '../../base/arena.ts';
 import { FANOUT, FANOUT_SHIFT, FILL_MERGE_MAX, FILL_MIN, VmaNodes } from './vma-tree-nodes.ts';
 
 /** Levels a tree can have; FILL_MIN ** 12 items are more than an address space has pages. */
@@ -47,8 +48,8 @@ export class VmaIndex<T extends VmaTreeItem> extends VmaNodes<T> {
     super();
     this.root = this.alloc();
     this.height = 0;
-    this.path = new Int32Array(HEIGHT_MAX);
-    this.known = new Float64Array(2);
+    this.path = int32s(HEIGHT_MAX);
+    this.known = float64s(2);
   }
 
   /** The value of the first entry with end > addr, which must exist. Keeps the path. `known` becomes the range of

@@ -12,6 +12,7 @@
 //
 // Gathers are reused: tlbFinishMmu puts one back into k.gathers. Nothing here takes a lock; a gather belongs to one thread.
 
+import { int32s } from '../../base/arena.ts';
 import type { MmStruct } from '../types.ts';
 
 // What the gather cleared since the last flush: decides the stride of the CPU flush.
@@ -37,7 +38,7 @@ export class MmuGather {
   /** Set by a chunk: no more pages fit. */
   isFull = false;
   /** Queued pages: pfn << 1, bit 0 for a page-table page. */
-  pages = new Int32Array(64);
+  pages = int32s(64);
   count = 0;
   /** Number of queued pages at which the current batch is full. */
   limit = 0;
@@ -90,7 +91,7 @@ export class MmuGather {
 
   reserve(count: number): void {
     if (count <= this.pages.length) return;
-    const larger = new Int32Array(Math.max(count, this.pages.length * 2));
+    const larger = int32s(Math.max(count, this.pages.length * 2));
     larger.set(this.pages);
     this.pages = larger;
   }

@@ -132,6 +132,10 @@ const reclaim: Partial<Operation> = {
   thread: { on: 'kernel', steps: [{ do: 'reclaim', pages: 1 }] },
 };
 
+/** A device that only stores, or only loads: what keeps an operation of many steps small enough to be explored to the end. */
+const STORE: Partial<Operation> = { device: [{ do: 'store', at: 0 }] };
+const LOAD: Partial<Operation> = { device: [{ do: 'load', at: 0 }] };
+
 /** The device's owner takes it off the address space, from another process. */
 const OWNER: ThreadScript = { on: 'kernel', steps: [{ do: 'unbind' }] };
 
@@ -140,10 +144,7 @@ export const OPERATIONS: readonly Operation[] = [
   op('munmap', 'unmaps the page and its page table', ANON, [{ do: 'munmap', at: 0 }]),
   op('munmap-neighbour', 'unmaps one of two pages of a table', ANON_NEIGHBOUR, [{ do: 'munmap', at: 1 }]),
   op('munmap-batch', 'unmaps more pages than one gather holds', ANON_BATCH, [{ do: 'munmap', at: 0, pages: 3 }]),
-  op('map-fixed', 'maps another page over it', ANON, [
-    { do: 'mmap', at: 0 },
-    { do: 'store', at: 0, value: 2 },
-  ]),
+  op('map-fixed', 'maps another page over it', ANON, [{ do: 'mmap', at: 0 }]),
   op('mprotect-ro', 'takes the right to write', ANON, [{ do: 'mprotect', at: 0, prot: 'r' }]),
   op('mprotect-none', 'takes every right', ANON, [{ do: 'mprotect', at: 0, prot: 'none' }]),
   op('mprotect-rw', 'gives the right to write', ANON_READ_ONLY, [{ do: 'mprotect', at: 0, prot: 'rw' }]),
@@ -154,17 +155,17 @@ export const OPERATIONS: readonly Operation[] = [
   op('mremap-grow', 'grows the mapping where it is', ANON, [{ do: 'mremap', at: 0, newPages: 2 }]),
   op('mremap-shrink', 'cuts the mapping', ANON_NEIGHBOUR, [{ do: 'mremap', at: 0, pages: 2, newPages: 1 }]),
   op('mremap-dontunmap', 'moves the page, leaves the mapping', ANON, [{ do: 'mremap', at: 0, to: 3, dontUnmap: true }]),
-  op('madv-dontneed', 'drops the contents, then writes anew', ANON, [
-    { do: 'madvise', at: 0, advice: 'dontneed' },
-    { do: 'store', at: 0, value: 2 },
-  ]),
+  op('madv-dontneed', 'drops the contents', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], STORE),
   op('madv-free', 'lets the contents go when memory is short', ANON, [{ do: 'madvise', at: 0, advice: 'free' }]),
-  op('madv-free-reclaim', 'reclaims a page that MADV_FREE gave up', ANON, [
-    { do: 'madvise', at: 0, advice: 'free' },
-    { do: 'reclaim', pages: 1 },
-  ]),
+  op('madv-free-reclaim', 'reclaims a page that MADV_FREE gave up', ANON, [], {
+    ...reclaim,
+    ...STORE,
+    setup: [{ do: 'madvise', at: 0, advice: 'free' }],
+  }),
   op('madv-cold', 'makes the page look old', ANON, [{ do: 'madvise', at: 0, advice: 'cold' }]),
-  op('swap-out', 'writes the page to swap', ANON, [{ do: 'madvise', at: 0, advice: 'pageout' }]),
+  op('swap-out', 'writes the page to swap', ANON, [{ do: 'madvise', at: 0, advice: 'pageout' }], {
+    ...STORE,
+  }),
   op('swap-in', 'reads the page back from swap', SWAPPED, [{ do: 'store', at: 0, value: 2 }]),
   op('cow-copy', 'writes a page that a child shares: copies it', SHARED_WITH_CHILD, [{ do: 'store', at: 0, value: 2 }]),
   op(
@@ -185,14 +186,14 @@ export const OPERATIONS: readonly Operation[] = [
   ]),
   op('exit', 'the process ends', ANON, [{ do: 'exit' }]),
   op('truncate', 'the file page goes', FILE_SHARED, [{ do: 'truncate', file: 'f', pages: 0 }]),
-  op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }]),
+  op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }], STORE),
   op('writeback', 'write-protects the file page to write it back', FILE_SHARED, [{ do: 'fsync', file: 'f' }]),
   op('reclaim', 'reclaims the page', ANON, [], reclaim),
   op('reclaim-file', 'reclaims the file page', FILE_SHARED, [], {
     ...reclaim,
     setup: [{ do: 'fsync', file: 'f' }, ...reclaim.setup!],
   }),
-  op('register', 'the driver registers while the page goes', ANON, [{ do: 'munmap', at: 0 }], {
+  op('register', 'the driver registers while the page goes', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], {
     base: {
       ...ANON,
       setup: [
@@ -201,12 +202,15 @@ export const OPERATIONS: readonly Operation[] = [
       ],
     },
     bound: false,
+    ...LOAD,
     others: { owner: { cpu: 1, steps: [{ do: 'bind' }] } },
   }),
-  op('unregister', 'the driver unregisters while the page goes', ANON, [{ do: 'munmap', at: 0 }], {
+  op('unregister', 'the driver unregisters while the page goes', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], {
+    ...LOAD,
     others: { owner: { cpu: 1, steps: [{ do: 'unbind' }] } },
   }),
   op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
+    ...LOAD,
     others: { owner: OWNER },
   }),
 ];

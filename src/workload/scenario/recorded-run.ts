@@ -6,7 +6,7 @@ import { E_LOCK, E_LOCK_CONTENDED, E_MIGHT_SLEEP, E_UNLOCK, EV_A, EV_B, EV_TYPE 
 import type { Footprint } from '../../base/footprint.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
 import { pointInfo } from '../../sched/points.ts';
-import { type Chooser, DONE, type Lane, RUNNABLE } from '../../sched/scheduler.ts';
+import { type Chooser, DONE, type Lane, type Thread } from '../../sched/scheduler.ts';
 import type { Scenario } from './scenario.ts';
 import { type ScenarioOptions, ScenarioWorld } from './scenario-world.ts';
 import type { Subject } from './subject.ts';
@@ -41,14 +41,6 @@ export interface RecordedStep {
   readonly waits: readonly string[];
 }
 
-/** A finding and what it is about. `page` 0: nothing in particular; `pfn` 0: no frame. */
-export interface RecordedFinding {
-  readonly finding: Finding;
-  readonly mm: number;
-  readonly page: number;
-  readonly pfn: number;
-}
-
 export interface RecordedRun {
   readonly scenario: string;
   /** What the scenario does, in a line. */
@@ -63,7 +55,7 @@ export interface RecordedRun {
   /** Names of the lock classes that the events name, and of what threads wait for. */
   readonly lockNames: Readonly<Record<number, string>>;
   /** In the order in which they were found; `step` counts the steps of the run from 1. */
-  readonly findings: readonly RecordedFinding[];
+  readonly findings: readonly Finding[];
 }
 
 export class RecordedWorld implements World {
@@ -73,7 +65,7 @@ export class RecordedWorld implements World {
   readonly #setup: readonly Float64Array[];
   readonly #waitsAtStart: readonly string[];
   readonly #steps: RecordedStep[] = [];
-  #findings: readonly RecordedFinding[] = [];
+  #findings: readonly Finding[] = [];
 
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
     this.#scenario = scenario;
@@ -85,8 +77,9 @@ export class RecordedWorld implements World {
   }
 
   #waits(): string[] {
-    const { threads } = this.#world.kernel.sched;
-    return threads.slice(1).map((t) => (t.state === RUNNABLE || t.state === DONE ? '' : t.waitingFor || 'a wake-up'));
+    const { sched } = this.#world.kernel;
+    const waits = (t: Thread): boolean => t.state !== DONE && !sched.isEnabled(t);
+    return sched.threads.slice(1).map((t) => (waits(t) ? t.waitingFor || 'a wake-up' : ''));
   }
 
   enabled(): number {
@@ -118,16 +111,8 @@ export class RecordedWorld implements World {
   }
 
   end(isCut: boolean): readonly Finding[] {
-    const findings = this.#world.end(isCut);
-    const { violations, timelines } = this.#world.judge.results();
-    // The world's findings begin with the judge's violations, in their order.
-    this.#findings = findings.map((finding, i) => {
-      const v = violations[i];
-      if (v === undefined) return { finding, mm: 0, page: 0, pfn: 0 };
-      const timeline = timelines.find((t) => t.violation === v);
-      return { finding, mm: v.mm, page: v.page, pfn: timeline?.focus.pfn ?? 0 };
-    });
-    return findings;
+    this.#findings = this.#world.end(isCut);
+    return this.#findings;
   }
 
   threadName(thread: number): string {
@@ -159,7 +144,7 @@ export class RecordedWorld implements World {
       waitsAtStart: this.#waitsAtStart,
       steps: this.#steps,
       lockNames: this.#lockNames(),
-      findings: [...this.#findings].sort((a, b) => a.finding.step - b.finding.step),
+      findings: [...this.#findings].sort((a, b) => a.step - b.step),
     };
   }
 }

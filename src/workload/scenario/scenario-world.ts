@@ -1,6 +1,7 @@
 // A scenario with a driver as a Program of the explorer: every build makes the machine anew, runs the setup with points
 // off, spawns the threads, and hands the scheduler's single steps to the explorer. Monitors listen from the first event.
 
+import { Arena } from '../../base/arena.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import { Judge } from '../../check/judge.ts';
 import type { Device } from '../../device/device.ts';
@@ -45,9 +46,18 @@ export interface ScenarioOptions {
 
 /** The program that runs `scenario` with `subject`. */
 export function scenarioProgram(scenario: Scenario, subject: Subject, options: ScenarioOptions = {}): Program {
+  const arenas: Arena[] = [];
   return {
     name: `${scenario.name} with ${subject.name}`,
-    build: (chooser, footprint) => new ScenarioWorld(scenario, subject, options, chooser, footprint),
+    build(chooser, footprint) {
+      // The arrays of a world that has ended are used again for the next one.
+      const arena = arenas.pop() ?? new Arena();
+      arena.reset();
+      const give = (): void => {
+        arenas.push(arena);
+      };
+      return Arena.use(arena, () => new ScenarioWorld(scenario, subject, options, chooser, footprint, give));
+    },
   };
 }
 
@@ -62,8 +72,18 @@ export class ScenarioWorld implements World {
   #steps = 0;
   /** Steps of the scheduler before the first one of the explorer. */
   readonly #stepsBefore: number;
+  /** Gives the arrays back for the next world; null when done. */
+  #giveBack: (() => void) | null;
 
-  constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
+  constructor(
+    scenario: Scenario,
+    subject: Subject,
+    options: ScenarioOptions,
+    chooser: Chooser,
+    footprint: Footprint,
+    giveBack: (() => void) | null = null,
+  ) {
+    this.#giveBack = giveBack;
     this.#options = options;
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
@@ -71,7 +91,8 @@ export class ScenarioWorld implements World {
     this.kernel = k;
     this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
-    k.design = designInfo(subject.design).create(notifierHost(k));
+    const host = notifierHost(k);
+    k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
     this.device = subject.create(k);
     this.context = new ScenarioContext(k, this.device, scenario);
@@ -149,6 +170,8 @@ export class ScenarioWorld implements World {
   end(isCut: boolean): readonly Finding[] {
     const { sched } = this.kernel;
     const found: Finding[] = [];
+    this.#giveBack?.();
+    this.#giveBack = null;
     const before = this.judge.findingsSince(0).length;
     if (!isCut) this.judge.finish();
     this.judge.findingsSince(0).forEach(({ property, tag, kind, gap, mm, page, pfn, text, step }, i) => {

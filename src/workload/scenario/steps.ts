@@ -5,7 +5,6 @@ import * as NR from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
-import { doClone, doExit } from '../../mm/process/task.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
@@ -66,13 +65,13 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
       yield* k.fn.tryToFreePages(k, step.pages ?? 1);
       return;
     case 'fork': {
-      const pid = yield* doClone(k, task, 0);
+      const pid = yield* call(c, task, NR.NR_fork);
       refused(c, step, pid);
       if (pid > 0) c.tasks.set(step.as ?? 'child', k.tasks.get(pid)!);
       return;
     }
     case 'exit':
-      yield* doExit(k, step.task === undefined ? task : c.task(step.task));
+      yield* call(c, step.task === undefined ? task : c.task(step.task), NR.NR_exit);
       return;
     case 'bind':
       refused(c, step, yield* c.device!.bind(task.mm!));

@@ -1,0 +1,35 @@
+// The package's entry: machines (system/), scenarios and bugs (workload/), and what livepatches, designs and drivers of one's own
+// are made of. The judge is "shootdown/check", events in words are "shootdown/report".
+
+export * from './abi/locks.ts';
+export * from './abi/pte.ts';
+export { createDevice, createDriverDevice } from './device/device.ts';
+export { pteWord, vpnHi, vpnLo } from './hw/page-table.ts';
+export { entryHi, entryLo, ptePfn, writeEntry } from './hw/pte.ts';
+export { lockPage, tryLockPage, unlockPage } from './mm/page/page-lock.ts';
+export * from './mm/page/pages.ts';
+export type { AddressSpace, Inode, VmArea } from './mm/types.ts';
+export type { MmuGather } from './mm/zap/mmu-gather.ts';
+export { FLUSH_OF_GATHER } from './mm/zap/tlb-flush.ts';
+export type { NotifierDesign, NotifierHost, NotifierMm, NotifierRange } from './notifier/host.ts';
+export { InvalidateRangeDesign, type InvalidateRangeOps } from './notifier/invalidate-range.ts';
+export { Linux2627, type Linux2627Ops } from './notifier/linux-2.6.27.ts';
+export { Linux61, type MmuNotifierOps } from './notifier/linux-6.1.ts';
+export { Linux66, type Linux66Ops } from './notifier/linux-6.6.ts';
+export { MmuNotifier, type Subscription, SubscriptionList, Subscriptions } from './notifier/subscriptions.ts';
+export * from './sched/points.ts';
+export { CHOOSE_WORKLOAD, WaitQueue } from './sched/scheduler.ts';
+export * from './system/index.ts';
+export { defineLivepatch, type Livepatch, livepatched } from './system/livepatch.ts';
+export {
+  BUG_TAGS,
+  type Bug,
+  type BugDefinition,
+  type DesignClass,
+  type DeviceMaker,
+  defineBug,
+  isBug,
+  type Revision,
+} from './workload/museum/bug.ts';
+export type { ScenarioContext } from './workload/scenario/context.ts';
+export type { Scenario, Step, ThreadScript } from './workload/scenario/scenario.ts';
