@@ -1,9 +1,12 @@
 // A violation as it is reported: its schedule minimised, replayed, and counted.
 
+import { storyOf } from '../../check/story.ts';
 import { goalOf } from '../../explore/goal.ts';
 import { minimise } from '../../explore/minimise.ts';
+import { replay } from '../../explore/replay.ts';
 import { formatCounterexample } from '../../explore/schedule-string.ts';
 import type { Finding, Program, Schedule } from '../../explore/world.ts';
+import { recordedProgram } from '../scenario/recorded-run.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import type { Subject } from '../scenario/subject.ts';
 import { pairing } from '../trace/record-replay.ts';
@@ -33,8 +36,17 @@ export function describeViolation(
     sentence: least.finding.sentence,
     gap,
     steps: least.steps,
-    storySteps: 0,
+    storySteps: countActs(scenario, subject, least.schedule, least.finding),
     switches: least.switches,
     schedule: scheduleText(scenario, subject, least.schedule, bug),
   };
+}
+
+/** Acts of the story that the schedule tells of the finding (check/story). */
+function countActs(scenario: Scenario, subject: Subject, schedule: Schedule, finding: Finding): number {
+  const recorded = recordedProgram(scenario, subject);
+  replay(recorded, schedule);
+  const records = recorded.recorded().steps.flatMap((step) => step.records);
+  const { mm = 0, page = 0, pfn = 0, property } = finding;
+  return storyOf(records, { mm, page, pfn }, property).acts.length;
 }
