@@ -4,6 +4,7 @@
 import { Arena } from '../../base/arena.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import { Judge } from '../../check/judge.ts';
+import type { LockOrder } from '../../check/lock-order.ts';
 import type { Device } from '../../device/device.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
 import { THREADS_MAX } from '../../explore/world.ts';
@@ -42,6 +43,8 @@ export interface ScenarioOptions {
   readonly logCapacity?: number;
   /** Called at the end of each execution, with all its findings. */
   readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
+  /** Listens to every execution; what it learns stays. */
+  readonly lockOrder?: LockOrder;
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -91,6 +94,10 @@ export class ScenarioWorld implements World {
     this.kernel = k;
     this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
+    options.lockOrder?.attach(k.memory.log, {
+      actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}`,
+      lockName: (lockClass) => k.sched.lockClasses.name(lockClass),
+    });
     const host = notifierHost(k);
     k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
