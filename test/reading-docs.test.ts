@@ -1,4 +1,4 @@
-// docs/reading-a-counterexample.md shows what the program prints: its schedule is replayed, and the block below it must be the
+// Outputs in the pages are those of the program. docs/reading-a-counterexample.md shows what the program prints: its schedule is replayed, and the block below it must be the
 // output. UPDATE=1 looks for the counterexample anew and writes both into the page.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -34,4 +34,9 @@ test('the parts that the page explains are in its example', () => {
   const shown = EXAMPLE.exec(readFileSync(PAGE, 'utf8'))![4]!;
   for (const part of ['before: ', '●', '✗', 'preempted: ', ' gen ', 'in the story', 'Violates '])
     expect(shown).toContain(part);
+});
+
+test('docs/device.md has the output of examples/watch-events.mjs', () => {
+  const read = (path: string): string => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), 'utf8');
+  expect(read('docs/device.md')).toContain(`\`\`\`\n${read('examples/watch-events.expected.txt')}\`\`\`\n`);
 });

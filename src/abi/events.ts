@@ -68,7 +68,9 @@ export const E_SECTION_END = 19;
 export const E_CALLBACK = 20;
 /** It returned: b = result. */
 export const E_CALLBACK_END = 21;
+/** Subscriber d was registered: a = 1 when it has an end callback; [start, end) and c = 1 for an interval. */
 export const E_SUBSCRIBE = 22;
+/** Unregister or remove of subscriber d returns: no callback of it runs or will run. */
 export const E_UNSUBSCRIBE = 23;
 /** release of the address space: a = 1 begin, 0 end. */
 export const E_RELEASE = 24;
@@ -106,6 +108,14 @@ export const E_LOCK_CONTENDED = 43;
 /** The thread may sleep here, whether or not it had to: a = SLEEP_*, b = class that names what it waits for (abi/locks). SLEEP_WAIT
  *  is announced only in atomic context. */
 export const E_MIGHT_SLEEP = 44;
+/** A page was marked dirty (PG_dirty). Here and below: pfn, gen. */
+export const E_DIRTY = 45;
+/** Its contents were copied to where they are kept: a = KEPT_*. */
+export const E_WRITE_OUT = 46;
+/** It is dropped as clean: a = KEPT_* says where its contents are. */
+export const E_DISCARD = 47;
+/** MADV_FREE gave its contents up. */
+export const E_LAZYFREE = 48;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -153,6 +163,10 @@ export const EVENT_NAMES: readonly string[] = [
   'mark',
   'lock_contended',
   'might_sleep',
+  'dirty',
+  'write_out',
+  'discard',
+  'lazyfree',
 ];
 
 // Purposes of a frame.
@@ -162,6 +176,13 @@ export const FRAME_TABLE = 3;
 export const FRAME_GATHER = 4;
 export const FRAME_KERNEL = 5;
 export const FRAME_NAMES: readonly string[] = ['', 'anon', 'file', 'table', 'gather', 'kernel'];
+
+// Where the contents of a page are kept once it is gone.
+export const KEPT_FILE = 0;
+export const KEPT_SWAP = 1;
+/** Nowhere: MADV_FREE said that nobody needs them. */
+export const KEPT_LAZYFREE = 2;
+export const KEPT_NAMES: readonly string[] = ['file', 'swap', 'nowhere (MADV_FREE)'];
 
 // Agents that cache translations on the device side.
 export const AGENT_IOTLB = 1;

@@ -1,7 +1,7 @@
 // Drivers that come with the package, by name: the files of drivers/ and drivers/wrong/.
 
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { InputError } from '../base/assert.ts';
 import { PACKAGE } from './entries.ts';
 
@@ -34,11 +34,19 @@ export function driverPath(nameOrPath: string): string {
   throw new InputError(`driver: "${nameOrPath}" is neither a file nor one of ${shippedDrivers().join(', ')}`);
 }
 
-/** The module of a museum entry. Throws InputError for an id that is none. */
-export function bugPath(id: string): string {
+/** Modules of the museum's entries, in order. */
+export function museumFiles(): string[] {
   const folder = join(PACKAGE, 'bugs');
   const files = existsSync(folder) ? readdirSync(folder).filter((f) => /^\d+-.*\.ts$/.test(f)) : [];
-  const file = files.find((f) => f.replace(/^\d+-/, '') === `${id}.ts`);
+  return files.sort().map((f) => join(folder, f));
+}
+
+/** The module of a museum entry, by id or number. Throws InputError for one that is none. */
+export function bugPath(id: string): string {
+  const file = museumFiles().find((path) => {
+    const [, number, name] = /^(\d+)-(.*)\.ts$/.exec(basename(path))!;
+    return name === id || Number(number) === Number(id);
+  });
   if (file === undefined) throw new InputError(`bug: "${id}" is not in the museum`);
-  return join(folder, file);
+  return file;
 }

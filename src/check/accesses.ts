@@ -23,12 +23,13 @@ import {
   MSG_PAGE_REQUEST,
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
-import { GAP_STALE_READ_ONLY, I1, I1C, I2, I12, L1, L2 } from './properties.ts';
+import { GAP_STALE_READ_ONLY, I1, I1C, I2, I12, L1, L2, L7 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { permittedUse, staleUse } from './stale-use.ts';
+import { agentText, hex } from './text.ts';
 import { AGENT_CPU, type Holder } from './translations.ts';
 
 /** E_CPU_FILL. */
@@ -295,12 +296,12 @@ function waits(c: Context, r: Float64Array, at: number): void {
   const times = r[at + EV_A]! - wait.base;
   if (wait.isReported || times <= c.options.refaultBound) return;
   wait.isReported = true;
-  const gap = isStaleReadOnly(c, mm, page, device) ? GAP_STALE_READ_ONLY : null;
-  if (!c.finds(L2, gap, mm, page, 0)) return;
+  const isStale = isStaleReadOnly(c, mm, page, device);
+  if (!c.finds(isStale ? L7 : L2, isStale ? GAP_STALE_READ_ONLY : null, mm, page, 0)) return;
   const inside = c.sections.covers(mm, page) ? ', inside an open section' : '';
   c.say(
     `${c.deviceName(device)} faulted ${times} times in a row on page ${hex(page)} while neither its entry nor a section over ` +
-      `it changed${inside}.`,
+      `it changed${inside}${isStale ? ': the entry is writable, but it holds a read-only translation' : ''}.`,
   );
 }
 

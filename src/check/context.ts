@@ -1,12 +1,13 @@
 // What all monitors share: the books kept from the record, the record at hand, and where findings go. A monitor is a set
 // of plain functions over this; none of them ever sees the machine.
 
-import { AGENT_ATC, AGENT_IOTLB, AGENT_NAMES, AGENT_PWC } from '../abi/events.ts';
+import { AGENT_ATC, AGENT_IOTLB } from '../abi/events.ts';
 import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
+import { LostWrites } from './lost-write.ts';
 import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
 import { Promises } from './promises.ts';
@@ -15,6 +16,7 @@ import { Replacements } from './replacements.ts';
 import { Residency } from './residency.ts';
 import { type Section, Sections } from './sections.ts';
 import { ShadowTables } from './shadow-tables.ts';
+import { Subscribers } from './subscribers.ts';
 import { collectTimeline, type Timeline } from './timeline.ts';
 import { Translations } from './translations.ts';
 import { Windows } from './windows.ts';
@@ -94,6 +96,8 @@ export class Context {
   readonly tables = new ShadowTables();
   readonly held = new Translations();
   readonly sections = new Sections();
+  readonly lost = new LostWrites();
+  readonly subscribers = new Subscribers();
   readonly promises = new Promises();
   readonly replacements = new Replacements();
   readonly windows = new Windows();
@@ -180,17 +184,4 @@ export class Context {
   deviceName(device: number): string {
     return this.options.deviceName(device);
   }
-}
-
-/** 0x7f0000001000 */
-export function hex(n: number): string {
-  return n === Number.POSITIVE_INFINITY ? '0xffffffffffffffff' : `0x${n.toString(16)}`;
-}
-
-/** "The device TLB of NIC", "The IOMMU TLB". */
-export function agentText(c: Context, agent: number, device: number, article = 'The'): string {
-  const name = AGENT_NAMES[agent] || 'TLB';
-  return agent === AGENT_IOTLB || agent === AGENT_PWC
-    ? `${article} ${name}`
-    : `${article} ${name} of ${c.deviceName(device)}`;
 }

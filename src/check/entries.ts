@@ -5,8 +5,9 @@ import { AGENT_PWC, EV_A, EV_B, EV_C, EV_GEN, EV_MM, EV_PFN, EV_START, FRAME_TAB
 import { SITE_MREMAP } from '../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import { FRAME_IS_FREE } from './frames.ts';
+import { freedContents } from './lost-write.ts';
 import type { Objects } from './objects.ts';
 import {
   GAP_DEGENERATE_RANGE,
@@ -30,6 +31,7 @@ import {
   SLOT_WRITTEN,
   type TableCopy,
 } from './shadow-tables.ts';
+import { agentText, hex } from './text.ts';
 import { AGENT_CPU } from './translations.ts';
 import { CAUSE_NO_SECTION, CAUSE_TABLE, causeOf } from './windows.ts';
 
@@ -131,7 +133,7 @@ function leafChanged(
   newLo: number,
 ): void {
   const isRemoved = (newLo & PTE_P) === 0 || newLo >>> 12 !== oldLo >>> 12;
-  if (c.promises.size > 0 && (newLo & PTE_P) !== 0) promisedFrame(c, mm, va, level, newLo);
+  if ((newLo & PTE_P) !== 0) usableFrom(c, mm, va, level, newLo);
   if (!isRemoved && !((oldLo & PTE_RW) !== 0 && (newLo & PTE_RW) === 0)) return;
   const t = c.sections.thread(c.actor);
   const section = c.sections.innermost(t, mm, va);
@@ -152,7 +154,7 @@ function leafChanged(
 /** A present leaf stands where there was none. If the thread itself took another frame out before, inside the same section, it
  *  replaced one by the other. */
 function installed(c: Context, mm: number, va: number, level: number, lo: number): void {
-  if (c.promises.size > 0) promisedFrame(c, mm, va, level, lo);
+  usableFrom(c, mm, va, level, lo);
   const t = c.sections.thread(c.actor);
   if (level !== 0 || t.removedPage !== va || t.removedMm !== mm) return;
   t.removedPage = -1;
@@ -160,7 +162,10 @@ function installed(c: Context, mm: number, va: number, level: number, lo: number
   c.replacements.add(mm, va, t.removedPfn, lo >>> 12, t.removedSerial);
 }
 
-function promisedFrame(c: Context, mm: number, va: number, level: number, lo: number): void {
+/** The entry maps a frame now, or permits stores to it. */
+function usableFrom(c: Context, mm: number, va: number, level: number, lo: number): void {
+  if (c.objects !== null) c.objects.agents(mm, va, va + LEVEL_SPAN[level]!, true);
+  if (c.promises.size === 0 && c.promises.calls.length === 0) return;
   c.promises.mapped(mm, va, va + LEVEL_SPAN[level]!, lo >>> 12, (lo & PTE_RW) !== 0);
 }
 
@@ -248,6 +253,7 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
     const isTable = c.frames.purpose[pfn] === FRAME_TABLE || r[at + EV_A] === FRAME_TABLE;
     if (isTable) freeTable(c, t, pfn, generation);
     else freeData(c, t, pfn, generation);
+    freedContents(c, pfn);
     c.residency.freed(pfn);
   }
 }

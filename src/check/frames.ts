@@ -28,6 +28,14 @@ export class Frames {
   /** Table pages: 1 when a device's walk cache pointed here in this generation; event at which the pointer to it was removed. */
   walkCached = uint8s(0);
   unlinkedAt = float64s(0);
+  /** Events: last store; contents last kept elsewhere (Infinity: being given up), last written out, last marked dirty. */
+  storedAt = float64s(0);
+  savedAt = float64s(0);
+  writtenAt = float64s(0);
+  dirtyAt = float64s(0);
+  /** Where the last store went through. */
+  lastMm = int32s(0);
+  lastPage = float64s(0);
   /** Address spaces (bit mm mod 32) that have read the frame through a read-only entry. */
   seenBy = int32s(0);
   #size = 0;
@@ -56,6 +64,12 @@ export class Frames {
     this.walkCached = copyU8(this.walkCached, size);
     this.unlinkedAt = copyF64(this.unlinkedAt, size);
     this.seenBy = copyI32(this.seenBy, size);
+    this.storedAt = copyF64(this.storedAt, size);
+    this.savedAt = copyF64(this.savedAt, size);
+    this.writtenAt = copyF64(this.writtenAt, size);
+    this.dirtyAt = copyF64(this.dirtyAt, size);
+    this.lastMm = copyI32(this.lastMm, size);
+    this.lastPage = copyF64(this.lastPage, size);
     return true;
   }
 
@@ -68,6 +82,10 @@ export class Frames {
     this.walkCached[pfn] = 0;
     this.unlinkedAt[pfn] = 0;
     this.seenBy[pfn] = 0;
+    this.storedAt[pfn] = 0;
+    this.savedAt[pfn] = 0;
+    this.writtenAt[pfn] = 0;
+    this.dirtyAt[pfn] = 0;
   }
 
   /** `generation` is the one that just ended. */

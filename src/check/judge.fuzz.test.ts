@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { E_DEV_INVAL, E_MARK, EV_WORDS } from '../abi/events.ts';
+import { E_DEV_INVAL, E_LAZYFREE, EV_WORDS } from '../abi/events.ts';
 import { RecordLog } from '../base/record-log.ts';
 import { Rng } from '../base/rng.ts';
 import { EventScript, PAGE } from './event-script.ts';
@@ -30,7 +30,7 @@ test('random events of every type never crash the judge, and results can always 
     log.step = i;
     log.actor = rng.below(5);
     log.emit(
-      rng.below(E_MARK + 3),
+      rng.below(E_LAZYFREE + 3),
       rng.below(3),
       any(),
       any(),
@@ -44,7 +44,7 @@ test('random events of every type never crash the judge, and results can always 
     if (i % 20_000 === 0) judge.results();
   }
   for (let i = 0; i < 100_000; i++) {
-    log.emit(rng.below(E_MARK + 3), any(), any(), any(), any(), any(), any(), any(), any(), any());
+    log.emit(rng.below(E_LAZYFREE + 3), any(), any(), any(), any(), any(), any(), any(), any(), any());
   }
   judge.finish();
   const r = judge.results();

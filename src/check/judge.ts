@@ -11,6 +11,7 @@ import {
   DEV_FAILED,
   E_BIND,
   E_CALLBACK,
+  E_CALLBACK_END,
   E_CPU_ACCESS,
   E_CPU_FILL,
   E_CPU_INVAL,
@@ -18,10 +19,13 @@ import {
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_STATE,
+  E_DIRTY,
+  E_DISCARD,
   E_FAULT_END,
   E_FLUSH,
   E_FRAME_ALLOC,
   E_FRAME_FREE,
+  E_LAZYFREE,
   E_MM_FREE,
   E_MM_NEW,
   E_MSG,
@@ -33,14 +37,17 @@ import {
   E_RELEASE,
   E_SECTION_END,
   E_SECTION_START,
+  E_SUBSCRIBE,
   E_SWAP_IN,
   E_SWAP_OUT,
   E_SYSCALL,
   E_SYSCALL_END,
   E_UNPIN,
+  E_UNSUBSCRIBE,
   E_VMA_ADD,
   E_VMA_REMOVE,
   E_WALK,
+  E_WRITE_OUT,
   EV_ACTOR,
   EV_PFN,
   EV_STEP,
@@ -64,6 +71,7 @@ import {
 import { Context, type JudgeOptions } from './context.ts';
 import { onEntryStore, onFrameAlloc, onFrameFree } from './entries.ts';
 import type { Violation } from './findings.ts';
+import { onDirty, onDiscard, onLazyfree, onWriteOut, unnoticedAtEnd } from './lost-write.ts';
 import {
   onBind,
   onCallback,
@@ -81,6 +89,7 @@ import {
 } from './protocol.ts';
 import type { ResidencyCourse } from './residency.ts';
 import { settleAll } from './settling.ts';
+import { onCallbackEnd, onSubscribe, onUnsubscribe } from './subscribers.ts';
 import type { Timeline } from './timeline.ts';
 import type { WindowCause } from './windows.ts';
 
@@ -172,6 +181,7 @@ export class Judge implements RecordSink {
   /** The run is over: whatever is still open will never be closed. Not for a run that was cut. */
   finish(): void {
     const c = this.#c;
+    unnoticedAtEnd(c);
     for (const t of c.sections.threads()) {
       settleAll(c, t);
       stillOpen(c, t, 0, 'ended');
@@ -317,6 +327,15 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
     case E_CALLBACK:
       onCallback(c, r, at);
       break;
+    case E_CALLBACK_END:
+      onCallbackEnd(c, r, at);
+      break;
+    case E_SUBSCRIBE:
+      onSubscribe(c, r, at);
+      break;
+    case E_UNSUBSCRIBE:
+      onUnsubscribe(c, r, at);
+      break;
     case E_SYSCALL:
       onSyscall(c, r, at);
       break;
@@ -349,6 +368,18 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_VMA_REMOVE:
       onVma(c, r, at, false);
+      break;
+    case E_DIRTY:
+      onDirty(c, r, at);
+      break;
+    case E_WRITE_OUT:
+      onWriteOut(c, r, at);
+      break;
+    case E_DISCARD:
+      onDiscard(c, r, at);
+      break;
+    case E_LAZYFREE:
+      onLazyfree(c, r, at);
       break;
     case E_SWAP_OUT:
       c.tally.swapOuts++;

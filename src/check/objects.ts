@@ -7,7 +7,7 @@
 //   held     translations of (mm, page), cells of their own for IOMMU TLBs, device TLBs, walk caches and each CPU
 //   frame    state and generation of a frame                    onFrame translations and entries that point to a frame
 //   seen     address spaces that have read a shared frame        saved   stores to a frame since it was written out
-//   book     teardown state of an address space                 vmas    its VMAs
+//   book     teardown state of an address space; life of a subscriber        vmas    its VMAs
 //   agents   order of the uses of (mm, page) by different frames
 //
 // An access that the entry permits reads two cells, entry and frame: it commutes with other accesses, and with sections, which
@@ -109,6 +109,11 @@ export class Objects {
 
   book(mm: number, isWrite: boolean): void {
     this.#footprint.note(OBJ_PROPERTY, cell(BOOK, mm, 0), isWrite);
+  }
+
+  /** Life of a subscriber. */
+  subscriber(id: number, isWrite: boolean): void {
+    this.#footprint.note(OBJ_PROPERTY, cell(BOOK, 0, 1 + id), isWrite);
   }
 
   vmas(mm: number, isWrite: boolean): void {

@@ -9,15 +9,14 @@
 //                                      "V reads zero from now on"          reads F1: I13, although A is not complete
 //
 // So at the return of B a promise is noted for each page of its range over which a section of another thread is open or
-// settling. It names the frames that may still be used there: the one mapped at that moment, and those mapped since. It
-// lapses with the last of these sections: then the ordinary rule (I4) says the same.
+// settling. It names the frames that may still be used there: those mapped since B was called. (What was mapped meanwhile may have
+// been taken away by A after B had looked.) It lapses with the last of these sections: then the ordinary rule (I4) says
+// the same.
 
 import { MADV_DONTNEED, MAP_FIXED, MREMAP_DONTUNMAP, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
-import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_madvise, NR_mmap, NR_mprotect, NR_mremap, NR_munmap, NR_pkey_mprotect } from '../abi/syscalls.ts';
 import type { Context } from './context.ts';
-import type { Section, ThreadState } from './sections.ts';
-import { LOOKUP_LEAF } from './shadow-tables.ts';
+import type { Section } from './sections.ts';
 
 const PAGE = 4096;
 /** Pages of one call looked at. */
@@ -37,8 +36,21 @@ export interface Promised {
   readonly step: number;
 }
 
+/** A call under way that will promise something. */
+interface Call {
+  readonly actor: number;
+  readonly syscall: number;
+  readonly mm: number;
+  readonly start: number;
+  readonly end: number;
+  readonly isWriteOnly: boolean;
+  /** Page and frame of each entry installed meanwhile (writable ones, if only stores are promised to be over). */
+  readonly installed: number[];
+}
+
 export class Promises {
   readonly #all: Promised[] = [];
+  readonly calls: Call[] = [];
 
   get size(): number {
     return this.#all.length;
@@ -48,11 +60,17 @@ export class Promises {
     this.#all.push(promise);
   }
 
-  /** A frame was mapped at the page: it may be used, or (when it is writable) stored to. */
-  mapped(mm: number, page: number, end: number, pfn: number, isWritable: boolean): void {
+  /** A frame was mapped at [start, end): it may be used, or (when it is writable) stored to. */
+  mapped(mm: number, start: number, end: number, pfn: number, isWritable: boolean): void {
     for (const p of this.#all) {
-      if (p.mm !== mm || p.page < page || p.page >= end) continue;
-      if (isWritable || !p.isWriteOnly) p.frames.push(pfn + (p.page - page) / PAGE);
+      if (p.mm !== mm || p.page < start || p.page >= end) continue;
+      if (isWritable || !p.isWriteOnly) p.frames.push(pfn + (p.page - start) / PAGE);
+    }
+    for (const call of this.calls) {
+      if (call.mm !== mm || call.start >= end || call.end <= start || (call.isWriteOnly && !isWritable)) continue;
+      const last = Math.min(end, call.end);
+      for (let page = Math.max(start, call.start); page < last; page += PAGE)
+        call.installed.push(page, pfn + (page - start) / PAGE);
     }
   }
 
@@ -77,38 +95,50 @@ export class Promises {
   }
 }
 
-/** The thread's system call `nr` has returned `result`; its arguments lie in `t.arguments` from `at` on. */
-export function promise(c: Context, t: ThreadState, nr: number, mm: number, at: number, result: number): void {
-  if (result < 0) return;
-  const [start, length, third, fourth] = [
-    t.arguments[at]!,
-    t.arguments[at + 1]!,
-    t.arguments[at + 2]!,
-    t.arguments[at + 3]!,
-  ];
+/** E_SYSCALL: the thread calls `nr`; its first four arguments lie in `args` from `at` on. */
+export function beginCall(c: Context, nr: number, mm: number, args: readonly number[], at: number): void {
+  const [start, length, third, fourth] = [args[at]!, args[at + 1]!, args[at + 2]!, args[at + 3]!];
   switch (nr) {
     case NR_munmap:
-      promiseRange(c, nr, mm, start, length, false);
+    case NR_mremap:
+      begin(c, nr, mm, start, length, false);
       break;
     case NR_madvise:
-      if (third === MADV_DONTNEED) promiseRange(c, nr, mm, start, length, false);
+      if (third === MADV_DONTNEED) begin(c, nr, mm, start, length, false);
       break;
     case NR_mmap:
-      if ((fourth & MAP_FIXED) !== 0) promiseRange(c, nr, mm, result, length, false);
+      if ((fourth & MAP_FIXED) !== 0) begin(c, nr, mm, start, length, false);
       break;
     case NR_mprotect:
     case NR_pkey_mprotect:
-      if ((third & PROT_WRITE) === 0) promiseRange(c, nr, mm, start, length, (third & PROT_READ) !== 0);
-      break;
-    case NR_mremap:
-      if (result !== start || (fourth & MREMAP_DONTUNMAP) !== 0) promiseRange(c, nr, mm, start, length, false);
-      else if (third < length) promiseRange(c, nr, mm, start + third, length - third, false);
+      if ((third & PROT_WRITE) === 0) begin(c, nr, mm, start, length, (third & PROT_READ) !== 0);
       break;
   }
 }
 
-function promiseRange(c: Context, syscall: number, mm: number, start: number, length: number, w: boolean): void {
+function begin(c: Context, syscall: number, mm: number, start: number, length: number, isWriteOnly: boolean): void {
   const end = Math.min(start + Math.ceil(length / PAGE) * PAGE, start + PAGES_MAX * PAGE);
+  if (!(end > start)) return;
+  if (c.objects !== null) c.objects.agents(mm, start, end, false);
+  c.promises.calls.push({ actor: c.actor, syscall, mm, start, end, isWriteOnly, installed: [] });
+}
+
+/** E_SYSCALL_END: it has returned `result`. */
+export function endCall(c: Context, nr: number, args: readonly number[], at: number, result: number): void {
+  const { calls } = c.promises;
+  const i = calls.findIndex((call) => call.actor === c.actor && call.syscall === nr);
+  if (i < 0) return;
+  const call = calls[i]!;
+  calls.splice(i, 1);
+  if (result < 0) return;
+  const [start, length, third, fourth] = [args[at]!, args[at + 1]!, args[at + 2]!, args[at + 3]!];
+  const isInPlace = nr === NR_mremap && result === start && (fourth & MREMAP_DONTUNMAP) === 0;
+  if (!isInPlace) promise(c, call, call.start);
+  else if (third < length) promise(c, call, start + Math.ceil(third / PAGE) * PAGE);
+}
+
+function promise(c: Context, call: Call, start: number): void {
+  const { mm, end, isWriteOnly, syscall, installed } = call;
   const busy = c.sections.active.filter((s) => s.mm === mm && s.start < end && s.end > start);
   if (c.objects !== null) c.objects.cover(mm, start, end, busy.length > 0);
   if (busy.length === 0) return;
@@ -116,9 +146,7 @@ function promiseRange(c: Context, syscall: number, mm: number, start: number, le
     const until = busy.filter((s: Section) => s.start <= page && page < s.end).map((s) => s.serial);
     if (until.length === 0) continue;
     const frames: number[] = [];
-    if (c.objects !== null) c.objects.entry(mm, page, page + 1, false);
-    const isMapped = c.tables.find(mm, page) === LOOKUP_LEAF && (c.tables.lo & PTE_P) !== 0;
-    if (isMapped && (!w || (c.tables.lo & PTE_RW) !== 0)) frames.push(c.tables.frameOf(page));
-    c.promises.add({ mm, page, isWriteOnly: w, frames, until, actor: c.actor, syscall, step: c.step });
+    for (let i = 0; i < installed.length; i += 2) if (installed[i] === page) frames.push(installed[i + 1]!);
+    c.promises.add({ mm, page, isWriteOnly, frames, until, actor: c.actor, syscall, step: c.step });
   }
 }

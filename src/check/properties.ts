@@ -172,7 +172,6 @@ export const L2 = property(
   'An access does not fault again and again while neither the entry nor a section over the page changes.',
 );
 
-export const L4 = property('L4', 'LIVELOCK', 'liveness', 'Every section that is entered is left.');
 export const L7 = property(
   'L7',
   'LIVELOCK',
@@ -208,7 +207,6 @@ export const PROPERTIES: readonly Property[] = [
   I60,
   L1,
   L2,
-  L4,
   L7,
 ];
 

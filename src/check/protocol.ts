@@ -5,11 +5,14 @@ import { CB_INVALIDATE_RANGE, EV_A, EV_B, EV_C, EV_D, EV_END, EV_MM, EV_PFN, EV_
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
-import { type Context, hex } from './context.ts';
-import { promise } from './promises.ts';
+import type { Context } from './context.ts';
+import { givenUp } from './lost-write.ts';
+import { beginCall, endCall } from './promises.ts';
 import { I40 } from './properties.ts';
 import type { Section, ThreadState } from './sections.ts';
 import { leaveSection, settleAll, settleFlushed } from './settling.ts';
+import { onCallbackBegin, sectionLeft } from './subscribers.ts';
+import { hex } from './text.ts';
 
 /** c of E_SECTION_END when the start was refused (non-blockable): no end follows. */
 const END_OF_REFUSED_START = 2;
@@ -59,6 +62,7 @@ export function onSectionEnd(c: Context, r: Float64Array, at: number): void {
     );
   }
   t.open.splice(i, 1);
+  sectionLeft(c, s.mm, s.start, s.end, r[at + EV_C] === END_OF_REFUSED_START);
   c.residency.settle(c.actor);
   if (r[at + EV_C] === END_OF_REFUSED_START && s.changedAt < 0) c.retire(s);
   else leaveSection(c, t, s);
@@ -83,6 +87,7 @@ export function onSyscall(c: Context, r: Float64Array, at: number): void {
   t.syscall.push(r[at + EV_A]!);
   t.syscallDepth.push(t.open.length);
   t.arguments.push(r[at + EV_START]!, r[at + EV_END]!, r[at + EV_B]!, r[at + EV_C]!);
+  beginCall(c, r[at + EV_A]!, r[at + EV_MM]!, t.arguments, t.arguments.length - 4);
 }
 
 /** E_SYSCALL_END. */
@@ -93,7 +98,8 @@ export function onSyscallEnd(c: Context, r: Float64Array, at: number): void {
   const args = Math.max(0, t.arguments.length - 4);
   if (t.open.length > depth) stillOpen(c, t, depth, `returned from ${syscallName(r[at + EV_A]!)}`);
   if (t.settling.length > 0) settleAll(c, t);
-  if (t.arguments.length > 0) promise(c, t, r[at + EV_A]!, r[at + EV_MM]!, args, r[at + EV_START]!);
+  if (c.lost.given.size > 0) givenUp(c);
+  if (t.arguments.length > 0) endCall(c, r[at + EV_A]!, t.arguments, args, r[at + EV_START]!);
   t.arguments.length = args;
   c.residency.settle(c.actor);
 }
@@ -129,6 +135,7 @@ export function onFlush(c: Context, r: Float64Array, at: number): void {
 /** E_CALLBACK. */
 export function onCallback(c: Context, r: Float64Array, at: number): void {
   c.tally.callbacks++;
+  onCallbackBegin(c, r, at);
   if (r[at + EV_A] !== CB_INVALIDATE_RANGE) return;
   const t = c.sections.thread(c.actor);
   t.rangeAt = c.event;
@@ -138,8 +145,12 @@ export function onCallback(c: Context, r: Float64Array, at: number): void {
 
 /** E_RELEASE. */
 export function onRelease(c: Context, r: Float64Array, at: number): void {
-  if (r[at + EV_A] !== 0) return;
   const mm = r[at + EV_MM]!;
+  if (r[at + EV_A] !== 0) {
+    c.subscribers.exiting.set(c.actor, mm);
+    return;
+  }
+  c.subscribers.exiting.delete(c.actor);
   if (c.objects !== null) c.objects.book(mm, true);
   c.book(mm).isReleased = true;
   checkTornDown(c, mm, null, `release of address space ${mm} has returned`);

@@ -1,11 +1,12 @@
 // Judges sections when they are complete (I5), and who else may still be in the middle of one (for I3, I4).
 
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
 import type { Objects } from './objects.ts';
 import { I5 } from './properties.ts';
 import { NO_SECTION, type Section, type ThreadState } from './sections.ts';
 import { LEVEL_SPAN, LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
+import { agentText, hex } from './text.ts';
 import type { Holder } from './translations.ts';
 
 /** A section was left: judges it now, or keeps it until the thread has flushed the CPUs for its changes. */

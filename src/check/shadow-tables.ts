@@ -4,7 +4,7 @@
 // Linux keeps more in an entry than the hardware reads. P decides for the hardware; an entry without P may still be Linux's
 // own: PROT_NONE (G set, frame number inverted) or a swap-like value (anything else that is not zero).
 
-import { PTE_P, PTE_PROTNONE, PTE_PS } from '../abi/pte.ts';
+import { PTE_D, PTE_P, PTE_PROTNONE, PTE_PS } from '../abi/pte.ts';
 import { int32s, uint8s } from '../base/arena.ts';
 
 export const SLOT_WRITTEN = 1;
@@ -61,6 +61,8 @@ export function entryIndex(va: number, level: number): number {
   const rest = va - hi * 0x40000000;
   return (level === 1 ? rest / 0x200000 : rest / 0x1000) & 511;
 }
+
+const MAPPED_DIRTY = PTE_P | PTE_D;
 
 export class ShadowTables {
   readonly #tables: (TableCopy | undefined)[] = [];
@@ -142,6 +144,13 @@ export class ShadowTables {
       if (isLeafEntry(lo, level)) return LOOKUP_LEAF;
       pfn = lo >>> 12;
     }
+  }
+
+  /** Does an entry with D set map the frame? Looks at every table: for the end of a run. */
+  isDirty(pfn: number): boolean {
+    return this.#tables.some((table) =>
+      table?.lo.some((lo) => (lo & MAPPED_DIRTY) === MAPPED_DIRTY && lo >>> 12 === pfn),
+    );
   }
 
   /** Frame that the leaf of the last lookup maps for `va`. */

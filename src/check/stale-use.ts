@@ -9,13 +9,16 @@ import { AGENT_PIN, FRAME_ANON } from '../abi/events.ts';
 import { VM_SHARED } from '../abi/mman.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
-import { agentText, type Context, hex } from './context.ts';
+import type { Context } from './context.ts';
+import { onStore, onUnnoticedStore } from './lost-write.ts';
 import { GAP_PINNED, I3, I3C, I4, I4C, I8, I13, I23 } from './properties.ts';
+import { agentText, hex } from './text.ts';
 import { AGENT_CPU } from './translations.ts';
 
 /** The entry, looked up last in c.tables, permits the access. */
 export function permittedUse(c: Context, mm: number, page: number, pfn: number, isStore: boolean): void {
   if (isStore) {
+    onStore(c, mm, page, pfn);
     if (c.replacements.size > 0) storeToCopy(c, mm, page, pfn);
     return;
   }
@@ -52,7 +55,9 @@ export function staleUse(
     if (lacksRight && !c.sections.covers(mm, page)) withoutRight(c, mm, page, pfn, agent, device);
     return;
   }
+  if (isStore) onStore(c, mm, page, pfn);
   const use = (): string => useText(c, mm, page, pfn, agent, device, isStore);
+  if (isStore) onUnnoticedStore(c, mm, page, pfn, use);
   if (lacksRight) changedSnapshot(c, mm, page, pfn, use);
   else if (c.replacements.size > 0) usedOldCopy(c, mm, page, pfn, use);
   if (c.sections.covers(mm, page)) {

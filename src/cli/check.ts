@@ -3,14 +3,15 @@
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { runCheck } from '../author/check.ts';
-import { readScenarioFile } from '../author/scenario-file.ts';
 import { driverPath, isShipped } from '../author/shipped.ts';
+import { mistakeLine, type TypeMistake, typecheck } from '../author/typecheck.ts';
 import { formatMatrix } from '../report/matrix.ts';
 import { CHECK_DEFAULTS } from '../workload/check/check-operation.ts';
 import { allOperationNames, scenarioNamed } from '../workload/check/plan.ts';
 import type { CheckResult } from '../workload/check/results.ts';
+import { loadScenario } from '../workload/scenario/file.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
-import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Interrupt, Progress } from './exit.ts';
 import { integerOption } from './options.ts';
 
 interface Options {
@@ -21,6 +22,7 @@ interface Options {
   steps: number;
   seed: number;
   pairs: boolean;
+  typecheck: boolean;
   workers?: number;
   showPassing?: boolean;
   json?: boolean;
@@ -48,6 +50,7 @@ export function checkCommand(setStatus: (status: number) => void): Command {
       'operations at once (default: the processors, at most 8)',
       integerOption('--workers', 1, 64),
     )
+    .option('--no-typecheck', 'check a TypeScript driver whatever its types')
     .option('--show-passing', 'also give a passing execution of each operation')
     .option('--json', 'machine-readable result')
     .action(async (driver: string, options: Options) => setStatus(await run(driver, options)));
@@ -59,7 +62,7 @@ export function readScenarios(paths: readonly string[]): {
   readonly scenarios: readonly Scenario[];
 } {
   const isModule = (path: string): boolean => /\.m?[jt]s$/.test(path);
-  return { modules: paths.filter(isModule), scenarios: paths.filter((p) => !isModule(p)).map(readScenarioFile) };
+  return { modules: paths.filter(isModule), scenarios: paths.filter((p) => !isModule(p)).map(loadScenario) };
 }
 
 async function run(driver: string, options: Options): Promise<number> {
@@ -72,10 +75,22 @@ async function run(driver: string, options: Options): Promise<number> {
   const timer = setInterval(() => {
     if (interrupt.isStopped) abort.abort();
   }, 100);
+  const typing = new AbortController();
+  // Beside the exploration: mistakes of type, which make its result worthless, stop it.
+  const path = driverPath(driver);
+  const types =
+    options.typecheck && !isShipped(driver)
+      ? typecheck([path, ...sources.modules], typing.signal)
+      : Promise.resolve([]);
+  types.then(
+    (mistakes) => mistakes.length > 0 && abort.abort(),
+    () => {},
+  );
   let result: CheckResult;
+  let mistakes: readonly TypeMistake[];
   try {
     result = await runCheck({
-      driver: driverPath(driver),
+      driver: path,
       scenarioModules: sources.modules,
       scenarios: [...names, ...sources.scenarios],
       design: options.design ?? null,
@@ -92,13 +107,20 @@ async function run(driver: string, options: Options): Promise<number> {
         progress.update(`check: ${executions.toLocaleString('en')} executions, operations`, done, total),
       now: () => performance.now(),
     });
+    mistakes = await types;
   } finally {
+    typing.abort();
     clearInterval(timer);
     progress.clear();
     interrupt.close();
   }
-  const command = (schedule: string): string =>
-    `shootdown trace ${schedule}${isShipped(driver) ? '' : ` --driver ${driver}`}`;
+  if (mistakes.length > 0) {
+    for (const m of mistakes) process.stderr.write(`shootdown: ${mistakeLine(m)}\n`);
+    process.stderr.write('shootdown: the types do not fit; --no-typecheck checks the driver all the same\n');
+    return EXIT_USAGE;
+  }
+  const own = `${isShipped(driver) ? '' : ` --driver ${driver}`}${options.scenario?.length === 1 ? ` --scenario ${options.scenario[0]}` : ''}`;
+  const command = (schedule: string): string => `shootdown trace ${schedule}${own}`;
   process.stdout.write(options.json === true ? `${JSON.stringify(result, null, 2)}\n` : formatCheck(result, command));
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const isBad = result.operations.some((o) => o.verdict === 'violation') || result.lockFindings.length > 0;

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { InputError } from '../base/assert.ts';
+import { bugsCommand } from './bugs.ts';
 import { checkCommand } from './check.ts';
 import { compareCommand } from './compare.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
@@ -24,6 +25,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('A Linux memory manager you can run, watch and interleave: MMU notifiers and secondary MMUs.')
     .version(version())
     .configureHelp({ helpWidth: 100 });
+  program.addCommand(bugsCommand(setStatus));
   program.addCommand(checkCommand(setStatus));
   program.addCommand(compareCommand(setStatus));
   program.addCommand(replayCommand(setStatus));

@@ -224,7 +224,7 @@ function sumOf(seeds: number, design: string, config: Partial<DeviceConfig>, opt
 
 /** Safety: use of a freed frame or table, stale permissions and mappings. */
 function safety(sum: Sum): string[] {
-  return Object.keys(sum.violations).filter((p) => p !== 'L1' && p !== 'L2');
+  return Object.keys(sum.violations).filter((p) => !p.startsWith('L'));
 }
 
 const LONG_SECTIONS: Options = { hasSibling: true, kernel: { strideOn: 1 } };

@@ -381,16 +381,25 @@ export class Dpor {
     return demands;
   }
 
+  /** Between runs: is there a node to give away? */
+  canShare(): boolean {
+    return this.#share().canShare();
+  }
+
   /** Between runs. Gives nodes away: all that are left (`isStopped`: the job is over then), or the uppermost that somebody else
    *  can begin with. Null: there is nothing to give. */
   share(isStopped: boolean): Handover | null {
-    // What to try next is decided first.
-    if (!this.#isReady) this.#isReady = this.#node !== 0 && this.#goBack();
-    const top = this.#isReady ? this.#node : 0;
-    const share = new Share(this.#nodes, this.#answers, this.#stack, this.#floor, this.#floorThread, top);
-    const handover = isStopped || top === 0 ? share.all() : share.uppermost();
+    const share = this.#share();
+    const handover = isStopped || !this.#isReady ? share.all() : share.uppermost();
     this.#floor = share.floor;
     if (this.#floor > 0) this.#floorThread = share.floorThread;
     return handover;
+  }
+
+  #share(): Share {
+    // What to try next is decided first.
+    if (!this.#isReady) this.#isReady = this.#node !== 0 && this.#goBack();
+    const top = this.#isReady ? this.#node : 0;
+    return new Share(this.#nodes, this.#answers, this.#stack, this.#floor, this.#floorThread, top);
   }
 }

@@ -46,6 +46,11 @@ export class JobRunner {
     return true;
   }
 
+  /** Is there something that somebody else could begin with? */
+  canShare(): boolean {
+    return this.#isBegun && !this.#isFinished && this.#dpor.canShare();
+  }
+
   /** What happened since the last report; 'share' gives nodes away if there are any, 'stop' gives all away. A finished job says
    *  so in any case. */
   report(how: 'go on' | 'share' | 'stop'): Report {

@@ -33,12 +33,22 @@ export class Share {
 
   /** The uppermost node where somebody else can begin with another thread, or with other answers. */
   uppermost(): Handover | null {
+    const last = this.#lastToShare();
+    return last === 0 ? null : this.#downTo(last);
+  }
+
+  canShare(): boolean {
+    return this.#lastToShare() !== 0;
+  }
+
+  /** The uppermost node below which this search can go on when others have what is left above and at it; 0: there is none. */
+  #lastToShare(): number {
     for (let n = Math.max(1, this.floor); n < this.#top; n++) {
       const hasRest = this.#restOf(n) !== null;
-      if (hasRest && n + 1 < this.#top) return this.#downTo(n + 1);
-      if (!hasRest && n > this.floor && this.#pendingAt(n) !== 0) return this.#downTo(n);
+      if (hasRest && n + 1 < this.#top) return n + 1;
+      if (!hasRest && n > this.floor && this.#pendingAt(n) !== 0) return n;
     }
-    return null;
+    return 0;
   }
 
   /** Shares the nodes down to `last`, whose thread stays with this search. */

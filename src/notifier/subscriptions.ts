@@ -138,7 +138,8 @@ export class SubscriptionList<Ops extends ListOps> {
       mn.next = subscriptions.first;
       mn.isHashed = true;
       subscriptions.first = mn;
-      if (this.host.log.on) this.host.log.emit(E_SUBSCRIBE, mm.id, 0, 0, 0, 0, 0, 0, 0, mn.id);
+      const hasEnd = 'invalidateRangeEnd' in mn.ops && mn.ops.invalidateRangeEnd !== undefined ? 1 : 0;
+      if (this.host.log.on) this.host.log.emit(E_SUBSCRIBE, mm.id, 0, 0, 0, 0, hasEnd, 0, 0, mn.id);
     }
     this.host.dropAllLocks(mm);
     return 0;

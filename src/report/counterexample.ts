@@ -8,12 +8,17 @@
 import {
   AGENT_PWC,
   E_BIND,
+  E_CALLBACK,
   E_CPU_FILL,
   E_DEV_FILL,
+  E_FAULT,
   E_FRAME_FREE,
   E_MM_NEW,
+  E_MSG,
   E_PTE,
   E_PTE_AD,
+  E_SECTION_END,
+  E_SECTION_START,
   E_SYSCALL,
   EV_A,
   EV_ACTOR,
@@ -26,6 +31,9 @@ import {
   EV_START,
   EV_TYPE,
   EVENT_NAMES,
+  MSG_PAGE_REQUEST,
+  MSG_PRG_RESPONSE,
+  MSG_TRANSLATION_REQUEST,
 } from '../abi/events.ts';
 import { gapText, propertyOf } from '../check/properties.ts';
 import { storyOf } from '../check/story.ts';
@@ -190,7 +198,13 @@ class Shower {
     const { acts, actOf } = storyOf(records, focus, main?.property ?? '');
     const actors = new Set(acts.map((act) => act.actor));
     // A reader wants to know of the system call as well, whose return is an act.
-    const isStory = records.map((r, i) => actOf[i]! >= 0 || (r[EV_TYPE] === E_SYSCALL && actors.has(r[EV_ACTOR]!)));
+    const isStuck = main?.kind === 'liveness';
+    const isStory = records.map(
+      (r, i) =>
+        actOf[i]! >= 0 ||
+        (r[EV_TYPE] === E_SYSCALL && actors.has(r[EV_ACTOR]!)) ||
+        (isStuck && isWhyStuck(r, focus.mm)),
+    );
     let at = 0;
     this.#story = run.steps.map((s) => isStory.slice(at, (at += s.records.length)));
     this.storySteps = acts.length;
@@ -253,6 +267,21 @@ function namesOf(run: RecordedRun): Names {
     device: () => 'the device',
     lock: (lockClass) => run.lockNames[lockClass] ?? `lock class ${lockClass}`,
   };
+}
+
+/** What a device that gets nowhere asked and was told, and what stood in its way: sections anywhere in the address space. */
+function isWhyStuck(r: Float64Array, mm: number): boolean {
+  switch (r[EV_TYPE]) {
+    case E_SECTION_START:
+    case E_SECTION_END:
+    case E_CALLBACK:
+    case E_FAULT:
+      return r[EV_MM] === mm;
+    case E_MSG:
+      return r[EV_A] === MSG_PAGE_REQUEST || r[EV_A] === MSG_PRG_RESPONSE || r[EV_A] === MSG_TRANSLATION_REQUEST;
+    default:
+      return false;
+  }
 }
 
 /** Which of a step's events is what the finding reports: the free of its frame, a stale access, else the last of the story. */

@@ -68,13 +68,17 @@ import {
   MSG_INVALIDATE_REQUEST,
   MSG_NAMES,
   MSG_PAGE_REQUEST,
+  MSG_PRG_RESPONSE,
   MSG_TRANSLATION_COMPLETION,
   MSG_TRANSLATION_REQUEST,
+  PRG_FAILURE,
+  PRG_INVALID,
+  PRG_SUCCESS,
 } from '../abi/events.ts';
 import { LOCKF_EXCLUSIVE, SLEEP_CALLBACKS, SLEEP_RECLAIM, SLEEP_SECTIONS } from '../abi/locks.ts';
 import { FAULT_FLAG_WRITE } from '../abi/mman.ts';
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
-import { PTE_P, PTE_PROTNONE, PTE_PS, PTE_RW } from '../abi/pte.ts';
+import { PTE_A, PTE_D, PTE_P, PTE_PROTNONE, PTE_PS, PTE_RW } from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
 
 /** Kinds of lanes, in the order in which they stand. */
@@ -202,12 +206,21 @@ export class Describer {
       return wasPresent ? `${name} ${to} (${this.#frame(old >>> 12)})` : `${name} ${to}`;
     }
     if (wasPresent && lo >>> 12 === old >>> 12) {
-      if (((lo ^ old) & PTE_RW) === 0) return `${name} updated (${this.#frame(lo >>> 12)}, ${right})`;
+      if (((lo ^ old) & PTE_RW) === 0) {
+        const bits = [flip(lo, old, PTE_A, 'accessed'), flip(lo, old, PTE_D, 'dirty')].filter((text) => text !== '');
+        return `${name} ${bits.length === 0 ? 'updated' : bits.join(', ')} (${this.#frame(lo >>> 12)}, ${right})`;
+      }
       return `${name} made ${right} (${this.#frame(lo >>> 12)})`;
     }
     const from = wasPresent ? `, was ${this.#frame(old >>> 12)}` : '';
     return `${name} maps ${this.#frame(lo >>> 12)}, ${right}${from}`;
   }
+}
+
+/** "accessed cleared" where the bit changed. */
+function flip(lo: number, old: number, bit: number, name: string): string {
+  if (((lo ^ old) & bit) === 0) return '';
+  return `${name} ${(lo & bit) !== 0 ? 'set' : 'cleared'}`;
 }
 
 function fill(r: Float64Array): string {
@@ -247,7 +260,7 @@ function describeRest(r: Float64Array, names: Names): string {
       return `walk of ${hex(r[EV_START]!)} reads table ${hex(r[EV_PFN]!)} gen ${r[EV_GEN]}${stale}`;
     }
     case E_MSG:
-      return `${MSG_NAMES[r[EV_A]!] || 'message'} ${r[EV_END]! - r[EV_START]! > 4096 ? range(r) : hex(r[EV_START]!)} (tag ${r[EV_B]})`;
+      return message(r);
     case E_DEV_STATE:
       return `${names.device(r[EV_D]!)} ${r[EV_A] === DEV_FAILED ? 'FAILED' : r[EV_A] === DEV_DONE ? 'done' : 'running'}`;
     case E_REFAULT:
@@ -269,7 +282,7 @@ function describeKernel(r: Float64Array, names: Names): string {
   const page = hex(r[EV_START]!);
   switch (r[EV_TYPE]) {
     case E_SYSCALL:
-      return `${syscallName(r[EV_A]!)}(${page}, ${hex(r[EV_END]!)}, …)`;
+      return call(syscallName(r[EV_A]!), [page, hex(r[EV_END]!)]);
     case E_SYSCALL_END:
       return `${syscallName(r[EV_A]!)} returns ${result(r[EV_START]!)}`;
     case E_FAULT_END:
@@ -320,6 +333,40 @@ const MIGHT_SLEEP: Readonly<Record<number, string>> = {
   [SLEEP_CALLBACKS]: 'waits for callbacks under way',
   [SLEEP_SECTIONS]: 'waits for open sections',
 };
+
+/** Arguments of the calls that have fewer than three; the record has the first two. */
+const ARGUMENT_COUNTS: Readonly<Record<string, number>> = {
+  brk: 1,
+  close: 1,
+  exit: 0,
+  exit_group: 0,
+  fdatasync: 1,
+  fork: 0,
+  fsync: 1,
+  ftruncate: 2,
+  mlock: 2,
+  munlock: 2,
+  munmap: 2,
+  vfork: 0,
+};
+
+function call(name: string, args: readonly string[]): string {
+  const count = ARGUMENT_COUNTS[name];
+  return `${name}(${count === undefined ? [...args, '…'].join(', ') : args.slice(0, count).join(', ')})`;
+}
+
+const PRG_NAMES: Readonly<Record<number, string>> = {
+  [PRG_SUCCESS]: 'success',
+  [PRG_INVALID]: 'invalid',
+  [PRG_FAILURE]: 'failure',
+};
+
+function message(r: Float64Array): string {
+  const name = MSG_NAMES[r[EV_A]!] || 'message';
+  if (r[EV_A] === MSG_PRG_RESPONSE) return `${name}: ${PRG_NAMES[r[EV_PFN]!] ?? r[EV_PFN]} (tag ${r[EV_B]})`;
+  if (r[EV_END] === 0) return `${name} (tag ${r[EV_B]})`;
+  return `${name} ${r[EV_END]! - r[EV_START]! > 4096 ? range(r) : hex(r[EV_START]!)} (tag ${r[EV_B]})`;
+}
 
 /** A result: an address or count, or the name of an error. */
 function result(n: number): string {

@@ -46,7 +46,7 @@ test('timeline: the whole story of a use after free', () => {
       12  │        │      ●    device TLB filled: 0x7f0000000000 → frame 0xa gen 0, writable
       61  │        │      ●    device TLB hit 0x7f0000000000 → frame 0xa gen 0: write
       62  │        │      ●    device TLB hit 0x7f0000000000 → frame 0xa gen 0: write
-      63  ●        │      │    munmap(0x7f0000000000, 0x1000, …)
+      63  ●        │      │    munmap(0x7f0000000000, 0x1000)
       64  ●        │      │    section 1 opens: munmap UNMAP 0x7f0000000000..0x7f0000001000
       65  ●        │      │    PTE 0x7f0000000000 cleared (frame 0xa gen 0)
       66  ●        │      │    CPU TLB flush of 0x7f0000000000..0x7f0000001000

@@ -132,8 +132,10 @@ function conclusionOf(trace: ShownTrace): string[] {
   const { finding, otherFindings } = trace;
   if (finding === null) return ['', 'No property was violated.'];
   const out = [''];
-  for (const other of otherFindings)
-    out.push(`Also ${other.property} (${other.tag}) at step ${other.step}: ${other.sentence}`);
+  if (otherFindings.length > 0) {
+    const others = otherFindings.map((f) => `${f.property} (${f.tag}) at step ${f.step}`);
+    out.push(`Also violated: ${[...new Set(others)].join(', ')}.`);
+  }
   return [...out, ...findingLines(finding)];
 }
 

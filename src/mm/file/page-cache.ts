@@ -18,6 +18,7 @@ import { OBJ_FILE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceDirty } from '../page/announce.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   GFP_KERNEL,
@@ -59,6 +60,7 @@ export function findGetPage(k: Kernel, mapping: AddressSpace, index: number): nu
 /** set_page_dirty. */
 export function setPageDirty(k: Kernel, pfn: number): void {
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
+  announceDirty(k, pfn);
 }
 
 /** Does the frame still hold that page? Page lock held. */

@@ -3,9 +3,11 @@
 // so that a later store is seen as a new dirtying.
 
 import { EFAULT } from '../../abi/errno.ts';
+import { KEPT_FILE } from '../../abi/events.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceWriteOut } from '../page/announce.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
 import { getPage } from '../rmap/rmap.ts';
@@ -34,6 +36,7 @@ export function* writepage(k: Kernel, pfn: number): KernelPath<void> {
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_WRITEBACK;
   if (k.sched.points) yield P_IO;
   writeToDisk(k.memory, mapping, k.pages.index[pfn]!, pfn);
+  announceWriteOut(k, pfn, KEPT_FILE);
   k.pages.flags[pfn] = k.pages.flags[pfn]! & ~PG_WRITEBACK;
 }
 

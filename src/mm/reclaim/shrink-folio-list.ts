@@ -15,10 +15,12 @@
 // Locks: page lock (tried); rmap locks and ptl below it. Kernel names: folio_check_references, pageout, __remove_mapping,
 // try_to_unmap_flush_dirty, reclaim_folio_list.
 
+import { KEPT_FILE, KEPT_LAZYFREE, KEPT_SWAP } from '../../abi/events.ts';
 import { VM_EXEC, VM_LOCKED } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FREE, P_RECLAIM } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceDiscard } from '../page/announce.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   PG_ACTIVE,
@@ -110,7 +112,12 @@ function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferenc
     const verdict = yield* pageout(k, pfn, isKswapd, references);
     if (verdict !== FREE) return verdict;
   }
-  if ((flags[pfn]! & swapsOut) === PG_ANON) return refcount[pfn] === 1 ? FREE : KEEP; // lazyfree: in no cache
+  if ((flags[pfn]! & swapsOut) === PG_ANON) {
+    // lazyfree: in no cache
+    if (refcount[pfn] !== 1) return KEEP;
+    announceDiscard(k, pfn, KEPT_LAZYFREE);
+    return FREE;
+  }
   return removeMapping(k, pfn) ? FREE : KEEP;
 }
 
@@ -155,8 +162,13 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
 function removeMapping(k: Kernel, pfn: number): boolean {
   const { flags, refcount, mapping } = k.pages;
   if (refcount[pfn] !== 2 || (flags[pfn]! & PG_DIRTY) !== 0) return false;
-  if ((flags[pfn]! & PG_SWAPCACHE) !== 0) k.fn.deleteFromSwapCache(k, pfn);
-  else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) k.fn.deleteFromPageCache(k, pfn);
-  else return false;
+  if ((flags[pfn]! & PG_SWAPCACHE) !== 0) {
+    // Without an entry that refers to the slot nobody will ever read it.
+    if (k.swap.users(k.pages.private[pfn]!) > 0) announceDiscard(k, pfn, KEPT_SWAP);
+    k.fn.deleteFromSwapCache(k, pfn);
+  } else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) {
+    announceDiscard(k, pfn, KEPT_FILE);
+    k.fn.deleteFromPageCache(k, pfn);
+  } else return false;
   return true;
 }

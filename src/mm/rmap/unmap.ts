@@ -14,6 +14,7 @@ import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceDirty } from '../page/announce.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
@@ -92,7 +93,10 @@ function* unmapEntry(
   if (k.sched.points) yield P_PTES_CLEARED;
   if (shouldDeferFlush(k, mm, flags)) yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
   else yield* k.fn.flushTlbPage(k, vma, address, SITE_TRY_TO_UNMAP);
-  if ((lo & PTE_D) !== 0) pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
+  if ((lo & PTE_D) !== 0) {
+    pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
+    announceDirty(k, pfn);
+  }
   updateHiwaterRss(mm);
 
   if ((pages.flags[pfn]! & PG_ANON) === 0) {

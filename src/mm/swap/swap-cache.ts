@@ -5,11 +5,12 @@
 // Guarded by the page lock of each page (lookups by the reference they take). Kernel names: add_to_swap,
 // delete_from_swap_cache, free_swap_cache, folio_free_swap, lookup_swap_cache, read_swap_cache_async.
 
-import { FRAME_ANON } from '../../abi/events.ts';
+import { FRAME_ANON, KEPT_SWAP } from '../../abi/events.ts';
 import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceDirty, announceWriteOut } from '../page/announce.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, LIST_SWAP, PG_DIRTY, PG_SWAPBACKED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
 
@@ -59,6 +60,7 @@ export function folioFreeSwap(k: Kernel, pfn: number): boolean {
   if ((flags[pfn]! & PG_SWAPCACHE) === 0 || k.swap.users(k.pages.private[pfn]!) > 0) return false;
   k.fn.deleteFromSwapCache(k, pfn);
   flags[pfn] = flags[pfn]! | PG_DIRTY;
+  announceDirty(k, pfn);
   return true;
 }
 
@@ -77,6 +79,7 @@ export function addToSwap(k: Kernel, pfn: number): boolean {
   if (entry === 0) return false;
   insert(k, pfn, entry);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
+  announceDirty(k, pfn);
   return true;
 }
 
@@ -134,5 +137,6 @@ export function* swapWritepage(k: Kernel, pfn: number): KernelPath<void> {
   if (k.sched.points) yield P_IO;
   k.memory.touch(pfn, false);
   k.swap.write(k.pages.private[pfn]!, k.memory.bytes, pfn * 4096);
+  announceWriteOut(k, pfn, KEPT_SWAP);
   k.stats.swapOuts++;
 }

@@ -19,6 +19,7 @@ import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceLazyfree } from '../page/announce.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { isRealSwap, pteFrame, pteNone, ptePresent, pteSpecial, swapOffset } from '../page/swapops.ts';
@@ -133,6 +134,7 @@ function freeEntries(k: Kernel, tlb: MmuGather, word: number, address: number, c
       tlb.addRange(address, address + 4096, CLEARED_PTES);
     }
     markPageLazyfree(k, pfn);
+    announceLazyfree(k, pfn);
   }
 }
 

@@ -17,6 +17,7 @@ import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { announceDirty } from '../page/announce.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
 import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
 import { mmCounterFile } from '../rmap/rmap.ts';
@@ -166,6 +167,7 @@ function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, pfn: nu
   const { flags } = k.pages;
   if ((lo & PTE_D) !== 0) {
     flags[pfn] = flags[pfn]! | PG_DIRTY;
+    announceDirty(k, pfn);
     tlb.forceFlush = true;
   }
   if ((lo & PTE_A) !== 0 && (vma.flags & VM_SEQ_READ) === 0) k.fn.markPageAccessed(k, pfn);

@@ -115,7 +115,7 @@ export function checkScenario(scenario: Scenario, subject: Subject, options: Che
     else if (cells[finding.property] !== 'violation') cells[finding.property] = 'gap';
   }
   const violations: ViolationReport[] = seen.witnesses.map((w) =>
-    describeViolation(scenario, subject, seen.program, w),
+    describeViolation(scenario, subject, seen.program, w, options.guard),
   );
   return {
     operation: scenario.name,

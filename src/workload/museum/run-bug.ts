@@ -25,6 +25,8 @@ export interface BugOptions {
   readonly minimiseExecutions: number;
   /** Asked between executions: false ends the search. */
   readonly goOn: () => boolean;
+  /** Put around each program. */
+  readonly guard: (program: Program) => Program;
 }
 
 export const BUG_DEFAULTS: BugOptions = {
@@ -34,6 +36,7 @@ export const BUG_DEFAULTS: BugOptions = {
   seed: 1,
   minimiseExecutions: 3000,
   goOn: () => true,
+  guard: (program) => program,
 };
 
 /** A counterexample. */
@@ -81,7 +84,7 @@ export function runBug(bug: Bug, options: Partial<BugOptions> = {}): BugResult {
 export function runRevision(bug: Bug, name: string, options: Partial<BugOptions> = {}): RevisionResult {
   const o = { ...BUG_DEFAULTS, ...options };
   const isBroken = name === 'historic' || bug.others?.[name]?.isBroken === true;
-  const program = revisionProgram(bug, name);
+  const program = o.guard(revisionProgram(bug, name));
   const search = isBroken ? findBroken(program, bug.tag, o) : exploreSound(program, o);
   const { found, exhaustive, executions } = search;
   const witness = found === null ? null : shorten(bug, name, program, found, o);
