@@ -3,12 +3,14 @@
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { runCheck } from '../author/check.ts';
-import { driverPath, isShipped } from '../author/shipped.ts';
+import { driverPath, isShipped, shippedDrivers } from '../author/shipped.ts';
 import { mistakeLine, type TypeMistake, typecheck } from '../author/typecheck.ts';
+import { InputError } from '../base/assert.ts';
 import { formatMatrix } from '../report/matrix.ts';
 import { CHECK_DEFAULTS } from '../workload/check/check-operation.ts';
 import { allOperationNames, scenarioNamed } from '../workload/check/plan.ts';
 import type { CheckResult } from '../workload/check/results.ts';
+import { OPERATIONS, PAIRS } from '../workload/operations/operations.ts';
 import { loadScenario } from '../workload/scenario/file.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Interrupt, Progress } from './exit.ts';
@@ -25,6 +27,7 @@ interface Options {
   typecheck: boolean;
   workers?: number;
   showPassing?: boolean;
+  list?: boolean;
   json?: boolean;
 }
 
@@ -32,8 +35,8 @@ export function checkCommand(setStatus: (status: number) => void): Command {
   const list = (text: string): string[] => text.split(',').map((w) => w.trim());
   return new Command('check')
     .description('check a driver against every interleaving with every memory-management operation')
-    .argument('<driver>', 'a module (.ts, .mts, .js, .mjs) that exports a driver, or the name of a shipped one')
-    .option('--operation <list>', 'only these operations (a+b: two at once); "shootdown operations" lists them', list)
+    .argument('[driver]', 'a module (.ts, .mts, .js, .mjs) that exports a driver, or the name of a shipped one')
+    .option('--operation <list>', 'only these operations (a+b: two at once); --list names them', list)
     .option('--scenario <file>', 'a scenario of your own (YAML, JSON, or a module) instead of the operations', list)
     .option('--design <name>', 'notifier design, where the driver is written for several')
     .option(
@@ -52,8 +55,23 @@ export function checkCommand(setStatus: (status: number) => void): Command {
     )
     .option('--no-typecheck', 'check a TypeScript driver whatever its types')
     .option('--show-passing', 'also give a passing execution of each operation')
+    .option('--list', 'list operations, pairs and shipped drivers')
     .option('--json', 'machine-readable result')
-    .action(async (driver: string, options: Options) => setStatus(await run(driver, options)));
+    .action(async (driver: string | undefined, options: Options) => {
+      if (options.list === true) process.stdout.write(listing());
+      else if (driver === undefined)
+        throw new InputError('check: a driver is expected: a file, or one that --list names');
+      else setStatus(await run(driver, options));
+    });
+}
+
+/** Operations, pairs and drivers, a line each. */
+function listing(): string {
+  const width = Math.max(...OPERATIONS.map((o) => o.name.length));
+  const operations = OPERATIONS.map((o) => `  ${o.name.padEnd(width)}  ${o.summary}`);
+  const pairs = PAIRS.map(([a, b]) => `  ${a}+${b}`);
+  const drivers = shippedDrivers().map((name) => `  ${name}`);
+  return `${['Operations', ...operations, '', 'Pairs', ...pairs, '', 'Shipped drivers', ...drivers].join('\n')}\n`;
 }
 
 /** Scenario files: modules are loaded where the driver is, data is read here. */

@@ -13,7 +13,7 @@ import { pairing } from '../trace/record-replay.ts';
 import type { ViolationReport } from './results.ts';
 
 /** Executions that minimising one violation may take. */
-const MINIMISE_EXECUTIONS = 2000;
+const MINIMISE_EXECUTIONS = 1000;
 
 /** The text of a schedule of this scenario and subject, for `shootdown trace`. */
 export function scheduleText(scenario: Scenario, subject: Subject, schedule: Schedule, bug = ''): string {

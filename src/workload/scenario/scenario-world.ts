@@ -4,6 +4,7 @@
 import { Arena } from '../../base/arena.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import { Judge } from '../../check/judge.ts';
+import type { LockOrder } from '../../check/lock-order.ts';
 import { describeWaits, Waits } from '../../check/waits.ts';
 import type { Device } from '../../device/device.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
@@ -43,6 +44,8 @@ export interface ScenarioOptions {
   readonly logCapacity?: number;
   /** Called at the end of each execution, with all its findings. */
   readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
+  /** Listens to every execution; what it learns stays. */
+  readonly lockOrder?: LockOrder;
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -94,6 +97,10 @@ export class ScenarioWorld implements World {
     this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
     k.memory.log.attach(this.#waits);
+    options.lockOrder?.attach(k.memory.log, {
+      actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}`,
+      lockName: (lockClass) => k.sched.lockClasses.name(lockClass),
+    });
     const host = notifierHost(k);
     k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
