@@ -288,10 +288,10 @@ export class MirrorDevice implements Accessor {
     this.#emitFill(entry, AGENT_MIRROR);
   }
 
-  /** Takes entries that meet [start, end) out of the tables; the TLBs keep theirs. What was taken, table by table. */
-  removeEntries(start: number, end: number): Translation[] {
+  /** Takes entries that meet [start, end) out of all tables, or of one; the TLBs keep theirs. What was taken, table by table. */
+  removeEntries(start: number, end: number, root = -1): Translation[] {
     const removed: Translation[] = [];
-    for (const table of this.tables) removed.push(...table.remove(start, end));
+    for (const table of root < 0 ? this.tables : [this.tables[root]!]) removed.push(...table.remove(start, end));
     for (const t of removed) this.#emitRemoved(t);
     return removed;
   }
