@@ -348,6 +348,14 @@ export class MirrorDevice implements Accessor {
     for (const e of this.#engines) e.tlb.remove(0, Number.POSITIVE_INFINITY);
   }
 
+  /** All that the device keeps, as numbers: tables, TLBs, accesses in flight. */
+  stateWords(): number[] {
+    const flights = this.#engines.flatMap((e) => [e.heldVa, e.heldPfn, e.heldGeneration]);
+    const drains = this.#drains.flatMap((d) => [d.start, d.end, ...[...d.engines].map((e) => e.id)]);
+    const maps = [...this.tables, ...this.#engines.map((e) => e.tlb)].flatMap((m) => [-1, ...m.words()]);
+    return [this.state, this.mm, ...flights, -2, ...drains, ...maps];
+  }
+
   // --- events
 
   /** E_DEV_FILL for each page. In a TLB an entry is writable when a store may use it as it is. */
