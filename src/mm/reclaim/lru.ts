@@ -13,6 +13,7 @@ import { OBJ_LIST } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
 import {
   LIST_LRU,
+  LIST_LRU_LEAVE,
   PG_ACTIVE,
   PG_ANON,
   PG_LRU,
@@ -30,8 +31,16 @@ export function lruAdd(k: Kernel, pfn: number): void {
 }
 
 export function lruDel(k: Kernel, pfn: number): void {
-  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU, true);
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU_LEAVE, false);
   k.reclaim.remove(pfn);
+}
+
+/** Reclaim looks at the lists or their lengths: the order with all that come and go matters. */
+export function noteLruScan(k: Kernel): void {
+  const { footprint } = k.memory;
+  if (footprint === null) return;
+  footprint.note(OBJ_LIST, LIST_LRU, true);
+  footprint.note(OBJ_LIST, LIST_LRU_LEAVE, true);
 }
 
 export function markPageAccessed(k: Kernel, pfn: number): void {
@@ -74,6 +83,7 @@ export function rotateReclaimable(k: Kernel, pfn: number): void {
   if ((flags[pfn]! & PG_LRU) === 0 || (flags[pfn]! & PG_UNEVICTABLE) !== 0) return;
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~PG_ACTIVE;
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU, true);
   k.reclaim.add(pfn, true);
 }
 
