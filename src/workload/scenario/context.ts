@@ -22,6 +22,8 @@ export class ScenarioContext {
   /** Tasks by name; 'main' is the first. */
   readonly tasks = new Map<string, Task>();
   readonly brokenClaims: BrokenClaim[] = [];
+  /** Steps of its script that each thread has completed, by thread id. */
+  readonly completed: number[] = [];
   readonly #files = new Map<string, { readonly inode: Inode; readonly fd: Map<Task, number> }>();
 
   constructor(kernel: Kernel, device: Device | null, scenario: Scenario) {
