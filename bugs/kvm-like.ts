@@ -18,12 +18,12 @@ export class KvmLike {
   }
 
   /** mmu_invalidate_retry_hva: is what was looked up since the sample stale? Under the lock. */
-  isStale(va: number, sample: number): boolean {
-    return this.isBeingInvalidated(va) || this.seq !== sample;
+  isStale(va: number, sample: number, pages = 1): boolean {
+    return this.isBeingInvalidated(va, pages) || this.seq !== sample;
   }
 
-  isBeingInvalidated(va: number): boolean {
-    return this.count > 0 && va < this.#high && va + 4096 > this.#low;
+  isBeingInvalidated(va: number, pages = 1): boolean {
+    return this.count > 0 && va < this.#high && va + pages * 4096 > this.#low;
   }
 
   begin(range: Range): void {
@@ -58,8 +58,9 @@ export class KvmLike {
   /** Puts the page into the table unless it is stale; true when it was. Drops the reference. */
   *install(va: number, page: number, sample: number, pages = 1): KernelPath<boolean> {
     yield* this.hw.lock();
-    const isStale = this.isStale(va, sample);
-    if (!isStale && !this.isReleased) yield* this.hw.map(va - (va % (pages * 4096)), page, { writable: true, pages });
+    const base = va - (va % (pages * 4096));
+    const isStale = this.isStale(base, sample, pages);
+    if (!isStale && !this.isReleased) yield* this.hw.map(base, page, { writable: true, pages });
     this.hw.unlock();
     this.hw.putPage(page);
     return isStale;

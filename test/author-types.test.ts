@@ -32,6 +32,7 @@ const HEAD =
 test('each mistake at its place', async () => {
   const files = {
     'sleeps.ts': `${HEAD}\n*invalidateRange(start, end) {\n  yield* hw.flushRange(start, end);\n  yield* hw.mutexLock();\n} }) });`,
+    'method.ts': `${HEAD.replace('create: (hw) => ({', 'create(hw) { return {')}\n*release() { yield* hw.tearDown(); },\n*invalidateRange(start, end) {\n  yield* hw.mutexLock();\n} }; } });`,
     'name.ts': "import { createMachin } from 'shootdown';\nexport default createMachin;",
     'design.ts':
       "import { defineDriver } from 'shootdown';\nexport default defineDriver({ name: 'x', design: 'linux-7', device: 'walker', create: () => ({}) });",
@@ -43,6 +44,7 @@ test('each mistake at its place', async () => {
   const said = await lines(newFolder(), files);
   const expected = [
     'sleeps.ts:5:10: invalidateRange must not sleep, and hw.mutexLock() may',
+    'method.ts:5:10: invalidateRange must not sleep, and hw.mutexLock() may',
     "name.ts:1:10: '\"shootdown\"' has no exported member named 'createMachin'. Did you mean 'createMachine'?",
     'design.ts:2:42: Type \'"linux-7"\' is not assignable to type ',
     "helper.ts:1:14: Type 'string' is not assignable to type 'number'.",

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { defineDriver } from '../src/device/define-driver.ts';
+import right from '../drivers/iommu-walker.ts';
+import { type Driver, defineDriver } from '../src/device/define-driver.ts';
 import { randomWalk } from '../src/explore/random.ts';
 import { replay } from '../src/explore/replay.ts';
 import { formatCounterexample } from '../src/explore/schedule-string.ts';
@@ -39,20 +40,23 @@ const late = defineDriver({
   }),
 });
 
-const subject = subjectOf(late);
-
-function programOf(operation: string): Program {
-  return scenarioProgram(testScenario(operation), subject);
+function textOf(driver: Driver, operation: string, schedule: Schedule): string {
+  return formatCounterexample({
+    ...pairing(testScenario(operation), subjectOf(driver)),
+    variant: '',
+    bug: '',
+    schedule,
+  });
 }
 
-function textOf(operation: string, schedule: Schedule): string {
-  return formatCounterexample({ ...pairing(testScenario(operation), subject), variant: '', bug: '', schedule });
+function programOf(driver: Driver, operation: string): Program {
+  return scenarioProgram(testScenario(operation), subjectOf(driver));
 }
 
-const { witnesses } = randomWalk(programOf('munmap-batch'), { seed: 1, executions: 200 });
-const bad = textOf('munmap-batch', witnesses.find((w) => w.finding.property === 'I1')!.schedule);
-/** A single page is freed after the end of the section: there the flush comes in time. */
-const good = textOf('munmap', replay(programOf('munmap'), [], { isCompleted: true }).schedule);
+const { witnesses } = randomWalk(programOf(late, 'munmap-batch'), { seed: 1, executions: 200 });
+const bad = textOf(late, 'munmap-batch', witnesses.find((w) => w.finding.property === 'I1')!.schedule);
+const whole = textOf(late, 'munmap', replay(programOf(late, 'munmap'), [], { isCompleted: true }).schedule);
+const good = textOf(right, 'munmap', replay(programOf(right, 'munmap'), [], { isCompleted: true }).schedule);
 
 let folder: AuthorFolder;
 let driver: string;
@@ -73,8 +77,8 @@ test('a violating schedule: status 1, the timeline without colours, the violatio
   expect(r.stdout).toMatch(/preempted: munmap-batch → /);
 });
 
-test('a passing schedule can be looked at: status 0', async () => {
-  const r = await shootdown('trace', good, '--driver', driver, '--all-steps');
+test('a passing schedule of a shipped driver can be looked at: status 0', async () => {
+  const r = await shootdown('trace', good, '--all-steps');
   expect([r.status, r.stderr]).toEqual([0, '']);
   expect(r.stdout).toMatch(/: passes\n/);
   expect(r.stdout.trimEnd()).toMatch(/No property was violated\.$/);
@@ -111,4 +115,13 @@ test('a page that cannot be written, a text that is none, another driver: status
     expect(r.stderr).toMatch(/^shootdown: [^\n]+\n$/);
     expect(r.stderr).toContain(message);
   }
+});
+
+test('a driver that never returns from a callback: status 1, and who it was', async () => {
+  const body = 'for (;;) ;';
+  const stuck = folder.file('stuck.ts', LATE.replace('yield* hw.flushRange(range.start, range.end);', body));
+  const r = await shootdown('trace', whole, '--driver', stuck);
+  expect([r.status, r.stderr]).toEqual([1, '']);
+  expect(r.stdout).toMatch(/^munmap with late \(linux-6\.1\): DRIVER \(STUCK\)\n/);
+  expect(r.stdout).toContain('did not return from invalidateRangeEnd');
 });

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
 import { replayCommand } from '../src/cli/replay.ts';
@@ -75,7 +76,13 @@ function npmScripts(text: string): string[] {
 
 /** Parses the command line without running it. A file of the project must be there; other names stand for the reader's. */
 function parseProblem(words: readonly string[]): string | null {
-  const make = { check: checkCommand, compare: compareCommand, replay: replayCommand, trace: traceCommand }[words[0]!];
+  const make = {
+    bugs: bugsCommand,
+    check: checkCommand,
+    compare: compareCommand,
+    replay: replayCommand,
+    trace: traceCommand,
+  }[words[0]!];
   if (make === undefined) return words[0] === '--help' ? null : `no command ${words[0]}`;
   // The name of a command in a sentence.
   if (words.length === 1) return null;

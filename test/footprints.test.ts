@@ -128,6 +128,13 @@ function enabled(k: Kernel): Thread[] {
   return k.sched.threads.filter((t) => k.sched.isEnabled(t));
 }
 
+/** Frames of a list in their order, and 0. */
+function list(next: Int32Array, head: number): number[] {
+  const out: number[] = [];
+  for (let pfn = head; pfn !== 0; pfn = next[pfn]!) out.push(pfn);
+  return [...out, 0];
+}
+
 /** Parts of the machine, each as numbers; threads stand where they stand. */
 function parts(k: Kernel): [string, ArrayLike<number>][] {
   const { pages, reclaim, swap } = k;
@@ -143,9 +150,7 @@ function parts(k: Kernel): [string, ArrayLike<number>][] {
     ['index', pages.index],
     ['private', pages.private],
     ['purpose', pages.purpose],
-    ['LRU and free links', pages.next],
-    ['LRU heads', reclaim.head],
-    ['LRU tails', reclaim.tail],
+    ['LRU lists', Array.from(reclaim.head, (head) => list(pages.next, head)).flat()],
     ['free blocks', k.buddy.heads],
     ['free frames', k.buddy.freeFrames()],
     ['swap map', slots],

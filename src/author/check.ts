@@ -7,8 +7,9 @@ import { boundsOf } from '../workload/check/check-operation.ts';
 import type { CheckResult, LockFinding, OperationResult } from '../workload/check/results.ts';
 import { stuckFinding } from '../workload/guard/guarded-program.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
+import { openModules } from './bundle.ts';
 import type { CheckInput, CheckMessage } from './check-task.ts';
-import { type Outcome, runIsolated } from './isolate.ts';
+import { type Outcome, runIn, taskAt } from './isolate.ts';
 
 export interface CheckRequest {
   /** The driver's module. */
@@ -37,15 +38,16 @@ export async function runCheck(request: CheckRequest): Promise<CheckResult> {
     options: request.options,
   };
   const modules = [request.driver, ...request.scenarioModules];
-  const task = new URL('./check-task.js', import.meta.url);
+  const task = taskAt('author/check-task.js');
   const count = Math.max(1, Math.min(request.workers, request.scenarios.length + 8 * request.scenarioModules.length));
-  const outcomes = await Promise.all(
-    Array.from({ length: count }, (_, worker) =>
-      runIsolated<true>(modules, task, input, {
-        onProgress: (message) => books.note(worker, message as CheckMessage),
-        ...(request.signal === undefined ? {} : { signal: request.signal }),
-      }),
-    ),
+  const bundle = await openModules(modules);
+  const runOne = (worker: number): Promise<Outcome<true>> =>
+    runIn<true>(bundle, task, input, {
+      onProgress: (message) => books.note(worker, message as CheckMessage),
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+  const outcomes = await Promise.all(Array.from({ length: count }, (_, worker) => runOne(worker))).finally(
+    bundle.close,
   );
   outcomes.forEach((outcome, worker) => {
     books.ended(worker, outcome);

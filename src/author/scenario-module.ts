@@ -1,6 +1,7 @@
 // Scenarios that an author's module exports.
 
 import { InputError } from '../base/assert.ts';
+import { defineScenario, isScenario } from '../workload/scenario/define-scenario.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
 import { nearPath } from './place.ts';
 import type { AuthorModule } from './task.ts';
@@ -9,14 +10,22 @@ import type { AuthorModule } from './task.ts';
 export function scenariosOf(module: AuthorModule): Scenario[] {
   const found = Object.values(module.exports)
     .flatMap((value) => (Array.isArray(value) ? value : [value]))
-    .filter(isScenario);
+    .filter(looksLikeScenario);
+  const path = nearPath(module.path);
   if (found.length === 0)
-    throw new InputError(
-      `${nearPath(module.path)}: exports no scenario; expected "export default defineScenario({ ... })"`,
-    );
-  return [...new Set(found)];
+    throw new InputError(`${path}: exports no scenario; expected "export default defineScenario({ ... })"`);
+  return [...new Set(found)].map((scenario) => (isScenario(scenario) ? scenario : checked(path, scenario)));
 }
 
-function isScenario(value: unknown): value is Scenario {
+/** A plain object that did not go through defineScenario does so now. */
+function checked(path: string, scenario: Scenario): Scenario {
+  try {
+    return defineScenario(scenario);
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`${path}: ${error.message}`) : error;
+  }
+}
+
+function looksLikeScenario(value: unknown): value is Scenario {
   return typeof value === 'object' && value !== null && 'threads' in value && 'setup' in value && 'name' in value;
 }

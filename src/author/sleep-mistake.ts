@@ -17,9 +17,13 @@ const CALLBACK = /The types returned by '(\w+)\(\.\.\.\)' are incompatible/;
 export function sleepOf(d: ts.Diagnostic, text: string, checker: ts.TypeChecker): Sleep | null {
   if (d.file === undefined || !SLEEP.test(text)) return null;
   // The complaint is about the callback itself, or about something around it and names it.
-  const named = CALLBACK.exec(text)?.[1];
+  const said = CALLBACK.exec(text)?.[1];
+  const named = said === 'next' ? undefined : said;
   const isIt = (n: ts.Node): n is Callback =>
-    isCallback(n) && (n.name.getStart() === d.start || (n.name.getText() === named && n.getStart() >= (d.start ?? 0)));
+    isCallback(n) &&
+    (named === undefined
+      ? n.name.getStart() === d.start
+      : n.name.getText() === named && n.getStart() >= (d.start ?? 0));
   const method = find(d.file, isIt);
   if (method === null) return null;
   const step = find(method, (n): n is ts.YieldExpression => ts.isYieldExpression(n) && isSleep(n.expression, checker));

@@ -54,7 +54,7 @@ export function bugParts(x: Counterexample, module: AuthorModule): TraceParts {
     throw new InputError(`${nearPath(module.path)}: exports no bug "${x.bug}", for which the schedule string is`);
   const name = x.variant === '' ? 'historic' : x.variant;
   const revision = revisionOf(bug, name);
-  const base = bug.others?.[name]?.scenario ?? bug.scenario;
+  const base = revision.scenario ?? bug.scenario;
   const scenario = { ...base, kernel: { ...base.kernel, ...revision.kernel } };
   const subject = revisionSubject(`${bug.id}, ${name}`, revision);
   const { design } = subject;

@@ -46,6 +46,12 @@ async function importModules(): Promise<readonly AuthorModule[] | null> {
   }
 }
 
+/** The explorer wraps what a step throws: it says at which step. Unusable input is so at any. */
+function inputErrorOf(error: unknown): InputError | null {
+  for (let e = error; e instanceof Error; e = e.cause) if (e instanceof InputError) return e;
+  return null;
+}
+
 async function main(): Promise<void> {
   process.setSourceMapsEnabled(true);
   Error.stackTraceLimit = 40;
@@ -60,7 +66,8 @@ async function main(): Promise<void> {
     };
     send({ kind: 'done', result: await run(modules, start.input, host) });
   } catch (error) {
-    if (error instanceof InputError) send({ kind: 'unusable', message: error.message });
+    const input = inputErrorOf(error);
+    if (input !== null) send({ kind: 'unusable', message: input.message });
     else send({ kind: 'internal', stack: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   }
 }

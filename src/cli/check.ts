@@ -3,14 +3,17 @@
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { runCheck } from '../author/check.ts';
-import { readScenarioFile } from '../author/scenario-file.ts';
-import { driverPath, isShipped } from '../author/shipped.ts';
+import { driverPath, isShipped, shippedDrivers } from '../author/shipped.ts';
+import { mistakeLine, type TypeMistake, typecheck } from '../author/typecheck.ts';
+import { InputError } from '../base/assert.ts';
 import { formatMatrix } from '../report/matrix.ts';
 import { CHECK_DEFAULTS } from '../workload/check/check-operation.ts';
 import { allOperationNames, scenarioNamed } from '../workload/check/plan.ts';
 import type { CheckResult } from '../workload/check/results.ts';
+import { OPERATIONS, PAIRS } from '../workload/operations/operations.ts';
+import { loadScenario } from '../workload/scenario/file.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
-import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Interrupt, Progress } from './exit.ts';
 import { integerOption } from './options.ts';
 
 interface Options {
@@ -21,8 +24,10 @@ interface Options {
   steps: number;
   seed: number;
   pairs: boolean;
+  typecheck: boolean;
   workers?: number;
   showPassing?: boolean;
+  list?: boolean;
   json?: boolean;
 }
 
@@ -30,8 +35,8 @@ export function checkCommand(setStatus: (status: number) => void): Command {
   const list = (text: string): string[] => text.split(',').map((w) => w.trim());
   return new Command('check')
     .description('check a driver against every interleaving with every memory-management operation')
-    .argument('<driver>', 'a module (.ts, .mts, .js, .mjs) that exports a driver, or the name of a shipped one')
-    .option('--operation <list>', 'only these operations (a+b: two at once); "shootdown operations" lists them', list)
+    .argument('[driver]', 'a module (.ts, .mts, .js, .mjs) that exports a driver, or the name of a shipped one')
+    .option('--operation <list>', 'only these operations (a+b: two at once); --list names them', list)
     .option('--scenario <file>', 'a scenario of your own (YAML, JSON, or a module) instead of the operations', list)
     .option('--design <name>', 'notifier design, where the driver is written for several')
     .option(
@@ -48,9 +53,25 @@ export function checkCommand(setStatus: (status: number) => void): Command {
       'operations at once (default: the processors, at most 8)',
       integerOption('--workers', 1, 64),
     )
+    .option('--no-typecheck', 'check a TypeScript driver whatever its types')
     .option('--show-passing', 'also give a passing execution of each operation')
+    .option('--list', 'list operations, pairs and shipped drivers')
     .option('--json', 'machine-readable result')
-    .action(async (driver: string, options: Options) => setStatus(await run(driver, options)));
+    .action(async (driver: string | undefined, options: Options) => {
+      if (options.list === true) process.stdout.write(listing());
+      else if (driver === undefined)
+        throw new InputError('check: a driver is expected: a file, or one that --list names');
+      else setStatus(await run(driver, options));
+    });
+}
+
+/** Operations, pairs and drivers, a line each. */
+function listing(): string {
+  const width = Math.max(...OPERATIONS.map((o) => o.name.length));
+  const operations = OPERATIONS.map((o) => `  ${o.name.padEnd(width)}  ${o.summary}`);
+  const pairs = PAIRS.map(([a, b]) => `  ${a}+${b}`);
+  const drivers = shippedDrivers().map((name) => `  ${name}`);
+  return `${['Operations', ...operations, '', 'Pairs', ...pairs, '', 'Shipped drivers', ...drivers].join('\n')}\n`;
 }
 
 /** Scenario files: modules are loaded where the driver is, data is read here. */
@@ -59,7 +80,7 @@ export function readScenarios(paths: readonly string[]): {
   readonly scenarios: readonly Scenario[];
 } {
   const isModule = (path: string): boolean => /\.m?[jt]s$/.test(path);
-  return { modules: paths.filter(isModule), scenarios: paths.filter((p) => !isModule(p)).map(readScenarioFile) };
+  return { modules: paths.filter(isModule), scenarios: paths.filter((p) => !isModule(p)).map(loadScenario) };
 }
 
 async function run(driver: string, options: Options): Promise<number> {
@@ -72,10 +93,22 @@ async function run(driver: string, options: Options): Promise<number> {
   const timer = setInterval(() => {
     if (interrupt.isStopped) abort.abort();
   }, 100);
+  const typing = new AbortController();
+  // Beside the exploration: mistakes of type, which make its result worthless, stop it.
+  const path = driverPath(driver);
+  const types =
+    options.typecheck && !isShipped(driver)
+      ? typecheck([path, ...sources.modules], typing.signal)
+      : Promise.resolve([]);
+  types.then(
+    (mistakes) => mistakes.length > 0 && abort.abort(),
+    () => {},
+  );
   let result: CheckResult;
+  let mistakes: readonly TypeMistake[];
   try {
     result = await runCheck({
-      driver: driverPath(driver),
+      driver: path,
       scenarioModules: sources.modules,
       scenarios: [...names, ...sources.scenarios],
       design: options.design ?? null,
@@ -92,13 +125,20 @@ async function run(driver: string, options: Options): Promise<number> {
         progress.update(`check: ${executions.toLocaleString('en')} executions, operations`, done, total),
       now: () => performance.now(),
     });
+    mistakes = await types;
   } finally {
+    typing.abort();
     clearInterval(timer);
     progress.clear();
     interrupt.close();
   }
-  const command = (schedule: string): string =>
-    `shootdown trace ${schedule}${isShipped(driver) ? '' : ` --driver ${driver}`}`;
+  if (mistakes.length > 0) {
+    for (const m of mistakes) process.stderr.write(`shootdown: ${mistakeLine(m)}\n`);
+    process.stderr.write('shootdown: the types do not fit; --no-typecheck checks the driver all the same\n');
+    return EXIT_USAGE;
+  }
+  const own = `${isShipped(driver) ? '' : ` --driver ${driver}`}${options.scenario?.length === 1 ? ` --scenario ${options.scenario[0]}` : ''}`;
+  const command = (schedule: string): string => `shootdown trace ${schedule}${own}`;
   process.stdout.write(options.json === true ? `${JSON.stringify(result, null, 2)}\n` : formatCheck(result, command));
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const isBad = result.operations.some((o) => o.verdict === 'violation') || result.lockFindings.length > 0;

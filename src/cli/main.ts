@@ -8,6 +8,7 @@ import { bugsCommand } from './bugs.ts';
 import { checkCommand } from './check.ts';
 import { compareCommand } from './compare.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
+import { initCommand } from './init.ts';
 import { replayCommand } from './replay.ts';
 import { traceCommand } from './trace.ts';
 
@@ -28,6 +29,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   program.addCommand(bugsCommand(setStatus));
   program.addCommand(checkCommand(setStatus));
   program.addCommand(compareCommand(setStatus));
+  program.addCommand(initCommand(setStatus));
   program.addCommand(replayCommand(setStatus));
   program.addCommand(traceCommand(setStatus));
   for (const command of [program, ...program.commands]) {

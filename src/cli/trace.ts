@@ -14,6 +14,7 @@ import { stepperHtml } from '../report/stepper.ts';
 import { timelineSvgFile } from '../report/svg.ts';
 import { formatTimeline } from '../report/timeline.ts';
 import { layoutTrace } from '../report/trace-layout.ts';
+import { stuckFinding } from '../workload/guard/guarded-program.ts';
 import type { RecordedRun } from '../workload/scenario/recorded-run.ts';
 import { readScenarios } from './check.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED } from './exit.ts';
@@ -76,7 +77,8 @@ function write(option: string, path: string, text: string): void {
 
 /** Replays in a worker of its own, for drivers are anybody's code. Null: interrupted. */
 async function recordedRun(text: string, options: Options): Promise<RecordedRun | null> {
-  const module = options.driver ?? shippedModule(parseCounterexample(text));
+  const x = parseCounterexample(text);
+  const module = options.driver ?? shippedModule(x);
   const { modules, scenarios } = readScenarios(options.scenario === undefined ? [] : [options.scenario]);
   const abort = new AbortController();
   const stop = (): void => abort.abort();
@@ -84,7 +86,7 @@ async function recordedRun(text: string, options: Options): Promise<RecordedRun 
   try {
     const input: TraceInput = { text, scenarios };
     const task = taskAt('author/trace-task.js');
-    return resultOf(await runIsolated<RecordedRun>([module, ...modules], task, input, { signal: abort.signal }));
+    return resultOf(x, await runIsolated<RecordedRun>([module, ...modules], task, input, { signal: abort.signal }));
   } finally {
     process.off('SIGINT', stop);
   }
@@ -97,7 +99,7 @@ function shippedModule({ driver, bug }: Counterexample): string {
   throw new InputError(`driver "${driver}" is not a shipped one; say --driver FILE`);
 }
 
-function resultOf(outcome: Outcome<RecordedRun>): RecordedRun | null {
+function resultOf(x: Counterexample, outcome: Outcome<RecordedRun>): RecordedRun | null {
   switch (outcome.kind) {
     case 'done':
       return outcome.result;
@@ -105,13 +107,32 @@ function resultOf(outcome: Outcome<RecordedRun>): RecordedRun | null {
       return null;
     case 'unusable':
       throw new InputError(outcome.message);
-    case 'stuck': {
-      const where = outcome.place === null ? '' : `; it stood at ${outcome.place}`;
-      throw new InputError(`the driver did not return from ${outcome.callback || outcome.during}${where}`);
-    }
+    case 'stuck':
+      if (outcome.during === 'step') return stuckRun(x, outcome);
+      throw new InputError(`${x.driver}: its module does not give control back${at(outcome.place)}`);
     case 'died':
       throw new InputError(`the driver ended the replay: ${outcome.message}`);
     case 'internal':
       throw new Error(outcome.stack);
   }
+}
+
+function at(place: string | null): string {
+  return place === null ? '' : `; it stood at ${place}`;
+}
+
+/** A callback that never returns takes its steps with it; what is known is who it was. */
+function stuckRun(x: Counterexample, { callback, seconds, place }: Outcome<never> & { kind: 'stuck' }): RecordedRun {
+  return {
+    scenario: x.operation,
+    summary: '',
+    driver: x.driver,
+    design: x.design,
+    threads: [],
+    setup: [],
+    waitsAtStart: [],
+    steps: [],
+    lockNames: {},
+    findings: [stuckFinding(x.driver, callback, seconds, place)],
+  };
 }

@@ -139,7 +139,9 @@ export class AmdIommu {
   /** Points a bound PASID at the empty table. */
   *parkTable(state: PasidState): AtomicPath<void> {
     this.#note(PART_PASID, state.pasid, false);
-    if (!state.isInvalid) yield* this.setTable(state, this.emptyTable);
+    // One that is being torn down has no table any more, but its flush may still be under way.
+    if (state.isInvalid) yield* this.flushPasid(state);
+    else yield* this.setTable(state, this.emptyTable);
   }
 
   /** The mm's own table again; not when the state is not bound yet or torn down. */

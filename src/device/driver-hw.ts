@@ -7,6 +7,7 @@ import { setPageDirty } from '../mm/file/page-cache.ts';
 import { FOLL_WRITE } from '../mm/gup/flags.ts';
 import { notePage } from '../mm/rmap/rmap.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import { P_UNLOCK } from '../sched/points.ts';
 import type { AmdIommu, PasidState } from './amd-iommu.ts';
 import type { MapOptions, Mapping, MirrorHw, WalkerHw } from './driver-face.ts';
 import { DriverHw, type DriverInstance } from './driver-run.ts';
@@ -107,6 +108,8 @@ export class MirrorDriverHw extends DriverHw implements MirrorHw {
     const page = out[0]!;
     if (got === 1) this.references.set(page, (this.references.get(page) ?? 0) + 1);
     yield* k.fn.mmPut(k, mm);
+    // What was looked up may be out of date before the driver does anything with it.
+    if (k.sched.points) yield P_UNLOCK;
     if (got === 1) return page;
     return got < 0 ? got : -EFAULT;
   }

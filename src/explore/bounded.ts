@@ -33,7 +33,7 @@ export interface BoundedResult extends SearchResult {
 
 /** All executions with at most `bound` deviations, least deviations first. */
 export function boundedSearch(program: Program, options: BoundedOptions): BoundedResult {
-  const tally = new Tally(options);
+  const tally = new Tally(program, options);
   const perBound: number[] = [];
   let exhausted = -1;
   for (let bound = 0; bound <= options.bound; bound++) {

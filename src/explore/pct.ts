@@ -43,7 +43,7 @@ const MEASURING_RUNS = 8;
 
 /** `executions` runs, the measuring ones among them. Run i depends on seed, depth, steps and i alone. */
 export function pct(program: Program, options: PctOptions): PctResult {
-  const tally = new Tally(options);
+  const tally = new Tally(program, options);
   const depth = options.depth ?? 3;
   const from = options.from ?? 0;
   let stepsAssumed = options.steps ?? 0;

@@ -15,7 +15,7 @@ export interface RandomOptions extends SearchLimits {
 
 /** `executions` random walks of the program. */
 export function randomWalk(program: Program, options: RandomOptions): SearchResult {
-  const tally = new Tally(options);
+  const tally = new Tally(program, options);
   for (let i = options.from ?? 0; tally.goesOn(); i++) {
     const rng = runRng(options.seed, i);
     const execution = new Run(program, answerRarely(rng, tally.answersMax));

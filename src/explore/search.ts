@@ -2,8 +2,9 @@
 
 import type { Rng } from '../base/rng.ts';
 import { type Witness, Witnesses } from './explore.ts';
+import { findNoProgress } from './liveness.ts';
 import type { Answerer, Run } from './run.ts';
-import type { Finding } from './world.ts';
+import type { Finding, Program } from './world.ts';
 
 export interface SearchLimits {
   /** Executions at most. */
@@ -30,6 +31,9 @@ export interface SearchResult {
   readonly isComplete: boolean;
 }
 
+/** Executions cut at stepsMax of which it is asked whether they would ever end: that takes many steps. */
+const CUT_JUDGED = 2;
+
 /** Books of a search. */
 export class Tally {
   readonly stepsMax: number;
@@ -39,9 +43,11 @@ export class Tally {
   withFindings = 0;
   cut = 0;
   readonly #witnesses = new Witnesses();
+  readonly #program: Program;
   readonly #limits: SearchLimits;
 
-  constructor(limits: SearchLimits) {
+  constructor(program: Program, limits: SearchLimits) {
+    this.#program = program;
     this.#limits = limits;
     this.stepsMax = limits.stepsMax ?? 10_000;
     this.answersMax = limits.answersMax ?? 1;
@@ -56,16 +62,21 @@ export class Tally {
   ended(execution: Run): readonly Finding[] {
     this.executions++;
     this.steps += execution.length;
-    if (execution.enabled !== 0) this.cut++;
-    const findings = execution.end();
-    if (findings.length === 0) return findings;
-    this.withFindings++;
+    let findings = execution.end();
     this.#witnesses.add(findings, () => execution.schedule());
+    if (execution.enabled !== 0 && ++this.cut <= CUT_JUDGED) {
+      const stuck = findNoProgress(this.#program, execution.schedule());
+      if (stuck !== null) {
+        this.#witnesses.add([stuck.finding], () => stuck.schedule);
+        findings = [...findings, stuck.finding];
+      }
+    }
+    if (findings.length > 0) this.withFindings++;
     return findings;
   }
 
   get witnesses(): Witness[] {
-    return this.#witnesses.list().map((w) => ({ ...w, schedule: w.schedule.slice(0, w.finding.step) }));
+    return this.#witnesses.list();
   }
 
   result(isComplete: boolean): SearchResult {

@@ -21,6 +21,8 @@ export interface Op {
   readonly run: (s: State) => void;
   /** May it run now? Always when left out. */
   readonly when?: (s: State) => boolean;
+  /** Does it run again, because it was in vain? */
+  readonly again?: (s: State) => boolean;
 }
 
 /** x := value */
@@ -32,6 +34,8 @@ export const unlock = (l: string): Op => ({ run: (s) => s.set(l, 0) });
 export const claim = (property: string, condition: (s: State) => boolean): Op => ({
   run: (s) => s.claim(condition(s), property),
 });
+/** Looks again and again until the condition holds. */
+export const poll = (until: (s: State) => boolean): Op => ({ run: () => {}, again: (s) => !until(s) });
 /** Any step. */
 export const op = (run: (s: State) => void, when?: (s: State) => boolean): Op =>
   when === undefined ? { run } : { run, when };
@@ -45,6 +49,7 @@ class TestWorld implements World, State {
   readonly #threads: readonly (readonly Op[])[];
   readonly #loops: ReadonlySet<number>;
   readonly #at: number[];
+  readonly #completed: number[];
   readonly #values = new Map<string, number>();
   readonly #ids = new Map<string, number>();
   readonly #chooser: Chooser;
@@ -57,6 +62,7 @@ class TestWorld implements World, State {
     this.#threads = threads;
     this.#loops = loops;
     this.#at = threads.map(() => 0);
+    this.#completed = threads.map(() => 0);
     this.#chooser = chooser;
     this.#footprint = footprint;
   }
@@ -102,8 +108,11 @@ class TestWorld implements World, State {
   step(thread: number): boolean {
     const ops = this.#threads[thread]!;
     this.#steps++;
-    ops[this.#at[thread]!]!.run(this);
+    const next = ops[this.#at[thread]!]!;
+    next.run(this);
+    if (next.again?.(this) === true) return false;
     this.#at[thread]!++;
+    this.#completed[thread]!++;
     if (this.#at[thread] === ops.length && this.#loops.has(thread)) this.#at[thread] = 0;
     return false;
   }
@@ -129,6 +138,14 @@ class TestWorld implements World, State {
 
   threadName(thread: number): string {
     return `thread ${thread}`;
+  }
+
+  completed(thread: number): number {
+    return this.#completed[thread]!;
+  }
+
+  isDone(): boolean {
+    return this.#threads.every((ops, i) => this.#loops.has(i) || this.#at[i] === ops.length);
   }
 
   finalState(): string {

@@ -47,6 +47,10 @@ export interface World {
   end(isCut: boolean): readonly Finding[];
   /** Name of the thread. */
   threadName(thread: number): string;
+  /** Operations (system calls, accesses) that the thread has completed, where somebody counts them. */
+  completed?(thread: number): number;
+  /** Is everything done that has an end? What may still go on is background that never ends. */
+  isDone?(): boolean;
   /** The final state in canonical form, where a test compares it. */
   finalState?(): string;
 }

@@ -3,7 +3,7 @@
 import { E_MM_NEW, FRAME_TABLE } from '../abi/events.ts';
 import { LOCK_ANON_VMA, LOCK_I_MMAP, LOCK_INVALIDATE, LOCK_MMAP, LOCK_PTL } from '../abi/locks.ts';
 import { assert } from '../base/assert.ts';
-import type { Footprint } from '../base/footprint.ts';
+import { type Footprint, OBJ_LIST } from '../base/footprint.ts';
 import { Cpu } from '../hw/cpu.ts';
 import { PhysMemory } from '../hw/phys.ts';
 import type { Tlb, WalkCache } from '../hw/tlb.ts';
@@ -15,7 +15,7 @@ import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import { Buddy } from './page/buddy.ts';
-import { GFP_KERNEL, Pages } from './page/pages.ts';
+import { GFP_KERNEL, LIST_ANON_VMA, Pages } from './page/pages.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
@@ -153,6 +153,7 @@ export class Kernel {
   }
 
   newAnonVma(root: AnonVma | null, parent: AnonVma | null): AnonVma {
+    if (this.memory.footprint !== null) this.memory.footprint.note(OBJ_LIST, LIST_ANON_VMA, true);
     const id = this.#nextAnonVma++;
     return new AnonVma(id, root === null ? new Rwsem(this.sched, LOCK_ANON_VMA, id) : root.lock, root, parent);
   }

@@ -143,15 +143,20 @@ export function shownTrace(run: RecordedRun, schedule: string | null = null): Sh
   };
 }
 
-/** The finding that the schedule is for. A minimised one ends with it; else it is the first that no documented gap explains. */
+/** The finding that the schedule is for. A minimised one ends with it; else it is the first. Of several at one step, the one
+ *  from which the others follow; one that no documented gap explains before any other. */
 function mainFinding(run: RecordedRun): Finding | null {
-  const { findings, steps } = run;
-  const atEnd = findings.filter((f) => f.step === steps.length);
-  for (const list of [atEnd, findings]) {
-    const unexplained = list.find((f) => f.gap === null);
-    if (unexplained !== undefined) return unexplained;
-  }
-  return atEnd[0] ?? findings[0] ?? null;
+  const atEnd = run.findings.filter((f) => f.step === run.steps.length);
+  const unexplained = (f: Finding): boolean => f.gap === null;
+  const lists = [atEnd.filter(unexplained), run.findings.filter(unexplained), atEnd, run.findings];
+  const list = lists.find((l) => l.length > 0) ?? [];
+  return [...list].sort((a, b) => a.step - b.step || causeRank(a) - causeRank(b))[0] ?? null;
+}
+
+/** Who waits forever leaves sections open, and gets nowhere. */
+function causeRank(f: Finding): number {
+  if (f.tag === 'DEADLOCK') return 0;
+  return f.kind === 'liveness' ? 3 : f.tag === 'UNPAIRED' ? 2 : 1;
 }
 
 function kindOf(run: RecordedRun, thread: number): LaneKind {

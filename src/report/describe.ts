@@ -306,7 +306,7 @@ function describeKernel(r: Float64Array, names: Names): string {
     case E_SUBSCRIBE:
       return `subscriber ${r[EV_D]} registered`;
     case E_UNSUBSCRIBE:
-      return `subscriber ${r[EV_D]} removed`;
+      return `subscriber ${r[EV_D]} ${r[EV_A] === 1 ? 'taken off the list' : 'removed'}`;
     case E_PIN:
       return `frame ${hex(r[EV_PFN]!)} pinned for ${page}`;
     case E_UNPIN:

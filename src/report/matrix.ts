@@ -76,7 +76,8 @@ function violations(result: CheckResult, traceCommand: (schedule: string) => str
       lines.push('', `${o.operation}: ${v.property} ${v.tag}${gap}, ${v.steps} steps, ${v.switches} switches`);
       lines.push(...indented(v.sentence));
       if (property !== undefined) lines.push(...indented(`Violates: ${property.claim}`));
-      lines.push(`    ${traceCommand(v.schedule)}`);
+      // A driver that did not give control back left no schedule.
+      if (v.schedule !== '') lines.push(`    ${traceCommand(v.schedule)}`);
     }
   }
   if (result.lockFindings.length > 0) lines.push('', 'Locks and sleeps:');

@@ -50,7 +50,8 @@ function titleOf(trace: ShownTrace): string {
   const { finding } = trace;
   const name = `${trace.scenario} with ${trace.driver} (${trace.design})`;
   if (finding === null) return `${name}: passes`;
-  return `${name}: ${finding.property} (${finding.tag}) at step ${finding.step}${finding.gap === null ? '' : ', a documented gap'}`;
+  const at = finding.step === 0 ? '' : ` at step ${finding.step}`;
+  return `${name}: ${finding.property} (${finding.tag})${at}${finding.gap === null ? '' : ', a documented gap'}`;
 }
 
 function factsOf(trace: ShownTrace): string[] {

@@ -41,7 +41,7 @@ export class Rwsem {
 
   /** The fast half of readLock. */
   tryRead(): boolean {
-    if (this.sched.footprint !== null) this.#touch();
+    if (this.sched.footprint !== null) this.#touchRead();
     if (!this.#takeRead()) return false;
     if (this.sched.log.on) this.#note(E_LOCK, 0);
     return true;
@@ -58,7 +58,7 @@ export class Rwsem {
 
   /** down_read_trylock. */
   readTrylock(): boolean {
-    if (this.sched.footprint !== null) this.#touch();
+    if (this.sched.footprint !== null) this.#touchRead();
     if (!this.#takeRead()) return false;
     if (this.sched.log.on) this.#note(E_LOCK, LOCKF_TRYLOCK);
     return true;
@@ -99,7 +99,7 @@ export class Rwsem {
 
   readUnlock(): void {
     assert(this.count > 0, 'Rwsem.readUnlock: held for reading');
-    if (this.sched.footprint !== null) this.#touch();
+    if (this.sched.footprint !== null) this.#touchRead();
     this.count--;
     if (this.sched.log.on) this.#note(E_UNLOCK, 0);
     if (this.count === 0) this.#queue.wakeAll(this.sched);
@@ -134,7 +134,12 @@ export class Rwsem {
     return this.count !== 0;
   }
 
-  /** Readers too: whether the lock is free, and who is woken, depends on how many there are. */
+  /** Readers commute with each other, unless somebody waits: then who comes next, and who is woken, depends on their order. */
+  #touchRead(): void {
+    const isAlone = this.count < 0 || this.#writersWaiting > 0 || !this.#queue.isEmpty;
+    this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + this.instance, isAlone);
+  }
+
   #touch(): void {
     this.sched.footprint?.note(OBJ_LOCK, this.lockClass * 0x1000000 + this.instance, true);
   }

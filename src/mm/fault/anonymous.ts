@@ -10,6 +10,7 @@ import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { GFP_KERNEL } from '../page/pages.ts';
 import { mkPteHi, mkPteLo } from '../page/swapops.ts';
+import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -38,7 +39,7 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
     return 0;
   }
 
-  if (vma.anonVma === null && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
+  if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
   let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
   if (pfn === 0) return VM_FAULT_OOM;

@@ -19,6 +19,7 @@ import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
@@ -90,7 +91,7 @@ export function* wpPageCopy(
   const mm = vma.mm;
   const m = k.memory;
   let pfn = 0;
-  if (vma.anonVma !== null || (yield* k.fn.anonVmaPrepare(k, vma)) === 0) {
+  if (!needsAnonVma(k, vma) || (yield* k.fn.anonVmaPrepare(k, vma)) === 0) {
     pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
     if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
   }

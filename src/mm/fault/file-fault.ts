@@ -26,6 +26,7 @@ import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
@@ -171,7 +172,7 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
 export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const mm = vma.mm;
   const m = k.memory;
-  if (vma.anonVma === null && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
+  if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
   let table = pteTable(k, mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
   if (table === 0) return VM_FAULT_OOM;

@@ -39,6 +39,7 @@ import {
   swapOffset,
   swapType,
 } from '../page/swapops.ts';
+import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -89,7 +90,7 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
     k.fn.putPage(k, pfn);
     return major;
   }
-  if (vma.anonVma === null && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) {
+  if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) {
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;

@@ -14,14 +14,15 @@
 import { E_FRAME_ALLOC, E_FRAME_FREE } from '../../abi/events.ts';
 import { SLEEP_RECLAIM } from '../../abi/locks.ts';
 import { assert } from '../../base/assert.ts';
-import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
+import { type Footprint, OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_RECLAIM } from '../../sched/points.ts';
 import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
 import type { Kernel } from '../kernel.ts';
-import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, type Pages, PG_LRU } from './pages.ts';
+import { REACH_ALL, REACH_OWN } from './buddy.ts';
+import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, LIST_PCP, type Pages, PG_LRU } from './pages.ts';
 
 /** Direct-reclaim rounds without progress before an allocation fails (Linux: 16; here each round already
  *  went through every priority). */
@@ -58,16 +59,29 @@ function currentCpu(k: Kernel): number {
   return cpus === 1 ? 0 : k.sched.current.id % cpus;
 }
 
+/** No step takes or gives more frames than this between two looks at how many are free. */
+const STEP_FRAMES_MAX = 16;
+
+/** Tells the explorer's recorder which lists of free frames this step uses. How many frames are free matters to nobody while they
+ *  are many. */
+function noteFrames(k: Kernel, footprint: Footprint, cpu: number, reach: number): void {
+  const isScarce = k.pages.free <= k.watermarks.high + STEP_FRAMES_MAX;
+  footprint.note(OBJ_LIST, LIST_PCP + cpu, true);
+  if (isScarce || reach !== REACH_OWN) footprint.note(OBJ_LIST, LIST_FREE, true);
+  if (reach === REACH_ALL) for (let c = 0; c < k.config.cpus; c++) footprint.note(OBJ_LIST, LIST_PCP + c, true);
+}
+
 function allocPage(k: Kernel, gfp: number, purpose: number): number {
   const pages = k.pages;
   const memory = k.memory;
-  if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
+  const cpu = currentCpu(k);
+  if (memory.footprint !== null) noteFrames(k, memory.footprint, cpu, k.buddy.takeReach(cpu));
   if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
   if (pages.free <= k.watermarks.low) {
     k.reclaim.wakeKswapd(k.sched);
     if (pages.free <= reserve(k, gfp)) return 0;
   }
-  const pfn = k.buddy.takeFrame(currentCpu(k));
+  const pfn = k.buddy.takeFrame(cpu);
   if (pfn === 0) return 0;
   pages.refcount[pfn] = 1;
   pages.purpose[pfn] = purpose;
@@ -100,13 +114,14 @@ function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
   if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
   const memory = k.memory;
-  if (memory.footprint !== null) memory.footprint.note(OBJ_LIST, LIST_FREE, true);
+  const cpu = currentCpu(k);
+  if (memory.footprint !== null) noteFrames(k, memory.footprint, cpu, k.buddy.giveReach(cpu));
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
   pages.flags[pfn] = 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
-  k.buddy.giveFrame(currentCpu(k), pfn);
+  k.buddy.giveFrame(cpu, pfn);
 }
 
 function bad(pages: Pages, pfn: number): never {

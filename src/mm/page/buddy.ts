@@ -14,6 +14,11 @@ import { type Pages, PG_BUDDY } from './pages.ts';
 /** Orders 0 .. MAX_ORDER - 1. */
 export const MAX_ORDER = 11;
 
+/** What a request touches: the CPU's list alone, the buddy lists too, every CPU's. */
+export const REACH_OWN = 0;
+export const REACH_BUDDY = 1;
+export const REACH_ALL = 2;
+
 /** Frames that move between a per-CPU list and the buddy lists as one block when they can. */
 const GROUP_ORDER = 3;
 const GROUP = 1 << GROUP_ORDER;
@@ -143,6 +148,19 @@ export class Buddy {
     l.top--;
     this.pages.free--;
     return l.ring[l.top & l.mask]!;
+  }
+
+  /** What takeFrame touches beside the CPU's own list: nothing, the buddy lists, or every list. */
+  takeReach(cpu: number): number {
+    const l = this.#pcp[cpu]!;
+    if (l.top !== l.bottom) return REACH_OWN;
+    return this.heads.some((head) => head !== 0) ? REACH_BUDDY : REACH_ALL;
+  }
+
+  /** The same for giveFrame. */
+  giveReach(cpu: number): number {
+    const l = this.#pcp[cpu]!;
+    return l.top - l.bottom >= this.high ? REACH_BUDDY : REACH_OWN;
   }
 
   #refill(l: PerCpuList): boolean {

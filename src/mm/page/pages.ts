@@ -27,9 +27,16 @@ export const PG_WORKINGSET = 1 << 16;
 export const PG_BUDDY = 1 << 17;
 
 // Identities of OBJ_LIST in footprints.
+/** The buddy lists, and the number of free frames where it decides something. */
 export const LIST_FREE = 1;
 export const LIST_LRU = 2;
 export const LIST_SWAP = 3;
+/** Pages leaving the LRU lists: they commute with each other and with pages that come, but not with a scan. */
+export const LIST_LRU_LEAVE = 4;
+/** Numbers of anon_vmas: whoever makes one takes the next. */
+export const LIST_ANON_VMA = 5;
+/** Free frames of CPU 0; the next numbers are those of the other CPUs. */
+export const LIST_PCP = 16;
 
 /** Added to refcount for each FOLL_PIN. */
 export const GUP_PIN_COUNTING_BIAS = 1024;

@@ -9,10 +9,11 @@
 // Kernel names: folio_add_lru, __page_cache_release, folio_mark_accessed, deactivate_page, mark_page_lazyfree,
 // isolate_lru_page, putback_lru_page.
 
-import { OBJ_LIST } from '../../base/footprint.ts';
+import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
 import {
   LIST_LRU,
+  LIST_LRU_LEAVE,
   PG_ACTIVE,
   PG_ANON,
   PG_LRU,
@@ -24,14 +25,30 @@ import {
   PG_UNEVICTABLE,
 } from '../page/pages.ts';
 
+/** Tells the explorer's recorder of a page that comes to its list or leaves it. */
+function noteLru(k: Kernel, pfn: number, list: number, isWrite: boolean): void {
+  const { footprint } = k.memory;
+  if (footprint === null) return;
+  footprint.note(OBJ_LIST, list, isWrite);
+  footprint.note(OBJ_PAGE, pfn, true);
+}
+
 export function lruAdd(k: Kernel, pfn: number): void {
-  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU, true);
+  noteLru(k, pfn, LIST_LRU, true);
   k.reclaim.add(pfn);
 }
 
 export function lruDel(k: Kernel, pfn: number): void {
-  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU, true);
+  noteLru(k, pfn, LIST_LRU_LEAVE, false);
   k.reclaim.remove(pfn);
+}
+
+/** Reclaim looks at the lists or their lengths: the order with all that come and go matters. */
+export function noteLruScan(k: Kernel): void {
+  const { footprint } = k.memory;
+  if (footprint === null) return;
+  footprint.note(OBJ_LIST, LIST_LRU, true);
+  footprint.note(OBJ_LIST, LIST_LRU_LEAVE, true);
 }
 
 export function markPageAccessed(k: Kernel, pfn: number): void {
@@ -74,6 +91,7 @@ export function rotateReclaimable(k: Kernel, pfn: number): void {
   if ((flags[pfn]! & PG_LRU) === 0 || (flags[pfn]! & PG_UNEVICTABLE) !== 0) return;
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~PG_ACTIVE;
+  noteLru(k, pfn, LIST_LRU, true);
   k.reclaim.add(pfn, true);
 }
 

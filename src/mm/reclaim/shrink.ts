@@ -31,7 +31,7 @@ import {
   PG_UNEVICTABLE,
   PG_WORKINGSET,
 } from '../page/pages.ts';
-import { lruDel, putbackLruPage, rotateReclaimable } from './lru.ts';
+import { lruDel, noteLruScan, putbackLruPage, rotateReclaimable } from './lru.ts';
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, LRU_UNEVICTABLE } from './state.ts';
 
 const DEF_PRIORITY = 12;
@@ -43,6 +43,7 @@ const PAGES_PER_GIB_SHIFT = 18;
 function isolate(k: Kernel, list: number, want: number): number[] {
   const { refcount } = k.pages;
   const out: number[] = [];
+  noteLruScan(k);
   while (out.length < want) {
     const pfn = k.reclaim.tail[list]!;
     if (pfn === 0) break;
@@ -97,6 +98,7 @@ export function* shrinkActiveList(k: Kernel, isFile: boolean, want: number): Ker
 
 /** inactive_is_low. */
 export function inactiveIsLow(k: Kernel, isFile: boolean): boolean {
+  noteLruScan(k);
   const count = k.reclaim.count;
   const inactive = count[isFile ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON]!;
   const active = count[isFile ? LRU_ACTIVE_FILE : LRU_ACTIVE_ANON]!;
@@ -107,6 +109,7 @@ export function inactiveIsLow(k: Kernel, isFile: boolean): boolean {
 
 /** get_scan_count: pages of the list to look at. */
 function scanCount(k: Kernel, list: number, priority: number): number {
+  noteLruScan(k);
   const count = k.reclaim.count;
   const size = count[list]!;
   const isAnon = list === LRU_INACTIVE_ANON || list === LRU_ACTIVE_ANON;

@@ -6,10 +6,14 @@
 // find_mergeable_anon_vma, anon_vma_clone, anon_vma_fork, unlink_anon_vmas, vma_link, unlink_file_vma, __vma_adjust.
 
 import { VM_ACCESS_FLAGS, VM_MAYWRITE, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
+import { OBJ_MM } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { AnonVma, AnonVmaChain, VmArea } from '../types.ts';
 import { chainInsert, chainRemove, intervalInsert, intervalInsertAfter, intervalRemove } from './interval.ts';
+
+/** In footprints, set apart from the rest of OBJ_MM. */
+const ANON_VMAS = 2 ** 29;
 
 function chainLink(vma: VmArea, anonVma: AnonVma): void {
   const chain: AnonVmaChain = { vma, anonVma };
@@ -43,7 +47,20 @@ function findMergeableAnonVma(vma: VmArea): AnonVma | null {
   return prev === null ? null : reusableAnonVma(prev, prev, vma);
 }
 
+/** Tells the explorer's recorder that this step asks whether the VMA has an anon_vma, or gives it one: faults do so side by side. */
+function noteAnonVma(k: Kernel, vma: VmArea, isWrite: boolean): void {
+  const { footprint } = k.memory;
+  if (footprint !== null) footprint.note(OBJ_MM, vma.mm.id + ANON_VMAS, isWrite);
+}
+
+/** Must a fault prepare an anon_vma first? mmapLock read. */
+export function needsAnonVma(k: Kernel, vma: VmArea): boolean {
+  noteAnonVma(k, vma, false);
+  return vma.anonVma === null;
+}
+
 export function* anonVmaPrepare(k: Kernel, vma: VmArea): KernelPath<number> {
+  noteAnonVma(k, vma, false);
   if (vma.anonVma !== null) return 0;
   let anonVma = findMergeableAnonVma(vma);
   if (anonVma === null) {
@@ -54,6 +71,7 @@ export function* anonVmaPrepare(k: Kernel, vma: VmArea): KernelPath<number> {
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   // mmapLock is held for read only: another fault may have been first.
   if (vma.anonVma === null) {
+    noteAnonVma(k, vma, true);
     vma.anonVma = anonVma;
     chainLink(vma, anonVma);
     anonVma.numActiveVmas++;

@@ -2,13 +2,15 @@
 // callbacks, minimise what was found.
 //
 //   1. every execution, up to the order of steps that do not touch, within the bound (explore/dpor)
-//   2. where that did not end: random executions beside (explore/pct)
+//   2. where that did not end: executions by random priorities beside (explore/pct)
 //   3. the null subject in the same way: what it violates was exercised
 //
 // The verdict of a cell is then a matter of sets; nothing here knows an operation or a property by name.
 
+import { LockOrder } from '../../check/lock-order.ts';
 import { explore, type Witness } from '../../explore/explore.ts';
 import { goalOf, isGoal } from '../../explore/goal.ts';
+import { pct } from '../../explore/pct.ts';
 import { randomWalk } from '../../explore/random.ts';
 import type { Program, Schedule } from '../../explore/world.ts';
 import type { Scenario } from '../scenario/scenario.ts';
@@ -18,6 +20,7 @@ import { describeViolation, scheduleText } from './describe-violation.ts';
 import {
   type Bounds,
   type CellVerdict,
+  type LockFinding,
   type OperationResult,
   type ViolationReport,
   verdictOfCells,
@@ -79,7 +82,7 @@ function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOpt
   const isStopped = r.stopped === 'goOn';
   let { executions, steps } = r;
   if (!r.exhaustive && !isStopped) {
-    const walks = randomWalk(program, {
+    const walks = pct(program, {
       seed: options.seed,
       executions: options.randomRuns,
       stepsMax: options.steps,
@@ -91,6 +94,18 @@ function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOpt
     }
   }
   return { witnesses, executions, steps, exhaustive: r.exhaustive, held, passing, isStopped, program };
+}
+
+/** Executions that the lock-order monitor listens to: any single one tells, if it comes to the place. */
+const LOCK_RUNS = 8;
+
+/** What the lock-order monitor says of a few executions. */
+function lockFindingsOf(scenario: Scenario, subject: Subject, options: CheckOptions): LockFinding[] {
+  const lockOrder = new LockOrder();
+  const inner = scenarioProgram(scenario, subject, { lockOrder });
+  const program = options.guard === undefined ? inner : options.guard(inner);
+  randomWalk(program, { seed: options.seed, executions: LOCK_RUNS, stepsMax: options.steps });
+  return lockOrder.findings.map(({ property, tag, sentence }) => ({ property, tag, sentence }));
 }
 
 /** What limits an exploration with these options. */
@@ -115,7 +130,7 @@ export function checkScenario(scenario: Scenario, subject: Subject, options: Che
     else if (cells[finding.property] !== 'violation') cells[finding.property] = 'gap';
   }
   const violations: ViolationReport[] = seen.witnesses.map((w) =>
-    describeViolation(scenario, subject, seen.program, w),
+    describeViolation(scenario, subject, seen.program, w, options.guard),
   );
   return {
     operation: scenario.name,
@@ -132,6 +147,6 @@ export function checkScenario(scenario: Scenario, subject: Subject, options: Che
     nullExhaustive: nullSeen.exhaustive,
     nullViolates,
     passing: seen.passing === null ? null : scheduleText(scenario, subject, seen.passing),
-    lockFindings: [],
+    lockFindings: lockFindingsOf(scenario, subject, options),
   };
 }

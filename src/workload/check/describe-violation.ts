@@ -13,20 +13,20 @@ import { pairing } from '../trace/record-replay.ts';
 import type { ViolationReport } from './results.ts';
 
 /** Executions that minimising one violation may take. */
-const MINIMISE_EXECUTIONS = 2000;
+const MINIMISE_EXECUTIONS = 1000;
 
 /** The text of a schedule of this scenario and subject, for `shootdown trace`. */
 export function scheduleText(scenario: Scenario, subject: Subject, schedule: Schedule, bug = ''): string {
   return formatCounterexample({ ...pairing(scenario, subject), variant: '', bug, schedule });
 }
 
-/** Minimises what led to the finding. `program` runs the scenario with the subject. */
+/** Minimises what led to the finding. `program` runs the scenario with the subject; `guard` is put around others that do. */
 export function describeViolation(
   scenario: Scenario,
   subject: Subject,
   program: Program,
   witness: { readonly finding: Finding; readonly schedule: Schedule },
-  bug = '',
+  guard: (program: Program) => Program = (p) => p,
 ): ViolationReport {
   const { property, tag, gap } = witness.finding;
   const least = minimise(program, witness.schedule, goalOf(witness.finding), { executions: MINIMISE_EXECUTIONS });
@@ -36,16 +36,22 @@ export function describeViolation(
     sentence: least.finding.sentence,
     gap,
     steps: least.steps,
-    storySteps: countActs(scenario, subject, least.schedule, least.finding),
+    storySteps: countActs(scenario, subject, least.schedule, least.finding, guard),
     switches: least.switches,
-    schedule: scheduleText(scenario, subject, least.schedule, bug),
+    schedule: scheduleText(scenario, subject, least.schedule),
   };
 }
 
 /** Acts of the story that the schedule tells of the finding (check/story). */
-function countActs(scenario: Scenario, subject: Subject, schedule: Schedule, finding: Finding): number {
+function countActs(
+  scenario: Scenario,
+  subject: Subject,
+  schedule: Schedule,
+  finding: Finding,
+  guard: (program: Program) => Program,
+): number {
   const recorded = recordedProgram(scenario, subject);
-  replay(recorded, schedule);
+  replay(guard(recorded), schedule);
   const records = recorded.recorded().steps.flatMap((step) => step.records);
   const { mm = 0, page = 0, pfn = 0, property } = finding;
   return storyOf(records, { mm, page, pfn }, property).acts.length;

@@ -6,13 +6,17 @@ import { InputError } from '../../base/assert.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
 import type { Chooser } from '../../sched/scheduler.ts';
-import { type Heart, PHASE_CREATE, PHASE_STEP } from './heart.ts';
+import { type Heart, PHASE_CREATE, PHASE_STEP, type Suspect } from './heart.ts';
 import { DriverFault } from './watched-driver.ts';
 
 /** Property and tags of findings about a driver's code, apart from what its device did. */
 export const DRIVER_PROPERTY = 'DRIVER';
 export const TAG_THROW = 'THROW';
 export const TAG_STUCK = 'STUCK';
+export const TAG_LIVELOCK = 'LIVELOCK';
+
+/** Steps that every thread that can go on has had before a callback is said not to return. */
+const TURNS = 50;
 
 /** The program with a driver made by `watchedDriver` over the same heart. */
 export function guardedProgram(program: Program, heart: Heart): Program {
@@ -41,6 +45,8 @@ export class GuardedWorld implements World {
 
   constructor(program: Program, heart: Heart, chooser: Chooser, footprint: Footprint) {
     this.#heart = heart;
+    heart.turns.fill(0);
+    heart.suspect = null;
     const before = heart.enter(PHASE_CREATE);
     try {
       this.world = program.build(chooser, footprint);
@@ -57,14 +63,19 @@ export class GuardedWorld implements World {
 
   step(thread: number): boolean {
     this.#steps++;
-    const before = this.#heart.enter(PHASE_STEP);
+    const heart = this.#heart;
+    heart.turns[thread]!++;
+    const before = heart.enter(PHASE_STEP);
     try {
-      return this.world!.step(thread);
+      const hasWaited = this.world!.step(thread);
+      if (heart.suspect === null) return hasWaited;
+      this.#judge(heart.suspect, thread);
+      return false;
     } catch (error) {
       this.#thrown(error);
       return false;
     } finally {
-      this.#heart.leave(before);
+      heart.leave(before);
     }
   }
 
@@ -86,6 +97,26 @@ export class GuardedWorld implements World {
     return this.#fault === null ? (this.world?.finalState?.() ?? '') : this.#fault.sentence;
   }
 
+  /** A callback that was resumed so often does not return, if everybody for whom it could wait had turns enough meanwhile. */
+  #judge(suspect: Suspect, thread: number): void {
+    const { turns } = this.#heart;
+    const { driver, callback, turnsThen } = suspect;
+    this.#heart.suspect = null;
+    if (this.#fault !== null) return;
+    for (let set = this.enabled() & ~(1 << thread); set !== 0; set &= set - 1) {
+      const t = 31 - Math.clz32(set & -set);
+      if (turns[t]! - turnsThen[t]! < TURNS) return;
+    }
+    const own = turns[thread]! - turnsThen[thread]!;
+    const sentence = `driver ${driver} does not return from ${callback}: ${own} steps, while everybody else had their turns`;
+    this.#add(TAG_LIVELOCK, sentence);
+  }
+
+  #add(tag: string, sentence: string): void {
+    this.#before = this.world?.findingCount() ?? 0;
+    this.#fault = { property: DRIVER_PROPERTY, tag, kind: 'safety', gap: null, sentence, step: this.#steps };
+  }
+
   /** A mistake of the driver is a finding; anything else is not ours to explain. While the world is made, a mistake in words is
    *  unusable input: there is no execution yet that could show it. */
   #thrown(error: unknown): void {
@@ -93,8 +124,6 @@ export class GuardedWorld implements World {
     const isMisuse = this.world !== null && cause instanceof InputError && cause.message.startsWith('driver ');
     if (!(cause instanceof DriverFault) && !isMisuse) throw error;
     if (this.#fault !== null) return;
-    const sentence = cause.message;
-    this.#before = this.world?.findingCount() ?? 0;
-    this.#fault = { property: DRIVER_PROPERTY, tag: TAG_THROW, kind: 'safety', gap: null, sentence, step: this.#steps };
+    this.#add(TAG_THROW, cause.message);
   }
 }

@@ -18,8 +18,19 @@ const WORDS = 8;
 const PLACES_MAX = 64;
 const PLACE_BYTES = 64;
 
+/** A callback that goes on and on, and the turns that threads had when that was first noticed. */
+export interface Suspect {
+  readonly driver: string;
+  readonly callback: string;
+  readonly turnsThen: Int32Array;
+}
+
 export class Heart {
   readonly buffer: ArrayBufferLike;
+  // Of the watched thread alone:
+  /** Steps of each thread of the world. */
+  readonly turns = new Int32Array(32);
+  suspect: Suspect | null = null;
   readonly #words: Int32Array;
   readonly #text: Uint8Array;
 

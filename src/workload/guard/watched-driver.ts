@@ -34,6 +34,10 @@ interface Watch {
   readonly placeOf: PlaceOf;
 }
 
+/** Resumptions of one call of a callback: more than any needs, and so many that it is suspect of never ending. */
+const LONG = 50;
+const VERY_LONG = 150;
+
 /** Names under which a device may call a driver; methods of a class, which stand in its prototype, are watched by these. */
 const CALLED = [...new Set([...Object.values(CALLBACK_NAMES).flat(), 'bind', 'unbind', 'fault'])];
 
@@ -92,9 +96,13 @@ function* watchedPath(
   place: number,
   path: Generator<unknown, unknown, unknown>,
 ): Generator<unknown, unknown, unknown> {
-  for (;;) {
+  const { heart, driver } = watch;
+  let turnsThen: Int32Array | null = null;
+  for (let resumed = 1; ; resumed++) {
     const r = during(watch, name, place, () => path.next());
     if (r.done === true) return r.value;
+    if (resumed === LONG) turnsThen = heart.turns.slice();
+    if (resumed >= VERY_LONG) heart.suspect = { driver, callback: name, turnsThen: turnsThen! };
     yield r.value;
   }
 }

@@ -48,6 +48,8 @@ export interface Revision {
   readonly device?: Partial<DeviceConfig>;
   readonly patches?: Livepatch | readonly Livepatch[];
   readonly kernel?: Partial<KernelConfig>;
+  /** In place of the bug's own, where the program too is another one. */
+  readonly scenario?: Scenario;
 }
 
 export interface BugDefinition {
@@ -70,7 +72,7 @@ export interface BugDefinition {
   readonly historic: Revision;
   readonly fixed: Revision;
   /** Other revisions of the same world, by name: earlier fixes, regressions, variants. */
-  readonly others?: Readonly<Record<string, Revision & { readonly isBroken: boolean; readonly scenario?: Scenario }>>;
+  readonly others?: Readonly<Record<string, Revision & { readonly isBroken: boolean }>>;
   /** How it happens, step by step, and what was learned from it. */
   readonly story: string;
 }

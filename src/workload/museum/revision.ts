@@ -58,7 +58,7 @@ export function revisionOf(bug: Bug, name: string): Revision {
 /** The bug's scenario in a revision. */
 export function revisionProgram(bug: Bug, name: string, options: ScenarioOptions = {}): Program {
   const revision = revisionOf(bug, name);
-  const base = bug.others?.[name]?.scenario ?? bug.scenario;
+  const base = revision.scenario ?? bug.scenario;
   const scenario: Scenario = { ...base, kernel: { ...base.kernel, ...revision.kernel } };
   return scenarioProgram(scenario, revisionSubject(`${bug.id}, ${name}`, revision), options);
 }

@@ -143,6 +143,9 @@ const OWNER: ThreadScript = { on: 'kernel', steps: [{ do: 'unbind' }] };
 export const OPERATIONS: readonly Operation[] = [
   op('munmap', 'unmaps the page and its page table', ANON, [{ do: 'munmap', at: 0 }]),
   op('munmap-neighbour', 'unmaps one of two pages of a table', ANON_NEIGHBOUR, [{ do: 'munmap', at: 1 }]),
+  op('munmap-two', 'unmaps two pages, of which the device uses the second', ANON_NEIGHBOUR, [
+    { do: 'munmap', at: 0, pages: 2 },
+  ]),
   op('munmap-batch', 'unmaps more pages than one gather holds', ANON_BATCH, [{ do: 'munmap', at: 0, pages: 3 }]),
   op('map-fixed', 'maps another page over it', ANON, [{ do: 'mmap', at: 0 }]),
   op('mprotect-ro', 'takes the right to write', ANON, [{ do: 'mprotect', at: 0, prot: 'r' }]),
@@ -156,6 +159,13 @@ export const OPERATIONS: readonly Operation[] = [
   op('mremap-shrink', 'cuts the mapping', ANON_NEIGHBOUR, [{ do: 'mremap', at: 0, pages: 2, newPages: 1 }]),
   op('mremap-dontunmap', 'moves the page, leaves the mapping', ANON, [{ do: 'mremap', at: 0, to: 3, dontUnmap: true }]),
   op('madv-dontneed', 'drops the contents', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], STORE),
+  op(
+    'madv-dontneed-two',
+    'two threads drop neighbouring pages',
+    ANON_NEIGHBOUR,
+    [{ do: 'madvise', at: 1, advice: 'dontneed' }],
+    { others: { neighbour: { cpu: 1, steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] } } },
+  ),
   op('madv-free', 'lets the contents go when memory is short', ANON, [{ do: 'madvise', at: 0, advice: 'free' }]),
   op('madv-free-reclaim', 'reclaims a page that MADV_FREE gave up', ANON, [], {
     ...reclaim,

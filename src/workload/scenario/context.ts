@@ -13,6 +13,8 @@ export class ScenarioContext {
   readonly scenario: Scenario;
   /** Tasks by name; 'main' is the first. */
   readonly tasks = new Map<string, Task>();
+  /** Steps of its script that each thread has completed, by thread id. */
+  readonly completed: number[] = [];
   readonly #files = new Map<string, { readonly inode: Inode; readonly fd: Map<Task, number> }>();
 
   constructor(kernel: Kernel, device: Device | null, scenario: Scenario) {

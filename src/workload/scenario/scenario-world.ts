@@ -4,6 +4,8 @@
 import { Arena } from '../../base/arena.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import { Judge } from '../../check/judge.ts';
+import type { LockOrder } from '../../check/lock-order.ts';
+import { describeWaits, Waits } from '../../check/waits.ts';
 import type { Device } from '../../device/device.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
 import { THREADS_MAX } from '../../explore/world.ts';
@@ -42,6 +44,8 @@ export interface ScenarioOptions {
   readonly logCapacity?: number;
   /** Called at the end of each execution, with all its findings. */
   readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
+  /** Listens to every execution; what it learns stays. */
+  readonly lockOrder?: LockOrder;
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -66,6 +70,7 @@ export class ScenarioWorld implements World {
   readonly device: Device;
   readonly judge: Judge;
   readonly context: ScenarioContext;
+  readonly #waits = new Waits();
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
   readonly #options: ScenarioOptions;
@@ -91,6 +96,11 @@ export class ScenarioWorld implements World {
     this.kernel = k;
     this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
+    k.memory.log.attach(this.#waits);
+    options.lockOrder?.attach(k.memory.log, {
+      actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}`,
+      lockName: (lockClass) => k.sched.lockClasses.name(lockClass),
+    });
     const host = notifierHost(k);
     k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
@@ -181,7 +191,12 @@ export class ScenarioWorld implements World {
     });
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
-      const who = waiting.map((t) => `${t.name} waits for ${t.waitingFor}`).join('; ');
+      const name = (id: number): string => sched.threads[id]?.name ?? `thread ${id}`;
+      const who = describeWaits(
+        this.#waits,
+        waiting.map((t) => t.id),
+        { actor: name, lock: (c) => sched.lockClasses.name(c), waitsFor: (id) => sched.threads[id]!.waitingFor },
+      );
       const sentence = `Nothing can go on: ${who}.`;
       found.push({ property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: this.#steps });
     }
@@ -195,6 +210,14 @@ export class ScenarioWorld implements World {
       const n = Number(step) - this.#stepsBefore;
       return n > 0 ? `at step ${n}` : 'during the setup';
     });
+  }
+
+  completed(thread: number): number {
+    return this.context.completed[thread + 1] ?? 0;
+  }
+
+  isDone(): boolean {
+    return this.#programs.every((i) => this.kernel.sched.threads[i + 1]!.state === DONE);
   }
 
   threadName(thread: number): string {

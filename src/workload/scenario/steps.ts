@@ -41,6 +41,8 @@ export function* runThread(c: ScenarioContext, script: ThreadScript, task: Task)
     if (c.kernel.sched.points && script.on !== 'device') yield P_SYSCALL;
     if (script.on === 'device') yield* deviceAccess(c, step, script.engine ?? 0);
     else yield* runStep(c, step, task);
+    const { id } = c.kernel.sched.current;
+    c.completed[id] = (c.completed[id] ?? 0) + 1;
   }
 }
 

@@ -1,15 +1,22 @@
 // The strategies on the real machine: what they find with the driver without callbacks replays to the same finding at the same
 // step, alone, from its text, and the right driver is clean under the same walks.
 import { expect, test } from 'vitest';
+import { LOCK_DRIVER, LOCK_INVALIDATE } from '../../abi/locks.ts';
 import { createDevice, type DeviceConfig } from '../../device/device.ts';
+import { DRIVERS } from '../../device/drivers/drivers.ts';
 import { boundedSearch } from '../../explore/bounded.ts';
 import { goalOf } from '../../explore/goal.ts';
+import { findNoProgress } from '../../explore/liveness.ts';
 import { minimise } from '../../explore/minimise.ts';
+import { pct } from '../../explore/pct.ts';
 import { randomWalk } from '../../explore/random.ts';
 import { replay } from '../../explore/replay.ts';
 import { formatCounterexample, parseCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
 import type { Program } from '../../explore/world.ts';
-import type { Scenario } from './scenario.ts';
+import { Rwsem } from '../../sched/locks.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { ScenarioContext } from './context.ts';
+import type { Scenario, Step } from './scenario.ts';
 import { scenarioProgram } from './scenario-world.ts';
 import type { Subject } from './subject.ts';
 
@@ -38,10 +45,10 @@ const munmap: Scenario = {
   },
 };
 
-function program(driver: string, scenario = munmap): Program {
+function program(driver: string, scenario = munmap, design = 'linux-6.1'): Program {
   const subject: Subject = {
     name: driver,
-    design: 'linux-6.1',
+    design,
     create(k) {
       const device = createDevice(k, { ...SMALL, driver });
       device.workload.isStopped = true;
@@ -105,4 +112,64 @@ test('whatever the witness, the minimal schedule is the same; it replays to the 
     }
   }
   expect([...minimal.keys()]).toContain('I1');
+});
+
+test('PCT finds it as well', () => {
+  const found = pct(program('no-callbacks'), { seed: 1, executions: 40, depth: 2 });
+  expect(found.witnesses.map((w) => w.finding.property)).toContain('I1');
+  expect(found).toMatchObject({ longer: 0, cut: 0 });
+  expect(found.guarantee).toBeGreaterThan(0.001);
+});
+
+/** Two locks of each world. */
+const locks = new WeakMap<ScenarioContext, readonly [Rwsem, Rwsem]>();
+
+function locksOf(c: ScenarioContext): readonly [Rwsem, Rwsem] {
+  let pair = locks.get(c);
+  if (pair === undefined) {
+    const { sched } = c.kernel;
+    pair = [new Rwsem(sched, LOCK_INVALIDATE, 77), new Rwsem(sched, LOCK_DRIVER, 77)];
+    locks.set(c, pair);
+  }
+  return pair;
+}
+
+/** Takes both locks for writing, one after the other. */
+function both(first: 0 | 1): Step {
+  const path = function* (c: ScenarioContext): KernelPath<void> {
+    const pair = locksOf(c);
+    yield* pair[first].writeLock();
+    yield* pair[1 - first]!.writeLock();
+    pair[1 - first]!.writeUnlock();
+    pair[first].writeUnlock();
+  };
+  return { do: 'run', name: 'both locks', path };
+}
+
+test('a deadlock is found with the fewest steps and names who waits for whom', () => {
+  const inversion = program('iommu-v2', {
+    name: 'inversion',
+    summary: 'two locks, two orders',
+    setup: [],
+    threads: { one: { steps: [both(0)] }, two: { steps: [both(1)] } },
+  });
+  const { witnesses } = boundedSearch(inversion, { executions: 500, bound: 1 });
+  expect(witnesses.map((w) => w.finding.property)).toEqual(['I60']);
+  const minimal = minimise(inversion, witnesses[0]!.schedule, { property: 'I60', gap: null });
+  expect(minimal.isCanonical).toBe(true);
+  expect(minimal.finding.sentence).toBe(
+    'Nothing can go on: one waits for the driver lock, which two holds; two waits for the invalidate_lock, which one holds.',
+  );
+  expect(replay(inversion, minimal.schedule).findings).toEqual([minimal.finding]);
+});
+
+test('no shipped driver is reported for want of progress', () => {
+  for (const { name, design } of DRIVERS) {
+    const p = program(name, munmap, design === '*' ? 'linux-6.1' : design);
+    for (const seed of [1, 2]) {
+      const { schedule } = replay(p, [], { isCompleted: true });
+      const beginning = schedule.slice(0, (schedule.length * seed) >> 2);
+      expect(findNoProgress(p, beginning), name).toBeNull();
+    }
+  }
 });

@@ -1,0 +1,44 @@
+// Wrong: the subscriber keeps its old number, so readRetry never says that a look-up was overtaken.
+
+import { defineDriver } from 'shootdown';
+
+export default defineDriver({
+  name: 'interval-no-set-seq',
+  design: ['linux-6.1', 'linux-6.6', 'linux-6.12'],
+  device: 'mirror',
+  mistake: 'invalidate does not call setSeq',
+  breaks: ['I1', 'I5'],
+
+  create: (hw) => ({
+    *invalidate(range) {
+      if (range.blockable) yield* hw.mutexLock();
+      else if (!hw.mutexTryLock()) return false;
+      for (const m of yield* hw.unmap(range.start, range.end)) if (m.isDirty) hw.markDirty(m.page);
+      hw.mutexUnlock();
+      return true;
+    },
+
+    *unbind() {
+      yield* hw.mutexLock();
+      yield* hw.unmapAll();
+      hw.mutexUnlock();
+    },
+
+    *fault({ va, isWrite }) {
+      for (;;) {
+        const seq = yield* hw.readBegin();
+        const page = yield* hw.getUserPage(va, isWrite);
+        if (page < 0) return page;
+        yield* hw.mutexLock();
+        const isStale = hw.readRetry(seq);
+        if (!isStale) {
+          yield* hw.map(va, page, { writable: isWrite });
+          if (isWrite) hw.markDirty(page);
+        }
+        hw.mutexUnlock();
+        hw.putPage(page);
+        if (!isStale) return 0;
+      }
+    },
+  }),
+});
