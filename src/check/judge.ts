@@ -203,11 +203,6 @@ export class Judge implements RecordSink {
     return this.#c.tally.exposures;
   }
 
-  /** Frees so far of frames that a device had translated: was the danger there at all? Without building the whole result. */
-  get windowCount(): number {
-    return this.#c.windows.windows;
-  }
-
   /** Violations kept from number `n` on: the first of each property, address space and page. Cheap; asked after every step. */
   findingsSince(n: number): readonly Violation[] {
     const { kept } = this.#c.findings;
