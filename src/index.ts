@@ -6,6 +6,7 @@ export * from './abi/pte.ts';
 export { createDevice, createDriverDevice } from './device/device.ts';
 export { pteWord, vpnHi, vpnLo } from './hw/page-table.ts';
 export { entryHi, entryLo, ptePfn, writeEntry } from './hw/pte.ts';
+export { pteOffset, pteTable } from './mm/fault/page-tables.ts';
 export { lockPage, tryLockPage, unlockPage } from './mm/page/page-lock.ts';
 export * from './mm/page/pages.ts';
 export type { AddressSpace, Inode, VmArea } from './mm/types.ts';
