@@ -41,7 +41,7 @@ function found(): string[] {
   return [describeViolation(scenario, subject, program, witness).schedule, runRevision(bug, 'historic').witness!.text];
 }
 
-test('each example is the output of the schedule above it', () => {
+test('each example is the output of the schedule above it (UPDATE=1 finds and writes them anew)', () => {
   let page = readFileSync(PAGE, 'utf8');
   if (process.env['UPDATE'] === '1') {
     const texts = found();
