@@ -130,3 +130,9 @@ test('a callback that throws, and one that never returns: 1, and said where', as
     'driver mine did not return from invalidateRange: no step for 2 s; it stood at stuck.ts:4:',
   );
 });
+
+test('a callback that loops over steps: 1', async () => {
+  const { status, stdout } = await check('livelock.ts', driver('for (;;) yield* hw.step();'));
+  expect(status).toBe(1);
+  expect(stdout).toContain('mine: DRIVER LIVELOCK');
+});
