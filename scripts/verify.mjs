@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { build, install, root } from './prepare.mjs';
 
 const SEEDS = 20;
+/** Executions of one operation of `shootdown check` at most. */
+const CHECK_EXECUTIONS = 20_000;
 const PROGRAMS = join(root, 'recordings', 'programs');
 
 /** @type {(directory: string, hash: import('node:crypto').Hash) => void} */
@@ -90,10 +92,48 @@ for (const file of ['test/device-data.test.ts']) {
   if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });
 }
 
+const LAW = { PROGRAMS: '10000' };
+parts.push({ name: 'explorer against enumeration', run: () => tests('src/explore/dpor.test.ts', LAW) });
+parts.push({
+  name: 'jobs against one explorer',
+  run: () => tests('src/explore/coordinator.test.ts', { PROGRAMS: '2000' }),
+});
+for (const driver of modules('drivers')) {
+  parts.push({
+    name: `check ${driver}`,
+    run: () => {
+      const r = cliJson(['check', driver, '--executions', String(CHECK_EXECUTIONS)]);
+      return { ...r, operations: r.operations.map(verdictRow) };
+    },
+  });
+}
+for (const driver of modules(join('drivers', 'wrong'))) {
+  parts.push({
+    name: `wrong ${driver}`,
+    run: () => {
+      const r = cliJson(['check', driver, '--first', '--no-pairs', '--executions', '3000']);
+      const o = r.operations.find((/** @type {any} */ x) => x.verdict === 'violation');
+      return { operation: o?.operation ?? null, violations: o?.violations ?? [], lockFindings: r.lockFindings };
+    },
+  });
+}
+parts.push({ name: 'museum', run: () => cliJson(['bugs', '--all']).bugs });
+
+/** Names of the modules in a folder. @type {(folder: string) => string[]} */
+function modules(folder) {
+  const files = readdirSync(join(root, folder)).filter((f) => f.endsWith('.ts'));
+  return files.sort().map((f) => f.slice(0, -3));
+}
+
+/** @type {(o: any) => unknown} */
+function verdictRow({ operation, verdict, exhaustive, executions, cells }) {
+  return { operation, verdict, exhaustive, executions, cells };
+}
+
 install();
 build();
 const hash = createHash('sha256');
-for (const d of ['src', 'test', 'recordings', 'scripts']) hashTree(join(root, d), hash);
+for (const d of ['src', 'test', 'recordings', 'scripts', 'drivers', 'bugs']) hashTree(join(root, d), hash);
 const state = join(root, '.verify', hash.digest('hex').slice(0, 16));
 mkdirSync(state, { recursive: true });
 const at = process.argv.indexOf('--only');
@@ -156,9 +196,83 @@ function figures() {
         `${mine.filter((r) => r.deviceState === 'failed').length} | ${Math.max(...mine.map((r) => r.maxRefaults))} |`,
     );
   }
+  out.push(...checkFigures(), ...wrongFigures(), ...museumFigures());
   out.push('', '## Tests at full size', '', '| tests | passed | failed | seconds |', '|---|--:|--:|--:|');
   for (const [name, r] of Object.entries(results)) {
     if (typeof r.passed === 'number') out.push(`| ${name} | ${r.passed} | ${r.failed} | ${r.seconds.toFixed(0)} |`);
   }
   return `${out.join('\n')}\n`;
+}
+
+function checkFigures() {
+  const out = [
+    '',
+    '## Check',
+    '',
+    `\`shootdown check DRIVER --executions ${CHECK_EXECUTIONS}\`: operations and pairs of two.`,
+    '',
+  ];
+  out.push(
+    '| driver | design | device | operations | clean, all seen | clean, bounded | gap | violation | not exercised | executions | seconds |',
+  );
+  out.push('|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|');
+  const bounded = [];
+  for (const [name, r] of Object.entries(results)) {
+    if (!name.startsWith('check ')) continue;
+    const of = (/** @type {string} */ verdict) => r.operations.filter((/** @type {any} */ o) => o.verdict === verdict);
+    const clean = of('clean');
+    const all = clean.filter((/** @type {any} */ o) => o.exhaustive);
+    const executions = r.operations.reduce((/** @type {number} */ n, /** @type {any} */ o) => n + o.executions, 0);
+    const counts = [
+      r.operations.length,
+      all.length,
+      clean.length - all.length,
+      of('gap').length,
+      of('violation').length,
+    ];
+    out.push(
+      `| ${r.driver} | ${r.design} | ${r.device} | ${counts.join(' | ')} | ${of('not exercised').length} | ${executions} | ${r.seconds.toFixed(0)} |`,
+    );
+    const rest = r.operations.filter((/** @type {any} */ o) => !o.exhaustive && !o.operation.includes('+'));
+    if (rest.length > 0) bounded.push(`- ${r.driver}: ${rest.map((/** @type {any} */ o) => o.operation).join(', ')}`);
+  }
+  if (bounded.length > 0)
+    out.push('', 'Single operations that the bound ended before every execution was seen:', '', ...bounded);
+  return out;
+}
+
+function wrongFigures() {
+  const rows = Object.entries(results).filter(([name]) => name.startsWith('wrong '));
+  const caught = rows.filter(([, r]) => r.operation !== null || r.lockFindings.length > 0);
+  const out = [
+    '',
+    '## Wrong drivers',
+    '',
+    `${caught.length} of ${rows.length} drivers of \`drivers/wrong\` are caught (\`shootdown check NAME --first --no-pairs --executions 3000\`).`,
+    '',
+  ];
+  out.push('| driver | caught by | property | steps |', '|---|---|---|--:|');
+  for (const [name, r] of rows) {
+    const v = r.violations[0] ?? r.lockFindings[0];
+    const by = r.operation ?? (v === undefined ? 'nothing' : 'any run (locks)');
+    out.push(`| ${name.slice(6)} | ${by} | ${v === undefined ? '' : `${v.property} ${v.tag}`} | ${v?.steps ?? ''} |`);
+  }
+  return out;
+}
+
+function museumFigures() {
+  const bugs = results['museum'];
+  const out = ['', '## Museum', '', '`shootdown bugs --all`', ''];
+  out.push(
+    '| entry | found | expected | steps | story steps | switches | fixed form | executions | seconds |',
+    '|---|---|---|--:|--:|--:|---|--:|--:|',
+  );
+  for (const b of bugs) {
+    const fixed = `${b.fixedVerdict}${b.fixedExhaustive ? ', every execution' : ''}`;
+    const found = b.found ? b.property : 'not found';
+    out.push(
+      `| ${b.id} | ${found} | ${b.expectedProperty} | ${b.steps} | ${b.storySteps} | ${b.switches} | ${fixed} | ${b.executions} | ${b.seconds.toFixed(1)} |`,
+    );
+  }
+  return out;
 }

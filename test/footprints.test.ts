@@ -1,7 +1,8 @@
 // The law that exploration rests on: two adjacent steps of different threads whose footprints share no object that either writes can
 // change places. Random runs of programs, reclaim and a device are recorded step by step; each such pair is then run in both orders
 // from equal states (built by replaying the same choices) and the whole machine is compared. A counterexample is a footprint
-// that lacks an object. Beside it: a step that changed the machine touched something.
+// that lacks an object. Beside it: a step that changed the machine touched something. Once for a walker with the kernel's own driver, and
+// once for a mirror with a driver of this file that keeps a running sum of the order in which its code ran.
 //
 // PAIRS is the number of pairs tried; a failure names SEED, run and step.
 import { expect, it } from 'vitest';
@@ -34,9 +35,11 @@ import { Footprint } from '../src/base/footprint.ts';
 import { Rng } from '../src/base/rng.ts';
 import type { Accessor } from '../src/device/accessor.ts';
 import type { AtsDevice } from '../src/device/ats-pri.ts';
-import { SMALL_DEVICE } from '../src/device/device.ts';
+import { type Driver, defineDriver } from '../src/device/define-driver.ts';
+import { createDevice, createDriverDevice, type Device, SMALL_DEVICE } from '../src/device/device.ts';
 import type { Iommu } from '../src/device/iommu.ts';
 import type { PageRequestHandler } from '../src/device/iopf.ts';
+import type { MirrorDevice } from '../src/device/mirror.ts';
 import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
 import type { Kernel } from '../src/mm/kernel.ts';
@@ -45,6 +48,7 @@ import { CLONE_VM, createProcess, doClone, doExit } from '../src/mm/process/task
 import { SyscallArgs } from '../src/mm/syscalls/args.ts';
 import { syscall } from '../src/mm/syscalls/table.ts';
 import { OpenFile, type Task } from '../src/mm/types.ts';
+import type { IntervalTree } from '../src/notifier/interval.ts';
 import type { KernelPath } from '../src/sched/path.ts';
 import { pointInfo } from '../src/sched/points.ts';
 import { firstChooser, RUNNABLE, SLEEPING, type Thread } from '../src/sched/scheduler.ts';
@@ -60,30 +64,127 @@ const BASE = 0x10000000 + 0x200000 - 4 * PAGE;
 const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
-/** What a machine has beside its kernel. */
+type Parts = [string, ArrayLike<number>][];
+type Kind = 'walker' | 'mirror';
+
+/** What a machine with a walker has beside its kernel. */
 interface Hardware {
   readonly iommu: Iommu;
   readonly ats: AtsDevice;
   readonly faults: PageRequestHandler;
 }
 
-const hardwareOf = new WeakMap<Kernel, Hardware>();
+/** Parts of the device and of its driver. */
+const devicePartsOf = new WeakMap<Kernel, () => Parts>();
 
-/** A kernel with threads that stand at their first point, and the recorder on. The same seed gives the same machine. */
-function build(runSeed: number): Kernel {
-  const kernel = { frames: 72, swapPages: 64, cpus: 2, strideOn: 2, gatherBundle: 2, tlbSets: 4, tlbWays: 2 };
-  const sizes = { ...SMALL_DEVICE.ats, engines: 2 };
+/** A mirror with both kinds of subscriber. `ran` hears when the driver's code runs, and where. */
+function tracingMirror(ran: (place: number) => void): Driver {
+  return defineDriver({
+    name: 'tracing-mirror',
+    design: 'linux-6.1',
+    device: 'mirror',
+    create(hw) {
+      let count = 0;
+      return {
+        *invalidateRangeStart(range) {
+          ran(1);
+          yield* hw.lock();
+          ran(2);
+          count++;
+          yield* hw.unmap(range.start, range.end);
+          ran(3);
+          hw.unlock();
+        },
+        *invalidateRangeEnd() {
+          ran(4);
+          yield* hw.lock();
+          ran(5);
+          count--;
+          hw.unlock();
+          hw.wake();
+        },
+        *invalidate(range, seq) {
+          ran(6);
+          if (range.blockable) yield* hw.mutexLock();
+          ran(7);
+          hw.setSeq(seq);
+          if (range.blockable) hw.mutexUnlock();
+        },
+        *clearFlushYoung(start, end) {
+          ran(8);
+          yield* hw.step();
+          ran(9);
+          return hw.clearYoung(start, end);
+        },
+        *release() {
+          ran(10);
+          yield* hw.unmapAll();
+        },
+        *fault({ va, isWrite }) {
+          ran(11);
+          const seq = yield* hw.readBegin();
+          ran(12);
+          const page = yield* hw.getUserPage(va, isWrite);
+          ran(13);
+          if (page < 0) return page;
+          yield* hw.mutexLock();
+          ran(14);
+          yield* hw.lock();
+          ran(15);
+          if (!hw.readRetry(seq) && count === 0) yield* hw.map(va, page, { writable: isWrite });
+          ran(16);
+          hw.unlock();
+          hw.mutexUnlock();
+          hw.putPage(page);
+          yield* hw.waitUntil(() => count === 0);
+          ran(17);
+          return 0;
+        },
+      };
+    },
+  });
+}
+
+/** A device of that kind for the kernel; its parts are found in devicePartsOf. */
+function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
+  const ats = { ...SMALL_DEVICE.ats, engines: 2 };
   // The smallest hardware in every other run; else two of each, which take each other's work.
   const iommu = runSeed % 2 === 0 ? SMALL_DEVICE.iommu! : { ...SMALL_DEVICE.iommu!, walkers: 2, executors: 2 };
-  const device = { ...SMALL_DEVICE, ats: sizes, iommu, faultWorkers: 1 + (runSeed % 2) };
-  const m = createMachine({ kernel, design: 'linux-6.1', device, chooser: firstChooser });
+  const config = { ...SMALL_DEVICE, ats, iommu, mirror: { engines: 2, refaultBudget: 1000 } };
+  if (kind === 'walker') {
+    const device = createDevice(k, { ...config, faultWorkers: 1 + (runSeed % 2) });
+    devicePartsOf.set(k, () => hardwareParts(device as unknown as Hardware));
+    return device;
+  }
+  let order = 0;
+  const driver = tracingMirror((place) => {
+    order = (Math.imul(order, 31) + place) | 0;
+  });
+  const device = createDriverDevice(k, driver, config);
+  const mirror = device.accessor as MirrorDevice;
+  const intervals = (): number[] => {
+    const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
+    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.tree.map((sub) => sub.seq)]));
+  };
+  devicePartsOf.set(k, () => [
+    ['mirror', mirror.stateWords()],
+    ['order of the driver', [order]],
+    ['intervals', intervals()],
+  ]);
+  return device;
+}
+
+/** A kernel with threads that stand at their first point, and the recorder on. The same seed gives the same machine. */
+function build(kind: Kind, runSeed: number): Kernel {
+  const kernel = { frames: 72, swapPages: 64, cpus: 2, strideOn: 2, gatherBundle: 2, tlbSets: 4, tlbWays: 2 };
+  const m = createMachine({ kernel, design: 'linux-6.1', chooser: firstChooser });
   const k = m.kernel;
-  hardwareOf.set(k, m.device as unknown as Hardware);
+  const device = createHardware(k, kind, runSeed);
   const task = m.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
   const inode = k.newInode('regular', '/f', WINDOW * PAGE);
   inode.users++;
   const fd = installFile(k, task, new OpenFile(inode, true, true));
-  expect(m.run(m.device!.bind(task.mm!))).toBe(0);
+  expect(m.run(device.bind(task.mm!))).toBe(0);
   const child = k.tasks.get(m.run(doClone(k, task, 0)))!;
   const sibling = k.tasks.get(m.run(doClone(k, task, CLONE_VM)))!;
   child.cpu = 1;
@@ -93,7 +194,7 @@ function build(runSeed: number): Kernel {
   });
   k.sched.spawn('kswapd', 'kernel', k.fn.kswapd(k), true);
   for (const e of [0, 1])
-    k.sched.spawn(`engine ${e}`, 'device', engine(m.device!.accessor, e, new Rng(runSeed * 10 + 8 + e)), true);
+    k.sched.spawn(`engine ${e}`, 'device', engine(device.accessor, e, new Rng(runSeed * 10 + 8 + e)), true);
   k.record(new Footprint());
   return k;
 }
@@ -151,7 +252,7 @@ function list(next: Int32Array, head: number): number[] {
 }
 
 /** Parts of the machine, each as numbers; threads stand where they stand. */
-function parts(k: Kernel): [string, ArrayLike<number>][] {
+function parts(k: Kernel): Parts {
   const { pages, reclaim, swap } = k;
   const slots = Array.from({ length: swap.pages + 1 }, (_, s) => swap.users(s) * 4096 + swap.cached(s));
   const mmList = [...k.mms.values()];
@@ -172,12 +273,12 @@ function parts(k: Kernel): [string, ArrayLike<number>][] {
     ['pending gathers', mmList.map((mm) => mm.tlbFlushPending)],
     ['address spaces', mms],
     ['CPU TLBs', k.cpus.flatMap((c) => [...c.tlb.entries, ...c.walkCache.tagHi, ...c.walkCache.table])],
-    ...hardwareParts(hardwareOf.get(k)!),
+    ...devicePartsOf.get(k)!(),
     ['threads', k.sched.threads.flatMap((t) => [stateOf(k, t), t.point, t.atomicDepth])],
   ];
 }
 
-function hardwareParts({ iommu, ats, faults }: Hardware): [string, ArrayLike<number>][] {
+function hardwareParts({ iommu, ats, faults }: Hardware): Parts {
   const tlb = (t: Tlb): number[] => [...t.entries, t.count, t.largeCount];
   const cache = (c: WalkCache): number[] => [...c.tagHi, ...c.tagLo, ...c.table, ...c.gen, ...c.rights, c.count];
   return [
@@ -240,8 +341,8 @@ function isDisjoint(a: Step, b: Step): boolean {
 }
 
 /** The machine after the steps of these threads; null when one of them could not run. */
-function replay(runSeed: number, threads: readonly number[]): Kernel | null {
-  const k = build(runSeed);
+function replay(kind: Kind, runSeed: number, threads: readonly number[]): Kernel | null {
+  const k = build(kind, runSeed);
   for (const id of threads) {
     const t = k.sched.threads[id]!;
     if (!k.sched.isEnabled(t)) return null;
@@ -251,8 +352,8 @@ function replay(runSeed: number, threads: readonly number[]): Kernel | null {
   return k;
 }
 
-function record(runSeed: number): { readonly steps: Step[]; readonly silent: string[] } {
-  const k = build(runSeed);
+function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly silent: string[] } {
+  const k = build(kind, runSeed);
   const rng = new Rng(runSeed);
   const steps: Step[] = [];
   const silent: string[] = [];
@@ -270,13 +371,13 @@ function record(runSeed: number): { readonly steps: Step[]; readonly silent: str
   return { steps, silent };
 }
 
-it(`disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`, () => {
+it.each<Kind>(['walker', 'mirror'])(`%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`, (kind) => {
   const wrong = new Map<string, number>();
   const silent = new Set<string>();
   let pairs = 0;
   for (let run = 0; pairs < pairsWanted; run++) {
     const runSeed = seed * 1000 + run;
-    const recorded = record(runSeed);
+    const recorded = record(kind, runSeed);
     for (const s of recorded.silent) silent.add(s);
     const rng = new Rng(runSeed);
     for (let i = 0; i + 1 < recorded.steps.length && pairs < pairsWanted; i++) {
@@ -284,8 +385,8 @@ it(`disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`, () => {
       if (a.thread === b.thread || !a.runnable.includes(b.thread) || !isDisjoint(a, b) || !rng.chance(1, 2)) continue;
       pairs++;
       const prefix = recorded.steps.slice(0, i).map((s) => s.thread);
-      const one = replay(runSeed, [...prefix, a.thread, b.thread])!;
-      const two = replay(runSeed, [...prefix, b.thread, a.thread]);
+      const one = replay(kind, runSeed, [...prefix, a.thread, b.thread])!;
+      const two = replay(kind, runSeed, [...prefix, b.thread, a.thread]);
       const differs = two === null ? ['one could not run'] : difference(digest(one), digest(two));
       if (differs.length === 0) continue;
       const name = (s: Step): string =>

@@ -70,7 +70,8 @@ export const E_CALLBACK = 20;
 export const E_CALLBACK_END = 21;
 /** Subscriber d was registered: a = 1 when it has an end callback; [start, end) and c = 1 for an interval. */
 export const E_SUBSCRIBE = 22;
-/** Unregister or remove of subscriber d returns: no callback of it runs or will run. */
+/** Subscriber d goes: a = 1 taken off the list, so that walks that begin now, and perhaps those under way, pass it by; a = 0
+ *  unregister or remove returns, no callback of it runs or will run. */
 export const E_UNSUBSCRIBE = 23;
 /** release of the address space: a = 1 begin, 0 end. */
 export const E_RELEASE = 24;

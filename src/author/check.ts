@@ -21,6 +21,8 @@ export interface CheckRequest {
   readonly options: Omit<CheckOptions, 'goOn' | 'guard'>;
   readonly workers: number;
   readonly signal?: AbortSignal;
+  /** Stop everything at the first violation. */
+  readonly first?: boolean;
   /** Told how far the check is: operations done and to do, executions so far. */
   readonly onProgress?: (done: number, total: number, executions: number) => void;
   /** Milliseconds, for the duration. */
@@ -31,6 +33,10 @@ export interface CheckRequest {
 export async function runCheck(request: CheckRequest): Promise<CheckResult> {
   const began = request.now();
   const books = new Books(request);
+  const stop = new AbortController();
+  const abort = (): void => stop.abort();
+  request.signal?.addEventListener('abort', abort);
+  if (request.signal?.aborted === true) abort();
   const input: CheckInput = {
     scenarios: request.scenarios,
     next: new SharedArrayBuffer(4),
@@ -43,12 +49,16 @@ export async function runCheck(request: CheckRequest): Promise<CheckResult> {
   const bundle = await openModules(modules);
   const runOne = (worker: number): Promise<Outcome<true>> =>
     runIn<true>(bundle, task, input, {
-      onProgress: (message) => books.note(worker, message as CheckMessage),
-      ...(request.signal === undefined ? {} : { signal: request.signal }),
+      onProgress: (message) => {
+        books.note(worker, message as CheckMessage);
+        if (request.first === true && books.hasViolation) abort();
+      },
+      signal: stop.signal,
     });
-  const outcomes = await Promise.all(Array.from({ length: count }, (_, worker) => runOne(worker))).finally(
-    bundle.close,
-  );
+  const outcomes = await Promise.all(Array.from({ length: count }, (_, worker) => runOne(worker))).finally(() => {
+    request.signal?.removeEventListener('abort', abort);
+    bundle.close();
+  });
   outcomes.forEach((outcome, worker) => {
     books.ended(worker, outcome);
   });
@@ -71,6 +81,10 @@ class Books {
     request.scenarios.forEach((s, i) => {
       this.#names[i] = typeof s === 'string' ? s : s.name;
     });
+  }
+
+  get hasViolation(): boolean {
+    return this.#results.some((r) => r?.verdict === 'violation' || (r?.lockFindings.length ?? 0) > 0);
   }
 
   note(worker: number, m: CheckMessage): void {

@@ -3,6 +3,7 @@
 import {
   AGENT_ATC,
   AGENT_IOTLB,
+  AGENT_MIRROR,
   AGENT_PIN,
   AGENT_PWC,
   DEV_FAILED,
@@ -26,7 +27,7 @@ import { PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
-import { GAP_STALE_READ_ONLY, I1, I1C, I2, I12, L1, L2, L7 } from './properties.ts';
+import { GAP_STALE_READ_ONLY, I1, I1C, I2, I7, I12, L1, L2, L7 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { permittedUse, staleUse } from './stale-use.ts';
 import { agentText, hex } from './text.ts';
@@ -132,12 +133,33 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
     c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
   }
   if (agent === AGENT_PIN) return;
+  if (agent === AGENT_MIRROR) staleInsertion(c, mm, start, pfn, (r[at + EV_A]! & 1) !== 0, device);
   c.book(mm).hasDevice = true;
   afterTeardown(c, mm, agent, device, start, pfn, 'made a translation of');
   if (isFree(c, pfn) && c.finds(I1, null, mm, start, pfn)) {
     const who = agentText(c, agent, device);
     c.say(`${who} took a translation of page ${hex(start)} to frame ${hex(pfn)}, which is free.`);
   }
+}
+
+/** I7: nobody will tell the driver again of what it puts into its table now. */
+function staleInsertion(c: Context, mm: number, page: number, pfn: number, isWritable: boolean, device: number): void {
+  if (c.objects !== null) c.objects.entry(mm, page, page + 1, false);
+  const found = c.tables.find(mm, page);
+  if (found === LOOKUP_UNKNOWN) return;
+  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(page) : -1;
+  if (mapped === pfn && (!isWritable || (c.tables.lo & PTE_RW) !== 0)) return;
+  if (c.sections.covers(mm, page) || !c.finds(I7, null, mm, page, pfn)) return;
+  const now =
+    mapped < 0
+      ? 'its entry is not present'
+      : mapped === pfn
+        ? 'its entry is read-only'
+        : `its entry maps frame ${hex(mapped)}`;
+  c.say(
+    `The driver of ${c.deviceName(device)} put page ${hex(page)} into its table with frame ${hex(pfn)}` +
+      `${isWritable ? ', writable' : ''}, but ${now} and no section over it is open.`,
+  );
 }
 
 /** E_PWC_FILL. */

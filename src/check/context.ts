@@ -82,6 +82,8 @@ export class Tally {
   freedWhileReachable = 0;
   /** Removals or downgrades of an entry outside any section of the thread, in an address space that a device translates. */
   uncovered = 0;
+  /** Removals and downgrades of entries while a device held a translation of the page, or used one afterwards. */
+  exposures = 0;
   swapOuts = 0;
   swapIns = 0;
   /** Entry stores whose old value is not what the record said before. */

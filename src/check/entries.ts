@@ -177,6 +177,16 @@ function noteRemoval(c: Context, pfn: number, wasTranslated: boolean, section: S
   c.frames.withdrawalSection[pfn] = section === null ? 0 : section.id;
 }
 
+/** Does a device hold a translation of the page? */
+function isHeld(c: Context, mm: number, va: number): boolean {
+  const holders = c.held.holders(mm);
+  for (let i = 0; i < holders.length; i++) {
+    const h = holders[i]!;
+    if (h.isDevice && h.slots.size > 0 && c.held.lookup(h, va) !== 0) return true;
+  }
+  return false;
+}
+
 /** Notes the change with its section, whose serial number it returns; where a device translates, the page is compared when the section is complete. */
 function noteChange(c: Context, mm: number, va: number, level: number, section: Section | null): number {
   const { hasDevice } = c.book(mm);
@@ -186,6 +196,7 @@ function noteChange(c: Context, mm: number, va: number, level: number, section: 
   }
   section.changedAt = c.event;
   if (hasDevice) section.pages.push(va + level);
+  if (hasDevice && isHeld(c, mm, va)) c.tally.exposures++;
   return section.serial;
 }
 
@@ -223,7 +234,10 @@ export function onFrameAlloc(c: Context, r: Float64Array, at: number): void {
       c.tally.malformed++;
       return;
     }
-    if (c.objects !== null) c.objects.frame(pfn, true);
+    if (c.objects !== null) {
+      c.objects.frame(pfn, true);
+      c.objects.saved(pfn, true);
+    }
     c.frames.allocate(pfn, i === 0 ? r[at + EV_GEN]! : c.frames.generation[pfn]!, purpose);
     if (purpose === FRAME_TABLE) c.tables.allocate(pfn);
   }
@@ -249,6 +263,7 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
     if (c.objects !== null) {
       c.objects.frame(pfn, true);
       c.objects.onFrame(pfn, true);
+      c.objects.saved(pfn, true);
     }
     const isTable = c.frames.purpose[pfn] === FRAME_TABLE || r[at + EV_A] === FRAME_TABLE;
     if (isTable) freeTable(c, t, pfn, generation);

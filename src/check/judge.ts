@@ -88,7 +88,7 @@ import {
   stillOpen,
 } from './protocol.ts';
 import type { ResidencyCourse } from './residency.ts';
-import { settleAll } from './settling.ts';
+import { settleEverything } from './settling.ts';
 import { onCallbackEnd, onSubscribe, onUnsubscribe } from './subscribers.ts';
 import type { Timeline } from './timeline.ts';
 import type { WindowCause } from './windows.ts';
@@ -142,6 +142,10 @@ export interface JudgeResults {
   readonly malformed: number;
   /** Entry removals or downgrades outside any section, where a device translates. */
   readonly uncovered: number;
+  /** Removals, downgrades and replacements of entries while a device held a translation of the page, or had one in flight: what
+   *  there was to get wrong. `exposed`: there was at least one. */
+  readonly exposures: number;
+  readonly exposed: boolean;
 }
 
 export class Judge implements RecordSink {
@@ -182,8 +186,8 @@ export class Judge implements RecordSink {
   finish(): void {
     const c = this.#c;
     unnoticedAtEnd(c);
+    settleEverything(c);
     for (const t of c.sections.threads()) {
-      settleAll(c, t);
       stillOpen(c, t, 0, 'ended');
       c.residency.settle(t.actor);
     }
@@ -194,9 +198,9 @@ export class Judge implements RecordSink {
     return this.#c.findings.safety + this.#c.findings.liveness;
   }
 
-  /** Frees so far of frames that a device had translated: was the danger there at all? Without building the whole result. */
-  get windowCount(): number {
-    return this.#c.windows.windows;
+  /** As in the results, without building them. */
+  get exposures(): number {
+    return this.#c.tally.exposures;
   }
 
   /** Violations kept from number `n` on: the first of each property, address space and page. Cheap; asked after every step. */
@@ -245,6 +249,8 @@ export class Judge implements RecordSink {
       unannouncedStores: tally.unannouncedStores,
       malformed: tally.malformed,
       uncovered: tally.uncovered,
+      exposures: tally.exposures,
+      exposed: tally.exposures > 0,
     };
   }
 }

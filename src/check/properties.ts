@@ -63,17 +63,11 @@ export const I5 = property(
   'safety',
   'When a section is complete, every device translation of a page that it changed agrees with the entry.',
 );
-export const I6 = property(
-  'I6',
-  'STALE-MAP',
-  'safety',
-  'A table that a driver fills holds nothing of a page while a section changes its entry.',
-);
 export const I7 = property(
   'I7',
   'STALE-MAP',
   'safety',
-  'A driver puts into its table only what the entry says at that moment.',
+  'What a driver puts into its table agrees with the entry, unless an operation still under way is going to take it out.',
 );
 export const I8 = property(
   'I8',
@@ -189,7 +183,6 @@ export const PROPERTIES: readonly Property[] = [
   I4,
   I4C,
   I5,
-  I6,
   I7,
   I8,
   I12,

@@ -173,11 +173,16 @@ export class Sections {
     return false;
   }
 
-  /** The section is complete and judged: nothing refers to it any more. */
-  retire(s: Section): void {
+  /** The section excuses nothing any more. */
+  uncover(s: Section): void {
     if (this.objects !== null) this.objects.cover(s.mm, s.start, s.end, true);
     const at = this.active.indexOf(s);
     if (at >= 0) this.active.splice(at, 1);
+  }
+
+  /** The section is complete and judged: nothing refers to it any more. */
+  retire(s: Section): void {
+    this.uncover(s);
     if (s.pages.length > 4096) s.pages = [];
     else s.pages.length = 0;
     this.#spare.push(s);

@@ -37,6 +37,14 @@ export function settleAll(c: Context, t: ThreadState): void {
   while (t.settling.length > 0) complete(c, t.settling.shift()!);
 }
 
+/** The run is over, and with it every operation that is not stuck inside a section: none of them excuses another. */
+export function settleEverything(c: Context): void {
+  const settling: Section[] = [];
+  for (const t of c.sections.threads()) settling.push(...t.settling.splice(0));
+  for (const s of settling) c.sections.uncover(s);
+  for (const s of settling) complete(c, s);
+}
+
 function complete(c: Context, s: Section): void {
   if (c.objects !== null) noteCompared(c.objects, s);
   const holders = c.held.holders(s.mm);
@@ -99,6 +107,7 @@ export function mismatch(c: Context, mm: number, page: number, slot: number): st
   if (found !== LOOKUP_LEAF) return 'the entry is not present';
   const pfn = c.held.pfn[slot]! + (page - c.held.start[slot]!) / 4096;
   const mapped = c.tables.frameOf(page);
+  if (c.objects !== null) c.objects.frame(mapped, false);
   if (mapped !== pfn) return `the entry maps frame ${hex(mapped)}`;
   if (c.held.generation[slot] !== c.frames.generation[mapped] && page === c.held.start[slot]) {
     return `the frame has generation ${c.frames.generation[mapped]} now, the translation ${c.held.generation[slot]}`;

@@ -56,6 +56,7 @@ export function staleUse(
     return;
   }
   if (isStore) onStore(c, mm, page, pfn);
+  if (agent !== AGENT_CPU) c.tally.exposures++;
   const use = (): string => useText(c, mm, page, pfn, agent, device, isStore);
   if (isStore) onUnnoticedStore(c, mm, page, pfn, use);
   if (lacksRight) changedSnapshot(c, mm, page, pfn, use);

@@ -1,7 +1,7 @@
 // Monitor of what each subscriber hears (I41, I42) and of how long it lives (I46, I47).
 //
 //   I41  end callbacks match start callbacks of the same thread and range, and when a section has been left every subscriber
-//        with an end callback that heard its start has heard its end
+//        with an end callback that heard its start has heard its end; one that was taken off the list meanwhile need not
 //   I42  the same when the start was refused: those that had heard it hear an end, the one that refused need not
 //   I46  release at most once by exit and at most once by unregister, for each registration
 //   I47  after unregister has returned, or free_notifier was called, no callback begins and none still runs
@@ -43,6 +43,8 @@ class Subscriber {
   /** Callbacks running: of which kind, by which thread. */
   readonly running: { readonly actor: number; readonly callback: number }[] = [];
   readonly started: Started[] = [];
+  /** It was taken off the list: sections under way may pass it by. */
+  isUnlinked = false;
   releasedByExit = 0;
   releasedByOthers = 0;
 
@@ -54,6 +56,7 @@ class Subscriber {
   begin(hasEnd: boolean): void {
     this.hasEnd = hasEnd;
     this.goneAt = -1;
+    this.isUnlinked = false;
     this.started.length = 0;
     this.releasedByExit = 0;
     this.releasedByOthers = 0;
@@ -86,11 +89,16 @@ export function onSubscribe(c: Context, r: Float64Array, at: number): void {
   c.subscribers.of(id).begin(r[at + EV_A] === 1);
 }
 
-/** E_UNSUBSCRIBE: unregister or remove returns. */
+/** E_UNSUBSCRIBE: it was taken off the list, or unregister or remove returns. */
 export function onUnsubscribe(c: Context, r: Float64Array, at: number): void {
   const id = r[at + EV_D]!;
   if (c.objects !== null) c.objects.subscriber(id, true);
   const s = c.subscribers.of(id);
+  if (r[at + EV_A] === 1) {
+    s.isUnlinked = true;
+    s.started.length = 0;
+    return;
+  }
   gone(c, s, r[at + EV_MM]!, 'was unregistered');
 }
 
@@ -120,7 +128,7 @@ export function onCallbackBegin(c: Context, r: Float64Array, at: number): void {
   s.running.push({ actor: c.actor, callback });
   if (callback === CB_FREE_NOTIFIER) gone(c, s, mm, 'was freed');
   else if (callback === CB_RELEASE) released(c, s, mm);
-  else if (callback === CB_INVALIDATE_RANGE_START) {
+  else if (callback === CB_INVALIDATE_RANGE_START && !s.isUnlinked) {
     const [start, end] = [r[at + EV_START]!, r[at + EV_END]!];
     s.started.push({ actor: c.actor, mm, start, end, step: c.step, isRefused: false });
   } else if (callback === CB_INVALIDATE_RANGE_END) ended(c, s, mm, r[at + EV_START]!, r[at + EV_END]!);
@@ -145,7 +153,7 @@ function findStart(s: Subscriber, actor: number, mm: number, start: number, end:
 function ended(c: Context, s: Subscriber, mm: number, start: number, end: number): void {
   const i = findStart(s, c.actor, mm, start, end);
   if (i >= 0) s.started.splice(i, 1);
-  else if (c.finds(I41, null, mm, start, s.id)) {
+  else if (!s.isUnlinked && c.finds(I41, null, mm, start, s.id)) {
     c.say(
       `Subscriber ${s.id} hears the end of a section of ${c.actorName(c.actor)} over ${hex(start)}..${hex(end)} ` +
         'whose start it has not heard.',

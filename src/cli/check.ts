@@ -27,6 +27,7 @@ interface Options {
   typecheck: boolean;
   workers?: number;
   showPassing?: boolean;
+  first?: boolean;
   list?: boolean;
   json?: boolean;
 }
@@ -54,6 +55,7 @@ export function checkCommand(setStatus: (status: number) => void): Command {
       integerOption('--workers', 1, 64),
     )
     .option('--no-typecheck', 'check a TypeScript driver whatever its types')
+    .option('--first', 'stop at the first violation')
     .option('--show-passing', 'also give a passing execution of each operation')
     .option('--list', 'list operations, pairs and shipped drivers')
     .option('--json', 'machine-readable result')
@@ -121,6 +123,7 @@ async function run(driver: string, options: Options): Promise<number> {
       },
       workers: options.workers ?? Math.min(8, availableParallelism()),
       signal: abort.signal,
+      first: options.first === true,
       onProgress: (done, total, executions) =>
         progress.update(`check: ${executions.toLocaleString('en')} executions, operations`, done, total),
       now: () => performance.now(),

@@ -257,7 +257,7 @@ class MirrorTableDevice implements Device {
     this.driver = driver;
     this.mirror = new MirrorDevice(k.memory, k.sched, DEVICE_ID, config.mirror);
     this.workload = new Workload(k, this.mirror, config.workload);
-    this.workload.start();
+    if (config.hasWorkload) this.workload.start();
   }
 
   get driverName(): string {

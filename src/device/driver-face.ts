@@ -236,7 +236,8 @@ export interface MirrorHw extends CommonHw {
   unmapAll(): AtomicPath<readonly Mapping[]>;
 
   // The parts of unmap.
-  removeEntries(start: number, end: number): AtomicPath<readonly Mapping[]>;
+  /** Takes [start, end) out of all tables, or of one; TLBs keep what they have. */
+  removeEntries(start: number, end: number, options?: { readonly root?: number }): AtomicPath<readonly Mapping[]>;
   /** Drops TLB entries and waits for accesses in flight. */
   flushTlb(start: number, end: number): AtomicPath<void>;
   /** Drops TLB entries; accesses in flight go on. */

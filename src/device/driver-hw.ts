@@ -145,8 +145,8 @@ export class MirrorDriverHw extends DriverHw implements MirrorHw {
       throw this.instance.error(`map: 0x${va.toString(16)} is not a multiple of the block of ${pages} pages`);
     if (!(Number.isInteger(page) && page > 0 && page + pages <= memory.frames))
       throw this.instance.error(`map: ${page} is not a page (getUserPage answers -errno when there is none)`);
-    if (this.#device.tables[root] === undefined)
-      throw this.instance.error(`map: root ${root} is not one of 0 to ${this.#device.tables.length - 1}`);
+    if (root < 0) throw this.instance.error(`map: root ${root}`);
+    this.#root(root);
     yield* this.point();
     this.#device.map(root, start, page, pages, options.writable);
   }
@@ -165,13 +165,19 @@ export class MirrorDriverHw extends DriverHw implements MirrorHw {
     return removed;
   }
 
-  removeEntries(start: number, end: number): AtomicPath<readonly Mapping[]> {
-    return this.instance.atomic('removeEntries', this.#remove(start, end));
+  removeEntries(start: number, end: number, options: { readonly root?: number } = {}): AtomicPath<readonly Mapping[]> {
+    return this.instance.atomic('removeEntries', this.#remove(start, end, this.#root(options.root ?? -1)));
   }
 
-  *#remove(start: number, end: number): AtomicPath<readonly Mapping[]> {
+  /** Number of a table, or -1 for all. */
+  #root(root: number): number {
+    if (root === -1 || this.#device.tables[root] !== undefined) return root;
+    throw this.instance.error(`root ${root} is not one of 0 to ${this.#device.tables.length - 1}`);
+  }
+
+  *#remove(start: number, end: number, root = -1): AtomicPath<readonly Mapping[]> {
     yield* this.point();
-    return this.#device.removeEntries(start, end).map((t) => ({
+    return this.#device.removeEntries(start, end, root).map((t) => ({
       va: t.va,
       page: t.pfn,
       pages: t.pages,

@@ -288,10 +288,10 @@ export class MirrorDevice implements Accessor {
     this.#emitFill(entry, AGENT_MIRROR);
   }
 
-  /** Takes entries that meet [start, end) out of the tables; the TLBs keep theirs. What was taken, table by table. */
-  removeEntries(start: number, end: number): Translation[] {
+  /** Takes entries that meet [start, end) out of all tables, or of one; the TLBs keep theirs. What was taken, table by table. */
+  removeEntries(start: number, end: number, root = -1): Translation[] {
     const removed: Translation[] = [];
-    for (const table of this.tables) removed.push(...table.remove(start, end));
+    for (const table of root < 0 ? this.tables : [this.tables[root]!]) removed.push(...table.remove(start, end));
     for (const t of removed) this.#emitRemoved(t);
     return removed;
   }
@@ -346,6 +346,14 @@ export class MirrorDevice implements Accessor {
   reset(): void {
     for (const table of this.tables) table.remove(0, Number.POSITIVE_INFINITY);
     for (const e of this.#engines) e.tlb.remove(0, Number.POSITIVE_INFINITY);
+  }
+
+  /** All that the device keeps, as numbers: tables, TLBs, accesses in flight. */
+  stateWords(): number[] {
+    const flights = this.#engines.flatMap((e) => [e.heldVa, e.heldPfn, e.heldGeneration]);
+    const drains = this.#drains.flatMap((d) => [d.start, d.end, ...[...d.engines].map((e) => e.id)]);
+    const maps = [...this.tables, ...this.#engines.map((e) => e.tlb)].flatMap((m) => [-1, ...m.words()]);
+    return [this.state, this.mm, ...flights, -2, ...drains, ...maps];
   }
 
   // --- events

@@ -106,6 +106,14 @@ export class TranslationMap {
     return [...found].sort((a, b) => a.va - b.va);
   }
 
+  /** What it translates, as numbers in order of address. */
+  words(): number[] {
+    const bits = (t: Translation): number => (t.isWritable ? 1 : 0) + (t.isAccessed ? 2 : 0) + (t.isDirty ? 4 : 0);
+    return [...this.#byPage.entries()]
+      .sort((a, b) => a[0] - b[0])
+      .flatMap(([page, t]) => [page, t.va, t.pages, t.pfn, ...t.generations, bits(t)]);
+  }
+
   #note(page: number, isWrite: boolean): void {
     const { footprint } = this.#memory;
     if (footprint === null) return;

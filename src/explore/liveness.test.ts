@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { boundedSearch } from './bounded.ts';
+import { goalOf } from './goal.ts';
 import { findNoProgress } from './liveness.ts';
+import { minimise } from './minimise.ts';
 import { pct } from './pct.ts';
 import { randomWalk } from './random.ts';
 import { replay } from './replay.ts';
@@ -47,6 +49,9 @@ test('searches report it where they were cut, with a schedule that leads there',
     expect(witness!.finding.property).toBe('L1');
     expect(replay(polite, witness!.schedule).isCut).toBe(true);
     expect(findNoProgress(polite, witness!.schedule)).not.toBeNull();
+    const minimal = minimise(polite, witness!.schedule, goalOf(witness!.finding));
+    expect(minimal.steps).toBeLessThanOrEqual(witness!.schedule.length);
+    expect(minimal.finding.property).toBe('L1');
   }
 });
 

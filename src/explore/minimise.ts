@@ -15,6 +15,7 @@ import { coneOfLast, fewestSwitches, orderOf } from './causality.ts';
 import { countBits } from './enumerate.ts';
 import { countSwitches } from './explore.ts';
 import { type Goal, GoalWatch, isGoal } from './goal.ts';
+import { findNoProgress } from './liveness.ts';
 import { replay } from './replay.ts';
 import { countPreemptions, Run } from './run.ts';
 import { shortestExecutions } from './shortest.ts';
@@ -53,8 +54,11 @@ interface Candidate {
  *  `witness`, InputError where it does not reach the goal. */
 export function minimise(program: Program, witness: Schedule, goal: Goal, options: MinimiseOptions = {}): Minimal {
   const { findings, schedule: whole } = replay(program, witness);
-  if (!findings.some((f) => isGoal(f, goal)))
+  if (!findings.some((f) => isGoal(f, goal))) {
+    const stuck = minimalNoProgress(program, witness, goal);
+    if (stuck !== null) return stuck;
     throw new InputError(`minimise: ${program.name}: the schedule shows no finding of ${goal.property}`);
+  }
   const m = new Minimiser(program, goal, options.executions ?? 5_000, options.goOn ?? (() => true));
   const answersMax = options.answersMax ?? Math.max(1, otherAnswers(whole));
   m.improve(m.follow(whole)!);
@@ -63,6 +67,15 @@ export function minimise(program: Program, witness: Schedule, goal: Goal, option
   const { schedule, finding, switches, preemptions } = m.best!;
   const { executions } = m;
   return { schedule, finding, steps: schedule.length, switches, preemptions, isCanonical, executions };
+}
+
+/** Where the goal is a want of progress that no monitor of the program reports (liveness.ts): the shortest beginning, and one round. */
+function minimalNoProgress(program: Program, witness: Schedule, goal: Goal): Minimal | null {
+  const stuck = findNoProgress(program, witness);
+  if (stuck === null || !isGoal(stuck.finding, goal)) return null;
+  const { finding, schedule } = stuck;
+  const { steps, switches, preemptions } = replay(program, schedule);
+  return { schedule, finding, steps, switches, preemptions, isCanonical: false, executions: 0 };
 }
 
 /** Delays at most in the search of part 3. */

@@ -265,6 +265,7 @@ export class SubscriptionList<Ops extends ListOps> {
 
   /** hlist_del_init_rcu; nothing when it is off the list already. */
   unhash(mn: MmuNotifier<Ops>, mm: NotifierMm): void {
+    if (this.host.log.on) this.host.log.emit(E_UNSUBSCRIBE, mm.id, 0, 0, 0, 0, 1, 0, 0, mn.id);
     const subscriptions = this.of(mm);
     if (!mn.isHashed || subscriptions === null) return;
     mn.isHashed = false;

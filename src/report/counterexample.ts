@@ -11,8 +11,11 @@ import {
   E_CALLBACK,
   E_CPU_FILL,
   E_DEV_FILL,
+  E_DIRTY,
+  E_DISCARD,
   E_FAULT,
   E_FRAME_FREE,
+  E_LAZYFREE,
   E_MM_NEW,
   E_MSG,
   E_PTE,
@@ -20,6 +23,7 @@ import {
   E_SECTION_END,
   E_SECTION_START,
   E_SYSCALL,
+  E_WRITE_OUT,
   EV_A,
   EV_ACTOR,
   EV_B,
@@ -203,12 +207,14 @@ class Shower {
     const { acts, actOf } = storyOf(records, focus, main?.property ?? '');
     const actors = new Set(acts.map((act) => act.actor));
     // A reader wants to know of the system call as well, whose return is an act.
+    const isLost = main?.tag === 'LOST-WRITE';
     const isStuck = main?.kind === 'liveness';
     const isStory = records.map(
       (r, i) =>
         actOf[i]! >= 0 ||
         (r[EV_TYPE] === E_SYSCALL && actors.has(r[EV_ACTOR]!)) ||
-        (isStuck && isWhyStuck(r, focus.mm)),
+        (isStuck && isWhyStuck(r, focus.mm)) ||
+        (isLost && isKeeping(r, focus.pfn)),
     );
     let at = 0;
     this.#story = run.steps.map((s) => isStory.slice(at, (at += s.records.length)));
@@ -287,6 +293,12 @@ function isWhyStuck(r: Float64Array, mm: number): boolean {
     default:
       return false;
   }
+}
+
+/** What became of the contents of the frame. */
+function isKeeping(r: Float64Array, pfn: number): boolean {
+  const type = r[EV_TYPE];
+  return r[EV_PFN] === pfn && (type === E_DIRTY || type === E_WRITE_OUT || type === E_DISCARD || type === E_LAZYFREE);
 }
 
 /** Which of a step's events is what the finding reports: the free of its frame, a stale access, else the last of the story. */

@@ -18,12 +18,15 @@ import {
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_STATE,
+  E_DIRTY,
+  E_DISCARD,
   E_FAULT,
   E_FAULT_END,
   E_FLUSH,
   E_FRAME_ALLOC,
   E_FRAME_FREE,
   E_GATHER,
+  E_LAZYFREE,
   E_LOCK,
   E_LOCK_CONTENDED,
   E_MIGHT_SLEEP,
@@ -51,6 +54,7 @@ import {
   E_VMA_ADD,
   E_VMA_REMOVE,
   E_WALK,
+  E_WRITE_OUT,
   EV_A,
   EV_ACTOR,
   EV_B,
@@ -293,6 +297,14 @@ function describeKernel(r: Float64Array, names: Names): string {
       return lock(r, names);
     case E_MIGHT_SLEEP:
       return `may sleep: ${MIGHT_SLEEP[r[EV_A]!] ?? names.lock?.(r[EV_B]!) ?? 'a wake-up'}`;
+    case E_DIRTY:
+      return `frame ${hex(r[EV_PFN]!)} marked dirty`;
+    case E_WRITE_OUT:
+      return `frame ${hex(r[EV_PFN]!)} written out`;
+    case E_DISCARD:
+      return `frame ${hex(r[EV_PFN]!)} dropped as clean`;
+    case E_LAZYFREE:
+      return `frame ${hex(r[EV_PFN]!)} given up by MADV_FREE`;
     case E_RMAP_ADD:
       return `frame ${hex(r[EV_PFN]!)} has an rmap of ${page}`;
     case E_RMAP_REMOVE:
@@ -306,7 +318,7 @@ function describeKernel(r: Float64Array, names: Names): string {
     case E_SUBSCRIBE:
       return `subscriber ${r[EV_D]} registered`;
     case E_UNSUBSCRIBE:
-      return `subscriber ${r[EV_D]} removed`;
+      return `subscriber ${r[EV_D]} ${r[EV_A] === 1 ? 'taken off the list' : 'removed'}`;
     case E_PIN:
       return `frame ${hex(r[EV_PFN]!)} pinned for ${page}`;
     case E_UNPIN:

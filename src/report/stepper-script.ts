@@ -87,7 +87,7 @@ export const STEPPER_SCRIPT = `'use strict';
     if (step !== null) {
       for (const c of step.changes) what.append(el('li', c.text + (c.words ? ' [' + c.words + ']' : ''), c.bad ? 'bad' : c.story ? 'story' : ''));
       if (step.end) what.append(el('li', step.end));
-      if (step.changes.length === 0 && !step.end) what.append(el('li', 'goes on to "' + step.to + '"'));
+      if (step.changes.length === 0 && !step.end) what.append(el('li', step.plain));
     }
     byId('observable').textContent = step !== null && step.observable ? 'It stands at "' + step.to + '": ' + step.observable + '.' : '';
     const before = stateOf(i > 0 ? list[i - 1] : 0);

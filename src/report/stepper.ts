@@ -6,7 +6,7 @@ import { STEPPER_SCRIPT } from './stepper-script.ts';
 import { escapeMarkup } from './svg.ts';
 import { formatCount } from './table.ts';
 import type { TimelineLayout, TimelineLine } from './timeline.ts';
-import { findingLines, layoutTrace } from './trace-layout.ts';
+import { findingLines, layoutTrace, plainText } from './trace-layout.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1a1a1a; --faint: #c4c4c4; --soft: #f3f3f1; --bad: #a5160f;
@@ -174,6 +174,7 @@ function dataOfStep(trace: ShownTrace, step: ShownStep): object {
     to: step.to,
     observable: step.observable,
     end: step.isLast ? 'ends' : step.waitsFor === null ? null : `waits for ${step.waitsFor}`,
+    plain: plainText(step),
     changes: step.changes.map((c) => ({
       text: c.text,
       words: c.words === null ? null : `${c.words.old} → ${c.words.new}`,

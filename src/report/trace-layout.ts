@@ -85,8 +85,13 @@ function stepLines(step: ShownStep, lane: number, hasAll: boolean): TimelineLine
   }));
   const end = endOf(step);
   if (hasAll && end !== null) texts.push({ text: end, isBad: false });
-  if (texts.length === 0) texts.push({ text: end ?? `goes on to "${step.to}"`, isBad: step.isBad });
+  if (texts.length === 0) texts.push({ text: end ?? plainText(step), isBad: step.isBad });
   return texts.map(({ text, isBad }, i) => ({ step: step.number, lane, text, isBad, isMore: i > 0 && !isBad }));
+}
+
+/** A step without events that ends nothing. A thread that sleeps and can go on was woken before it slept. */
+export function plainText(step: ShownStep): string {
+  return step.to === 'sleep' || step.to === 'spin' ? 'need not wait' : `goes on to "${step.to}"`;
 }
 
 function endOf(step: ShownStep): string | null {

@@ -93,6 +93,14 @@ export class GuardedWorld implements World {
     return this.world?.threadName(thread) ?? `thread ${thread}`;
   }
 
+  completed(thread: number): number {
+    return this.world?.completed?.(thread) ?? 0;
+  }
+
+  isDone(): boolean {
+    return this.world?.isDone?.() === true;
+  }
+
   finalState(): string {
     return this.#fault === null ? (this.world?.finalState?.() ?? '') : this.#fault.sentence;
   }

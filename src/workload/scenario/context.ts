@@ -7,12 +7,21 @@ import { openFile } from '../../mm/process/files.ts';
 import type { Inode, Task } from '../../mm/types.ts';
 import { BASE, type Scenario } from './scenario.ts';
 
+/** Something that a step of the scenario claimed, and that did not hold. */
+export interface BrokenClaim {
+  readonly tag: string;
+  readonly sentence: string;
+  /** Scheduler step. */
+  readonly step: number;
+}
+
 export class ScenarioContext {
   readonly kernel: Kernel;
   readonly device: Device | null;
   readonly scenario: Scenario;
   /** Tasks by name; 'main' is the first. */
   readonly tasks = new Map<string, Task>();
+  readonly brokenClaims: BrokenClaim[] = [];
   /** Steps of its script that each thread has completed, by thread id. */
   readonly completed: number[] = [];
   readonly #files = new Map<string, { readonly inode: Inode; readonly fd: Map<Task, number> }>();
@@ -21,6 +30,12 @@ export class ScenarioContext {
     this.kernel = kernel;
     this.device = device;
     this.scenario = scenario;
+  }
+
+  /** For `run` steps of modules: what the scenario itself observes, and no monitor can know, as a finding. The step notes what it
+   *  looked at (kernel.memory.touch for bytes of a frame), as every step does. */
+  claim(holds: boolean, tag: string, sentence: string): void {
+    if (!holds) this.brokenClaims.push({ tag, sentence, step: this.kernel.sched.steps });
   }
 
   /** Byte address of a page. */

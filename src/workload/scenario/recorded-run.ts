@@ -119,6 +119,14 @@ export class RecordedWorld implements World {
     return this.#world.threadName(thread);
   }
 
+  completed(thread: number): number {
+    return this.#world.completed(thread);
+  }
+
+  isDone(): boolean {
+    return this.#world.isDone();
+  }
+
   #lockNames(): Record<number, string> {
     const { lockClasses } = this.#world.kernel.sched;
     const names: Record<number, string> = {};

@@ -36,6 +36,8 @@ export const SMALL_KERNEL: Partial<KernelConfig> = {
   logCapacity: 16,
 };
 
+/** Property of what a scenario claims by itself (ScenarioContext.claim). */
+const CLAIM = 'CLAIM';
 /** A page in the table before that of page 0. */
 const REST = -512;
 
@@ -163,18 +165,18 @@ export class ScenarioWorld implements World {
     const t = sched.threads[thread + 1]!;
     const footprint = this.kernel.memory.footprint!;
     this.#steps++;
-    const found = this.judge.violationCount;
+    const found = this.findingCount();
     // What touches nothing is no step of its own: nobody can tell when it happened.
     do {
       sched.steps = this.#stepsBefore + this.#steps - 1;
       sched.stepEnabled(t);
     } while (footprint.length === 0 && sched.isEnabled(t));
     if (sched.threads.length > THREADS_MAX) throw new Error(`scenario: more than ${THREADS_MAX} threads`);
-    return sched.hasOnlyWaited && this.judge.violationCount === found;
+    return sched.hasOnlyWaited && this.findingCount() === found;
   }
 
   findingCount(): number {
-    return this.judge.violationCount;
+    return this.judge.violationCount + this.context.brokenClaims.length;
   }
 
   end(isCut: boolean): readonly Finding[] {
@@ -189,6 +191,8 @@ export class ScenarioWorld implements World {
       const at = i < before ? Math.max(1, step - this.#stepsBefore) : this.#steps;
       found.push({ property, tag, kind, gap, mm, page, pfn, sentence: this.#inSteps(text), step: at });
     });
+    for (const { tag, sentence, step } of this.context.brokenClaims)
+      found.push({ property: CLAIM, tag, kind: 'safety', gap: null, sentence, step: step - this.#stepsBefore });
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const name = (id: number): string => sched.threads[id]?.name ?? `thread ${id}`;

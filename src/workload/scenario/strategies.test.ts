@@ -2,6 +2,7 @@
 // step, alone, from its text, and the right driver is clean under the same walks.
 import { expect, test } from 'vitest';
 import { LOCK_DRIVER, LOCK_INVALIDATE } from '../../abi/locks.ts';
+import { OBJ_DRIVER } from '../../base/footprint.ts';
 import { createDevice, type DeviceConfig } from '../../device/device.ts';
 import { DRIVERS } from '../../device/drivers/drivers.ts';
 import { boundedSearch } from '../../explore/bounded.ts';
@@ -15,6 +16,8 @@ import { formatCounterexample, parseCounterexample, scenarioDigest } from '../..
 import type { Program } from '../../explore/world.ts';
 import { Rwsem } from '../../sched/locks.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { P_DRIVER } from '../../sched/points.ts';
+import { pairing, recordReplay } from '../trace/record-replay.ts';
 import type { ScenarioContext } from './context.ts';
 import type { Scenario, Step } from './scenario.ts';
 import { scenarioProgram } from './scenario-world.ts';
@@ -45,8 +48,8 @@ const munmap: Scenario = {
   },
 };
 
-function program(driver: string, scenario = munmap, design = 'linux-6.1'): Program {
-  const subject: Subject = {
+function subjectOf(driver: string, design = 'linux-6.1'): Subject {
+  return {
     name: driver,
     design,
     create(k) {
@@ -56,7 +59,10 @@ function program(driver: string, scenario = munmap, design = 'linux-6.1'): Progr
     },
     nullSubject: null,
   };
-  return scenarioProgram(scenario, subject);
+}
+
+function program(driver: string, scenario = munmap, design = 'linux-6.1'): Program {
+  return scenarioProgram(scenario, subjectOf(driver, design));
 }
 
 test('a witness of a random walk replays to its finding, step for step, also from its text', () => {
@@ -161,6 +167,47 @@ test('a deadlock is found with the fewest steps and names who waits for whom', (
     'Nothing can go on: one waits for the driver lock, which two holds; two waits for the invalidate_lock, which one holds.',
   );
   expect(replay(inversion, minimal.schedule).findings).toEqual([minimal.finding]);
+});
+
+test('a livelock of the machine is found where a search was cut, made short, and told by its text', () => {
+  const flags = new WeakMap<ScenarioContext, number[]>();
+  const polite = (me: number): Step => {
+    const path = function* (c: ScenarioContext): KernelPath<void> {
+      let flag = flags.get(c);
+      if (flag === undefined) flags.set(c, (flag = [0, 0]));
+      const touch = (): void => c.kernel.memory.footprint?.note(OBJ_DRIVER, 77, true);
+      flag[me] = 1;
+      touch();
+      yield P_DRIVER;
+      while (flag[1 - me] === 1) {
+        touch();
+        yield P_DRIVER;
+      }
+      flag[me] = 0;
+      touch();
+    };
+    return { do: 'run', name: 'polite', path };
+  };
+  const threads = { one: { steps: [polite(0)] }, two: { steps: [polite(1)] } };
+  const scenario: Scenario = { name: 'polite', summary: 'each lets the other go first', setup: [], threads };
+  const p = program('iommu-v2', scenario);
+  const { witnesses, cut } = randomWalk(p, { seed: 1, executions: 20, stepsMax: 300 });
+  expect(cut).toBeGreaterThan(0);
+  const { finding, schedule } = witnesses[0]!;
+  expect(finding.sentence).toMatch(
+    /^Nothing comes to an end: one and two go round: the same \d+ steps again and again/,
+  );
+  const minimal = minimise(p, schedule, goalOf(finding));
+  expect(minimal.steps).toBeLessThan(12);
+  const subject = subjectOf('iommu-v2');
+  const text = formatCounterexample({
+    ...pairing(scenario, subject),
+    variant: '',
+    bug: '',
+    schedule: minimal.schedule,
+  });
+  const run = recordReplay(text, () => ({ scenario, subject, here: pairing(scenario, subject) }));
+  expect(run.findings.map((f) => f.property)).toEqual(['L1']);
 });
 
 test('no shipped driver is reported for want of progress', () => {

@@ -2,7 +2,7 @@
 
 import { InputError } from '../../base/assert.ts';
 import { type Driver, defineDriver } from '../../device/define-driver.ts';
-import { createDriverDevice, type Device, type DeviceConfig } from '../../device/device.ts';
+import { createDriverDevice, type Device, type DeviceConfig, SMALL_DEVICE } from '../../device/device.ts';
 import type { DesignName } from '../../device/driver-face.ts';
 import type { KernelFns } from '../../mm/fns.ts';
 import type { Kernel } from '../../mm/kernel.ts';
@@ -34,12 +34,7 @@ export interface SubjectOptions {
 
 /** Sizes of a device at which exploration can be exhaustive. */
 export function smallDevice(engines: number): Partial<DeviceConfig> {
-  return {
-    ats: { engines, atcSets: 2, atcWays: 2 },
-    iommu: { tlbSets: 2, tlbWays: 2, walkers: 1, executors: 1, pasids: 4 },
-    mirror: { engines },
-    faultWorkers: 1,
-  };
+  return { ...SMALL_DEVICE, ats: { ...SMALL_DEVICE.ats, engines }, mirror: { engines } };
 }
 
 /** An author's driver as what is checked. Throws InputError when the driver is not written for options.design. */

@@ -1,6 +1,7 @@
 // Replays a counterexample from its text, with everything recorded that a report shows. Where its parts come from (operations,
 // an author's modules, the museum) is the caller's affair.
 
+import { findNoProgress } from '../../explore/liveness.ts';
 import { replay } from '../../explore/replay.ts';
 import {
   type Counterexample,
@@ -37,8 +38,12 @@ export function recordReplay(
   const { scenario, subject, here } = partsOf(x);
   checkPairing(x, here);
   const recorded = recordedProgram(scenario, subject);
-  const { findings } = replay(wrap(recorded), x.schedule);
+  const program = wrap(recorded);
+  const { findings, isCut } = replay(program, x.schedule);
   const run = recorded.recorded();
   // What the wrapper found stands behind what the world found.
-  return { ...run, findings: [...run.findings, ...findings.slice(run.findings.length)] };
+  const all = [...run.findings, ...findings.slice(run.findings.length)];
+  // A schedule that ends in the middle of nothing may lead to where nobody gets on: no monitor of one execution sees that.
+  const stuck = isCut && all.length === 0 ? findNoProgress(program, x.schedule) : null;
+  return { ...run, findings: stuck === null ? all : [{ ...stuck.finding, step: x.schedule.length }] };
 }
