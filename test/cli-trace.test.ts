@@ -6,7 +6,7 @@ import right from '../drivers/iommu-walker.ts';
 import { type Driver, defineDriver } from '../src/device/define-driver.ts';
 import { randomWalk } from '../src/explore/random.ts';
 import { replay } from '../src/explore/replay.ts';
-import { formatCounterexample } from '../src/explore/schedule-string.ts';
+import { formatCounterexample, parseCounterexample } from '../src/explore/schedule-string.ts';
 import type { Program, Schedule } from '../src/explore/world.ts';
 import { displayWidth } from '../src/report/table.ts';
 import { scenarioProgram } from '../src/workload/scenario/scenario-world.ts';
@@ -101,12 +101,17 @@ test('files: each is written, and JSON goes to the terminal', async () => {
 test('a page that cannot be written, a text that is none, another driver: status 2 and one line', async () => {
   const broken = folder.file('other.ts', LATE.replace("'late'", "'other'"));
   const changed = `${bad.slice(0, -1)}${bad.endsWith('a') ? 'b' : 'a'}`;
+  const own = formatCounterexample({ ...parseCounterexample(bad), operation: 'own' });
   const cases: [string[], string][] = [
     [['trace', 'x', '--driver', driver], 'it begins with its version'],
     [['trace', changed, '--driver', driver], 'the checksum at its end does not fit'],
     [['trace', bad], 'driver "late" is not a shipped one'],
     [['trace', bad, '--driver', broken], 'it is for driver "late", the module exports "other"'],
     [['trace', bad, '--driver', join(folder.path, 'none.ts')], 'none.ts'],
+    [
+      ['trace', own, '--driver', driver],
+      'there is no operation "own"; is it a scenario of your own? Say --scenario FILE',
+    ],
     [['trace', bad, '--driver', driver, '--html', join(folder.path, 'no', 'such')], '--html: '],
   ];
   for (const [args, message] of cases) {

@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
+import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
 import { traceCommand } from '../src/cli/trace.ts';
 import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
@@ -81,6 +82,7 @@ function parseProblem(words: readonly string[]): string | null {
     check: checkCommand,
     compare: compareCommand,
     replay: replayCommand,
+    init: initCommand,
     trace: traceCommand,
   }[words[0]!];
   if (make === undefined) return words[0] === '--help' ? null : `no command ${words[0]}`;

@@ -1,5 +1,6 @@
 // Wrong: a look-up for a read finds pages that the program shares with others and may not write: the zero page, a page that fork
-// left shared, a clean file page. Mapped writable, the device writes them behind everybody else's back.
+// left shared, a clean file page. Mapped writable, the device writes them behind everybody else's back, and write-back takes
+// them for clean.
 
 import { defineDriver, EFAULT } from 'shootdown';
 
@@ -8,7 +9,7 @@ export default defineDriver({
   design: ['linux-6.1', 'linux-6.6', 'linux-6.12'],
   device: 'mirror',
   mistake: 'maps what was looked up for a read as writable',
-  breaks: ['I3', 'I5'],
+  breaks: ['I3', 'I20'],
 
   create(hw) {
     let seq = 0;

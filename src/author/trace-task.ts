@@ -42,9 +42,19 @@ function driverParts(
   if (x.driver !== driver.name)
     throw new InputError(`schedule string: it is for driver "${x.driver}", the module exports "${driver.name}"`);
   const own = [...input.scenarios, ...modules.slice(1).flatMap(scenariosOf)];
-  const scenario = own.find((s) => s.name === x.operation) ?? scenarioNamed(x.operation);
+  const scenario = own.find((s) => s.name === x.operation) ?? operationNamed(x.operation);
   const subject = subjectOf(driver, { design: x.design });
   return { scenario, subject, here: pairing(scenario, subject) };
+}
+
+function operationNamed(name: string): Scenario {
+  try {
+    return scenarioNamed(name);
+  } catch {
+    throw new InputError(
+      `schedule string: there is no operation "${name}"; is it a scenario of your own? Say --scenario FILE`,
+    );
+  }
 }
 
 /** The revision that the text names; the historic one when it names none. */

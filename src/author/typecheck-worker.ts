@@ -90,7 +90,8 @@ function check(): TypeMistake[] {
   return files
     .flatMap((f) => [...program.getSyntacticDiagnostics(f), ...program.getSemanticDiagnostics(f)])
     .filter((d) => d.category === ts.DiagnosticCategory.Error)
-    .map((d) => mistakeOf(d, program.getTypeChecker()));
+    .map((d) => mistakeOf(d, program.getTypeChecker()))
+    .sort((a, b) => Number(a.file > b.file) - Number(a.file < b.file) || a.line - b.line || a.column - b.column);
 }
 
 /** JavaScript is checked where it asks for it. */

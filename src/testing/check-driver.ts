@@ -3,6 +3,7 @@
 //   a module's path or URL   the driver runs in watched worker threads: one that never returns fails the test, and does not hang it
 //   a driver                 it runs here, in the runner's own thread, with the runner's own transformations and breakpoints
 
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCheck } from '../author/check.ts';
 import { checkHere, type Replayer } from '../author/check-here.ts';
@@ -61,7 +62,7 @@ export async function checkDriver(
   driver: Driver | string | URL,
   options: CheckDriverOptions = {},
 ): Promise<CheckResult> {
-  const scenarios = scenariosOf(options);
+  const { scenarios, files } = chosen(options);
   const settings = {
     scenarios,
     design: options.design ?? null,
@@ -87,7 +88,8 @@ export async function checkDriver(
   if (options.device !== undefined && result.device !== options.device)
     throw new InputError(`driver ${result.driver}: for a ${result.device}, not for a ${options.device}`);
   const [first, ...others] = violationsOf(result);
-  if (first !== undefined) throw new DriverViolation(await message(result, first, others, path, replayer), result);
+  if (first !== undefined)
+    throw new DriverViolation(await message(result, first, others, path, replayer, files), result);
   const [lock] = result.lockFindings;
   if (lock !== undefined)
     throw new DriverViolation(`driver ${result.driver}: ${lock.property} ${lock.tag}: ${lock.sentence}`, result);
@@ -107,14 +109,24 @@ function pathOf(driver: unknown): string {
   );
 }
 
-function scenariosOf({ operations, scenarios }: CheckDriverOptions): (string | Scenario)[] {
+interface Chosen {
+  readonly scenarios: (string | Scenario)[];
+  /** Files of scenarios by name. */
+  readonly files: ReadonlyMap<string, string>;
+}
+
+function chosen({ operations, scenarios }: CheckDriverOptions): Chosen {
   const names = operations ?? (scenarios === undefined ? allOperationNames(false) : []);
   for (const name of names) scenarioNamed(name);
+  const files = new Map<string, string>();
   const own = (scenarios ?? []).map((s) => {
-    if (s instanceof URL) return loadScenario(fileURLToPath(s));
-    return typeof s === 'string' ? loadScenario(s) : s;
+    if (typeof s !== 'string' && !(s instanceof URL)) return s;
+    const path = typeof s === 'string' ? s : fileURLToPath(s);
+    const scenario = loadScenario(path);
+    files.set(scenario.name, resolve(path));
+    return scenario;
   });
-  return [...names, ...own];
+  return { scenarios: [...names, ...own], files };
 }
 
 interface Found {
@@ -136,6 +148,7 @@ async function message(
   others: readonly Found[],
   path: string | null,
   replayer: Replayer,
+  files: ReadonlyMap<string, string>,
 ): Promise<string> {
   const { operation, violation: v } = first;
   const lines = [`driver ${result.driver} violates ${v.property} (${v.tag}) under ${operation}: ${v.sentence}`];
@@ -145,7 +158,9 @@ async function message(
     if (run !== null)
       lines.push('', formatTimeline(layoutTrace(shownTrace(run, v.schedule), {}), WIDTH, plainPaint).trimEnd());
     const module = path === null ? 'MODULE-OF-THE-DRIVER' : nearPath(path);
-    lines.push('', 'Replay it, step by step:', `  npx shootdown trace '${v.schedule}' --driver ${module}`);
+    const file = files.get(operation);
+    const own = file === undefined ? '' : ` --scenario ${nearPath(file)}`;
+    lines.push('', 'Replay it, step by step:', `  npx shootdown trace '${v.schedule}' --driver ${module}${own}`);
   }
   const more = others.map((o) => `  ${o.operation}: ${o.violation.property} (${o.violation.tag})`);
   if (more.length > 0) lines.push('', 'Also found:', ...new Set(more));
