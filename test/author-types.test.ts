@@ -43,12 +43,12 @@ test('each mistake at its place', async () => {
   };
   const said = await lines(newFolder(), files);
   const expected = [
-    'sleeps.ts:5:10: invalidateRange must not sleep, and hw.mutexLock() may',
-    'method.ts:5:10: invalidateRange must not sleep, and hw.mutexLock() may',
-    "name.ts:1:10: '\"shootdown\"' has no exported member named 'createMachin'. Did you mean 'createMachine'?",
+    "checked.mjs:3:14: Type 'string' is not assignable to type 'number'.",
     'design.ts:2:42: Type \'"linux-7"\' is not assignable to type ',
     "helper.ts:1:14: Type 'string' is not assignable to type 'number'.",
-    "checked.mjs:3:14: Type 'string' is not assignable to type 'number'.",
+    'method.ts:5:10: invalidateRange must not sleep, and hw.mutexLock() may',
+    "name.ts:1:10: '\"shootdown\"' has no exported member named 'createMachin'. Did you mean 'createMachine'?",
+    'sleeps.ts:5:10: invalidateRange must not sleep, and hw.mutexLock() may',
   ];
   expect(said.map((line, i) => line.slice(0, expected[i]?.length))).toEqual(expected);
 });

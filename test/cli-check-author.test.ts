@@ -37,7 +37,7 @@ interface Answer {
 async function check(name: string, text: string, ...more: string[]): Promise<Answer> {
   const scenario = folder.file('mine.yaml', SCENARIO);
   const args = more.includes('--scenario') ? more : ['--scenario', scenario, ...more];
-  const { status, stdout, stderr } = await shootdown('check', folder.file(name, text), '--executions', '100', ...args);
+  const { status, stdout, stderr } = await shootdown('check', folder.file(name, text), '--executions', '40', ...args);
   return { status, stdout: folder.shown(stdout), stderr: folder.shown(stderr) };
 }
 
