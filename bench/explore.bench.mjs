@@ -181,7 +181,8 @@ if (wanted('explore-reduction')) {
 }
 
 if (wanted('explore-workers')) {
-  const accesses = /** @type {('load' | 'store')[]} */ (['load', 'store', 'load', 'store', 'load']);
+  // Long enough that what a worker costs to start (its own compiled code above all) is little.
+  const accesses = Array.from({ length: 8 }, (_, i) => /** @type {const} */ (i % 2 === 0 ? 'load' : 'store'));
   const source = {
     module: `${dist}workload/parallel/device-program.js`,
     export: 'deviceProgram',
