@@ -130,3 +130,20 @@ test('a callback that throws, and one that never returns: 1, and said where', as
     'driver mine did not return from invalidateRange: no step for 2 s; it stood at stuck.ts:4:',
   );
 });
+
+test('a callback that loops over steps: 1', async () => {
+  const { status, stdout } = await check('livelock.ts', driver('for (;;) yield* hw.step();'));
+  expect(status).toBe(1);
+  expect(stdout).toContain('mine: DRIVER LIVELOCK');
+});
+
+test('a callback that sleeps where it may not, without types to say so: 1', async () => {
+  const { status, stdout, stderr } = await check(
+    'sleeps.mjs',
+    driver(`yield* hw.mutexLock(); ${FLUSHES} hw.mutexUnlock();`),
+  );
+  expect([status, stderr]).toEqual([1, '']);
+  expect(stdout.replace(/\s+/g, ' ')).toContain(
+    'I44 DEADLOCK: invalidate_range of subscriber 1 sleeps until "hw.mutexLock"',
+  );
+});

@@ -1,6 +1,6 @@
 // The drivers of drivers/: each has no finding in random interleavings of any operation, nor has the lock-order monitor, and its
-// device without callbacks has findings in most operations (so the walks go where it hurts). The mirrors have none in any
-// interleaving of the short ones.
+// device without callbacks has findings in most operations (so the walks go where it hurts). Under the short operations none
+// has one in any interleaving.
 //
 // SEED is the seed of the walks, EXECUTIONS their number for each driver and operation; under the first design of a driver, OFTEN are walked 300
 // times.
@@ -12,7 +12,7 @@ import mirror from '../drivers/mirror.ts';
 import mirrorInterval from '../drivers/mirror-interval.ts';
 import { LockOrder } from '../src/check/lock-order.ts';
 import type { Driver } from '../src/device/define-driver.ts';
-import { explore } from '../src/explore/explore.ts';
+import { type Execution, explore } from '../src/explore/explore.ts';
 import { randomWalk } from '../src/explore/random.ts';
 import { OPERATIONS, operationOf, scenarioOf } from '../src/workload/operations/operations.ts';
 import { scenarioProgram } from '../src/workload/scenario/scenario-world.ts';
@@ -22,11 +22,11 @@ const seed = Number(process.env['SEED'] ?? 1);
 const executions = Number(process.env['EXECUTIONS'] ?? 5);
 const OFTEN: Readonly<Record<string, number>> = {
   'munmap-two': 300,
-  'cow-copy': 300,
+
   exit: 300,
   'madv-dontneed-two': 300,
 };
-const SHORT = ['munmap', 'munmap-two', 'munmap-batch', 'mprotect-ro', 'exit', 'mremap-shrink'];
+const SHORT = ['munmap', 'munmap-batch', 'mprotect-ro', 'exit', 'mremap-shrink'];
 
 const SHIPPED: readonly Driver[] = [iommuWalker, iommuSva, iommuV2Linux319, mirror, mirrorInterval];
 
@@ -70,11 +70,14 @@ describe.each(SHIPPED.flatMap((driver) => driver.designs.map((design) => ({ name
   },
 );
 
-describe.each([mirror, mirrorInterval])('$name in every interleaving', (driver) => {
+describe.each(SHIPPED)('$name in every interleaving', (driver) => {
   it.each(SHORT)('%s', (operation) => {
-    const program = scenarioProgram(scenarioOf(operationOf(operation)!), subjectOf(driver, { engines: 1 }));
-    const r = explore(program, { executionsMax: 5000 });
+    const scenario = scenarioOf(operationOf(operation)!);
+    const subject = subjectOf(driver, { engines: 1 });
+    const r = explore(scenarioProgram(scenario, subject), { executionsMax: 5000 });
     expect([r.exhaustive, r.cut, r.findings]).toEqual([true, 0, []]);
-    expect(r.executions).toBeGreaterThan(50);
+    // Without callbacks something goes wrong in the same scenario.
+    const first = { visit: (e: Execution) => e.findings.length === 0, executionsMax: 5000 };
+    expect(explore(scenarioProgram(scenario, subject.nullSubject!), first).findings).not.toEqual([]);
   });
 });

@@ -7,7 +7,9 @@
 // PAIRS is the number of pairs tried; a failure names SEED, run and step.
 import { expect, it } from 'vitest';
 import {
+  MADV_COLD,
   MADV_DONTNEED,
+  MADV_FREE,
   MADV_PAGEOUT,
   MAP_ANONYMOUS,
   MAP_FIXED,
@@ -15,10 +17,20 @@ import {
   MAP_SHARED,
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
+  MS_SYNC,
   PROT_READ,
   PROT_WRITE,
 } from '../src/abi/mman.ts';
-import { NR_madvise, NR_mmap, NR_mprotect, NR_mremap, NR_munmap } from '../src/abi/syscalls.ts';
+import {
+  NR_fsync,
+  NR_ftruncate,
+  NR_madvise,
+  NR_mmap,
+  NR_mprotect,
+  NR_mremap,
+  NR_msync,
+  NR_munmap,
+} from '../src/abi/syscalls.ts';
 import { Footprint } from '../src/base/footprint.ts';
 import { Rng } from '../src/base/rng.ts';
 import type { Accessor } from '../src/device/accessor.ts';
@@ -208,7 +220,10 @@ function* program(k: Kernel, task: Task, fd: number, rng: Rng): KernelPath<void>
     else if (roll < 11) {
       const pid = yield* doClone(k, task, 0);
       if (pid > 0) yield* doExit(k, k.tasks.get(pid)!);
-    } else if (rng.chance(1, 2)) yield* userStore(k, task, va + rng.below(PAGE / 4) * 4, rng.below(1000), 4);
+    } else if (roll < 12) yield* call(NR_madvise, va, length, rng.chance(1, 2) ? MADV_FREE : MADV_COLD);
+    else if (roll < 13) yield* call(NR_ftruncate, fd, rng.below(WINDOW + 1) * PAGE);
+    else if (roll < 14) yield* rng.chance(1, 2) ? call(NR_fsync, fd) : call(NR_msync, va, length, MS_SYNC);
+    else if (rng.chance(1, 2)) yield* userStore(k, task, va + rng.below(PAGE / 4) * 4, rng.below(1000), 4);
     else yield* userLoad(k, task, va + rng.below(PAGE / 4) * 4, 4);
   }
 }

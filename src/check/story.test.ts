@@ -116,6 +116,22 @@ test('a story about a page-table page tells of the entry that named it, of walk 
   expect(kinds(s, 'I2', 4)).toBe('fill, entry, CPU flush, free, access');
 });
 
+test('a table that is moved away with the page in it is an entry of the story, one that was emptied before is not', () => {
+  const table = PAGE - (PAGE % 2 ** 21);
+  const moved = new EventScript().as(CPU).entry(3, 1, table, 0).flush(PAGE, END);
+  expect(kinds(moved)).toBe('entry, CPU flush');
+  expect(kinds(new EventScript().as(CPU).unmap(PAGE).entry(3, 1, table, 0).flush(PAGE, END))).toBe('entry, CPU flush');
+  // A new table where there was none is no news of the page.
+  expect(
+    kinds(
+      new EventScript()
+        .as(CPU)
+        .entry(9, 1, table, (8 << 12) | 7)
+        .map(PAGE, DATA),
+    ),
+  ).toBe('entry');
+});
+
 test('refaults are told one by one, locks only where they are what it is about and somebody waits', () => {
   const s = new EventScript().as(DEVICE).refault(PAGE, 1).refault(PAGE, 2).refault(OTHER, 1);
   expect(kinds(s, 'L2', 0)).toBe('refault, refault');

@@ -1,8 +1,9 @@
 // The story of a violation: what a reader must follow to understand it, counted in acts. An act is one thing that somebody does to
 // the page of the violation or the frame behind it; it may take many records. The rules:
 //
-//   entry      a leaf entry of the page, or one that names the frame, is stored; where the story is about a page-table page, only
-//              the entries that name it. A hardware update of A or D belongs to the access that made it and is none
+//   entry      a leaf entry of the page, or one that names the frame, is stored, or an entry above takes the table away with the page
+//              in it; where the story is about a page-table page, only the entries that name it. A hardware update of A or D
+//              belongs to the access that made it and is none
 //   section    a section over the page opens or closes, together with the callbacks of that edge
 //   callback   one outside of such an edge, whose range covers the page
 //   CPU flush  from flush_tlb_mm_range to the last CPU that drops its entries
@@ -119,6 +120,8 @@ class Teller {
   /** The flush of IOMMU and devices, and the fill, that may go on. */
   #flush = NONE;
   #fill = NONE;
+  /** The page's leaf entry was not cleared. */
+  #isMapped = true;
   /** Records read. */
   #at = 0;
 
@@ -279,9 +282,12 @@ class Teller {
   #isStoryEntry(r: Float64Array): boolean {
     const { pfn } = this.#focus;
     const names = (word: number): boolean => pfn !== 0 && (word & PTE_P) !== 0 && word >>> 12 === pfn;
-    if (names(r[EV_A]!) || names(r[EV_C]!)) return true;
+    const namesFrame = names(r[EV_A]!) || names(r[EV_C]!);
+    if (!this.#covers(r) || this.#hasTables) return namesFrame;
     const isLeaf = r[EV_GEN] === 0 || ((r[EV_A]! | r[EV_C]!) & PTE_PS) !== 0;
-    return this.#covers(r) && isLeaf && !this.#hasTables;
+    if (isLeaf) this.#isMapped = (r[EV_A]! & PTE_P) !== 0;
+    // A table that goes away with the page still mapped in it.
+    return namesFrame || isLeaf || (this.#isMapped && (r[EV_C]! & PTE_P) !== 0);
   }
 }
 

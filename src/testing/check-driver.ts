@@ -90,9 +90,8 @@ export async function checkDriver(
   const [first, ...others] = violationsOf(result);
   if (first !== undefined)
     throw new DriverViolation(await message(result, first, others, path, replayer, files), result);
-  const [lock] = result.lockFindings;
-  if (lock !== undefined)
-    throw new DriverViolation(`driver ${result.driver}: ${lock.property} ${lock.tag}: ${lock.sentence}`, result);
+  const locks = result.lockFindings.map((f) => `driver ${result.driver}: ${f.property} (${f.tag}): ${f.sentence}`);
+  if (locks.length > 0) throw new DriverViolation(locks.join('\n'), result);
   return result;
 }
 
