@@ -182,7 +182,9 @@ if (wanted('explore-reduction')) {
 
 if (wanted('explore-workers')) {
   // Long enough that what a worker costs to start (its own compiled code above all) is little.
-  const accesses = Array.from({ length: 8 }, (_, i) => /** @type {const} */ (i % 2 === 0 ? 'load' : 'store'));
+  const accesses = Array.from({ length: 8 }, (_, i) =>
+    i % 2 === 0 ? /** @type {const} */ ('load') : /** @type {const} */ ('store'),
+  );
   const source = {
     module: `${dist}workload/parallel/device-program.js`,
     export: 'deviceProgram',
