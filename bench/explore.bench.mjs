@@ -181,7 +181,10 @@ if (wanted('explore-reduction')) {
 }
 
 if (wanted('explore-workers')) {
-  const accesses = /** @type {('load' | 'store')[]} */ (['load', 'store', 'load', 'store', 'load']);
+  // Long enough that what a worker costs to start (its own compiled code above all) is little.
+  const accesses = Array.from({ length: 8 }, (_, i) =>
+    i % 2 === 0 ? /** @type {const} */ ('load') : /** @type {const} */ ('store'),
+  );
   const source = {
     module: `${dist}workload/parallel/device-program.js`,
     export: 'deviceProgram',

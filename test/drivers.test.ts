@@ -20,12 +20,7 @@ import { type Subject, subjectOf } from '../src/workload/scenario/subject.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
 const executions = Number(process.env['EXECUTIONS'] ?? 5);
-const OFTEN: Readonly<Record<string, number>> = {
-  'munmap-two': 300,
-
-  exit: 300,
-  'madv-dontneed-two': 300,
-};
+const OFTEN: Readonly<Record<string, number>> = { 'munmap-two': 300, exit: 300, 'madv-dontneed-two': 300 };
 const SHORT = ['munmap', 'munmap-batch', 'mprotect-ro', 'exit', 'mremap-shrink'];
 
 const SHIPPED: readonly Driver[] = [iommuWalker, iommuSva, iommuV2Linux319, mirror, mirrorInterval];

@@ -166,6 +166,28 @@ const CASES: readonly Case[] = [
     },
   },
   {
+    name: 'zap of a dirty file page flushes only after the page-table lock is dropped: a store after writeback is in no copy',
+    property: 'I20',
+    mutant: {
+      patches: {
+        *tlbFlushMmuTlbonly(k, tlb) {
+          if (k.sched.current.atomicDepth === 0) yield* linuxFns.tlbFlushMmuTlbonly(k, tlb);
+        },
+      },
+    },
+    scenario: {
+      name: 'munmap beside writeback and a writer',
+      summary: 'a dirty page of a file is unmapped and written out while a thread stores to it',
+      bound: false,
+      setup: [{ do: 'mmap', at: 0, shared: true, file: 'f' }],
+      threads: {
+        munmap: { steps: [{ do: 'munmap', at: 0 }] },
+        sync: { steps: [{ do: 'fsync', file: 'f' }] },
+        writer: { steps: [store(0, 2), store(0, 3)] },
+      },
+    },
+  },
+  {
     name: 'fork does not flush the CPUs: a store of the parent reaches the child',
     property: 'I23',
     mutant: { patches: { flushTlbMm: nothing } },

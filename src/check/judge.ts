@@ -42,17 +42,20 @@ import {
   E_SWAP_OUT,
   E_SYSCALL,
   E_SYSCALL_END,
+  E_UNLOCK,
   E_UNPIN,
   E_UNSUBSCRIBE,
   E_VMA_ADD,
   E_VMA_REMOVE,
   E_WALK,
   E_WRITE_OUT,
+  EV_A,
   EV_ACTOR,
   EV_PFN,
   EV_STEP,
   EV_TYPE,
 } from '../abi/events.ts';
+import { LOCK_PTL } from '../abi/locks.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog, RecordSink } from '../base/record-log.ts';
 import {
@@ -79,6 +82,7 @@ import {
   onFlush,
   onMmFree,
   onMmNew,
+  onPtlUnlock,
   onRelease,
   onSectionEnd,
   onSectionStart,
@@ -379,6 +383,9 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_VMA_REMOVE:
       onVma(c, r, at, false);
+      break;
+    case E_UNLOCK:
+      if (r[at + EV_A] === LOCK_PTL) onPtlUnlock(c);
       break;
     case E_DIRTY:
       onDirty(c, r, at);

@@ -4,12 +4,14 @@ import {
   E_DIRTY,
   E_DISCARD,
   E_LAZYFREE,
+  E_UNLOCK,
   E_WRITE_OUT,
   FRAME_FILE,
   KEPT_FILE,
   KEPT_LAZYFREE,
   KEPT_SWAP,
 } from '../abi/events.ts';
+import { LOCK_PTL } from '../abi/locks.ts';
 import { MADV_FREE } from '../abi/mman.ts';
 import { SITE_MKCLEAN, SITE_ZAP } from '../abi/notifier.ts';
 import { NR_madvise } from '../abi/syscalls.ts';
@@ -24,6 +26,10 @@ class ContentScript extends EventScript {
   tell(type: number, pfn = FILE, a = 0): this {
     return this.emit(type, 0, 0, 0, pfn, this.gen(pfn), a);
   }
+
+  unlockPtl(): this {
+    return this.emit(E_UNLOCK, 0, 0, 0, 0, 0, LOCK_PTL);
+  }
 }
 
 /** A page of a file, mapped writable; CPU 1 holds the translation. */
@@ -34,7 +40,7 @@ function mapped(): ContentScript {
 
 /** Its entry is cleared, the dirty bit goes to the page; the CPUs are not flushed yet. */
 function zapped(): ContentScript {
-  return mapped().as(PROGRAM).open(PAGE, END, SITE_ZAP).unmap(PAGE).tell(E_DIRTY);
+  return mapped().as(PROGRAM).open(PAGE, END, SITE_ZAP).unmap(PAGE).tell(E_DIRTY).unlockPtl();
 }
 
 describe('I20: a page is dropped as clean', () => {
@@ -91,6 +97,14 @@ describe('I20: a store that nothing notices', () => {
     expect(late.results().byProperty['I20']).toBe(1);
   });
 
+  test('while zap still holds the page-table lock: documented gap 13', () => {
+    const s = mapped().as(PROGRAM).open(PAGE, END, SITE_ZAP).unmap(PAGE).tell(E_DIRTY).as(FLUSHER).tell(E_WRITE_OUT);
+    s.as(OTHER).cpuUse(PAGE, FILE, true, 1).as(PROGRAM).flush(PAGE, END).unlockPtl();
+    s.cpuInvalidate(PAGE, END, 1).close(PAGE, END, SITE_ZAP);
+    s.judge.finish();
+    expect(s.found()).toEqual(['I20 gap 13']);
+  });
+
   test('the page is marked dirty again, or goes with its file: nothing is lost', () => {
     const stored = (): ContentScript => zapped().as(FLUSHER).tell(E_WRITE_OUT).as(OTHER).cpuUse(PAGE, FILE, true, 1);
     for (const s of [stored().tell(E_DIRTY), stored().cpuInvalidate(PAGE, END, 1).free(FILE, FRAME_FILE)]) {
@@ -104,7 +118,7 @@ describe('I20: a store that nothing notices', () => {
 
   test('write-protected by page_mkclean and written out: a store through the old right is found', () => {
     const s = mapped().as(FLUSHER).open(PAGE, END, SITE_MKCLEAN).map(PAGE, FILE, false).tell(E_DIRTY);
-    s.close(PAGE, END, SITE_MKCLEAN).tell(E_WRITE_OUT).as(OTHER).cpuUse(PAGE, FILE, true, 1);
+    s.unlockPtl().close(PAGE, END, SITE_MKCLEAN).tell(E_WRITE_OUT).as(OTHER).cpuUse(PAGE, FILE, true, 1);
     s.judge.finish();
     expect(s.found()).toEqual(['I20']);
   });

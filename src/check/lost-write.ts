@@ -13,7 +13,7 @@
 
 import { EV_A, EV_PFN, KEPT_LAZYFREE } from '../abi/events.ts';
 import type { Context } from './context.ts';
-import { I20 } from './properties.ts';
+import { GAP_EARLY_RMAP_REMOVAL, I20 } from './properties.ts';
 import { hex } from './text.ts';
 
 /** A store that nothing noticed. */
@@ -22,6 +22,8 @@ interface Unnoticed {
   readonly mm: number;
   readonly page: number;
   readonly text: string;
+  /** Gap that explains it, or null. */
+  readonly gap: number | null;
 }
 
 export class LostWrites {
@@ -47,7 +49,10 @@ export function onStore(c: Context, mm: number, page: number, pfn: number): void
 export function onUnnoticedStore(c: Context, mm: number, page: number, pfn: number, use: () => string): void {
   const f = c.frames;
   if (f.writtenAt[pfn] === 0 || f.dirtyAt[pfn]! > f.writtenAt[pfn]!) return;
-  c.lost.unnoticed.push({ pfn, mm, page, text: `${use()} at step ${c.step}` });
+  if (c.objects !== null) c.objects.agents(mm, page, page + 1, false);
+  // Until 6.1 the zap that still holds the page-table lock does not keep write-back away.
+  const gap = c.sections.isLocked(mm, page, c.actor) ? GAP_EARLY_RMAP_REMOVAL : null;
+  c.lost.unnoticed.push({ pfn, mm, page, gap, text: `${use()} at step ${c.step}` });
 }
 
 /** E_DIRTY. */
@@ -108,7 +113,7 @@ export function freedContents(c: Context, pfn: number): void {
 /** The run is over: what nobody noticed will be in no copy, unless an entry with D set maps the page. */
 export function unnoticedAtEnd(c: Context): void {
   for (const u of c.lost.unnoticed) {
-    if (c.tables.isDirty(u.pfn) || !c.finds(I20, null, u.mm, u.page, u.pfn)) continue;
+    if (c.tables.isDirty(u.pfn) || !c.finds(I20, u.gap, u.mm, u.page, u.pfn)) continue;
     c.say(`${u.text}, after the frame had been written out; nothing marks it dirty, so the store is in no copy.`);
   }
 }

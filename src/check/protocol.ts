@@ -125,6 +125,16 @@ export function onFaultEnd(c: Context): void {
   c.residency.settle(c.actor);
 }
 
+/** E_UNLOCK of a page-table lock. */
+export function onPtlUnlock(c: Context): void {
+  const t = c.sections.thread(c.actor);
+  if (c.objects !== null) {
+    for (const s of t.open) if (s.changedAt > t.unlockedAt) c.objects.agents(s.mm, s.start, s.end, true);
+    for (const s of t.settling) if (s.changedAt > t.unlockedAt) c.objects.agents(s.mm, s.start, s.end, true);
+  }
+  t.unlockedAt = c.event;
+}
+
 /** E_FLUSH. */
 export function onFlush(c: Context, r: Float64Array, at: number): void {
   const t = c.sections.thread(c.actor);

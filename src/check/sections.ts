@@ -43,6 +43,8 @@ export class ThreadState {
   removedPage = -1;
   removedPfn = -1;
   removedSerial = -1;
+  /** Event at which it last dropped a page-table lock. */
+  unlockedAt = -1;
   /** The last CPU flush that the thread made: address space and event number. */
   flushMm = -1;
   flushAt = -1;
@@ -166,6 +168,16 @@ export class Sections {
       if (s.site === site && s.actor !== actor && s.mm === mm && s.start <= va && va < s.end) return s;
     }
     return null;
+  }
+
+  /** Did another thread change an entry over the page and keep the page-table lock since? */
+  isLocked(mm: number, va: number, actor: number): boolean {
+    for (let i = 0; i < this.active.length; i++) {
+      const s = this.active[i]!;
+      if (s.mm !== mm || s.actor === actor || s.start > va || va >= s.end || s.changedAt < 0) continue;
+      if (s.changedAt > this.thread(s.actor).unlockedAt) return true;
+    }
+    return false;
   }
 
   isActive(serial: number): boolean {

@@ -89,12 +89,6 @@ async function run(driver: string, options: Options): Promise<number> {
   const names = options.operation ?? (options.scenario === undefined ? allOperationNames(options.pairs) : []);
   for (const name of names) scenarioNamed(name);
   const sources = readScenarios(options.scenario ?? []);
-  const interrupt = new Interrupt();
-  const progress = new Progress();
-  const abort = new AbortController();
-  const timer = setInterval(() => {
-    if (interrupt.isStopped) abort.abort();
-  }, 100);
   const typing = new AbortController();
   // Beside the exploration: mistakes of type, which make its result worthless, stop it.
   const path = driverPath(driver);
@@ -102,6 +96,12 @@ async function run(driver: string, options: Options): Promise<number> {
     options.typecheck && !isShipped(driver)
       ? typecheck([path, ...sources.modules], typing.signal)
       : Promise.resolve([]);
+  const interrupt = new Interrupt();
+  const progress = new Progress();
+  const abort = new AbortController();
+  const timer = setInterval(() => {
+    if (interrupt.isStopped) abort.abort();
+  }, 100);
   types.then(
     (mistakes) => mistakes.length > 0 && abort.abort(),
     () => {},

@@ -30,8 +30,8 @@ export interface BugOptions {
 }
 
 export const BUG_DEFAULTS: BugOptions = {
-  executions: 20_000,
-  soundExecutions: 20_000,
+  executions: 30_000,
+  soundExecutions: 30_000,
   stepsMax: 3000,
   seed: 1,
   minimiseExecutions: 3000,
