@@ -209,7 +209,7 @@ function checkFigures() {
     '',
     '## Check',
     '',
-    `\`shootdown check DRIVER --executions ${CHECK_EXECUTIONS}\`: operations and pairs of two.`,
+    `\`shootdown check DRIVER --executions ${CHECK_EXECUTIONS}\`: operations, and pairs of two with a tenth of that.`,
     '',
   ];
   out.push(

@@ -22,7 +22,7 @@ function verdicts(r: CheckResult): Record<string, string> {
   return Object.fromEntries(r.operations.map((o: OperationResult) => [o.operation, o.verdict]));
 }
 
-test('a right driver is clean where its device was at stake, and only there', { timeout: 60_000 }, async () => {
+test('a right driver is clean where its device was at stake, and only there', { timeout: 120_000 }, async () => {
   const r = await check('iommu-walker', '--operation', 'munmap-neighbour,mprotect-ro,mremap-grow,fork');
   expect(verdicts(r)).toEqual({
     'munmap-neighbour': 'clean',
@@ -37,14 +37,14 @@ test('a right driver is clean where its device was at stake, and only there', { 
   }
 });
 
-test('one worker or two: the same verdicts, properties, counts and schedules', { timeout: 60_000 }, async () => {
+test('one worker or two: the same verdicts, properties, counts and schedules', { timeout: 120_000 }, async () => {
   const args = [WRONG, '--operation', 'munmap,mprotect-ro,mremap-move,munmap-neighbour'];
   const one = await check(...args, '--workers', '1');
   expect(timeless(await check(...args, '--workers', '2'))).toEqual(timeless(one));
   expect(one.operations.map((o) => o.verdict)).toContain('violation');
 });
 
-test('each violation has a schedule that trace replays to the same property', { timeout: 60_000 }, async () => {
+test('each violation has a schedule that trace replays to the same property', { timeout: 120_000 }, async () => {
   const r = await check(WRONG, '--operation', 'munmap');
   const violations = r.operations.flatMap((o) => o.violations);
   expect(violations.map((v) => v.property)).toContain('I1');
@@ -59,10 +59,12 @@ test('each violation has a schedule that trace replays to the same property', { 
   }
 });
 
-test('exit status: 0 clean, 1 violated, 2 unusable', { timeout: 60_000 }, async () => {
+test('exit status: 0 clean, 1 violated, 2 unusable', { timeout: 120_000 }, async () => {
   expect((await shootdown('check', 'iommu-walker', '--operation', 'mprotect-none')).status).toBe(0);
   expect((await shootdown('check', WRONG, '--operation', 'mprotect-none')).status).toBe(1);
   const unknown = await shootdown('check', 'iommu-walker', '--operation', 'mumap');
   expect([unknown.status, unknown.stderr.split('\n').length]).toEqual([2, 2]);
   expect(unknown.stderr).toContain('"mumap" is none of munmap');
+  const missing = await shootdown('check', 'no/such-driver.ts');
+  expect([missing.status, missing.stderr]).toEqual([2, 'shootdown: no/such-driver.ts: there is no such file\n']);
 });

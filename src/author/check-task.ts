@@ -2,7 +2,7 @@
 // it found. Several workers share the list.
 
 import { CHECK_DEFAULTS, type CheckOptions, checkScenario } from '../workload/check/check-operation.ts';
-import { scenarioNamed } from '../workload/check/plan.ts';
+import { isPair, scenarioNamed } from '../workload/check/plan.ts';
 import type { OperationResult } from '../workload/check/results.ts';
 import { guardedProgram } from '../workload/guard/guarded-program.ts';
 import type { Heart } from '../workload/guard/heart.ts';
@@ -20,6 +20,8 @@ export interface CheckInput {
   readonly next: SharedArrayBuffer;
   readonly design: string | null;
   readonly options: Omit<CheckOptions, 'goOn' | 'guard'>;
+  /** Executions of a pair of operations at most. */
+  readonly pairExecutions: number;
 }
 
 /** What a worker sends: who it checks, that it began an operation, how far it is, and what it found. */
@@ -51,16 +53,17 @@ export const run: Task<CheckInput, true> = (modules, input, host) => {
     const named = scenarios[index];
     if (named === undefined || host.heart.isStopped) return true;
     send(host, { kind: 'begin', index, name: named.name });
-    const result = checkScenario(named, subject, optionsOf(input, host.heart, index, host));
+    const result = checkScenario(named, subject, optionsOf(input, named.name, host.heart, index, host));
     if (result === null) return true;
     send(host, { kind: 'result', index, result });
   }
 };
 
-function optionsOf(input: CheckInput, heart: Heart, index: number, host: TaskHost): CheckOptions {
+function optionsOf(input: CheckInput, name: string, heart: Heart, index: number, host: TaskHost): CheckOptions {
   return {
     ...CHECK_DEFAULTS,
     ...input.options,
+    executions: isPair(name) ? input.pairExecutions : input.options.executions,
     guard: (program) => guardedProgram(program, heart),
     goOn: (executions) => {
       if (executions > 0 && executions % REPORT_EVERY === 0) send(host, { kind: 'at', index, executions });

@@ -19,6 +19,8 @@ export interface CheckRequest {
   readonly scenarios: readonly (string | Scenario)[];
   readonly design: string | null;
   readonly options: Omit<CheckOptions, 'goOn' | 'guard'>;
+  /** Executions of a pair of operations at most; as many as of one when left out. */
+  readonly pairExecutions?: number;
   readonly workers: number;
   readonly signal?: AbortSignal;
   /** Stop everything at the first violation. */
@@ -42,6 +44,7 @@ export async function runCheck(request: CheckRequest): Promise<CheckResult> {
     next: new SharedArrayBuffer(4),
     design: request.design,
     options: request.options,
+    pairExecutions: request.pairExecutions ?? request.options.executions,
   };
   const modules = [request.driver, ...request.scenarioModules];
   const task = taskAt('author/check-task.js');

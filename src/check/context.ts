@@ -84,6 +84,8 @@ export class Tally {
   uncovered = 0;
   /** Removals and downgrades of entries while a device held a translation of the page, or used one afterwards. */
   exposures = 0;
+  /** Sections that opened over a page that a device had translated. Counted for explorers alone (Judge.record). */
+  sectionsOverHeld = 0;
   swapOuts = 0;
   swapIns = 0;
   /** Entry stores whose old value is not what the record said before. */

@@ -202,6 +202,11 @@ export class Judge implements RecordSink {
     return this.#c.findings.safety + this.#c.findings.liveness;
   }
 
+  /** Did a device hold a translation of a page that an operation was about to change, or changed? */
+  get wasAtStake(): boolean {
+    return this.#c.tally.exposures > 0 || this.#c.tally.sectionsOverHeld > 0;
+  }
+
   /** As in the results, without building them. */
   get exposures(): number {
     return this.#c.tally.exposures;

@@ -24,8 +24,20 @@ export function onSectionStart(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
   const start = r[at + EV_START]!;
   const end = r[at + EV_END]!;
+  if (c.objects !== null && holdsAny(c, mm, start, end)) c.tally.sectionsOverHeld++;
   c.sections.open(t, r[at + EV_D]!, mm, start, end, r[at + EV_A]!, r[at + EV_B]!, c.step);
   if (c.progress.size > 0) c.progress.changed(mm, start, end);
+}
+
+/** Does a device hold a translation of a page in the range? */
+function holdsAny(c: Context, mm: number, start: number, end: number): boolean {
+  const holders = c.held.holders(mm);
+  for (let i = 0; i < holders.length; i++) {
+    const h = holders[i]!;
+    if (!h.isDeviceTlb) continue;
+    for (const slot of h.slots.values()) if (c.held.start[slot]! < end && c.held.end[slot]! > start) return true;
+  }
+  return false;
 }
 
 /** E_SECTION_END. */

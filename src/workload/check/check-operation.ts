@@ -62,7 +62,7 @@ function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOpt
   let held = 0;
   const inner = scenarioProgram(scenario, subject, {
     atEnd: (world) => {
-      if (world.judge.exposures > 0) held++;
+      if (world.judge.wasAtStake) held++;
     },
   });
   const program = options.guard === undefined ? inner : options.guard(inner);

@@ -10,6 +10,11 @@ export function allOperationNames(withPairs = true): string[] {
   return withPairs ? [...names, ...PAIRS.map(([a, b]) => `${a}+${b}`)] : names;
 }
 
+/** Is it the name of two operations at once? */
+export function isPair(name: string): boolean {
+  return name.split('+').every((part) => operationOf(part) !== undefined) && name.includes('+');
+}
+
 /** The scenario of an operation, or of a pair "a+b". Throws InputError for a name that is neither. */
 export function scenarioNamed(name: string): Scenario {
   const parts = name.split('+');

@@ -190,10 +190,16 @@ export const OPERATIONS: readonly Operation[] = [
   op('zero-page-write', 'writes a page that was the zero page', ZERO_PAGE, [{ do: 'store', at: 0, value: 2 }]),
   op('file-cow', 'writes a private file page: copies it', FILE_PRIVATE, [{ do: 'store', at: 0, value: 2 }]),
   op('fork', 'write-protects the page and shares it', ANON, [{ do: 'fork', as: 'child' }]),
-  op('fork-write', 'forks, then writes: the child keeps the old contents', ANON, [
-    { do: 'fork', as: 'child' },
-    { do: 'store', at: 0, value: 2 },
-  ]),
+  op(
+    'fork-write',
+    'forks, then writes: the child keeps the old contents',
+    ANON,
+    [
+      { do: 'fork', as: 'child' },
+      { do: 'store', at: 0, value: 2 },
+    ],
+    STORE,
+  ),
   op('exit', 'the process ends', ANON, [{ do: 'exit' }]),
   op('truncate', 'the file page goes', FILE_SHARED, [{ do: 'truncate', file: 'f', pages: 0 }]),
   op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }], STORE),
