@@ -5,6 +5,7 @@
  * workers beside one; how many executions stand for how many interleavings (Knuth's estimate).
  */
 
+import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
@@ -206,4 +207,36 @@ if (wanted('explore-workers')) {
     }
   }
   report('explore-workers', 's on two workers', two, { name: 'one worker', value: one }, 1 / 1.7, detail);
+}
+
+// Time from the start of a search to the first counterexample of each museum entry, the shortest of three, without making it short.
+if (wanted('museum-first')) {
+  /** @type {typeof import('../src/author/bundle.ts')} */
+  const { openModules } = await load('author/bundle.js');
+  /** @type {typeof import('../src/workload/museum/run-bug.ts')} */
+  const { runRevision } = await load('workload/museum/run-bug.js');
+  const files = readdirSync('bugs').filter((f) => /^\d+-.*\.ts$/.test(f));
+  const bundle = await openModules(files.map((f) => `bugs/${f}`));
+  const modules = await import(pathToFileURL(bundle.path).href);
+  bundle.close();
+  /** @type {number[]} */
+  const all = [];
+  for (let i = 0; i < files.length; i++) {
+    const bug = modules[`m${i}`].default;
+    let best = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 3; round++) {
+      const start = now();
+      const { witness } = runRevision(bug, 'historic', { minimiseExecutions: 1 });
+      if (witness !== null) best = Math.min(best, (now() - start) / 1e6);
+    }
+    note(`museum-first: ${bug.id}: ${best.toFixed(0)} ms`);
+    all.push(best);
+  }
+  all.sort((a, b) => a - b);
+  const detail = {
+    entries: all.length,
+    fastest: Math.round(all[0] ?? 0),
+    slowest: Math.round(all[all.length - 1] ?? 0),
+  };
+  report('museum-first', 'ms, median', all[all.length >> 1] ?? 0, null, null, detail);
 }
