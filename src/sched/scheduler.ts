@@ -81,6 +81,9 @@ export class Thread {
   }
 }
 
+/** A path that is run to its end waits, and nothing can go on. */
+export class Deadlock extends Error {}
+
 export class Scheduler {
   readonly threads: Thread[] = [];
   readonly #runnable: Thread[] = [];
@@ -258,7 +261,7 @@ export class Scheduler {
       while (me.state !== RUNNABLE) {
         // A timed wake-up of this thread alone is no step.
         if (!this.step() && me.state !== RUNNABLE)
-          throw new Error(`deadlock: ${me.name} waits for ${me.waitingFor} and nothing else can run`);
+          throw new Deadlock(`deadlock: ${me.name} waits for ${me.waitingFor} and nothing else can run`);
       }
       this.steps++;
       const r = path.next();

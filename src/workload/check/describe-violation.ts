@@ -29,6 +29,11 @@ export function describeViolation(
   guard: (program: Program) => Program = (p) => p,
 ): ViolationReport {
   const { property, tag, gap } = witness.finding;
+  // Found while the machine was set up: there is no execution to show.
+  if (witness.finding.step === 0) {
+    const { sentence } = witness.finding;
+    return { property, tag, sentence, gap, steps: 0, storySteps: 0, switches: 0, schedule: '' };
+  }
   const least = minimise(program, witness.schedule, goalOf(witness.finding), { executions: MINIMISE_EXECUTIONS });
   return {
     property,

@@ -5,7 +5,7 @@
 import { InputError } from '../../base/assert.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
-import type { Chooser } from '../../sched/scheduler.ts';
+import { type Chooser, Deadlock } from '../../sched/scheduler.ts';
 import { type Heart, PHASE_CREATE, PHASE_STEP, type Suspect } from './heart.ts';
 import { DriverFault } from './watched-driver.ts';
 
@@ -128,6 +128,11 @@ export class GuardedWorld implements World {
   /** A mistake of the driver is a finding; anything else is not ours to explain. While the world is made, a mistake in words is
    *  unusable input: there is no execution yet that could show it. */
   #thrown(error: unknown): void {
+    if (error instanceof Deadlock && this.world === null) {
+      const sentence = `Nothing can go on during the setup: ${error.message.replace('deadlock: ', '')}.`;
+      this.#fault = { property: 'I60', tag: 'DEADLOCK', kind: 'safety', gap: null, sentence, step: 0 };
+      return;
+    }
     const cause = error instanceof Error && error.cause instanceof DriverFault ? error.cause : error;
     const isMisuse = this.world !== null && cause instanceof InputError && cause.message.startsWith('driver ');
     if (!(cause instanceof DriverFault) && !isMisuse) throw error;
