@@ -27,6 +27,8 @@ export interface KernelConfig {
   numaNodes: number;
   /** Swap slots; 0 = no swap area. */
   swapPages: number;
+  /** Huge pages in the hugetlb pool at the start (vm.nr_hugepages). */
+  hugePages: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
   overcommitMode: 0 | 1 | 2;
   overcommitRatio: number;
@@ -74,6 +76,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     ramPages: 6171023,
     numaNodes: 1,
     swapPages: 0,
+    hugePages: 0,
     overcommitMode: 0,
     overcommitRatio: 50,
     maxMapCount: 65530,

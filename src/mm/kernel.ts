@@ -13,6 +13,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import { HugetlbPool, setNrHugepages } from './hugetlb/pool.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import { Buddy } from './page/buddy.ts';
 import { GFP_KERNEL, LIST_ANON_VMA, Pages } from './page/pages.ts';
@@ -63,6 +64,8 @@ export class Kernel {
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  /** Huge pages set aside (room hugetlb). */
+  readonly hugetlb = new HugetlbPool();
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
   readonly mms = new Map<number, MmStruct>();
@@ -110,6 +113,7 @@ export class Kernel {
     assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
     this.buddy = new Buddy(this.pages, config.cpus);
     this.watermarks = watermarks(config);
+    if (config.hugePages > 0) setNrHugepages(this, config.hugePages);
   }
 
   /** Turns the explorer's recorder on (null: off) in everything that this kernel and its devices own. */

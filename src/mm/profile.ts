@@ -55,6 +55,10 @@ export interface Profile {
   readonly heapNameStrict: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
   readonly mempolicyModes: number;
+  /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
+  readonly hugetlbUnmapsInOwnSection: boolean;
+  /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
+  readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
 }
@@ -86,6 +90,8 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  hugetlbUnmapsInOwnSection: true,
+  hugetlbRestoresReservation: false,
   mempolicyModes: 6,
 };
 
@@ -99,6 +105,7 @@ const V6_6: Profile = {
   memfdExec: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  hugetlbUnmapsInOwnSection: false,
 };
 
 const V6_12: Profile = {
@@ -106,6 +113,7 @@ const V6_12: Profile = {
   name: '6.12',
   notifier: 'linux-6.12',
   thpAlignAnon: true,
+  hugetlbRestoresReservation: true,
   thpAlignTop: true,
   mapStackNoHugepage: true,
   mmapMergesNextFirst: false,

@@ -26,6 +26,10 @@ export const PG_WORKINGSET = 1 << 16;
 /** First frame of a free block; its order is in `private`. */
 export const PG_BUDDY = 1 << 17;
 
+/** Huge page of the hugetlb pool, and one that takes its reservation back when it is freed unused (HPageRestoreReserve). */
+export const PG_HUGETLB = 1 << 24;
+export const PG_HUGETLB_RESTORE = 1 << 25;
+
 // Identities of OBJ_LIST in footprints.
 /** The buddy lists, and the number of free frames where it decides something. */
 export const LIST_FREE = 1;
@@ -35,6 +39,8 @@ export const LIST_SWAP = 3;
 export const LIST_LRU_LEAVE = 4;
 /** Numbers of anon_vmas: whoever makes one takes the next. */
 export const LIST_ANON_VMA = 5;
+/** The pool of huge pages. */
+export const LIST_HUGETLB = 6;
 /** Free frames of CPU 0; the next numbers are those of the other CPUs. */
 export const LIST_PCP = 16;
 
