@@ -288,11 +288,13 @@ export interface ZapFns {
 export interface PageFns {
   /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. */
   allocPage(k: Kernel, gfp: number, purpose: number): number;
+  /** A compound page of 2^order frames with refcount 1, or 0; does not reclaim. Its frames hold what they held last. */
+  allocPages(k: Kernel, gfp: number, order: number, purpose: number): number;
   /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
   allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number>;
-  /** Gives a frame with refcount 0 back (free_unref_page). Raises its generation. */
+  /** Gives a frame (or a compound page: its head) with refcount 0 back (free_unref_page, free_compound_page). Raises generations. */
   freePage(k: Kernel, pfn: number): void;
-  /** put_page: drops a reference; the last one takes the page off the LRU and frees it. */
+  /** put_page: drops a reference (of the head, for a tail); the last one takes the page off the LRU and frees it. */
   putPage(k: Kernel, pfn: number): void;
 }
 

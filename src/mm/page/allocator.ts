@@ -21,7 +21,8 @@ import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
 import type { Kernel } from '../kernel.ts';
-import { REACH_ALL, REACH_OWN } from './buddy.ts';
+import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
+import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
 import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, LIST_PCP, type Pages, PG_LRU } from './pages.ts';
 
 /** Direct-reclaim rounds without progress before an allocation fails (Linux: 16; here each round already
@@ -94,6 +95,44 @@ function allocPage(k: Kernel, gfp: number, purpose: number): number {
   return pfn;
 }
 
+/** alloc_pages with __GFP_COMP: takes the block straight from the buddy lists; one attempt, without reclaim. */
+function allocPages(k: Kernel, gfp: number, order: number, purpose: number): number {
+  if (order === 0) return k.fn.allocPage(k, gfp, purpose);
+  const pages = k.pages;
+  const memory = k.memory;
+  if (memory.footprint !== null) noteFrames(k, memory.footprint, currentCpu(k), REACH_ALL);
+  if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
+  if (pages.free - (1 << order) <= reserve(k, gfp)) return 0;
+  const head = k.buddy.takeBlock(order);
+  if (head === 0) return 0;
+  prepCompoundPage(pages, head, order);
+  pages.refcount[head] = 1;
+  pages.purpose.fill(purpose, head, head + (1 << order));
+  const used = pages.count - pages.free;
+  if (used > k.stats.framesPeak) k.stats.framesPeak = used;
+  if (memory.log.on) memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, head, memory.generation[head]!, purpose, order, 0, 0);
+  return head;
+}
+
+/** free_compound_page. */
+function freeCompound(k: Kernel, head: number): void {
+  const pages = k.pages;
+  const memory = k.memory;
+  const order = pages.order[head]!;
+  const count = 1 << order;
+  if ((pages.refcount[head]! | totalMapcount(pages, head)) !== 0) bad(pages, head);
+  if (memory.footprint !== null) noteFrames(k, memory.footprint, currentCpu(k), REACH_BUDDY);
+  const generation = memory.generation[head]!;
+  if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, pages.purpose[head]!, order, 0, 0);
+  clearCompound(pages, head);
+  for (let pfn = head; pfn < head + count; pfn++) {
+    memory.generation[pfn]!++;
+    pages.flags[pfn] = 0;
+    if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
+  }
+  k.buddy.giveBlock(head, order);
+}
+
 /** Sleeps. Only for GFP_KERNEL; any other request just tries again. A failure with memory left is an injected one. */
 function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number> {
   let fruitless = 0;
@@ -112,6 +151,10 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
 
 function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
+  if (pages.order[pfn]! !== 0) {
+    freeCompound(k, pfn);
+    return;
+  }
   if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
   const memory = k.memory;
   const cpu = currentCpu(k);
@@ -128,8 +171,9 @@ function bad(pages: Pages, pfn: number): never {
   throw new Error(`freePage: frame ${pfn} has refcount ${pages.refcount[pfn]} and mapcount ${pages.mapcount[pfn]}`);
 }
 
-function putPage(k: Kernel, pfn: number): void {
+function putPage(k: Kernel, page: number): void {
   const pages = k.pages;
+  const pfn = compoundHead(pages, page);
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, pfn, true);
   const refs = pages.refcount[pfn]! - 1;
   assert(refs >= 0, 'putPage: the page has a reference to drop');
@@ -139,4 +183,4 @@ function putPage(k: Kernel, pfn: number): void {
   k.fn.freePage(k, pfn);
 }
 
-export const allocatorFns: PageFns = { allocPage, allocPagesSlow, freePage, putPage };
+export const allocatorFns: PageFns = { allocPage, allocPages, allocPagesSlow, freePage, putPage };

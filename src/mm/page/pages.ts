@@ -52,6 +52,12 @@ export class Pages {
   readonly refcount: Int32Array;
   /** Number of page-table entries that map the page (Linux stores this minus one). */
   readonly mapcount: Int32Array;
+  /** Compound pages (page/compound.ts). Order of the block, in its head; 0 for a small page. */
+  readonly order: Uint8Array;
+  /** Head of the block that a tail page belongs to; 0 = not a tail. */
+  readonly head: Int32Array;
+  /** Mappings of the whole block by one entry (PMD), in its head. */
+  readonly compoundMapcount: Int32Array;
   readonly flags: Int32Array;
   /** anon_vma of an anonymous page (PG_ANON), address_space of a cached one. */
   readonly mapping: (AnonVma | AddressSpace | null)[];
@@ -74,6 +80,9 @@ export class Pages {
     this.count = n;
     this.refcount = int32s(n);
     this.mapcount = int32s(n);
+    this.order = uint8s(n);
+    this.head = int32s(n);
+    this.compoundMapcount = int32s(n);
     this.flags = int32s(n);
     this.mapping = new Array<AnonVma | AddressSpace | null>(n).fill(null);
     this.index = float64s(n);

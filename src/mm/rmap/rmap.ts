@@ -6,6 +6,7 @@ import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from '../../abi/mman.ts';
 import { assert } from '../../base/assert.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import {
   GUP_PIN_COUNTING_BIAS,
   type Pages,
@@ -44,8 +45,9 @@ export function updateHiwaterRss(mm: MmStruct): void {
 
 /** get_page. */
 export function getPage(k: Kernel, pfn: number): void {
-  notePage(k, pfn);
-  k.pages.refcount[pfn]!++;
+  const head = compoundHead(k.pages, pfn);
+  notePage(k, head);
+  k.pages.refcount[head]!++;
 }
 
 /** page_maybe_dma_pinned: small pages count a pin as 1024 references, so many references look like one. */

@@ -16,6 +16,7 @@ import { OBJ_MM, OBJ_PAGE } from '../../base/footprint.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FLUSHED, P_FREE, P_FREED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { GFP_NOWAIT, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct } from '../types.ts';
@@ -114,15 +115,15 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
   const { refcount, flags } = k.pages;
   const footprint = k.memory.footprint;
   for (let i = from; i < to; i++) {
-    const pfn = queued[i]! >>> 1;
+    const pfn = compoundHead(k.pages, queued[i]! >>> 1);
     if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
     const f = flags[pfn]!;
     if ((f & PG_SWAPCACHE) !== 0) freeSwapCache(k, pfn);
     const refs = refcount[pfn]! - 1;
     assert(refs >= 0, 'releasePages: the queued page had a reference');
     refcount[pfn] = refs;
-    if (refs > 0) queued[i] = 0;
-    else if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+    queued[i] = refs > 0 ? 0 : pfn << 1;
+    if (refs === 0 && (flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
   }
   for (let i = to - 1; i >= from; i--) {
     const v = queued[i]!;
