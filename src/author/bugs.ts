@@ -2,7 +2,8 @@
 
 import { InputError } from '../base/assert.ts';
 import type { BugReport, BugsInput, BugsMessage } from './bugs-task.ts';
-import { type Outcome, runIsolated, taskAt } from './isolate.ts';
+import { openModules } from './bundle.ts';
+import { type Outcome, runIn, taskAt } from './isolate.ts';
 
 export interface BugsRequest {
   /** Modules, each of which exports one bug. */
@@ -28,14 +29,13 @@ export async function runBugs(request: BugsRequest): Promise<BugReport[]> {
     reports[m.index] = m.report;
     request.onProgress?.(++done);
   };
+  const bundle = await openModules(modules);
+  const task = taskAt('author/bugs-task.js');
+  const options = { onProgress, ...(signal === undefined ? {} : { signal }) };
+  const count = Math.max(1, Math.min(workers, modules.length));
   const outcomes = await Promise.all(
-    Array.from({ length: Math.max(1, Math.min(workers, modules.length)) }, () =>
-      runIsolated<true>(modules, taskAt('author/bugs-task.js'), input, {
-        onProgress,
-        ...(signal === undefined ? {} : { signal }),
-      }),
-    ),
-  );
+    Array.from({ length: count }, () => runIn<true>(bundle, task, input, options)),
+  ).finally(() => bundle.close());
   for (const outcome of outcomes) check(outcome);
   return reports.filter((r) => r !== undefined);
 }

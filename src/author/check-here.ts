@@ -3,8 +3,8 @@
 import type { Driver } from '../device/define-driver.ts';
 import type { Program } from '../explore/world.ts';
 import { type CheckOptions, checkScenario } from '../workload/check/check-operation.ts';
-import { scenarioNamed } from '../workload/check/plan.ts';
-import type { CheckResult, LockFinding, OperationResult } from '../workload/check/results.ts';
+import { scenariosFor } from '../workload/check/plan.ts';
+import { type CheckResult, distinctLockFindings, type OperationResult } from '../workload/check/results.ts';
 import { guardedProgram } from '../workload/guard/guarded-program.ts';
 import { Heart } from '../workload/guard/heart.ts';
 import { watchedDriver } from '../workload/guard/watched-driver.ts';
@@ -36,7 +36,7 @@ export async function checkHere(
   const guard = (program: Program): Program => guardedProgram(program, heart);
   const watched = watchedDriver(driver, heart, placeOutside);
   const subject = subjectOf(watched, request.design === null ? {} : { design: request.design });
-  const scenarios = request.scenarios.map((s) => (typeof s === 'string' ? scenarioNamed(s) : s));
+  const scenarios = scenariosFor(request.scenarios);
   const { signal } = request;
   const options: CheckOptions = { ...request.options, guard, goOn: () => signal?.aborted !== true };
   const operations: OperationResult[] = [];
@@ -47,8 +47,6 @@ export async function checkHere(
     else operations.push(result);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  const locks = new Map<string, LockFinding>();
-  for (const o of operations) for (const f of o.lockFindings) locks.set(f.sentence, f);
   const replayer: Replayer = async (schedule) =>
     recordReplay(
       schedule,
@@ -61,7 +59,7 @@ export async function checkHere(
   const { name, device } = driver;
   const { seed } = request.options;
   const seconds = (request.now() - began) / 1000;
-  const lockFindings = [...locks.values()];
+  const lockFindings = distinctLockFindings(operations);
   return {
     result: { driver: name, design: subject.design, device, seed, operations, lockFindings, seconds, unfinished },
     replayer,

@@ -2,7 +2,7 @@
 // it found. Several workers share the list.
 
 import { CHECK_DEFAULTS, type CheckOptions, checkScenario } from '../workload/check/check-operation.ts';
-import { isPair, scenarioNamed } from '../workload/check/plan.ts';
+import { isPair, scenariosFor } from '../workload/check/plan.ts';
 import type { OperationResult } from '../workload/check/results.ts';
 import { guardedProgram } from '../workload/guard/guarded-program.ts';
 import type { Heart } from '../workload/guard/heart.ts';
@@ -43,7 +43,7 @@ const REPORT_EVERY = 256;
 export const run: Task<CheckInput, true> = (modules, input, host) => {
   const driver = watchedDriver(driverOf(modules[0]!), host.heart, host.placeOf);
   const subject = subjectOf(driver, input.design === null ? {} : { design: input.design });
-  const scenarios = input.scenarios.map((s) => (typeof s === 'string' ? scenarioNamed(s) : s));
+  const scenarios = scenariosFor(input.scenarios);
   for (const module of modules.slice(1)) scenarios.push(...scenariosOf(module));
   const { name, device } = driver;
   send(host, { kind: 'driver', name, design: subject.design, device, scenarios: scenarios.map((s) => s.name) });

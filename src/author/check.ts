@@ -4,7 +4,7 @@
 import { InputError } from '../base/assert.ts';
 import type { CheckOptions } from '../workload/check/check-operation.ts';
 import { boundsOf } from '../workload/check/check-operation.ts';
-import type { CheckResult, LockFinding, OperationResult } from '../workload/check/results.ts';
+import { type CheckResult, distinctLockFindings, type OperationResult } from '../workload/check/results.ts';
 import { stuckFinding } from '../workload/guard/guarded-program.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
 import { openModules } from './bundle.ts';
@@ -150,10 +150,9 @@ class Books {
       if (result !== undefined) operations.push(result);
       else unfinished.push(this.#names[i]!);
     }
-    const locks = new Map<string, LockFinding>();
-    for (const o of operations) for (const f of o.lockFindings) locks.set(f.sentence, f);
     const { name, design, device } = this.#driver;
     const { seed } = this.#request.options;
-    return { driver: name, design, device, seed, operations, lockFindings: [...locks.values()], seconds, unfinished };
+    const lockFindings = distinctLockFindings(operations);
+    return { driver: name, design, device, seed, operations, lockFindings, seconds, unfinished };
   }
 }

@@ -2,12 +2,12 @@
 // where the text names one of them; or a museum entry in one of its revisions.
 
 import { InputError } from '../base/assert.ts';
-import { type Counterexample, scenarioDigest } from '../explore/schedule-string.ts';
+import type { Counterexample } from '../explore/schedule-string.ts';
 import { scenarioNamed } from '../workload/check/plan.ts';
 import { guardedProgram } from '../workload/guard/guarded-program.ts';
 import { watchedDriver } from '../workload/guard/watched-driver.ts';
 import { isBug } from '../workload/museum/bug.ts';
-import { revisionOf, revisionSubject } from '../workload/museum/revision.ts';
+import { bugPairing, revisionOf, revisionScenario, revisionSubject } from '../workload/museum/revision.ts';
 import type { RecordedRun } from '../workload/scenario/recorded-run.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
 import { subjectOf } from '../workload/scenario/subject.ts';
@@ -64,10 +64,6 @@ export function bugParts(x: Counterexample, module: AuthorModule): TraceParts {
     throw new InputError(`${nearPath(module.path)}: exports no bug "${x.bug}", for which the schedule string is`);
   const name = x.variant === '' ? 'historic' : x.variant;
   const revision = revisionOf(bug, name);
-  const base = revision.scenario ?? bug.scenario;
-  const scenario = { ...base, kernel: { ...base.kernel, ...revision.kernel } };
   const subject = revisionSubject(`${bug.id}, ${name}`, revision);
-  const { design } = subject;
-  const digest = scenarioDigest(bug.scenario.name, bug.id, design);
-  return { scenario, subject, here: { operation: bug.scenario.name, driver: '', design, digest } };
+  return { scenario: revisionScenario(bug, revision), subject, here: bugPairing(bug, subject.design) };
 }

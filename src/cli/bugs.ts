@@ -11,7 +11,7 @@ import { bugPath, museumFiles } from '../author/shipped.ts';
 import { InputError } from '../base/assert.ts';
 import { formatCount, formatTable, wrap } from '../report/table.ts';
 import { BUG_DEFAULTS } from '../workload/museum/run-bug.ts';
-import { EXIT_FAILED, EXIT_INTERRUPTED, Progress } from './exit.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
 import { integerOption } from './options.ts';
 
 interface Options {
@@ -46,9 +46,7 @@ async function run(bugs: readonly string[], options: Options): Promise<number> {
     return 0;
   }
   const modules = [...(options.all === true ? museumFiles() : []), ...bugs.map(moduleOf)];
-  const abort = new AbortController();
-  const stop = (): void => abort.abort();
-  process.once('SIGINT', stop);
+  const interrupt = new Interrupt();
   const progress = new Progress();
   let reports: BugReport[];
   try {
@@ -57,15 +55,15 @@ async function run(bugs: readonly string[], options: Options): Promise<number> {
       executions: options.executions,
       seed: options.seed,
       workers: options.workers ?? Math.min(8, availableParallelism()),
-      signal: abort.signal,
+      signal: interrupt.signal,
       onProgress: (done) => progress.update('bugs', done, modules.length),
     });
   } finally {
-    process.off('SIGINT', stop);
+    interrupt.close();
     progress.clear();
   }
   process.stdout.write(textOf(reports, modules.length, options.json === true));
-  if (abort.signal.aborted) return EXIT_INTERRUPTED;
+  if (interrupt.isStopped) return EXIT_INTERRUPTED;
   return reports.every((r) => r.asTold) ? 0 : EXIT_FAILED;
 }
 

@@ -98,12 +98,9 @@ async function run(driver: string, options: Options): Promise<number> {
       : Promise.resolve([]);
   const interrupt = new Interrupt();
   const progress = new Progress();
-  const abort = new AbortController();
-  const timer = setInterval(() => {
-    if (interrupt.isStopped) abort.abort();
-  }, 100);
+  const mistyped = new AbortController();
   types.then(
-    (mistakes) => mistakes.length > 0 && abort.abort(),
+    (mistakes) => mistakes.length > 0 && mistyped.abort(),
     () => {},
   );
   let result: CheckResult;
@@ -124,7 +121,7 @@ async function run(driver: string, options: Options): Promise<number> {
       // Pairs are too large to be explored to the end: the whole list gives them a tenth.
       pairExecutions: options.operation === undefined ? Math.ceil(options.executions / 10) : options.executions,
       workers: options.workers ?? Math.min(8, availableParallelism()),
-      signal: abort.signal,
+      signal: AbortSignal.any([interrupt.signal, mistyped.signal]),
       first: options.first === true,
       onProgress: (done, total, executions) =>
         progress.update(`check: ${executions.toLocaleString('en')} executions, operations`, done, total),
@@ -133,7 +130,6 @@ async function run(driver: string, options: Options): Promise<number> {
     mistakes = await types;
   } finally {
     typing.abort();
-    clearInterval(timer);
     progress.clear();
     interrupt.close();
   }

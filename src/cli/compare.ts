@@ -1,6 +1,6 @@
 // shootdown compare [TRACE]: what each notifier design costs and allows, for one recorded program with one device.
 
-import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ import { WorkerPool } from '../workload/compare/parallel.ts';
 import { besideTrace, loadTrace } from '../workload/replay/load.ts';
 import { TOUCH_POLICIES, type TouchPolicy } from '../workload/replay/touch.ts';
 import { compareHtml, compareJson, printCompare } from './compare-print.ts';
-import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress } from './exit.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress, writeOutput } from './exit.ts';
 import { integerOption, shareOption, wordOption, wordsOption } from './options.ts';
 
 /** The recording that `compare` uses without an argument: a Tcl interpreter at work on lists, strings and pipelines. */
@@ -106,7 +106,7 @@ async function run(path: string, options: Options): Promise<number> {
     interrupt.close();
     await pool.close();
   }
-  if (options.html !== undefined) writeReport(options.html, compareHtml(result));
+  if (options.html !== undefined) writeOutput('--html', options.html, compareHtml(result));
   process.stdout.write(options.json === true ? compareJson(result) : printCompare(result));
   if (interrupt.isStopped) return EXIT_INTERRUPTED;
   const failing = result.runs.filter((r) => options.failOn?.includes(r.row.name) && r.results?.verdict === 'unsafe');
@@ -120,14 +120,6 @@ function checkWritable(path: string): void {
     accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
   } catch (error) {
     if (error instanceof InputError) throw error;
-    throw new InputError(`--html: cannot write ${path}: ${(error as Error).message}`);
-  }
-}
-
-function writeReport(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
     throw new InputError(`--html: cannot write ${path}: ${(error as Error).message}`);
   }
 }

@@ -1,5 +1,8 @@
 // Exit statuses, and stopping on Ctrl-C with what was done so far.
 
+import { writeFileSync } from 'node:fs';
+import { InputError } from '../base/assert.ts';
+
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 export const EXIT_INTERNAL = 70;
@@ -7,11 +10,20 @@ export const EXIT_INTERRUPTED = 130;
 
 /** Remembers that Ctrl-C was pressed. A second press ends the process at once. */
 export class Interrupt {
-  isStopped = false;
+  readonly #stop = new AbortController();
   readonly #handler = (): void => {
     if (this.isStopped) process.exit(EXIT_INTERRUPTED);
-    this.isStopped = true;
+    this.#stop.abort();
   };
+
+  get isStopped(): boolean {
+    return this.signal.aborted;
+  }
+
+  /** Aborted by the first press. */
+  get signal(): AbortSignal {
+    return this.#stop.signal;
+  }
 
   constructor() {
     process.on('SIGINT', this.#handler);
@@ -25,6 +37,15 @@ export class Interrupt {
 
   close(): void {
     process.off('SIGINT', this.#handler);
+  }
+}
+
+/** Writes what option `option` asked for. Throws InputError. */
+export function writeOutput(option: string, path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new InputError(`${option}: cannot write ${path}: ${(error as Error).message}`);
   }
 }
 

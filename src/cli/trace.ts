@@ -1,6 +1,5 @@
 // shootdown trace SCHEDULE: replays a counterexample and shows it: a timeline in the terminal, and files to step through it.
 
-import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { type Outcome, runIsolated, taskAt } from '../author/isolate.ts';
 import { bugPath, driverPath, isShipped } from '../author/shipped.ts';
@@ -17,7 +16,7 @@ import { layoutTrace } from '../report/trace-layout.ts';
 import { stuckFinding } from '../workload/guard/guarded-program.ts';
 import type { RecordedRun } from '../workload/scenario/recorded-run.ts';
 import { readScenarios } from './check.ts';
-import { EXIT_FAILED, EXIT_INTERRUPTED } from './exit.ts';
+import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, writeOutput } from './exit.ts';
 
 interface Options {
   driver?: string;
@@ -49,9 +48,9 @@ async function trace(schedule: string, options: Options): Promise<number> {
   if (run === null) return EXIT_INTERRUPTED;
   const shown = shownTrace(run, schedule);
   const layout = layoutTrace(shown, { hasAllSteps: options.allSteps === true });
-  if (options.svg !== undefined) write('--svg', options.svg, timelineSvgFile(layout));
-  if (options.html !== undefined) write('--html', options.html, stepperHtml(shown));
-  if (options.perfetto !== undefined) write('--perfetto', options.perfetto, perfettoJson(shown, run));
+  if (options.svg !== undefined) writeOutput('--svg', options.svg, timelineSvgFile(layout));
+  if (options.html !== undefined) writeOutput('--html', options.html, stepperHtml(shown));
+  if (options.perfetto !== undefined) writeOutput('--perfetto', options.perfetto, perfettoJson(shown, run));
   process.stdout.write(options.json === true ? `${JSON.stringify(shown, null, 1)}\n` : textOf(shown, options));
   return shown.finding === null ? 0 : EXIT_FAILED;
 }
@@ -67,28 +66,18 @@ function textOf(shown: ShownTrace, options: Options): string {
   return formatTimeline(layout, width, hasColour ? terminalPaint : plainPaint);
 }
 
-function write(option: string, path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    throw new InputError(`${option}: ${path}: ${(error as Error).message}`);
-  }
-}
-
 /** Replays in a worker of its own, for drivers are anybody's code. Null: interrupted. */
 async function recordedRun(text: string, options: Options): Promise<RecordedRun | null> {
   const x = parseCounterexample(text);
   const module = options.driver ?? shippedModule(x);
   const { modules, scenarios } = readScenarios(options.scenario === undefined ? [] : [options.scenario]);
-  const abort = new AbortController();
-  const stop = (): void => abort.abort();
-  process.once('SIGINT', stop);
+  const interrupt = new Interrupt();
   try {
     const input: TraceInput = { text, scenarios };
     const task = taskAt('author/trace-task.js');
-    return resultOf(x, await runIsolated<RecordedRun>([module, ...modules], task, input, { signal: abort.signal }));
+    return resultOf(x, await runIsolated<RecordedRun>([module, ...modules], task, input, { signal: interrupt.signal }));
   } finally {
-    process.off('SIGINT', stop);
+    interrupt.close();
   }
 }
 

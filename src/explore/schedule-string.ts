@@ -85,11 +85,11 @@ export function scenarioDigest(operation: string, driver: string, design: string
   return digest24([operation, driver, design, contents].join('\0'));
 }
 
+/** Whom a counterexample is for. */
+export type Pairing = Pick<Counterexample, 'operation' | 'driver' | 'design' | 'digest'>;
+
 /** Is the counterexample for this operation, driver and design, as they are now? Throws ScheduleStringError where not. */
-export function checkPairing(
-  x: Counterexample,
-  here: Pick<Counterexample, 'operation' | 'driver' | 'design' | 'digest'>,
-): void {
+export function checkPairing(x: Counterexample, here: Pairing): void {
   for (const field of ['operation', 'driver', 'design'] as const) {
     if (x[field] !== here[field])
       throw new ScheduleStringError(`schedule string: it is for ${field} "${x[field]}", not for "${here[field]}"`);

@@ -23,6 +23,8 @@ export interface KernelConfig {
   cpus: number;
   /** Pages of RAM that the kernel believes it has (heuristic overcommit); apart from `frames`. */
   ramPages: number;
+  /** NUMA nodes, all with memory: 0 to numaNodes - 1. */
+  numaNodes: number;
   /** Swap slots; 0 = no swap area. */
   swapPages: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
@@ -70,6 +72,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     shared: false,
     cpus: 1,
     ramPages: 6171023,
+    numaNodes: 1,
     swapPages: 0,
     overcommitMode: 0,
     overcommitRatio: 50,

@@ -16,6 +16,7 @@ import type { KernelFns } from './fns.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import { Buddy } from './page/buddy.ts';
 import { GFP_KERNEL, LIST_ANON_VMA, Pages } from './page/pages.ts';
+import { CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, rootCred } from './process/cred.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
@@ -149,7 +150,10 @@ export class Kernel {
   initialLimits(): ProcessLimits {
     const { rlimits, capIpcLock, capSysRawio, capSysAdmin } = this.config;
     const { as, data, stack, memlock, fsize, nofile } = rlimits;
-    return { as, data, stack, memlock, fsize, nofile, capIpcLock, capSysRawio, capSysAdmin };
+    const off = (isOn: boolean, capability: number): number => (isOn ? 0 : 1 << capability);
+    const missing = off(capIpcLock, CAP_IPC_LOCK) | off(capSysRawio, CAP_SYS_RAWIO) | off(capSysAdmin, CAP_SYS_ADMIN);
+    const cred = rootCred(~missing);
+    return { as, data, stack, memlock, fsize, nofile, capIpcLock, capSysRawio, capSysAdmin, cred };
   }
 
   newAnonVma(root: AnonVma | null, parent: AnonVma | null): AnonVma {

@@ -53,6 +53,8 @@ export interface Profile {
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
   readonly heapNameStrict: boolean;
+  /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
+  readonly mempolicyModes: number;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
 }
@@ -84,6 +86,7 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  mempolicyModes: 6,
 };
 
 const V6_6: Profile = {
@@ -113,6 +116,7 @@ const V6_12: Profile = {
   mprotectSectionPerPud: false,
   pageoutAgesAndFlushes: false,
   mseal: true,
+  mempolicyModes: 7,
 };
 
 const V6_18: Profile = {

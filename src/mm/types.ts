@@ -5,6 +5,8 @@ import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
+import type { MemPolicy } from './policy.ts';
+import type { Cred } from './process/cred.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
 
 /** vm_area_struct. Fields are guarded by mm.mmapLock (write) unless said otherwise. */
@@ -31,6 +33,8 @@ export class VmArea {
   /** The tree's own fields. */
   treePrev: VmArea | null = null;
   treeNext: VmArea | null = null;
+  /** vm_policy: where its pages shall be; null = as the task says. */
+  policy: MemPolicy | null = null;
   /** A driver's private data. */
   private: unknown = null;
 
@@ -224,6 +228,8 @@ export interface ProcessLimits extends Rlimits {
   capIpcLock: boolean;
   capSysRawio: boolean;
   capSysAdmin: boolean;
+  /** Whose the process is; the capabilities above are those of it (commitCred keeps them so). */
+  cred: Cred;
 }
 
 /** What mm knows of an mm's subscriptions: nothing but that they exist. */
@@ -241,6 +247,8 @@ export class Task {
   isAlive = true;
   /** CPU that it runs on. */
   cpu = 0;
+  /** set_mempolicy; null = MPOL_DEFAULT. */
+  policy: MemPolicy | null = null;
 
   constructor(pid: number, mm: MmStruct | null, files: FileTable, comm: string) {
     this.pid = pid;

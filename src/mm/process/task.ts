@@ -46,6 +46,7 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   const files = isSharingFiles ? task.files : dupFiles(task.files);
   const child = new Task(pid === 0 ? nextPid(k) : pid, childMm, files, task.comm);
   child.cpu = task.cpu;
+  child.policy = task.policy;
   return addTask(k, child).pid;
 }
 

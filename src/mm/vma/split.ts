@@ -6,6 +6,7 @@ import { E_VMA_ADD } from '../../abi/events.ts';
 import { PMD_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import type { MemPolicy } from '../policy.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { modPower } from './address.ts';
@@ -18,6 +19,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.pageProtLo = vma.pageProtLo;
   copy.pageProtHi = vma.pageProtHi;
   copy.name = vma.name;
+  copy.policy = vma.policy;
   copy.private = vma.private;
   return copy;
 }
@@ -81,16 +83,17 @@ export function* splitVmaLimited(
   return yield* k.fn.splitVma(k, mm, vma, addr, newBelow);
 }
 
-/** The VMA that is exactly [start, end) of `vma` with `flags` in mind: merged with a neighbour that has those flags (then it
- *  may be larger), or cut out. The caller sets the flags. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
+/** The VMA that is exactly [start, end) of `vma` with `flags` and `policy` in mind: merged with a neighbour that has those
+ *  (then it may be larger), or cut out. The caller sets the flags or the policy. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
 export function* vmaModify(
   k: Kernel,
   vma: VmArea,
   start: number,
   end: number,
   flags: number,
+  policy: MemPolicy | null = vma.policy,
 ): KernelPath<VmArea | null> {
-  const merge = mergeExisting(k, vma, start, end, flags);
+  const merge = mergeExisting(k, vma, start, end, flags, policy);
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

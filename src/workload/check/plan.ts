@@ -15,6 +15,11 @@ export function isPair(name: string): boolean {
   return name.split('+').every((part) => operationOf(part) !== undefined) && name.includes('+');
 }
 
+/** Scenarios as they are, operations by name. Throws InputError for a name that is neither an operation nor a pair. */
+export function scenariosFor(wanted: readonly (string | Scenario)[]): Scenario[] {
+  return wanted.map((w) => (typeof w === 'string' ? scenarioNamed(w) : w));
+}
+
 /** The scenario of an operation, or of a pair "a+b". Throws InputError for a name that is neither. */
 export function scenarioNamed(name: string): Scenario {
   const parts = name.split('+');

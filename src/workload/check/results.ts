@@ -76,6 +76,13 @@ export interface CheckResult {
   readonly unfinished: readonly string[];
 }
 
+/** The lock findings of all operations, each said once. */
+export function distinctLockFindings(operations: readonly OperationResult[]): LockFinding[] {
+  const bySentence = new Map<string, LockFinding>();
+  for (const o of operations) for (const f of o.lockFindings) bySentence.set(f.sentence, f);
+  return [...bySentence.values()];
+}
+
 /** The verdict of an operation over its cells: violation before gap before clean. */
 export function verdictOfCells(cells: Iterable<CellVerdict>): CellVerdict {
   let verdict: CellVerdict = 'not exercised';

@@ -3,6 +3,7 @@
 import { InputError } from '../../base/assert.ts';
 import { isDriver } from '../../device/define-driver.ts';
 import { createDevice, createDriverDevice, type Device, type DeviceConfig } from '../../device/device.ts';
+import { type Pairing, scenarioDigest } from '../../explore/schedule-string.ts';
 import type { Program } from '../../explore/world.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { NotifierHost } from '../../notifier/host.ts';
@@ -55,10 +56,20 @@ export function revisionOf(bug: Bug, name: string): Revision {
   return revision;
 }
 
+/** The scenario of a revision: the bug's own unless it has another, with the revision's limits. */
+export function revisionScenario(bug: Bug, revision: Revision): Scenario {
+  const base = revision.scenario ?? bug.scenario;
+  return { ...base, kernel: { ...base.kernel, ...revision.kernel } };
+}
+
+/** What a schedule string says of a bug: for whom the schedule is. */
+export function bugPairing(bug: Bug, design: string): Pairing {
+  const operation = bug.scenario.name;
+  return { operation, driver: '', design, digest: scenarioDigest(operation, bug.id, design) };
+}
+
 /** The bug's scenario in a revision. */
 export function revisionProgram(bug: Bug, name: string, options: ScenarioOptions = {}): Program {
   const revision = revisionOf(bug, name);
-  const base = revision.scenario ?? bug.scenario;
-  const scenario: Scenario = { ...base, kernel: { ...base.kernel, ...revision.kernel } };
-  return scenarioProgram(scenario, revisionSubject(`${bug.id}, ${name}`, revision), options);
+  return scenarioProgram(revisionScenario(bug, revision), revisionSubject(`${bug.id}, ${name}`, revision), options);
 }

@@ -9,10 +9,10 @@ import { explore } from '../../explore/explore.ts';
 import { goalOf } from '../../explore/goal.ts';
 import { minimise } from '../../explore/minimise.ts';
 import { randomWalk } from '../../explore/random.ts';
-import { formatCounterexample, scenarioDigest } from '../../explore/schedule-string.ts';
+import { formatCounterexample } from '../../explore/schedule-string.ts';
 import type { Finding, Program, Schedule } from '../../explore/world.ts';
 import type { Bug } from './bug.ts';
-import { revisionOf, revisionProgram } from './revision.ts';
+import { bugPairing, revisionOf, revisionProgram } from './revision.ts';
 
 export interface BugOptions {
   /** Executions of a broken revision at most: the search ends with the finding. */
@@ -181,14 +181,10 @@ function shorten(bug: Bug, name: string, program: Program, found: Found, o: BugO
   const limits = { executions: o.minimiseExecutions, goOn: o.goOn };
   const { finding, schedule, switches } = minimise(program, found.schedule, goalOf(found.finding), limits);
   const { design } = revisionOf(bug, name);
-  const designName = typeof design === 'string' ? design : design.name;
   const text = formatCounterexample({
-    operation: bug.scenario.name,
-    driver: '',
-    design: designName,
+    ...bugPairing(bug, typeof design === 'string' ? design : design.name),
     variant: name === 'historic' ? '' : name,
     bug: bug.id,
-    digest: scenarioDigest(bug.scenario.name, bug.id, designName),
     schedule,
   });
   return { finding, schedule, steps: schedule.length, switches, text };

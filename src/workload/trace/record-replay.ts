@@ -6,6 +6,7 @@ import { replay } from '../../explore/replay.ts';
 import {
   type Counterexample,
   checkPairing,
+  type Pairing,
   parseCounterexample,
   scenarioDigest,
 } from '../../explore/schedule-string.ts';
@@ -18,11 +19,11 @@ import type { Subject } from '../scenario/subject.ts';
 export interface TraceParts {
   readonly scenario: Scenario;
   readonly subject: Subject;
-  readonly here: Pick<Counterexample, 'operation' | 'driver' | 'design' | 'digest'>;
+  readonly here: Pairing;
 }
 
 /** What the text of a counterexample for this scenario and subject says of them. */
-export function pairing(scenario: Scenario, subject: Subject): TraceParts['here'] {
+export function pairing(scenario: Scenario, subject: Subject): Pairing {
   const [operation, driver, { design }] = [scenario.name, subject.name, subject];
   return { operation, driver, design, digest: scenarioDigest(operation, driver, design, JSON.stringify(scenario)) };
 }
