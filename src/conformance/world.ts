@@ -1,5 +1,6 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
+import { newHugetlbfsInode } from '../mm/hugetlb/file.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import { profile } from '../mm/profile.ts';
@@ -54,6 +55,7 @@ export class World {
         cpus,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        hugePages: this.#hugePages(),
       },
       design: version.notifier,
     });
@@ -64,6 +66,11 @@ export class World {
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
   #swapPages(): number {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  /** vm.nr_hugepages. */
+  #hugePages(): number {
+    return Number(this.settings.get('/proc/sys/vm/nr_hugepages') ?? 0);
   }
 
   get design(): Linux61 {
@@ -139,7 +146,7 @@ export class World {
   inode(path: string, kind: FileKind = 'regular', size = 0): Inode {
     const known = this.files.get(path);
     if (known !== undefined) return known;
-    const inode = this.kernel.newInode(kind, path, size);
+    const inode = kind === 'hugetlbfs' ? newHugetlbfsInode(this.kernel, path) : this.kernel.newInode(kind, path, size);
     this.files.set(path, inode);
     return inode;
   }

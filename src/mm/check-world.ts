@@ -14,6 +14,7 @@ import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
+import { checkHugetlb, mayShareTable } from './hugetlb/check.ts';
 import type { Kernel } from './kernel.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_LRU, PG_RESERVED, PG_SWAPCACHE, PG_TABLE } from './page/pages.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
@@ -34,6 +35,7 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   }
   countCaches(k, refs, swapUsers);
   checkSwap(k, swapUsers, refs);
+  checkHugetlb(k, refs);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
   checkFrames(k, refs);
   k.buddy.checkInvariants();
@@ -64,12 +66,12 @@ function checkVmas(mm: MmStruct): void {
 function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   const w = k.memory.words;
   let tables = 0;
-  const link = (pfn: number, place: string): void => {
+  const link = (pfn: number, place: string, isShared: boolean): void => {
     const { flags, purpose } = k.pages;
     assert(purpose[pfn] === FRAME_TABLE, `I31: ${place} points to frame ${pfn}, a table`);
     assert(pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0, `I31: table ${pfn} (${place}) has PG_TABLE`);
     refs[pfn] = refs[pfn]! + 1;
-    assert(refs[pfn] === 1, `I31: table ${pfn} (${place}) is linked once`);
+    assert(refs[pfn] === 1 || isShared, `I31: table ${pfn} (${place}) is linked once`);
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
     for (let i = 0; i < 512; i++) {
@@ -77,12 +79,14 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
       if ((entry & (PTE_P | PTE_PS)) !== PTE_P) continue;
       const nextHi = level === 3 ? i << 9 : level === 2 ? hi | i : hi;
       const nextLo = level === 1 ? i << 9 : lo;
-      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(vpnAddress(nextHi, nextLo))}`);
+      const address = vpnAddress(nextHi, nextLo);
+      const isShared = mayShareTable(mm.vmas.find(address), level);
+      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(address)}`, isShared);
       tables++;
       if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
     }
   };
-  link(mm.pgd, `mm ${mm.id} PGD`);
+  link(mm.pgd, `mm ${mm.id} PGD`, false);
   descend(mm.pgd, 3, 0, 0);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
 }

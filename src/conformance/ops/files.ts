@@ -20,6 +20,7 @@ const FILL_BYTE = 90;
 const O_CREAT = 0x40;
 
 function kindOf(path: string): FileKind {
+  if (path.startsWith('/mnt/huge/')) return 'hugetlbfs';
   return path.startsWith('/mnt/tmpfs/') ? 'shmem' : path.startsWith('/dev/') ? 'device' : 'regular';
 }
 

@@ -13,6 +13,7 @@ import {
   FAULT_FLAG_WRITE,
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
+  VM_HUGETLB,
   VM_IO,
   VM_MAYREAD,
   VM_PFNMAP,
@@ -25,6 +26,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import { setPageDirty } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
 import { notePage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -43,8 +45,8 @@ function mayAccess(k: Kernel, vma: VmArea, flags: number): boolean {
 }
 
 /** The look-up needs a fault with these FAULT_FLAG_* (negative). */
-const FAULT_PLAIN = -1;
-const FAULT_TO_UNSHARE = -2;
+export const FAULT_PLAIN = -1;
+export const FAULT_TO_UNSHARE = -2;
 
 /** follow_page_pte: the page, referenced as the flags say; or FAULT_PLAIN, FAULT_TO_UNSHARE. Takes the ptl. */
 function* followPage(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
@@ -90,15 +92,18 @@ function* getPages(
       vma = mm.vmas.findExact(address);
       if (vma === null || !mayAccess(k, vma, flags)) return done > 0 ? done : -EFAULT;
     }
-    let pfn = yield* followPage(k, mm, address, flags);
+    const isHuge = (vma.flags & VM_HUGETLB) !== 0;
+    let pfn = yield* isHuge ? k.fn.followHugetlbPage(k, vma, address, flags) : followPage(k, mm, address, flags);
     while (pfn < 0) {
       if ((flags & FOLL_NOFAULT) !== 0) return done > 0 ? done : -EFAULT;
       const faultFlags =
         FAULT_FLAG_REMOTE |
         ((flags & FOLL_WRITE) !== 0 ? FAULT_FLAG_WRITE : pfn === FAULT_TO_UNSHARE ? FAULT_FLAG_UNSHARE : 0);
-      const failed = (yield* k.fn.handleMmFault(k, vma, address, faultFlags)) & VM_FAULT_ERROR;
+      // Huge pages are faulted in without handle_mm_fault.
+      const fault = isHuge ? k.fn.hugetlbFault : k.fn.handleMmFault;
+      const failed = (yield* fault(k, vma, address, faultFlags)) & VM_FAULT_ERROR;
       if (failed !== 0) return done > 0 ? done : (failed & VM_FAULT_OOM) !== 0 ? -ENOMEM : -EFAULT;
-      pfn = yield* followPage(k, mm, address, flags);
+      pfn = yield* isHuge ? k.fn.followHugetlbPage(k, vma, address, flags) : followPage(k, mm, address, flags);
     }
     if (out !== null) out[done] = pfn;
     const m = k.memory;
@@ -136,7 +141,7 @@ export function unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void {
   const m = k.memory;
   if (m.log.on) m.log.emit(E_UNPIN, 0, 0, 0, pfn, m.generation[pfn]!, dirty ? 1 : 0, 0, 0, 0);
   if (dirty) setPageDirty(k, pfn);
-  k.pages.refcount[pfn]! -= GUP_PIN_COUNTING_BIAS - 1;
+  k.pages.refcount[compoundHead(k.pages, pfn)]! -= GUP_PIN_COUNTING_BIAS - 1;
   k.fn.putPage(k, pfn);
 }
 

@@ -12,15 +12,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_COPIED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
-import {
-  mkPteHi,
-  mkPteLo,
-  pteFrame,
-  pteMaybeMkwrite,
-  pteMkdirty,
-  pteNone,
-  ptePresent,
-} from '../page/swapops.ts';
+import { mkPteHi, mkPteLo, pteFrame, pteMaybeMkwrite, pteMkdirty, pteNone, ptePresent } from '../page/swapops.ts';
 import { getPage, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { copyHugePage } from './huge-page.ts';
@@ -32,8 +24,7 @@ import { hugepageAddNewAnonRmap, hugepageDupRmap } from './rmap.ts';
 export function* copyHugetlbPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
   const { mm } = src;
   const isCow = (src.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
-  const range =
-    isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_CLEAR, SITE_FORK) : null;
+  const range = isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_CLEAR, SITE_FORK) : null;
   const lock = isCow ? null : src.hugetlb!.lock;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   if (lock !== null && (k.sched.points || !lock.tryRead())) yield* lock.readLock();

@@ -6,6 +6,7 @@
 //
 // Locks: mmapLock read; fault mutex; VMA lock read; page lock; ptl of the PMD table.
 
+import { E_PTE_CLEAR_FLUSH } from '../../abi/events.ts';
 import {
   FAULT_FLAG_UNSHARE,
   FAULT_FLAG_WRITE,
@@ -340,6 +341,7 @@ function* replaceHugePage(
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const isSame = entryLo(m, word) === orig;
   if (isSame) {
+    if (m.log.on) m.log.emit(E_PTE_CLEAR_FLUSH, mm.id, address, end, 0, 0, 0, 0, 0, 0);
     writeEntry(m, word, 0, 0, mm.id, address, LEVEL_PMD);
     yield* k.fn.flushTlbPage(k, vma, address, SITE_HUGETLB);
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, end, SITE_HUGETLB, false);

@@ -26,6 +26,11 @@ import { HugetlbFile } from './state.ts';
 
 const F_SEAL_GROW = 0x4;
 
+/** hstate_sizelog: is there a pool of this size (log2; 0 = the default)? That of 1 GiB pages is always empty. */
+export function isHugePageSize(log2: number): boolean {
+  return log2 === 0 || log2 === 21 || log2 === 30;
+}
+
 /** hugetlbfs_get_inode: an empty file of the file system mounted for 2 MiB pages. */
 export function newHugetlbfsInode(k: Kernel, path: string): Inode {
   const inode = k.newInode('hugetlbfs', path, 0);

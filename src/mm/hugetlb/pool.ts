@@ -97,18 +97,7 @@ export function freeHugePage(k: Kernel, head: number): void {
   if ((pages.flags[head]! & PG_HUGETLB_RESTORE) !== 0) hugetlb.reserved++;
   const generation = memory.generation[head]!;
   if (memory.log.on)
-    memory.log.emit(
-      E_FRAME_FREE,
-      0,
-      0,
-      0,
-      head,
-      generation,
-      FRAME_HUGETLB,
-      HPAGE_PMD_ORDER,
-      FREE_TO_HUGETLB_POOL,
-      0,
-    );
+    memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, FRAME_HUGETLB, HPAGE_PMD_ORDER, FREE_TO_HUGETLB_POOL, 0);
   for (let pfn = head; pfn < head + HPAGE_PMD_NR; pfn++) memory.generation[pfn]!++;
   pages.flags[head] = PG_HUGETLB;
   pages.mapping[head] = null;

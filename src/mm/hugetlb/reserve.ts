@@ -140,4 +140,3 @@ export function unusedReservations(vma: VmArea): number {
   const map = vma.hugetlb?.reserve ?? null;
   return map === null ? 0 : map.missing(hugeIndex(vma, vma.start), hugeIndex(vma, vma.end));
 }
-

@@ -44,8 +44,7 @@ function* unmapEntries(
 ): KernelPath<void> {
   const { mm } = vma;
   const isNested = k.profile.hugetlbUnmapsInOwnSection;
-  const range =
-    mm.notifiers === null || !isNested ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, SITE_HUGETLB);
+  const range = mm.notifiers === null || !isNested ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, SITE_HUGETLB);
   if (range !== null) {
     adjustRangeIfPmdSharingPossible(vma, range);
     yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
@@ -79,14 +78,7 @@ function* unmapEntries(
 }
 
 /** Clears one entry. Head of the page that it mapped, or 0. ptl held. */
-function clearEntry(
-  k: Kernel,
-  tlb: MmuGather,
-  vma: VmArea,
-  address: number,
-  word: number,
-  refPage: number,
-): number {
+function clearEntry(k: Kernel, tlb: MmuGather, vma: VmArea, address: number, word: number, refPage: number): number {
   const m = k.memory;
   const lo = entryLo(m, word);
   if (pteNone(lo, entryHi(m, word))) return 0;

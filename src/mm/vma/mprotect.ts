@@ -59,7 +59,8 @@ export function* mprotectFixup(
     return k.vmaError;
   }
   setVmaFlags(k, piece, newFlags);
-  yield* k.fn.changeProtection(k, tlb, piece, start, end, wantsManualWriteUpgrade(piece));
+  if ((newFlags & VM_HUGETLB) !== 0) yield* k.fn.hugetlbChangeProtection(k, piece, start, end);
+  else yield* k.fn.changeProtection(k, tlb, piece, start, end, wantsManualWriteUpgrade(piece));
   if ((oldFlags & VM_ACCOUNT) !== 0 && (newFlags & VM_ACCOUNT) === 0) vmUnacctMemory(k, pages);
   if ((oldFlags & (VM_WRITE | VM_SHARED | VM_LOCKED)) === VM_LOCKED && (newFlags & VM_WRITE) !== 0)
     yield* populateVmaPageRange(k, piece, start, end);

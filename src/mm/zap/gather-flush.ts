@@ -38,7 +38,8 @@ export function tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: n
   tlb.count = at + 1;
   const memory = k.memory;
   if (memory.log.on) {
-    const size = isTable ? 0 : 4096;
+    const order = isTable ? 0 : k.pages.order[pfn]!;
+    const size = isTable ? 0 : 4096 << order;
     memory.log.emit(
       E_GATHER,
       tlb.mm.id,
@@ -47,7 +48,7 @@ export function tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: n
       pfn,
       memory.generation[pfn]!,
       isTable ? 1 : 0,
-      0,
+      order > 0 ? size : 0,
       0,
       0,
     );
@@ -112,7 +113,7 @@ export function* tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void> {
 
 /** free_pages_and_swap_cache, release_pages: drops one reference of each; those that were the last free their page. */
 function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): void {
-  const { refcount, flags } = k.pages;
+  const { refcount, flags, order } = k.pages;
   const footprint = k.memory.footprint;
   for (let i = from; i < to; i++) {
     const pfn = compoundHead(k.pages, queued[i]! >>> 1);
@@ -123,7 +124,13 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
     assert(refs >= 0, 'releasePages: the queued page had a reference');
     refcount[pfn] = refs;
     queued[i] = refs > 0 ? 0 : pfn << 1;
-    if (refs === 0 && (flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+    if (refs !== 0) continue;
+    if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+    // A large page goes at once, before the small ones.
+    if (order[pfn]! !== 0) {
+      queued[i] = 0;
+      k.fn.freePage(k, pfn);
+    }
   }
   for (let i = to - 1; i >= from; i--) {
     const v = queued[i]!;
