@@ -15,6 +15,7 @@ import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
 import type { Kernel } from './kernel.ts';
+import { checkKsm } from './ksm/check.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_LRU, PG_RESERVED, PG_SWAPCACHE, PG_TABLE } from './page/pages.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
 import { checkIntervals, checkRmap, forEachLeaf } from './rmap/check.ts';
@@ -39,6 +40,7 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   k.buddy.checkInvariants();
   k.reclaim.checkInvariants();
   checkRmap(k);
+  checkKsm(k);
   checkIntervals(k);
 }
 

@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { ksmFns } from './ksm/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
@@ -21,4 +22,5 @@ export const linuxFns: KernelFns = {
   ...fileFns,
   ...gupFns,
   ...notifyFns,
+  ...ksmFns,
 };

@@ -7,7 +7,8 @@ import { assert } from '../../base/assert.ts';
 import { vpnAddress } from '../../hw/page-table.ts';
 import { entryWord } from '../../hw/pte.ts';
 import type { Kernel } from '../kernel.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_RESERVED } from '../page/pages.ts';
+import { ksmPlaces } from '../ksm/rmap-walk.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_RESERVED } from '../page/pages.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
 import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../types.ts';
 import { mmCounter, vmaAddress } from './rmap.ts';
@@ -67,6 +68,15 @@ export function checkRmap(k: Kernel): void {
     const exclusive = (flags & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
     assert(!exclusive || owners.get(pfn)!.size === 1, `I27: exclusive page ${pfn} has one owner`);
     const walked: string[] = [];
+    if ((flags & PG_KSM) !== 0) {
+      for (const { vma, address } of ksmPlaces(k, pfn))
+        if (mappedWord(k, vma.mm, address, pfn) >= 0) walked.push(`${vma.mm.id}:${address.toString(16)}`);
+      assert(
+        walked.sort().join() === found.sort().join(),
+        `I26: rmap of KSM page ${pfn}: ${walked}, mapped at ${found}`,
+      );
+      continue;
+    }
     for (let at = rmapNext(k, pfn, 0); at >= 0; at = rmapNext(k, pfn, at + 1)) {
       const vma = rmapVma(k, pfn, at);
       const address = vmaAddress(vma, k.pages.index[pfn]!);

@@ -16,6 +16,7 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   if (--mm.users > 0) return;
   mm.isExiting = true;
+  yield* k.fn.ksmExit(k, mm);
   yield* k.fn.exitMmap(k, mm);
   mmDrop(k, mm);
 }
