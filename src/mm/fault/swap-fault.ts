@@ -23,8 +23,10 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_MLOCKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { isMigration } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -74,8 +76,13 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
   const lo = entryLo(m, word);
   const hi = entryHi(m, word);
   if (!pteIsSwap(lo, hi)) return 0;
-  // Entries for migration, device memory and markers get their handlers with their rooms.
-  if (!isRealSwap(hi)) return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  if (!isRealSwap(hi)) {
+    if (isMigration(hi)) {
+      yield* migrationEntryWait(k, word);
+      return 0;
+    }
+    return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  }
   const entry = swapOffset(lo, hi);
   const major = k.swap.cached(entry) === 0 ? VM_FAULT_MAJOR : 0;
   const pfn = yield* k.fn.swapinReadahead(k, entry);
