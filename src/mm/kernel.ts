@@ -86,6 +86,8 @@ export class Kernel {
   committed = 0;
   /** siginfo of the last failed fault. */
   faultCode = 0;
+  /** The last getUserPages with FOLL_UNLOCKABLE came back without mmapLock. Read and cleared at once by its caller. */
+  gupUnlocked = false;
   /** Why vmaModify gave no VMA. */
   vmaError = 0;
   /** vm_flags that the last folioReferenced collected. */

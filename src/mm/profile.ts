@@ -57,6 +57,8 @@ export interface Profile {
   readonly mempolicyModes: number;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
+  /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
+  readonly faultReturnsWrite: boolean;
 }
 
 const V6_1: Profile = {
@@ -86,6 +88,7 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  faultReturnsWrite: true,
   mempolicyModes: 6,
 };
 
@@ -99,6 +102,7 @@ const V6_6: Profile = {
   memfdExec: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  faultReturnsWrite: false,
 };
 
 const V6_12: Profile = {

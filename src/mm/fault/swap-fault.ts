@@ -43,6 +43,7 @@ import {
 } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
+import { faultWrite } from './cow.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** lock_page_or_retry: true with the lock; false when mmapLock was dropped to wait, and the fault starts over. */
@@ -109,11 +110,12 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
     k.fn.putPage(k, pfn);
     return major;
   }
+  const isWrite = (flags & FAULT_FLAG_WRITE) !== 0;
   const stillWrite = mapSwapPage(k, vma, address, word, pfn, flags);
   k.ptl.unlock(table);
   unlockPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  if (!stillWrite) return major;
+  if (!stillWrite) return isWrite ? major | faultWrite(k) : major;
   return major | (yield* k.fn.doWpPage(k, vma, address, flags));
 }
 
