@@ -59,6 +59,8 @@ export interface Profile {
   readonly mempolicyModes: number;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
+  /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
+  readonly faultReturnsWrite: boolean;
 }
 
 const V6_1: Profile = {
@@ -88,6 +90,7 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
 };
@@ -103,6 +106,7 @@ const V6_6: Profile = {
   cachestat: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  faultReturnsWrite: false,
 };
 
 const V6_12: Profile = {
