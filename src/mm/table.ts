@@ -5,6 +5,7 @@ import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
+import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
@@ -21,6 +22,7 @@ export const linuxFns: KernelFns = {
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...migrateFns,
   ...notifyFns,
   ...ksmFns,
 };
