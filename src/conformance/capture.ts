@@ -91,6 +91,8 @@ export class Capture implements RecordSink {
   /** Names of address spaces, by number. Those without a name are not watched. */
   readonly mmNames = new Map<number, string>();
   isOn = false;
+  /** Of the last flush. */
+  #stride = 12;
   readonly #kernel: Kernel;
   /** Pages that stood in some record. */
   readonly #seen = new Set<string>();
@@ -191,9 +193,10 @@ export class Capture implements RecordSink {
     });
   }
 
+  /** Pieces of the size that the flush function was told. */
   #tlb(ring: Float64Array, at: number, mm: string, start: number): void {
     const end = ring[at + EV_END]!;
-    const pages = end === ULONG_MAX ? 'ALL' : (end - start) / PAGE_SIZE;
+    const pages = end === ULONG_MAX ? 'ALL' : Math.floor((end - start) / 2 ** this.#stride);
     this.push({ t: 'tlb', mm, reason: 'local_mm_shootdown', pages });
   }
 

@@ -53,6 +53,8 @@ export interface Profile {
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
   readonly heapNameStrict: boolean;
+  /** cachestat exists (6.5). */
+  readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
   readonly mempolicyModes: number;
   /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
@@ -61,6 +63,8 @@ export interface Profile {
   readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
+  /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
+  readonly faultReturnsWrite: boolean;
 }
 
 const V6_1: Profile = {
@@ -92,7 +96,9 @@ const V6_1: Profile = {
   longtermPinNeedsNoDirtyTracking: false,
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
+  faultReturnsWrite: true,
   mempolicyModes: 6,
+  cachestat: false,
 };
 
 const V6_6: Profile = {
@@ -103,9 +109,11 @@ const V6_6: Profile = {
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
+  cachestat: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
   hugetlbUnmapsInOwnSection: false,
+  faultReturnsWrite: false,
 };
 
 const V6_12: Profile = {

@@ -15,8 +15,8 @@ import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_HUGETLB, PG_HUGETLB_RESTORE } from '../page/pages.ts';
 import { pteFrame, pteNone, ptePresent } from '../page/swapops.ts';
-import { rmapNext, rmapVma } from '../rmap/walk.ts';
 import { vmaAddress } from '../rmap/rmap.ts';
+import { rmapNext, rmapVma } from '../rmap/walk.ts';
 import type { Inode, VmArea } from '../types.ts';
 import { hugePteOffset } from './pmd.ts';
 import { unusedReservations } from './reserve.ts';
@@ -93,7 +93,10 @@ function checkPool(k: Kernel, promised: number, maps: ReadonlyMap<number, number
     assert(k.pages.compoundMapcount[pfn] === count, `I25: huge page ${pfn} has ${count} entries`);
     assert(free.has(pfn) === (k.pages.refcount[pfn] === 0), `H1: huge page ${pfn} is free or in use`);
   }
-  assert(free.size === pool.free.length && pages === pool.total, `H1: ${pages} huge pages, the pool says ${pool.total}`);
+  assert(
+    free.size === pool.free.length && pages === pool.total,
+    `H1: ${pages} huge pages, the pool says ${pool.total}`,
+  );
   assert(pool.reserved === promised, `H2: ${promised} huge pages are promised, the pool says ${pool.reserved}`);
   assert(pool.available >= 0, 'H2: no more is promised than is free');
 }

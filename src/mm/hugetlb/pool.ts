@@ -14,6 +14,7 @@ import { assert } from '../../base/assert.ts';
 import { OBJ_LIST } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
 import { clearCompound, HPAGE_PMD_NR, HPAGE_PMD_ORDER, totalMapcount } from '../page/compound.ts';
+import { buddyOf, pageToNid } from '../page/nodes.ts';
 import { GFP_KERNEL, LIST_HUGETLB, PG_HUGETLB, PG_HUGETLB_RESTORE } from '../page/pages.ts';
 
 /** E_FRAME_FREE, word c: the page went to the hugetlb pool. */
@@ -44,7 +45,8 @@ export function setNrHugepages(k: Kernel, count: number): number {
   const pool = k.hugetlb;
   notePool(k);
   while (pool.total < count) {
-    const head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_HUGETLB);
+    // Node by node in turn (hstate_next_node_to_alloc).
+    const head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_HUGETLB, pool.total % k.nodes.length);
     if (head === 0) break;
     pool.total++;
     k.pages.flags[head] = PG_HUGETLB;
@@ -56,7 +58,7 @@ export function setNrHugepages(k: Kernel, count: number): number {
     pool.total--;
     k.pages.flags[head] = 0;
     clearCompound(k.pages, head);
-    k.buddy.giveBlock(head, HPAGE_PMD_ORDER);
+    buddyOf(k, head).giveBlock(head, HPAGE_PMD_ORDER);
   }
   return pool.total;
 }
@@ -71,13 +73,22 @@ export function hugetlbAcctMemory(k: Kernel, delta: number): number {
   return 0;
 }
 
-/** dequeue_huge_page_vma: a page with refcount 1, or 0. `hasReserve`: one of the reserved pages is meant for this fault. */
-export function dequeueHugePage(k: Kernel, hasReserve: boolean): number {
+/** dequeue_huge_page_nodemask: the page of `node` that was freed last, else of another node; 0 when none is free. */
+function takeFree(k: Kernel, node: number): number {
+  const { free } = k.hugetlb;
+  for (let i = free.length - 1; i >= 0 && k.nodes.length > 1; i--)
+    if (pageToNid(k, free[i]!) === node) return free.splice(i, 1)[0]!;
+  return free.pop() ?? 0;
+}
+
+/** dequeue_huge_page_vma: a page with refcount 1, of `node` if that has one, or 0. `hasReserve`: one of the reserved pages is meant for
+ *  this fault. */
+export function dequeueHugePage(k: Kernel, hasReserve: boolean, node = 0): number {
   const pool = k.hugetlb;
   notePool(k);
   if (!hasReserve && pool.available <= 0) return 0;
-  const head = pool.free.pop();
-  if (head === undefined) return 0;
+  const head = takeFree(k, node);
+  if (head === 0) return 0;
   const { pages, memory } = k;
   pages.refcount[head] = 1;
   if (hasReserve) {

@@ -96,9 +96,10 @@ function clearEntry(k: Kernel, tlb: MmuGather, vma: VmArea, address: number, wor
   tlb.addRange(address, address + PMD_SIZE, CLEARED_PMDS);
   if ((lo & PTE_D) !== 0) setPageDirty(k, head);
   hugepageRemoveRmap(k, head, vma, address);
-  if (k.profile.hugetlbRestoresReservation && (k.pages.flags[head]! & PG_ANON) !== 0) {
-    if (restoreReservationOfAnon(vma, address)) k.pages.flags[head] = k.pages.flags[head]! | PG_HUGETLB_RESTORE;
-  }
+  // Nobody else maps it: it goes back to the pool as the page that was promised to this VMA.
+  const isLast = (k.pages.flags[head]! & PG_ANON) !== 0 && k.pages.compoundMapcount[head] === 0;
+  if (k.profile.hugetlbRestoresReservation && isLast && restoreReservationOfAnon(vma, address))
+    k.pages.flags[head] = k.pages.flags[head]! | PG_HUGETLB_RESTORE;
   return head;
 }
 

@@ -39,6 +39,7 @@ import {
 import { done, type KernelPath } from '../../sched/path.ts';
 import { hugetlbfsMmap } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
+import { deniesWriteExec } from '../syscalls/prctl.ts';
 import type { MmStruct, OpenFile, Task } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { canDoMlock, mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
@@ -121,6 +122,7 @@ export function doMmap(
   } else {
     return done(-EINVAL);
   }
+  if (deniesWriteExec(mm, vmFlags, vmFlags)) return done(-EACCES);
   // Huge pages are never overcommitted without MAP_NORESERVE, and always with it.
   const isHuge = file !== null && file.inode.kind === 'hugetlbfs';
   if ((flags & MAP_NORESERVE) !== 0 && (isHuge || k.config.overcommitMode !== 2)) vmFlags |= VM_NORESERVE;
