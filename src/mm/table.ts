@@ -8,6 +8,7 @@ import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
+import { uffdFns } from './uffd/fns.ts';
 import { vmaFns } from './vma/fns.ts';
 import { zapFns } from './zap/fns.ts';
 
@@ -20,5 +21,6 @@ export const linuxFns: KernelFns = {
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...uffdFns,
   ...notifyFns,
 };

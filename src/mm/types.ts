@@ -5,6 +5,7 @@ import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
+import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
 
 /** vm_area_struct. Fields are guarded by mm.mmapLock (write) unless said otherwise. */
@@ -31,6 +32,8 @@ export class VmArea {
   /** The tree's own fields. */
   treePrev: VmArea | null = null;
   treeNext: VmArea | null = null;
+  /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
+  uffd: UserfaultfdCtx | null = null;
   /** A driver's private data. */
   private: unknown = null;
 
@@ -96,6 +99,8 @@ export class Inode {
   /** Name is made by the kernel ("/dev/zero (deleted)", "/memfd:x (deleted)"). */
   linkCount = 1;
   readonly mapping: AddressSpace;
+  /** What a userfaultfd descriptor is. */
+  uffd: UserfaultfdCtx | null = null;
   /** F_SEAL_* of a memfd. */
   seals = 0;
   /** Open files of this inode. With no link and no open file it is evicted. */
@@ -203,6 +208,8 @@ export class MmStruct {
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;
+  /** Every task of the address space has a fatal signal pending: nobody waits for an answer any more. */
+  isKilled = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */

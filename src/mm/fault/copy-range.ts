@@ -17,6 +17,7 @@ import {
   VM_MIXEDMAP,
   VM_PFNMAP,
   VM_SHARED,
+  VM_UFFD_WP,
 } from '../../abi/mman.ts';
 import { MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_PROTNONE, PTE_RW, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
@@ -34,8 +35,10 @@ import {
   pteMaybeMkwrite,
   pteMkdirty,
   SWP_EXCLUSIVE,
+  SWP_PTE_MARKER,
   SWP_UFFD_WP,
   swapOffset,
+  swapType,
 } from '../page/swapops.ts';
 import { pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -53,6 +56,8 @@ class CopyState {
   readonly src: VmArea;
   readonly isCow: boolean;
   readonly isShared: boolean;
+  /** The child's memory is watched as well (userfaultfd): its entries keep their marks. */
+  readonly keepsUffdWp: boolean;
   status = COPY_MORE;
   prealloc = 0;
   anon = 0;
@@ -64,6 +69,7 @@ class CopyState {
     this.dst = dst;
     this.src = src;
     this.isCow = (src.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
+    this.keepsUffdWp = (dst.flags & VM_UFFD_WP) !== 0;
     this.isShared = (src.flags & VM_SHARED) !== 0;
   }
 }
@@ -92,6 +98,7 @@ function copySwap(
   address: number,
 ): boolean {
   const m = k.memory;
+  if (swapType(hi) === SWP_PTE_MARKER && !s.keepsUffdWp) return true;
   if (isRealSwap(hi)) {
     if (k.fn.swapDuplicate(k, swapOffset(lo, hi)) < 0) return false;
     s.swap++;
@@ -100,7 +107,7 @@ function copySwap(
       writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
     }
   }
-  writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+  writeEntry(m, dstWord, s.keepsUffdWp ? lo : lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
   return true;
 }
 
@@ -110,7 +117,7 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const { flags, refcount } = k.pages;
   const srcMm = s.src.mm.id;
   const dstMm = s.dst.mm.id;
-  const drop = s.isShared ? PTE_A | PTE_D | PTE_UFFD_WP : PTE_A | PTE_UFFD_WP;
+  const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
     let lo = entryLo(m, srcWord);
     const hi = entryHi(m, srcWord);
@@ -191,7 +198,9 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
 }
 
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
-  if (src.anonVma === null && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
+  // vma_needs_copy.
+  const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
+  if (src.anonVma === null && !isWatched && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
   const s = new CopyState(dst, src);
   const mm = src.mm;
   const range =

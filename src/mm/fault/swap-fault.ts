@@ -18,7 +18,7 @@ import {
   VM_FAULT_SIGBUS,
   VM_LOCKED,
 } from '../../abi/mman.ts';
-import { PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
@@ -34,6 +34,7 @@ import {
   pteMkdirty,
   SWP_EXCLUSIVE,
   SWP_HWPOISON,
+  SWP_PTE_MARKER,
   SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
@@ -75,6 +76,7 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
   const hi = entryHi(m, word);
   if (!pteIsSwap(lo, hi)) return 0;
   // Entries for migration, device memory and markers get their handlers with their rooms.
+  if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
   if (!isRealSwap(hi)) return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
   const entry = swapOffset(lo, hi);
   const major = k.swap.cached(entry) === 0 ? VM_FAULT_MAJOR : 0;
@@ -129,7 +131,7 @@ function mapSwapPage(k: Kernel, vma: VmArea, address: number, word: number, pfn:
     write = false;
   }
   if ((old & SWP_SOFT_DIRTY) !== 0) lo |= PTE_SOFT_DIRTY;
-  if ((old & SWP_UFFD_WP) !== 0) lo |= PTE_UFFD_WP;
+  if ((old & SWP_UFFD_WP) !== 0) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
   k.fn.pageAddAnonRmap(k, pfn, vma, address, exclusive);
   writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
   if (m.log.on) m.log.emit(E_SWAP_IN, mm.id, address, address + 4096, pfn, m.generation[pfn]!, entry, 0, 0, 0);

@@ -23,7 +23,7 @@ import { setPageProt } from '../vma/flags.ts';
 import { canMergeAfter } from '../vma/merge.ts';
 import { vmStartGap } from '../vma/unmapped-area.ts';
 import type { SyscallArgs } from './args.ts';
-import { locksFuture } from './edge.ts';
+import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
 /** VM_DATA_DEFAULT_FLAGS. */
 const DATA_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
@@ -62,6 +62,7 @@ function* doBrk(k: Kernel, mm: MmStruct, brk: number): KernelPath<number> {
   if (isDowngraded) lock.readUnlock();
   else lock.writeUnlock();
   if (isPopulated) yield* k.fn.mmPopulate(k, mm, oldEnd, newEnd);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return isOk ? brk : oldBrk;
 }
 
@@ -85,7 +86,7 @@ function* growBrk(k: Kernel, mm: MmStruct, oldEnd: number, newEnd: number): Kern
   let vma = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
   // The area below start_brk (bss) never becomes heap.
   const isHeap = vma !== null && vma.end === oldEnd && vma.end > mm.startBrk;
-  if (vma !== null && isHeap && canMergeAfter(k.profile, vma, flags, null, null, null, pgoff)) {
+  if (vma !== null && isHeap && canMergeAfter(k.profile, vma, flags, null, null, null, pgoff, null)) {
     yield* vmaSetBounds(k, vma, vma.start, newEnd);
   } else {
     vma = new VmArea(mm, oldEnd, newEnd, flags, null, pgoff, k.config.stackGuardGap);

@@ -11,6 +11,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Profile } from '../profile.ts';
 import type { AnonVma, OpenFile, VmArea } from '../types.ts';
+import type { UserfaultfdCtx } from '../uffd/context.ts';
 import { vmaAdjust } from './adjust.ts';
 
 /** vm_ops->close exists: hugetlb and SysV shared memory. */
@@ -19,8 +20,15 @@ function hasClose(vma: VmArea): boolean {
 }
 
 /** is_mergeable_vma: conditions 2 to 6. */
-function isMergeableVma(profile: Profile, vma: VmArea, flags: number, file: OpenFile | null): boolean {
+function isMergeableVma(
+  profile: Profile,
+  vma: VmArea,
+  flags: number,
+  file: OpenFile | null,
+  uffd: UserfaultfdCtx | null,
+): boolean {
   if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
+  if (vma.uffd !== uffd) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -52,9 +60,10 @@ export function canMergeAfter(
   source: VmArea | null,
   file: OpenFile | null,
   pgoff: number,
+  uffd: UserfaultfdCtx | null,
 ): boolean {
   return (
-    isMergeableVma(p, vma, flags, file) &&
+    isMergeableVma(p, vma, flags, file, uffd) &&
     isMergeableAnonVma(p, vma, anonVma, source) &&
     vma.pgoff + (vma.end - vma.start) / 4096 === pgoff
   );
@@ -69,8 +78,10 @@ export function canMergeBefore(
   source: VmArea | null,
   file: OpenFile | null,
   pgoffEnd: number,
+  uffd: UserfaultfdCtx | null,
 ): boolean {
-  return vma.pgoff === pgoffEnd && isMergeableVma(p, vma, flags, file) && isMergeableAnonVma(p, vma, anonVma, source);
+  const isAdjacent = vma.pgoff === pgoffEnd && isMergeableVma(p, vma, flags, file, uffd);
+  return isAdjacent && isMergeableAnonVma(p, vma, anonVma, source);
 }
 
 /** Merges the free area [start, end) with its neighbours: cases 1 to 3. `source`: the VMA whose pages will move there
@@ -89,10 +100,12 @@ export function mergeNew(
   if ((flags & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
   const anonVma = source === null ? null : source.anonVma;
+  const uffd = source === null ? null : source.uffd;
   const pgoffEnd = pgoff + (end - start) / 4096;
-  const joinsPrev = prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, source, file, pgoff);
+  const joinsPrev =
+    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, source, file, pgoff, uffd);
   const joinsNext =
-    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, source, file, pgoffEnd);
+    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, source, file, pgoffEnd, uffd);
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))
     return vmaAdjust(k, prev, prev.start, next.end, next, null, null, source);
   if (joinsPrev && joinsNext && p.mmapMergesNextFirst && source === null)
@@ -102,7 +115,7 @@ export function mergeNew(
   return null;
 }
 
-/** Merges [start, end), a piece of `vma` that shall have `flags`, with the neighbours: cases 4 to 8. Null at once when it
+/** Merges [start, end), a piece of `vma` that shall have `flags` (and `uffd`), with the neighbours: cases 4 to 8. Null at once when it
  *  joins nobody; the path answers the VMA that has the piece now, or null when out of memory. */
 export function mergeExisting(
   k: Kernel,
@@ -110,6 +123,7 @@ export function mergeExisting(
   start: number,
   end: number,
   flags: number,
+  uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> | null {
   if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
@@ -121,8 +135,10 @@ export function mergeExisting(
   const { anonVma, file } = vma;
   const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
   const next = isRight ? (vma.treeNext as VmArea | null) : null;
-  const joinsPrev = prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff);
-  const joinsNext = next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd);
+  const joinsPrev =
+    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, uffd);
+  const joinsNext =
+    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, uffd);
   if (!joinsPrev && !joinsNext) return null;
   if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))

@@ -8,6 +8,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
+import type { UserfaultfdCtx } from '../uffd/context.ts';
 import { modPower } from './address.ts';
 import { cutsHugeBlock, isInRmap, noteVma, setBounds, takeAnonVma } from './adjust.ts';
 import { mergeExisting } from './merge.ts';
@@ -18,6 +19,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.pageProtLo = vma.pageProtLo;
   copy.pageProtHi = vma.pageProtHi;
   copy.name = vma.name;
+  copy.uffd = vma.uffd;
   copy.private = vma.private;
   return copy;
 }
@@ -81,7 +83,7 @@ export function* splitVmaLimited(
   return yield* k.fn.splitVma(k, mm, vma, addr, newBelow);
 }
 
-/** The VMA that is exactly [start, end) of `vma` with `flags` in mind: merged with a neighbour that has those flags (then it
+/** The VMA that is exactly [start, end) of `vma` with `flags` (and `uffd`) in mind: merged with a neighbour that has those flags (then it
  *  may be larger), or cut out. The caller sets the flags. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
 export function* vmaModify(
   k: Kernel,
@@ -89,8 +91,9 @@ export function* vmaModify(
   start: number,
   end: number,
   flags: number,
+  uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> {
-  const merge = mergeExisting(k, vma, start, end, flags);
+  const merge = mergeExisting(k, vma, start, end, flags, uffd);
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

@@ -11,7 +11,7 @@
 
 import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
+import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
@@ -19,9 +19,10 @@ import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
-import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
+import { isRealSwap, pteFrame, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
 import { mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded, needsMarker } from '../uffd/marker.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
 
@@ -35,6 +36,7 @@ export function* unmapVmas(
   const mm = tlb.mm;
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, tlb.site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  tlb.dropMarkers = true;
   for (let i = 0; i < vmas.length; i++) {
     const vma = vmas[i]!;
     const from = vma.start > start ? vma.start : start;
@@ -136,7 +138,7 @@ function zapEntries(
     const lo = tracked ? entryLo(m, at) : words[at]!;
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
       const hi = words[at + 1]!;
-      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, at, start + i * 4096, lo, hi, evenCows);
+      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, vma, at, start + i * 4096, lo, hi, evenCows);
       continue;
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
@@ -149,7 +151,10 @@ function zapEntries(
     end = i + 1;
     if (isSpecial) continue;
     if (isAnon) anon++;
-    else zapFilePage(k, tlb, vma, lo, pfn);
+    else {
+      zapFilePage(k, tlb, vma, lo, pfn);
+      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
+    }
     k.fn.pageRemoveRmap(k, pfn, vma, address);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
@@ -180,13 +185,16 @@ function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, pfn: nu
 function zapSwapEntry(
   k: Kernel,
   tlb: MmuGather,
+  vma: VmArea,
   word: number,
   address: number,
   lo: number,
   hi: number,
   evenCows: boolean,
 ): void {
-  if (!evenCows) return;
+  if (swapType(hi) === SWP_PTE_MARKER) {
+    if (!tlb.dropMarkers && needsMarker(vma, lo, hi)) return;
+  } else if (!evenCows) return;
   writeEntry(k.memory, word, 0, 0, tlb.mm.id, address, LEVEL_PTE);
   if (!isRealSwap(hi)) return;
   const rss = tlb.mm.rss;
