@@ -9,6 +9,7 @@
 
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import type { Kernel } from './kernel.ts';
+import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
@@ -285,12 +286,47 @@ export interface ZapFns {
   flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
 }
 
+/** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
+export interface MigrateFns {
+  /** try_to_migrate: a migration entry in the place of every mapping. Page lock held. TTU_RMAP_LOCKED, TTU_SPLIT_HUGE_PMD. Pages
+   *  that are pinned, or busy, stay mapped. */
+  tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void>;
+  /** try_to_migrate_one: false ends the walk. */
+  tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
+  /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
+  removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
+  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void>;
+  /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
+   *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
+  migratePages(
+    k: Kernel,
+    from: number[],
+    newPage: NewPage,
+    putNewPage: PutNewPage,
+    mode: number,
+    reason: number,
+  ): KernelPath<number>;
+  /** unmap_and_move: one page. 0, -EAGAIN, -EBUSY, -ENOMEM. */
+  unmapAndMove(
+    k: Kernel,
+    pfn: number,
+    newPage: NewPage,
+    putNewPage: PutNewPage,
+    force: boolean,
+    mode: number,
+    reason: number,
+  ): KernelPath<number>;
+  /** folio_migrate_mapping: the place of src (locked, not mapped) in its cache goes to dst. 0 or -EAGAIN (somebody refers to it). */
+  folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
+}
+
 /** Room page: frames. */
 export interface PageFns {
-  /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. */
-  allocPage(k: Kernel, gfp: number, purpose: number): number;
+  /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
+   *  first (else on node 0), and with `isOnly` nowhere else (__GFP_THISNODE). */
+  allocPage(k: Kernel, gfp: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** A compound page of 2^order frames with refcount 1, or 0; does not reclaim. Its frames hold what they held last. */
-  allocPages(k: Kernel, gfp: number, order: number, purpose: number): number;
+  allocPages(k: Kernel, gfp: number, order: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
   allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number>;
   /** Gives a frame (or a compound page: its head) with refcount 0 back (free_unref_page, free_compound_page). Raises generations. */
@@ -424,4 +460,5 @@ export interface KernelFns
     FileFns,
     GupFns,
     UffdFns,
+    MigrateFns,
     NotifyFns {}

@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
@@ -22,5 +23,6 @@ export const linuxFns: KernelFns = {
   ...fileFns,
   ...gupFns,
   ...uffdFns,
+  ...migrateFns,
   ...notifyFns,
 };

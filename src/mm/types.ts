@@ -5,6 +5,8 @@ import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
+import type { MemPolicy } from './policy.ts';
+import type { Cred } from './process/cred.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
 
@@ -34,6 +36,8 @@ export class VmArea {
   treeNext: VmArea | null = null;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
+  /** vm_policy: where its pages shall be; null = as the task says. */
+  policy: MemPolicy | null = null;
   /** A driver's private data. */
   private: unknown = null;
 
@@ -192,6 +196,8 @@ export class MmStruct {
   startStack = 0;
   mmapBase = 0;
   legacyBase = 0;
+  /** PR_SET_MDWE: PR_MDWE_* bits. */
+  mdwe = 0;
   /** MCL_FUTURE state: VM_LOCKED | VM_LOCKONFAULT or 0. */
   defFlags = 0;
   /** MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES. */
@@ -231,6 +237,8 @@ export interface ProcessLimits extends Rlimits {
   capIpcLock: boolean;
   capSysRawio: boolean;
   capSysAdmin: boolean;
+  /** Whose the process is; the capabilities above are those of it (commitCred keeps them so). */
+  cred: Cred;
 }
 
 /** What mm knows of an mm's subscriptions: nothing but that they exist. */
@@ -248,6 +256,10 @@ export class Task {
   isAlive = true;
   /** CPU that it runs on. */
   cpu = 0;
+  /** personality(2). */
+  personality = 0;
+  /** set_mempolicy; null = MPOL_DEFAULT. */
+  policy: MemPolicy | null = null;
 
   constructor(pid: number, mm: MmStruct | null, files: FileTable, comm: string) {
     this.pid = pid;

@@ -9,7 +9,15 @@
 // Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_UFFD_WP, VM_WRITE } from '../../abi/mman.ts';
+import {
+  FAULT_FLAG_UNSHARE,
+  MM_ANONPAGES,
+  VM_FAULT_OOM,
+  VM_FAULT_WRITE,
+  VM_SHARED,
+  VM_UFFD_WP,
+  VM_WRITE,
+} from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
@@ -23,6 +31,7 @@ import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { wpPageShared } from './file-fault.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -68,7 +77,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
     if (!unshare) wpPageReuse(k, vma, address, word);
     k.ptl.unlock(table);
-    return 0;
+    return unshare ? 0 : faultWrite(k);
   }
   if (unshare && !isAnon) {
     k.ptl.unlock(table);
@@ -77,8 +86,13 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isNormal) getPage(k, pfn);
   k.ptl.unlock(table);
   if (isNormal && !isAnon && (vma.flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED))
-    return yield* wpPageShared(k, vma, address, pfn, lo);
+    return yield* wpPageShared(k, vma, address, pfn, lo, flags);
   return yield* k.fn.wpPageCopy(k, vma, address, pfn, lo, flags);
+}
+
+/** What a write fault that was served here returns. */
+export function faultWrite(k: Kernel): number {
+  return k.profile.faultReturnsWrite ? VM_FAULT_WRITE : 0;
 }
 
 /** wp_page_reuse: the entry becomes writable in place. ptl held. */
@@ -127,8 +141,7 @@ export function* wpPageCopy(
       if (oldPfn !== 0) mm.rss[mmCounterFile(k.pages, oldPfn)]!--;
       mm.rss[MM_ANONPAGES]!++;
     }
-    writeEntry(m, word, 0, 0, mm.id, address, 0);
-    yield* k.fn.flushTlbPage(k, vma, address, SITE_COW);
+    yield* ptepClearFlush(k, vma, address, word, SITE_COW);
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
     k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
     k.fn.lruAdd(k, pfn);
@@ -148,7 +161,7 @@ export function* wpPageCopy(
     k.fn.putPage(k, oldPfn);
   }
   if (k.sched.points) yield P_PTE_SET;
-  return 0;
+  return replaced && (flags & FAULT_FLAG_UNSHARE) === 0 ? faultWrite(k) : 0;
 }
 
 /** Low word of the entry that maps the copy: writable and dirty, or (unshare) with the old entry's rights. */

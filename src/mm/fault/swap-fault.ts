@@ -23,8 +23,10 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_MLOCKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { isMigration } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -42,6 +44,7 @@ import {
 } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
+import { faultWrite } from './cow.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** lock_page_or_retry: true with the lock; false when mmapLock was dropped to wait, and the fault starts over. */
@@ -75,9 +78,14 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
   const lo = entryLo(m, word);
   const hi = entryHi(m, word);
   if (!pteIsSwap(lo, hi)) return 0;
-  // Entries for migration, device memory and markers get their handlers with their rooms.
-  if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
-  if (!isRealSwap(hi)) return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  if (!isRealSwap(hi)) {
+    if (isMigration(hi)) {
+      yield* migrationEntryWait(k, word);
+      return 0;
+    }
+    if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
+    return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  }
   const entry = swapOffset(lo, hi);
   const major = k.swap.cached(entry) === 0 ? VM_FAULT_MAJOR : 0;
   const pfn = yield* k.fn.swapinReadahead(k, entry);
@@ -104,11 +112,12 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
     k.fn.putPage(k, pfn);
     return major;
   }
+  const isWrite = (flags & FAULT_FLAG_WRITE) !== 0;
   const stillWrite = mapSwapPage(k, vma, address, word, pfn, flags);
   k.ptl.unlock(table);
   unlockPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  if (!stillWrite) return major;
+  if (!stillWrite) return isWrite ? major | faultWrite(k) : major;
   return major | (yield* k.fn.doWpPage(k, vma, address, flags));
 }
 

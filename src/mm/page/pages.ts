@@ -23,6 +23,8 @@ export const PG_TABLE = 1 << 13;
 export const PG_RESERVED = 1 << 14;
 export const PG_RECLAIM = 1 << 15;
 export const PG_WORKINGSET = 1 << 16;
+/** The frame is broken: nobody gets it any more. */
+export const PG_HWPOISON = 1 << 24;
 /** First frame of a free block; its order is in `private`. */
 export const PG_BUDDY = 1 << 17;
 
@@ -47,8 +49,15 @@ export const GFP_NOWAIT = 1; // fails at once below the min watermark; wakes ksw
 export const GFP_ATOMIC = 2; // may use half of the reserve
 export const GFP_MEMALLOC = 4; // reclaim itself: may use all of it
 
+/** is_zone_device_page: memory of a device, which no CPU reaches. Its frames stand behind those of RAM. */
+export function isZoneDevice(pages: Pages, pfn: number): boolean {
+  return pfn >= pages.count;
+}
+
 export class Pages {
+  /** Frames of RAM; frames of device memory (struct page with MEMORY_DEVICE_PRIVATE) follow up to `end`. */
   readonly count: number;
+  readonly end: number;
   readonly refcount: Int32Array;
   /** Number of page-table entries that map the page (Linux stores this minus one). */
   readonly mapcount: Int32Array;
@@ -76,8 +85,9 @@ export class Pages {
   #reservedTop: number;
 
   constructor(config: KernelConfig, memory: PhysMemory) {
-    const n = config.frames;
-    this.count = n;
+    this.count = config.frames;
+    const n = config.frames + config.devicePrivatePages;
+    this.end = n;
     this.refcount = int32s(n);
     this.mapcount = int32s(n);
     this.order = uint8s(n);

@@ -4,15 +4,14 @@
 
 import { CB_CLEAR_FLUSH_YOUNG } from '../../abi/events.ts';
 import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
-import { PTE_A } from '../../abi/pte.ts';
-import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ANON, PG_MLOCKED } from '../page/pages.ts';
 import type { VmArea } from '../types.ts';
+import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
-import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
+import { mappedWord, rmapLockOf, rmapNext, rmapVma } from './walk.ts';
 
 export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
   const pages = k.pages;
@@ -71,9 +70,7 @@ export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address
       k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_MLOCKED;
       locked = true;
     } else {
-      const lo = entryLo(k.memory, word);
-      young = (lo & PTE_A) !== 0;
-      if (young) setEntry(k, mm, word, lo & ~PTE_A, entryHi(k.memory, word), address);
+      young = ptepClearFlushYoung(k, vma, address, word);
       if (mm.notifiers !== null)
         young = (yield* k.fn.mmuNotifierYoung(k, mm, address, address + 4096, CB_CLEAR_FLUSH_YOUNG)) || young;
     }

@@ -19,6 +19,7 @@ import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED } from 
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
 import { mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
@@ -90,10 +91,11 @@ function* unmapEntry(
   const lo = entryLo(k.memory, word);
   const hi = entryHi(k.memory, word);
   const anonExclusive = (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
-  setEntry(k, mm, word, 0, 0, address);
-  if (k.sched.points) yield P_PTES_CLEARED;
-  if (shouldDeferFlush(k, mm, flags)) yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
-  else yield* k.fn.flushTlbPage(k, vma, address, SITE_TRY_TO_UNMAP);
+  if (shouldDeferFlush(k, mm, flags)) {
+    setEntry(k, mm, word, 0, 0, address);
+    if (k.sched.points) yield P_PTES_CLEARED;
+    yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
+  } else yield* ptepClearFlush(k, vma, address, word, SITE_TRY_TO_UNMAP);
   if ((lo & PTE_D) !== 0) {
     pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
     announceDirty(k, pfn);

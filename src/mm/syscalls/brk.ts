@@ -86,7 +86,7 @@ function* growBrk(k: Kernel, mm: MmStruct, oldEnd: number, newEnd: number): Kern
   let vma = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
   // The area below start_brk (bss) never becomes heap.
   const isHeap = vma !== null && vma.end === oldEnd && vma.end > mm.startBrk;
-  if (vma !== null && isHeap && canMergeAfter(k.profile, vma, flags, null, null, null, pgoff, null)) {
+  if (vma !== null && isHeap && canMergeAfter(k.profile, vma, flags, null, null, null, pgoff)) {
     yield* vmaSetBounds(k, vma, vma.start, newEnd);
   } else {
     vma = new VmArea(mm, oldEnd, newEnd, flags, null, pgoff, k.config.stackGuardGap);

@@ -4,7 +4,7 @@
 import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
-import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
+import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
@@ -186,7 +186,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
 
 /** madvise_populate: as accesses of the program would, without forcing permissions. */
 function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, isWrite: boolean): KernelPath<number> {
-  const flags = FOLL_TOUCH | FOLL_HWPOISON | (isWrite ? FOLL_WRITE : 0);
+  const flags = FOLL_TOUCH | FOLL_HWPOISON | FOLL_UNLOCKABLE | (isWrite ? FOLL_WRITE : 0);
   for (let at = start; at < end; ) {
     const vma = mm.vmas.findExact(at);
     if (vma === null) return -ENOMEM;
@@ -194,6 +194,10 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
     if ((vma.flags & (A.VM_IO | A.VM_PFNMAP)) !== 0 || !isAllowed) return -EINVAL;
     const pages = (Math.min(end, vma.end) - at) / 4096;
     const got = yield* k.fn.getUserPages(k, mm, at, pages, flags, null);
+    if (k.gupUnlocked) {
+      k.gupUnlocked = false;
+      if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
+    }
     if (got < 0) return got === -EFAULT || got === -EINVAL || got === -EHWPOISON ? got : -ENOMEM;
     at += got * 4096;
   }

@@ -13,6 +13,14 @@ export interface ShmSegment {
   key: number;
   readonly size: number;
   readonly inode: Inode;
+  /** kern_ipc_perm: permission bits, owner and creator. */
+  mode: number;
+  uid: number;
+  gid: number;
+  readonly cuid: number;
+  readonly cgid: number;
+  /** SHM_LOCK. */
+  isLocked: boolean;
 }
 
 /** The ipc namespace's shm_ids: slots are used cyclically; the sequence number rises at each wrap. */
@@ -33,6 +41,19 @@ export class ShmIds {
     this.#last = slot;
     this.#next = slot + 1;
     return (this.#seq << SEQ_SHIFT) + slot;
+  }
+
+  /** ipc_get_maxidx: the highest slot in use, 0 when there is none. */
+  highestSlot(): number {
+    let highest = 0;
+    for (const id of this.byId.keys()) highest = Math.max(highest, id & ((1 << SEQ_SHIFT) - 1));
+    return highest;
+  }
+
+  /** The segment in a slot, whatever its sequence number. */
+  bySlot(slot: number): ShmSegment | null {
+    for (const s of this.byId.values()) if ((s.id & ((1 << SEQ_SHIFT) - 1)) === slot) return s;
+    return null;
   }
 
   /** The segment's file is gone. */

@@ -12,7 +12,7 @@ import { isPteMarker, ptePresent, SWP_UFFD_WP, UFFD_WP_MARKER_HI, UFFD_WP_MARKER
 import type { VmArea } from '../types.ts';
 
 /** Must the entry (lo, hi), which goes, leave a marker behind? */
-export function needsMarker(vma: VmArea, lo: number, hi: number): boolean {
+function needsMarker(vma: VmArea, lo: number, hi: number): boolean {
   if (vma.file === null || (vma.flags & VM_UFFD_WP) === 0) return false;
   if (ptePresent(lo)) return (lo & PTE_UFFD_WP) !== 0;
   return isPteMarker(lo, hi) || ((lo | hi) !== 0 && (lo & SWP_UFFD_WP) !== 0);

@@ -5,6 +5,7 @@ import { VM_ACCOUNT, VM_DONTCOPY, VM_LOCKED, VM_LOCKONFAULT, VM_WIPEONFORK } fro
 import { SITE_FORK } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { getFile, vmaDup } from './split.ts';
@@ -30,6 +31,7 @@ export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>
 /** The fields that a new mm takes over; MCL_FUTURE (defFlags), locks and pins are not inherited. */
 export function copyLayout(child: MmStruct, parent: MmStruct): void {
   child.limits = { ...parent.limits };
+  child.mdwe = inheritedMdwe(parent.mdwe);
   child.startCode = parent.startCode;
   child.endCode = parent.endCode;
   child.startBrk = parent.startBrk;

@@ -9,6 +9,7 @@
 import { VM_HUGETLB, VM_SOFTDIRTY, VM_SPECIAL } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { isSamePolicy, type MemPolicy } from '../policy.ts';
 import type { Profile } from '../profile.ts';
 import type { AnonVma, OpenFile, VmArea } from '../types.ts';
 import type { UserfaultfdCtx } from '../uffd/context.ts';
@@ -25,10 +26,11 @@ function isMergeableVma(
   vma: VmArea,
   flags: number,
   file: OpenFile | null,
+  policy: MemPolicy | null,
   uffd: UserfaultfdCtx | null,
 ): boolean {
   if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
-  if (vma.uffd !== uffd) return false;
+  if (vma.uffd !== uffd || !isSamePolicy(vma.policy, policy)) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -60,10 +62,11 @@ export function canMergeAfter(
   source: VmArea | null,
   file: OpenFile | null,
   pgoff: number,
-  uffd: UserfaultfdCtx | null,
+  policy: MemPolicy | null = source === null ? null : source.policy,
+  uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
 ): boolean {
   return (
-    isMergeableVma(p, vma, flags, file, uffd) &&
+    isMergeableVma(p, vma, flags, file, policy, uffd) &&
     isMergeableAnonVma(p, vma, anonVma, source) &&
     vma.pgoff + (vma.end - vma.start) / 4096 === pgoff
   );
@@ -78,10 +81,11 @@ export function canMergeBefore(
   source: VmArea | null,
   file: OpenFile | null,
   pgoffEnd: number,
-  uffd: UserfaultfdCtx | null,
+  policy: MemPolicy | null = source === null ? null : source.policy,
+  uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
 ): boolean {
-  const isAdjacent = vma.pgoff === pgoffEnd && isMergeableVma(p, vma, flags, file, uffd);
-  return isAdjacent && isMergeableAnonVma(p, vma, anonVma, source);
+  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy, uffd)) return false;
+  return isMergeableAnonVma(p, vma, anonVma, source);
 }
 
 /** Merges the free area [start, end) with its neighbours: cases 1 to 3. `source`: the VMA whose pages will move there
@@ -100,12 +104,10 @@ export function mergeNew(
   if ((flags & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
   const anonVma = source === null ? null : source.anonVma;
-  const uffd = source === null ? null : source.uffd;
   const pgoffEnd = pgoff + (end - start) / 4096;
-  const joinsPrev =
-    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, source, file, pgoff, uffd);
+  const joinsPrev = prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, source, file, pgoff);
   const joinsNext =
-    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, source, file, pgoffEnd, uffd);
+    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, source, file, pgoffEnd);
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))
     return vmaAdjust(k, prev, prev.start, next.end, next, null, null, source);
   if (joinsPrev && joinsNext && p.mmapMergesNextFirst && source === null)
@@ -115,7 +117,7 @@ export function mergeNew(
   return null;
 }
 
-/** Merges [start, end), a piece of `vma` that shall have `flags` (and `uffd`), with the neighbours: cases 4 to 8. Null at once when it
+/** Merges [start, end), a piece of `vma` that shall have `flags`, `policy` and `uffd`, with the neighbours: cases 4 to 8. Null at once when it
  *  joins nobody; the path answers the VMA that has the piece now, or null when out of memory. */
 export function mergeExisting(
   k: Kernel,
@@ -123,6 +125,7 @@ export function mergeExisting(
   start: number,
   end: number,
   flags: number,
+  policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> | null {
   if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
@@ -136,9 +139,9 @@ export function mergeExisting(
   const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
   const next = isRight ? (vma.treeNext as VmArea | null) : null;
   const joinsPrev =
-    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, uffd);
+    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy, uffd);
   const joinsNext =
-    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, uffd);
+    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy, uffd);
   if (!joinsPrev && !joinsNext) return null;
   if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))

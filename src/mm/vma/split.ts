@@ -6,6 +6,7 @@ import { E_VMA_ADD } from '../../abi/events.ts';
 import { PMD_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import type { MemPolicy } from '../policy.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
 import type { UserfaultfdCtx } from '../uffd/context.ts';
@@ -20,6 +21,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.pageProtHi = vma.pageProtHi;
   copy.name = vma.name;
   copy.uffd = vma.uffd;
+  copy.policy = vma.policy;
   copy.private = vma.private;
   return copy;
 }
@@ -83,17 +85,18 @@ export function* splitVmaLimited(
   return yield* k.fn.splitVma(k, mm, vma, addr, newBelow);
 }
 
-/** The VMA that is exactly [start, end) of `vma` with `flags` (and `uffd`) in mind: merged with a neighbour that has those flags (then it
- *  may be larger), or cut out. The caller sets the flags. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
+/** The VMA that is exactly [start, end) of `vma` with `flags`, `policy` and `uffd` in mind: merged with a neighbour that has
+ *  those (then it may be larger), or cut out. The caller sets what is new. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
 export function* vmaModify(
   k: Kernel,
   vma: VmArea,
   start: number,
   end: number,
   flags: number,
+  policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> {
-  const merge = mergeExisting(k, vma, start, end, flags, uffd);
+  const merge = mergeExisting(k, vma, start, end, flags, policy, uffd);
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

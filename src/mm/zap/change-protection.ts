@@ -32,7 +32,9 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import { pteTable } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
+import { isDevicePrivate, isMigration, isPfnSwap, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import {
   isPteMarker,
   pteFrame,
@@ -40,7 +42,9 @@ import {
   pteModifyLo,
   pteNone,
   ptePresent,
+  SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
+  swapType,
   UFFD_WP_MARKER_HI,
   UFFD_WP_MARKER_LO,
 } from '../page/swapops.ts';
@@ -159,9 +163,11 @@ function changeEntries(
   for (let i = 0; i < count; i++) {
     const at = word + 2 * i;
     const lo = tracked ? entryLo(m, at) : words[at]!;
-    // Swap entries keep no protection; those of migration and device memory get theirs with their rooms.
-    if ((lo & PTE_P) === 0 && !ptePresent(lo)) continue;
     const hi = words[at + 1]!;
+    if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
+      if ((lo | hi) !== 0 && isPfnSwap(hi) && changePfnEntry(k, mmId, at, start + i * 4096, lo, hi)) present++;
+      continue;
+    }
     let newLo = isPresentProt && (lo & PTE_P) !== 0 ? (lo & KEPT) | set : pteModifyLo(lo, protLo);
     const newHi = isPresentProt ? protHi : pteModifyHi(protLo, protHi);
     if (tryWritable && (newLo & PTE_RW) === 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
@@ -223,6 +229,10 @@ function changeMarkAbsent(
   const m = k.memory;
   const protect = (cpFlags & MM_CP_UFFD_WP) !== 0;
   const resolve = (cpFlags & MM_CP_UFFD_WP_RESOLVE) !== 0;
+  if (!pteNone(lo, hi) && isPfnSwap(hi) && changePfnEntry(k, vma.mm.id, word, address, lo, hi)) {
+    lo = entryLo(m, word);
+    hi = entryHi(m, word);
+  }
   let newLo = lo;
   let newHi = hi;
   if (pteNone(lo, hi)) {
@@ -237,6 +247,18 @@ function changeMarkAbsent(
   else if (resolve) newLo &= ~SWP_UFFD_WP;
   if (newLo === lo && newHi === hi) return false;
   writeEntry(m, word, newLo, newHi, vma.mm.id, address, LEVEL_PTE);
+  return true;
+}
+
+/** An entry that names a page loses the right to write, whatever the new protection: a fault will look. True when it had one. */
+function changePfnEntry(k: Kernel, mmId: number, word: number, address: number, lo: number, hi: number): boolean {
+  const from = swapType(hi);
+  const head = compoundHead(k.pages, swapPfn(lo));
+  const keepsExclusive = isMigration(hi) && (k.pages.flags[head]! & PG_ANON) !== 0;
+  const to = readOnlyType(from, keepsExclusive);
+  if (to === from) return false;
+  const kept = isDevicePrivate(hi) ? lo & ~SWP_SOFT_DIRTY : lo;
+  writeEntry(k.memory, word, kept, withSwapType(hi, to), mmId, address, LEVEL_PTE);
   return true;
 }
 
