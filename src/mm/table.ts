@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
@@ -25,4 +26,5 @@ export const linuxFns: KernelFns = {
   ...uffdFns,
   ...migrateFns,
   ...notifyFns,
+  ...ksmFns,
 };

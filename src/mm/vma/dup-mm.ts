@@ -46,6 +46,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
   child.dataVm = parent.dataVm;
   child.stackVm = parent.stackVm;
   child.execVm = parent.execVm;
+  k.fn.ksmFork(k, child, parent);
   for (let v = parent.vmas.first(); v !== null; v = v.treeNext as VmArea | null) {
     const pages = (v.end - v.start) / 4096;
     if ((v.flags & VM_DONTCOPY) !== 0) {
