@@ -91,7 +91,7 @@ export class Capture implements RecordSink {
   /** Names of address spaces, by number. Those without a name are not watched. */
   readonly mmNames = new Map<number, string>();
   isOn = false;
-  /** Of the last flush. */
+  /** Stride of the flush under way, as its shift. */
   #stride = 12;
   readonly #kernel: Kernel;
   /** Pages that stood in some record. */

@@ -9,7 +9,6 @@ import { EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import { PMD_SIZE, VM_DONTEXPAND, VM_HUGETLB, VM_MAYSHARE, VM_NORESERVE, VM_WRITE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { noteFile } from '../file/page-cache.ts';
-import { indicesIn } from '../file/truncate.ts';
 import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR } from '../page/compound.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
@@ -124,7 +123,8 @@ function* removeInodeHugepages(k: Kernel, inode: Inode, first: number, end: numb
   const isTruncate = end === Number.POSITIVE_INFINITY;
   let freed = 0;
   noteFile(k, mapping, false);
-  for (const small of indicesIn(mapping.pages, first * HPAGE_PMD_NR, end * HPAGE_PMD_NR - 1)) {
+  const cached = [...mapping.pages.keys()].filter((i) => i >= first * HPAGE_PMD_NR && i < end * HPAGE_PMD_NR);
+  for (const small of cached.sort((a, b) => a - b)) {
     const index = small / HPAGE_PMD_NR;
     const mutex = inode.hugetlb!.faultMutex(index);
     yield* mutex.lock();

@@ -19,7 +19,7 @@ import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import type { SyscallArgs } from './args.ts';
-import { locksFuture, runTaskWork } from './edge.ts';
+import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
 /** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
 export function sysMmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
@@ -66,7 +66,7 @@ function* ksysMmap(
   lock.writeUnlock();
   if (file !== null && (flags & MAP_ANONYMOUS) !== 0) fput(k, file);
   if (isPopulated && result >= 0) yield* k.fn.mmPopulate(k, mm, result, result + len);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 

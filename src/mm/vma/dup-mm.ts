@@ -65,6 +65,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
         return false;
       }
     }
+    if (copy.uffd !== null) k.fn.dupUserfaultfd(k, copy);
     copy.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     if ((copy.flags & VM_HUGETLB) !== 0) hugetlbDupVmaPrivate(k, copy);
     getFile(copy.file);

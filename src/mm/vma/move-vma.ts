@@ -77,6 +77,7 @@ export function* moveVma(
     }
   }
   if ((vmFlags & VM_HUGETLB) !== 0) clearVmaResvHugePages(k, vma);
+  if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
     vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
