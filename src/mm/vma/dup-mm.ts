@@ -46,6 +46,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
   child.dataVm = parent.dataVm;
   child.stackVm = parent.stackVm;
   child.execVm = parent.execVm;
+  k.fn.ksmFork(k, child, parent);
   for (let v = parent.vmas.first(); v !== null; v = v.treeNext as VmArea | null) {
     const pages = (v.end - v.start) / 4096;
     if ((v.flags & VM_DONTCOPY) !== 0) {
@@ -63,6 +64,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
         return false;
       }
     }
+    if (copy.uffd !== null) k.fn.dupUserfaultfd(k, copy);
     copy.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     getFile(copy.file);
     k.fn.linkVma(k, child, copy);
