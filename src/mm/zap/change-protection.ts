@@ -8,7 +8,7 @@
 // Locks: mmapLock for write; ptl inside. Kernel names: change_pud_range, change_pmd_range, change_pte_range,
 // can_change_pte_writable, pte_needs_flush.
 
-import { PGDIR_SIZE, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
+import { PGDIR_SIZE, VM_HUGETLB, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
 import { MMU_NOTIFY_PROTECTION_VMA, SITE_MPROTECT } from '../../abi/notifier.ts';
 import {
   LEVEL_PTE,
