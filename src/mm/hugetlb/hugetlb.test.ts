@@ -160,6 +160,16 @@ describe('reservations', () => {
 });
 
 describe('page tables', () => {
+  it('a place that nobody chose is the highest multiple of 2 MiB with room', () => {
+    const w = new World(4);
+    const flags = A.MAP_ANONYMOUS | A.MAP_HUGETLB | A.MAP_PRIVATE;
+    const top = 0x7ffff7fff000;
+    w.call(w.first, NR_mmap, 0, 4096, RW, A.MAP_ANONYMOUS | A.MAP_PRIVATE, -1, 0);
+    const at = w.call(w.first, NR_mmap, 0, 4096, RW, flags, -1, 0);
+    expect([at % M2, top - at < 2 * M2 + 4096]).toEqual([0, true]);
+    expect(w.call(w.first, NR_mmap, 0, M2, RW, flags, -1, 0)).toBe(at - M2);
+  });
+
   it('edges inside a huge page are EINVAL everywhere', () => {
     const w = new World(4);
     expect(w.call(w.first, NR_mmap, G1 + 4096, M2, RW, ANON | A.MAP_PRIVATE, -1, 0)).toBe(-EINVAL);
