@@ -52,6 +52,7 @@ export class World {
         frames: FRAMES,
         ramPages: RAM_PAGES,
         cpus,
+        numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
       },

@@ -12,7 +12,6 @@ import { MMU_NOTIFY_CLEAR, SITE_MIGRATE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
@@ -23,6 +22,7 @@ import { mmCounter, updateHiwaterRss } from '../rmap/rmap.ts';
 import { TTU_RMAP_LOCKED } from '../rmap/unmap.ts';
 import { mappingWord, rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/walk.ts';
 import type { MmStruct, VmArea } from '../types.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { endAddress, firstAddress, isMapped, subpageAt } from './folio.ts';
 
 export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void> {
@@ -78,9 +78,7 @@ function* migrateEntry(k: Kernel, pfn: number, vma: VmArea, address: number, wor
   const hi = entryHi(k.memory, word);
   const isAnon = (flags[head]! & PG_ANON) !== 0;
   const isExclusive = isAnon && (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0;
-  setEntry(k, mm, word, 0, 0, address);
-  if (k.sched.points) yield P_PTES_CLEARED;
-  if (ptePresent(lo)) yield* k.fn.flushTlbPage(k, vma, address, SITE_MIGRATE);
+  yield* ptepClearFlush(k, vma, address, word, SITE_MIGRATE);
   if (ptePresent(lo) && (lo & PTE_D) !== 0) {
     flags[head] = flags[head]! | PG_DIRTY;
     announceDirty(k, head);
