@@ -15,6 +15,7 @@ import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
 import type { Kernel } from './kernel.ts';
+import { checkKsm } from './ksm/check.ts';
 import { compoundHead } from './page/compound.ts';
 import {
   GUP_PIN_COUNTING_BIAS,
@@ -50,6 +51,7 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   for (const node of k.nodes) node.checkInvariants();
   k.reclaim.checkInvariants();
   checkRmap(k);
+  checkKsm(k);
   checkIntervals(k);
 }
 

@@ -9,6 +9,7 @@
 
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import type { Kernel } from './kernel.ts';
+import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
@@ -417,6 +418,35 @@ export interface GupFns {
   accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
 }
 
+/** Room ksm: merging of equal pages. */
+export interface KsmFns {
+  /** write_protect_page: the page's entry in the VMA becomes read-only and clean. False: not alone, pinned, not mapped here. Page lock,
+   *  mmapLock (R). */
+  writeProtectPage(k: Kernel, vma: VmArea, pfn: number): KernelPath<boolean>;
+  /** replace_page: `kpfn` in the place of `pfn`, if the entry is still the one that writeProtectPage left. */
+  replacePage(k: Kernel, vma: VmArea, pfn: number, kpfn: number): KernelPath<boolean>;
+  /** try_to_merge_one_page: as above, or (kpfn 0) `pfn` itself becomes a KSM page. */
+  tryToMergeOnePage(k: Kernel, vma: VmArea, pfn: number, kpfn: number): KernelPath<boolean>;
+  /** break_ksm: a page of its own for the address. 0 or -ENOMEM. mmapLock held. */
+  breakKsm(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  /** ksm_madvise(MADV_UNMERGEABLE) for pages: breaks every KSM page of [start, end). 0 or -ENOMEM. */
+  ksmUnmerge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  /** __ksm_enter, ksm_fork, __ksm_exit. */
+  ksmEnter(k: Kernel, mm: MmStruct): void;
+  ksmFork(k: Kernel, child: MmStruct, parent: MmStruct): void;
+  ksmExit(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** ksm_do_scan: one round of at most `count` pages, to the end of a full scan at most. */
+  ksmDoScan(k: Kernel, count: number): KernelPath<void>;
+  cmpAndMergePage(k: Kernel, item: RmapItem, pfn: number): KernelPath<void>;
+  /** ksm_scan_thread; spawned as a daemon in interleaved runs. */
+  ksmd(k: Kernel): KernelPath<void>;
+  /** rmap_walk_ksm: every place that may map the KSM page, until `visit` answers false. Page lock held; `visit` runs under the
+   *  anon_vma's lock. */
+  rmapWalkKsm(k: Kernel, pfn: number, visit: (vma: VmArea, address: number) => KernelPath<boolean>): KernelPath<void>;
+  /** ksm_might_need_to_copy: the page to map at a swap-in of `pfn`: itself, or a referenced copy; -ENOMEM. */
+  ksmMightNeedToCopy(k: Kernel, pfn: number, vma: VmArea, address: number): KernelPath<number>;
+}
+
 export interface KernelFns
   extends VmaFns,
     FaultFns,
@@ -427,4 +457,5 @@ export interface KernelFns
     FileFns,
     GupFns,
     MigrateFns,
-    NotifyFns {}
+    NotifyFns,
+    KsmFns {}

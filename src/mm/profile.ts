@@ -53,6 +53,8 @@ export interface Profile {
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
   readonly heapNameStrict: boolean;
+  /** cachestat exists (6.5). */
+  readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
   readonly mempolicyModes: number;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
@@ -90,6 +92,7 @@ const V6_1: Profile = {
   longtermPinNeedsNoDirtyTracking: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
+  cachestat: false,
 };
 
 const V6_6: Profile = {
@@ -100,6 +103,7 @@ const V6_6: Profile = {
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
+  cachestat: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
   faultReturnsWrite: false,

@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
@@ -23,4 +24,5 @@ export const linuxFns: KernelFns = {
   ...gupFns,
   ...migrateFns,
   ...notifyFns,
+  ...ksmFns,
 };

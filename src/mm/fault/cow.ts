@@ -17,7 +17,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_COPY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
@@ -30,7 +30,7 @@ import { pteOffset, pteTable } from './page-tables.ts';
 /** The COW reuse test on an anonymous page that is not marked exclusive. ptl held. */
 function mayReuseAnonPage(k: Kernel, pfn: number, vma: VmArea): boolean {
   const pages = k.pages;
-  if (pages.refcount[pfn]! > 3) return false;
+  if ((pages.flags[pfn]! & PG_KSM) !== 0 || pages.refcount[pfn]! > 3) return false;
   const inSwapCache = (pages.flags[pfn]! & PG_SWAPCACHE) !== 0;
   if (pages.refcount[pfn]! > (inSwapCache ? 2 : 1)) return false;
   if (!tryLockPage(k, pfn)) return false;

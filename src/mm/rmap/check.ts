@@ -7,8 +7,10 @@ import { assert } from '../../base/assert.ts';
 import { vpnAddress } from '../../hw/page-table.ts';
 import { entryWord } from '../../hw/pte.ts';
 import type { Kernel } from '../kernel.ts';
+import { ksmPlaces } from '../ksm/rmap-walk.ts';
+import { pageStableNode } from '../ksm/stable-tree.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_RESERVED } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_RESERVED } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
 import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../types.ts';
@@ -78,12 +80,26 @@ export function checkRmap(k: Kernel): void {
     const exclusive = (flags & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
     assert(!exclusive || owners.get(pfn)!.size === 1, `I27: exclusive page ${pfn} has one owner`);
     const walked: string[] = [];
+    if ((flags & PG_KSM) !== 0) {
+      checkKsmRmap(k, pfn, found);
+      continue;
+    }
     for (let at = rmapNext(k, pfn, 0); at >= 0; at = rmapNext(k, pfn, at + 1)) {
       const vma = rmapVma(k, pfn, at);
       const address = vmaAddress(vma, k.pages.index[pfn]!);
       if (mappingWord(k, vma.mm, address, pfn) >= 0) walked.push(`${vma.mm.id}:${address.toString(16)}`);
     }
     assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${pfn} finds ${walked}, mapped at ${found}`);
+  }
+}
+
+/** A KSM page: every place where it was merged is found while it maps it. Those of forked children are found only as long as their
+ *  parent's item is there (Linux knows no more until the scan comes to the child: the page then just stays mapped). */
+function checkKsmRmap(k: Kernel, pfn: number, found: readonly string[]): void {
+  const walked = new Set(ksmPlaces(k, pfn).map(({ vma, address }) => `${vma.mm.id}:${address.toString(16)}`));
+  for (const item of pageStableNode(k, pfn)?.items ?? []) {
+    const place = `${item.mm.id}:${item.address.toString(16)}`;
+    assert(!found.includes(place) || walked.has(place), `I26: rmap of KSM page ${pfn} finds ${place}`);
   }
 }
 

@@ -7,7 +7,7 @@ import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_ANON, PG_MLOCKED } from '../page/pages.ts';
+import { PG_ANON, PG_KSM, PG_MLOCKED } from '../page/pages.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
@@ -17,6 +17,7 @@ export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): Ker
   const pages = k.pages;
   let vmFlags = 0;
   let referenced = 0;
+  if ((pages.flags[pfn]! & PG_KSM) !== 0) return yield* ksmReferenced(k, pfn, isLocked);
   const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
   if (lock === null) {
     k.referencedVmFlags = 0;
@@ -51,6 +52,25 @@ export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): Ker
   }
   lock.readUnlock();
   if (weLocked) unlockPage(k, pfn);
+  k.referencedVmFlags = vmFlags;
+  return referenced;
+}
+
+/** folio_referenced of a KSM page: its lock guards the places. */
+function* ksmReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
+  k.referencedVmFlags = 0;
+  if (!isLocked && !tryLockPage(k, pfn)) return 1;
+  let vmFlags = 0;
+  let referenced = 0;
+  let left = k.pages.mapcount[pfn]!;
+  yield* k.fn.rmapWalkKsm(k, pfn, function* (vma, address) {
+    if (mappedWord(k, vma.mm, address, pfn) < 0) return true;
+    const young = yield* k.fn.folioReferencedOne(k, pfn, vma, address);
+    if (young !== 0) vmFlags |= young < 0 ? VM_LOCKED : vma.flags;
+    if (young > 0) referenced += young;
+    return young >= 0 && --left > 0;
+  });
+  if (!isLocked) unlockPage(k, pfn);
   k.referencedVmFlags = vmFlags;
   return referenced;
 }

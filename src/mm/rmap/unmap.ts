@@ -15,7 +15,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
@@ -33,6 +33,10 @@ export const TTU_RMAP_LOCKED = 0x80;
 
 export function* tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean> {
   const pages = k.pages;
+  if ((pages.flags[pfn]! & PG_KSM) !== 0) {
+    yield* k.fn.rmapWalkKsm(k, pfn, (vma, address) => unmapKsmPlace(k, pfn, vma, address, flags));
+    return pages.mapcount[pfn] === 0;
+  }
   const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
   if (lock === null) return pages.mapcount[pfn] === 0;
   const takeLock = (flags & TTU_RMAP_LOCKED) === 0;
@@ -44,6 +48,10 @@ export function* tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<b
   }
   if (takeLock) lock.readUnlock();
   return pages.mapcount[pfn] === 0;
+}
+
+function* unmapKsmPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
+  return (yield* k.fn.tryToUnmapOne(k, pfn, vma, address, flags)) && k.pages.mapcount[pfn] !== 0;
 }
 
 export function* tryToUnmapOne(

@@ -7,16 +7,17 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { Rwsem } from '../../sched/locks.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
-import { isZoneDevice, PG_ANON } from '../page/pages.ts';
+import { isZoneDevice, PG_ANON, PG_KSM } from '../page/pages.ts';
 import { isDevicePrivate, swapPfn } from '../page/pfn-swap.ts';
 import { pteFrame, ptePresent } from '../page/swapops.ts';
 import type { AddressSpace, AnonVma, MmStruct, VmArea } from '../types.ts';
 import { chainNext, intervalNext } from './interval.ts';
 
-/** The lock of the page's rmap, or null when nothing can map it (truncated, never mapped). */
+/** The lock of the page's rmap, or null when nothing can map it (truncated, never mapped), or when no single lock will do: a KSM page
+ *  (rmapWalkKsm). */
 export function rmapLockOf(k: Kernel, pfn: number): Rwsem | null {
   const mapping = k.pages.mapping[pfn]!;
-  if (mapping === null) return null;
+  if (mapping === null || (k.pages.flags[pfn]! & PG_KSM) !== 0) return null;
   return (k.pages.flags[pfn]! & PG_ANON) !== 0 ? (mapping as AnonVma).root.lock : (mapping as AddressSpace).iMmapRwsem;
 }
 

@@ -6,16 +6,13 @@ import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
+import { mayBeMergeable } from '../ksm/break.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { runTaskWork } from './edge.ts';
-
-/** Flags that keep KSM away (ksm_madvise ignores the advice). */
-const KSM_NEVER =
-  A.VM_MERGEABLE | A.VM_SHARED | A.VM_MAYSHARE | A.VM_PFNMAP | A.VM_IO | A.VM_DONTEXPAND | A.VM_HUGETLB | A.VM_MIXEDMAP;
 
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
@@ -217,7 +214,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_DODUMP:
       return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
     case A.MADV_MERGEABLE:
-      return (f & KSM_NEVER) !== 0 ? f : f | A.VM_MERGEABLE;
+      return mayBeMergeable(f) ? f | A.VM_MERGEABLE : f;
     case A.MADV_UNMERGEABLE:
       return f & ~A.VM_MERGEABLE;
     case A.MADV_HUGEPAGE:
@@ -232,6 +229,11 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
   const flags = newFlags(vma, advice);
   if (flags === null) return -EINVAL;
   if (flags === vma.flags) return 0;
+  if (advice === A.MADV_MERGEABLE) k.fn.ksmEnter(k, vma.mm);
+  if (advice === A.MADV_UNMERGEABLE) {
+    const unmerged = yield* k.fn.ksmUnmerge(k, vma, start, end);
+    if (unmerged < 0) return -EAGAIN;
+  }
   const piece = yield* vmaModify(k, vma, start, end, flags);
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);
