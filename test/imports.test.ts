@@ -20,7 +20,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   check: ['abi', 'base'],
   explore: ['abi', 'base', 'sched', 'check'],
   workload: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore'],
-  conformance: ['abi', 'base', 'workload', 'check'],
+  conformance: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload'],
   report: ['abi', 'base', 'workload', 'check'],
   author: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload', 'report'],
   testing: [...CORE_BELOW_SYSTEM, 'system', 'check', 'explore', 'workload', 'report', 'author'],

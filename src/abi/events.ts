@@ -117,6 +117,18 @@ export const E_WRITE_OUT = 46;
 export const E_DISCARD = 47;
 /** MADV_FREE gave its contents up. */
 export const E_LAZYFREE = 48;
+/** ptep_clear_flush entered: start = address. */
+export const E_PTE_CLEAR_FLUSH = 49;
+/** ptep_clear_flush_young entered: start = address. */
+export const E_PTE_YOUNG_FLUSH = 50;
+/** pmdp_clear_flush_young entered: start = address. */
+export const E_PMD_YOUNG_FLUSH = 51;
+/** A PMD leaf is taken away: start = address, a = PMD_* (which function). */
+export const E_PMD_FLUSH = 52;
+/** arch_tlbbatch_flush entered: what reclaim or migration put off. */
+export const E_BATCH_FLUSH = 53;
+/** exit_mmap: a = 1 begin, 0 end. */
+export const E_EXIT_MMAP = 54;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -168,7 +180,19 @@ export const EVENT_NAMES: readonly string[] = [
   'write_out',
   'discard',
   'lazyfree',
+  'pte_clear_flush',
+  'pte_young_flush',
+  'pmd_young_flush',
+  'pmd_flush',
+  'batch_flush',
+  'exit_mmap',
 ];
+
+// Functions that take a PMD leaf away (E_PMD_FLUSH).
+export const PMD_INVALIDATE = 0;
+export const PMD_HUGE_CLEAR_FLUSH = 1;
+export const PMD_COLLAPSE_FLUSH = 2;
+export const PMD_FLUSH_NAMES: readonly string[] = ['pmdp_invalidate', 'pmdp_huge_clear_flush', 'pmdp_collapse_flush'];
 
 // Purposes of a frame.
 export const FRAME_ANON = 1;

@@ -1,0 +1,51 @@
+// A recording as the sequence of its calls: what stood before the first one (the address space that the program starts with),
+// then each call with the records up to the next one.
+
+import type { TraceRecord } from './record.ts';
+
+/** A call and everything up to the next call. */
+export interface Step {
+  readonly call: TraceRecord;
+  /** Null when the recording was cut before the call returned. */
+  ret: TraceRecord | null;
+  /** Callbacks, faults, flushes...: what the call caused, and what happened until the next one began. */
+  readonly events: TraceRecord[];
+  /** State written down after it: maps, pages, and processes that appeared. */
+  readonly states: TraceRecord[];
+}
+
+export interface Recording {
+  readonly name: string;
+  readonly head: TraceRecord;
+  /** Notes, settings, first maps and pages. */
+  readonly prologue: readonly TraceRecord[];
+  readonly steps: readonly Step[];
+  /** All records in order: for recordings of real programs, which have no calls. */
+  readonly records: readonly TraceRecord[];
+}
+
+const STATE_KINDS: ReadonlySet<string> = new Set(['maps', 'pages', 'proc', 'mm', 'note', 'set', 'end', 'attached', 'start']);
+
+/** Puts the records of one recording into calls. `records` begins with its head. */
+export function recordingOf(name: string, records: readonly TraceRecord[]): Recording {
+  const prologue: TraceRecord[] = [];
+  const steps: Step[] = [];
+  const open = new Map<string, Step>();
+  let current: Step | null = null;
+  for (let at = 1; at < records.length; at++) {
+    const r = records[at]!;
+    if (r.t === 'call') {
+      current = { call: r, ret: null, events: [], states: [] };
+      steps.push(current);
+      open.set(`${String(r['p'])} ${String(r['n'])}`, current);
+    } else if (r.t === 'ret') {
+      const key = `${String(r['p'])} ${String(r['n'])}`;
+      const step = open.get(key);
+      if (step !== undefined) step.ret = r;
+      open.delete(key);
+    } else if (current === null) prologue.push(r);
+    else if (STATE_KINDS.has(r.t)) current.states.push(r);
+    else current.events.push(r);
+  }
+  return { name, head: records[0]!, prologue, steps, records };
+}
