@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { hugeFns } from './huge/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
@@ -16,6 +17,7 @@ export const linuxFns: KernelFns = {
   ...faultFns,
   ...rmapFns,
   ...zapFns,
+  ...hugeFns,
   ...pageFns,
   ...reclaimFns,
   ...fileFns,

@@ -207,6 +207,9 @@ export class MmStruct {
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;
+  /** MMF_DISABLE_THP (prctl), and MMF_HUGE_ZERO_PAGE: a reference to the huge zero page is held. */
+  thpDisabled = false;
+  hasHugeZeroPage = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */

@@ -19,13 +19,14 @@ export function rmapLockOf(k: Kernel, pfn: number): Rwsem | null {
   return (k.pages.flags[pfn]! & PG_ANON) !== 0 ? (mapping as AnonVma).root.lock : (mapping as AddressSpace).iMmapRwsem;
 }
 
-/** Position of the next VMA from `from` on whose range holds the page, or -1. rmap lock held. */
+/** Position of the next VMA from `from` on whose range holds the page, or a part of it, or -1. rmap lock held. */
 export function rmapNext(k: Kernel, pfn: number, from: number): number {
   const index = k.pages.index[pfn]!;
+  const last = index + (1 << k.pages.order[pfn]!) - 1;
   const mapping = k.pages.mapping[pfn]!;
   return (k.pages.flags[pfn]! & PG_ANON) !== 0
-    ? chainNext((mapping as AnonVma).chains, from, index)
-    : intervalNext((mapping as AddressSpace).iMmap, from, index, index);
+    ? chainNext((mapping as AnonVma).chains, from, index, last)
+    : intervalNext((mapping as AddressSpace).iMmap, from, index, last);
 }
 
 /** VMA at a position that rmapNext returned. */

@@ -5,6 +5,8 @@ import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts'
 import { SITE_EXIT } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { khugepagedExit } from '../huge/khugepaged-mm.ts';
+import { mmPutHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -16,7 +18,9 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   if (--mm.users > 0) return;
   mm.isExiting = true;
+  khugepagedExit(k, mm);
   yield* k.fn.exitMmap(k, mm);
+  mmPutHugeZeroPage(k, mm);
   mmDrop(k, mm);
 }
 
