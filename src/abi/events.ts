@@ -30,7 +30,7 @@ export const E_PTE_AD = 2;
 export const E_FRAME_ALLOC = 3;
 /** Frame given back to the allocator; gen = generation that just ended. a = purpose, b = order. */
 export const E_FRAME_FREE = 4;
-/** Page queued in an mmu_gather. start = va or table base; a = 1 for a page-table page. */
+/** Page queued in an mmu_gather. start = va or table base; a = 1 for a page-table page, b = its size in bytes when not 4096. */
 export const E_GATHER = 5;
 // --- CPU side
 /** CPU TLB entry made: actor cpu in d; a = flags (bit 0 writable); b = size shift. */
@@ -83,7 +83,7 @@ export const E_SYSCALL_END = 26;
 /** handle_mm_fault entered: start = address, a = FAULT_FLAG_*. */
 export const E_FAULT = 27;
 export const E_FAULT_END = 28;
-/** rmap added / removed: start = va. a = 1 anon. */
+/** rmap added / removed: start = va. a = 1 anon, b = RMAP_* (added only), c = order of a huge mapping. */
 export const E_RMAP_ADD = 29;
 export const E_RMAP_REMOVE = 30;
 /** Long-term pin taken / dropped: start = va. */
@@ -187,6 +187,12 @@ export const EVENT_NAMES: readonly string[] = [
   'batch_flush',
   'exit_mmap',
 ];
+
+// Kinds of an added rmap. A copy by fork is none of them.
+export const RMAP_DUP = 0;
+export const RMAP_ANON = 1;
+export const RMAP_ANON_NEW = 2;
+export const RMAP_FILE = 3;
 
 // Functions that take a PMD leaf away (E_PMD_FLUSH).
 export const PMD_INVALIDATE = 0;

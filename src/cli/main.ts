@@ -7,6 +7,7 @@ import { InputError } from '../base/assert.ts';
 import { bugsCommand } from './bugs.ts';
 import { checkCommand } from './check.ts';
 import { compareCommand } from './compare.ts';
+import { conformanceCommand } from './conformance.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
 import { initCommand } from './init.ts';
 import { replayCommand } from './replay.ts';
@@ -29,6 +30,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   program.addCommand(bugsCommand(setStatus));
   program.addCommand(checkCommand(setStatus));
   program.addCommand(compareCommand(setStatus));
+  program.addCommand(conformanceCommand(setStatus));
   program.addCommand(initCommand(setStatus));
   program.addCommand(replayCommand(setStatus));
   program.addCommand(traceCommand(setStatus));

@@ -14,6 +14,9 @@ export interface Step {
   readonly states: TraceRecord[];
 }
 
+/** The operation that stands for the end of the recording. */
+export const OP_END = 'end of the recording';
+
 export interface Recording {
   readonly name: string;
   readonly head: TraceRecord;
@@ -24,7 +27,17 @@ export interface Recording {
   readonly records: readonly TraceRecord[];
 }
 
-const STATE_KINDS: ReadonlySet<string> = new Set(['maps', 'pages', 'proc', 'mm', 'note', 'set', 'end', 'attached', 'start']);
+const STATE_KINDS: ReadonlySet<string> = new Set([
+  'maps',
+  'pages',
+  'proc',
+  'mm',
+  'note',
+  'set',
+  'end',
+  'attached',
+  'start',
+]);
 
 /** Puts the records of one recording into calls. `records` begins with its head. */
 export function recordingOf(name: string, records: readonly TraceRecord[]): Recording {
@@ -44,7 +57,11 @@ export function recordingOf(name: string, records: readonly TraceRecord[]): Reco
       if (step !== undefined) step.ret = r;
       open.delete(key);
     } else if (current === null) prologue.push(r);
-    else if (STATE_KINDS.has(r.t)) current.states.push(r);
+    else if (r.t === 'end') {
+      // What follows is the end of the controller, which had a part in the scratch block.
+      current = { call: { i: r.i, t: 'call', p: 'ctl', op: OP_END }, ret: null, events: [], states: [] };
+      steps.push(current);
+    } else if (STATE_KINDS.has(r.t)) current.states.push(r);
     else current.events.push(r);
   }
   return { name, head: records[0]!, prologue, steps, records };

@@ -2,6 +2,7 @@
 // exclusive. A pinned page is split instead, so that the pinned frames can be copied one by one. Pages of files are left to faults.
 
 import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
+import { RMAP_DUP } from '../../abi/events.ts';
 import { MM_ANONPAGES } from '../../abi/mman.ts';
 import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -80,7 +81,7 @@ function copyLocked(k: Kernel, dst: VmArea, src: VmArea, dstWord: number, srcWor
       flags[head] = flags[head]! & ~PG_ANON_EXCLUSIVE;
     }
     refcount[head]!++;
-    pageAddHugeRmap(k, head, dst, haddr);
+    pageAddHugeRmap(k, head, dst, haddr, RMAP_DUP);
     dst.mm.rss[MM_ANONPAGES]! += HPAGE_PMD_NR;
   }
   if ((lo & PTE_RW) !== 0) {

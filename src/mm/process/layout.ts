@@ -115,7 +115,8 @@ function makeVma(
   if (perms[1] === 'w') flags |= VM_WRITE;
   if (perms[2] === 'x') flags |= VM_EXEC;
   if (perms[3] === 's') flags |= VM_SHARED | VM_MAYSHARE;
-  if (path === '[stack]') flags |= VM_GROWSDOWN;
+  // setup_arg_pages gives the stack its flags anew, without VM_SOFTDIRTY.
+  if (path === '[stack]') flags = (flags & ~VM_SOFTDIRTY) | VM_GROWSDOWN;
   const isSpecial = path === '[vdso]' || path.startsWith('[vvar');
   if (path.startsWith('[vvar')) flags = (flags & ~(VM_MAYWRITE | VM_MAYEXEC)) | VM_IO | VM_PFNMAP | VM_DONTDUMP;
   if (isSpecial) flags |= VM_DONTEXPAND;

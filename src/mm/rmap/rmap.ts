@@ -1,7 +1,7 @@
 // The counts of a mapped page: mapcount, its mapping and index, PG_ANON_EXCLUSIVE (mm/rmap.c, include/linux/rmap.h and mm.h).
 // An exclusive anonymous page belongs to one address space and may be mapped writable. Called under the ptl of the entry.
 
-import { E_RMAP_ADD, E_RMAP_REMOVE } from '../../abi/events.ts';
+import { E_RMAP_ADD, E_RMAP_REMOVE, RMAP_ANON, RMAP_ANON_NEW, RMAP_DUP, RMAP_FILE } from '../../abi/events.ts';
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from '../../abi/mman.ts';
 import { assert } from '../../base/assert.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
@@ -76,10 +76,13 @@ export function notePage(k: Kernel, pfn: number): void {
   if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
 }
 
-function announce(k: Kernel, type: number, pfn: number, vma: VmArea, address: number, anon: boolean): void {
-  notePage(k, compoundHead(k.pages, pfn));
+/** `kind` is RMAP_*. */
+function announce(k: Kernel, type: number, pfn: number, vma: VmArea, address: number, kind: number): void {
+  const head = compoundHead(k.pages, pfn);
+  notePage(k, head);
   const m = k.memory;
-  if (m.log.on) m.log.emit(type, vma.mm.id, address, address + 4096, pfn, m.generation[pfn]!, anon ? 1 : 0, 0, 0, 0);
+  const anon = (k.pages.flags[head]! & PG_ANON) !== 0 ? 1 : 0;
+  if (m.log.on) m.log.emit(type, vma.mm.id, address, address + 4096, pfn, m.generation[pfn]!, anon, kind, 0, 0);
 }
 
 /** A new anonymous page, not visible to anyone yet: exclusive. */
@@ -89,7 +92,7 @@ export function pageAddNewAnonRmap(k: Kernel, pfn: number, vma: VmArea, address:
   pages.mapping[pfn] = vma.anonVma;
   pages.index[pfn] = linearPageIndex(vma, address);
   pages.flags[pfn] = pages.flags[pfn]! | PG_UPTODATE | PG_ANON | PG_ANON_EXCLUSIVE | PG_SWAPBACKED;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, true);
+  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON_NEW);
 }
 
 /** An anonymous page gets an entry again (swap-in). Not exclusive: it hangs on the oldest anon_vma, which every
@@ -106,7 +109,7 @@ export function pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: nu
     pages.flags[pfn] = pages.flags[pfn]! | PG_ANON | PG_SWAPBACKED;
   }
   if (exclusive) pages.flags[pfn] = pages.flags[pfn]! | PG_ANON_EXCLUSIVE;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, true);
+  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON);
 }
 
 /** page_move_anon_rmap: a page that turned out to have one user becomes that VMA's own. Page lock held. */
@@ -119,15 +122,13 @@ export function pageMoveAnonRmap(k: Kernel, pfn: number, vma: VmArea): void {
 
 export function pageAddFileRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void {
   k.pages.mapcount[pfn]!++;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, false);
+  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_FILE);
 }
 
 /** One more entry of a page that is mapped already (fork). */
 export function pageDupRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void {
   k.pages.mapcount[pfn]!++;
-  if (k.memory.log.on || k.memory.footprint !== null) {
-    announce(k, E_RMAP_ADD, pfn, vma, address, (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0);
-  }
+  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_DUP);
 }
 
 export function pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void {
@@ -135,9 +136,7 @@ export function pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: num
   const count = pages.mapcount[pfn]! - 1;
   assert(count >= 0, 'pageRemoveRmap: page is mapped');
   pages.mapcount[pfn] = count;
-  if (k.memory.log.on || k.memory.footprint !== null) {
-    announce(k, E_RMAP_REMOVE, pfn, vma, address, (pages.flags[compoundHead(pages, pfn)]! & PG_ANON) !== 0);
-  }
+  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_REMOVE, pfn, vma, address, 0);
   // A part of a huge page that nobody maps any more: reclaim may split the page to get it back.
   if (count === 0 && (pages.head[pfn]! | pages.order[pfn]!) !== 0) deferredSplitHugePage(k, compoundHead(pages, pfn));
 }

@@ -1,6 +1,6 @@
 // The end of an address space: mmput, exit_mmap (mm/mmap.c), mmdrop (kernel/fork.c).
 
-import { E_MM_FREE, E_VMA_REMOVE } from '../../abi/events.ts';
+import { E_EXIT_MMAP, E_MM_FREE, E_VMA_REMOVE } from '../../abi/events.ts';
 import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts';
 import { SITE_EXIT } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
@@ -18,9 +18,12 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   if (--mm.users > 0) return;
   mm.isExiting = true;
+  const { log } = k.memory;
+  if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 1, 0, 0, 0);
   khugepagedExit(k, mm);
   yield* k.fn.exitMmap(k, mm);
   mmPutHugeZeroPage(k, mm);
+  if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 0, 0, 0, 0);
   mmDrop(k, mm);
 }
 

@@ -1,0 +1,17 @@
+// Where this kernel is known to differ from the recorded one, with the reason. A gap covers one case from one level on: a case that
+// differs there counts as "gap", not as "diverging". Reviewed: a reason must be one that a kernel engineer would accept.
+
+import type { Level } from './compare.ts';
+
+export interface KnownGap {
+  readonly case: string;
+  readonly levels: readonly Level[];
+  readonly reason: string;
+}
+
+export const KNOWN_GAPS: readonly KnownGap[] = [];
+
+/** The gap that covers a divergence of the case at that level; null when there is none. */
+export function gapOf(name: string, level: Level): KnownGap | null {
+  return KNOWN_GAPS.find((g) => g.case === name && g.levels.includes(level)) ?? null;
+}

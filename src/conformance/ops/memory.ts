@@ -1,0 +1,108 @@
+// Memory system calls of a script.
+
+import {
+  NR_brk,
+  NR_madvise,
+  NR_mlock,
+  NR_mlock2,
+  NR_mlockall,
+  NR_mmap,
+  NR_mprotect,
+  NR_mremap,
+  NR_msync,
+  NR_munlock,
+  NR_munlockall,
+  NR_munmap,
+} from '../../abi/syscalls.ts';
+import { mincorePages } from '../../mm/syscalls/mincore.ts';
+import * as C from '../../workload/strace/constants.ts';
+import type { World } from '../world.ts';
+import { type Args, addressOutcome, type Op, valueOutcome } from './outcome.ts';
+
+/** A descriptor by the name that the script gave it, or a number. */
+export function fdOf(world: World, args: Args, name = 'fd'): number {
+  const word = args.word(name);
+  return typeof word === 'number' ? word : (world.fds.get(word) ?? Number(word));
+}
+
+const mmap: Op = function* (world, p, args) {
+  const prot = args.flags('prot', C.PROT);
+  const flags = args.flags('flags', C.MAP);
+  const fd = fdOf(world, args);
+  const r = yield* world.syscall(p, NR_mmap, args.word('addr'), args.word('len'), prot, flags, fd, args.word('off'));
+  return addressOutcome(r);
+};
+
+const munmap: Op = function* (world, p, args) {
+  return valueOutcome(yield* world.syscall(p, NR_munmap, args.word('addr'), args.word('len')));
+};
+
+const mprotect: Op = function* (world, p, args) {
+  const prot = args.flags('prot', C.PROT);
+  return valueOutcome(yield* world.syscall(p, NR_mprotect, args.word('addr'), args.word('len'), prot));
+};
+
+const mremap: Op = function* (world, p, args) {
+  const flags = args.flags('flags', C.MREMAP);
+  const words = [args.word('old_addr'), args.word('old_len'), args.word('new_len'), flags, args.word('new_addr')];
+  return addressOutcome(yield* world.syscall(p, NR_mremap, ...words));
+};
+
+const madvise: Op = function* (world, p, args) {
+  const advice = args.flags('advice', C.MADV);
+  return valueOutcome(yield* world.syscall(p, NR_madvise, args.word('addr'), args.word('len'), advice));
+};
+
+const brk: Op = function* (world, p, args) {
+  return addressOutcome(yield* world.syscall(p, NR_brk, args.word('addr')));
+};
+
+const msync: Op = function* (world, p, args) {
+  const flags = args.flags('flags', C.MS);
+  return valueOutcome(yield* world.syscall(p, NR_msync, args.word('addr'), args.word('len'), flags));
+};
+
+const mlock: Op = function* (world, p, args) {
+  return valueOutcome(yield* world.syscall(p, NR_mlock, args.word('addr'), args.word('len')));
+};
+
+const mlock2: Op = function* (world, p, args) {
+  const flags = args.flags('flags', C.MLOCK2);
+  return valueOutcome(yield* world.syscall(p, NR_mlock2, args.word('addr'), args.word('len'), flags));
+};
+
+const munlock: Op = function* (world, p, args) {
+  return valueOutcome(yield* world.syscall(p, NR_munlock, args.word('addr'), args.word('len')));
+};
+
+const mlockall: Op = function* (world, p, args) {
+  return valueOutcome(yield* world.syscall(p, NR_mlockall, args.flags('flags', C.MCL)));
+};
+
+const munlockall: Op = function* (world, p) {
+  return valueOutcome(yield* world.syscall(p, NR_munlockall));
+};
+
+/** The vector is in the scratch block, which is in place; its bytes stand in the record. */
+const mincore: Op = function* (world, p, args) {
+  const [start, pages] = [args.num('addr'), Math.ceil(args.num('len') / 4096)];
+  const vec = new Uint8Array(pages);
+  const r = yield* mincorePages(world.kernel, world.mmOf(p), start, vec);
+  return { ...valueOutcome(Math.min(r, 0)), vec: [...vec] };
+};
+
+export const memoryOps: Readonly<Record<string, Op>> = {
+  mmap,
+  munmap,
+  mprotect,
+  mremap,
+  madvise,
+  brk,
+  msync,
+  mlock,
+  mlock2,
+  munlock,
+  mlockall,
+  munlockall,
+  mincore,
+};

@@ -1,0 +1,83 @@
+// The address space that a recorded program starts with, from the first `maps` and `pages` records: text, the scratch block shared
+// with the controller, vvar, vdso, stack, and which of their pages are in place.
+
+import { touchPage } from '../mm/cpu-access.ts';
+import type { ProgramLayout } from '../mm/process/layout.ts';
+import { createProcess } from '../mm/process/task.ts';
+import type { Inode, Task } from '../mm/types.ts';
+import { openInode } from '../mm/vma/shmem-file.ts';
+import { address, type TraceRecord } from './record.ts';
+import { residencyOf } from './residency.ts';
+import { CONTROLLER, type World } from './world.ts';
+
+const DELETED = ' (deleted)';
+/** Descriptors that the target has when a script begins. */
+const FIRST_FREE_FD = 5;
+
+type Area = readonly [start: string, end: string, perms: string, offset: string, name: string, flags: string];
+
+/** The file behind a name in maps. */
+export function inodeOfName(world: World, name: string): Inode {
+  const isDeleted = name.endsWith(DELETED);
+  const path = isDeleted ? name.slice(0, -DELETED.length) : name;
+  const inode = world.inode(path, isDeleted ? 'shmem' : 'regular', 0);
+  if (isDeleted && !inode.isDeleted) {
+    inode.isDeleted = true;
+    inode.linkCount = 0;
+    inode.isNoReserve = true;
+  }
+  return inode;
+}
+
+/** The layout of a `maps` record. Files are made as long as their mappings need. */
+export function layoutOf(world: World, record: TraceRecord): ProgramLayout {
+  const areas = (record['vmas'] as readonly Area[]).map(([start, end, perms, offset, name]) => {
+    const area = { start: address(start), end: address(end), perms, offset: address(offset), path: name };
+    if (name !== '' && !name.startsWith('[')) {
+      const inode = inodeOfName(world, name);
+      inode.size = Math.max(inode.size, area.offset + area.end - area.start);
+      if (inode.kind === 'regular') inode.mapping.patternEnd = inode.size;
+    }
+    return area;
+  });
+  return { areas, inodeOf: (path) => inodeOfName(world, path) };
+}
+
+/** Touches the pages that a `pages` record says are present. Written where that is allowed, so that they are the process's own. */
+export function populate(world: World, task: Task, record: TraceRecord): void {
+  for (const [at, count, letters] of record['d'] as readonly (readonly [string, number, string])[]) {
+    if (!letters.includes('P')) continue;
+    for (let i = 0; i < count; i++) {
+      const va = address(at) + i * 4096;
+      const vma = task.mm!.vmas.find(va);
+      const isWrite = vma !== null && (vma.flags & 2) !== 0;
+      world.run(touchPage(world.kernel, task.mm!, task.cpu, va, isWrite));
+    }
+  }
+}
+
+/** Makes the first process and the controller, which maps the scratch block too. Recording is off meanwhile. */
+export function startScript(world: World, prologue: readonly TraceRecord[]): void {
+  const maps = prologue.find((r) => r.t === 'maps');
+  const pages = prologue.find((r) => r.t === 'pages');
+  if (maps === undefined) throw new Error('conformance: the recording has no first maps');
+  const layout = layoutOf(world, maps);
+  const shared = layout.areas.filter((a) => a.perms === 'rw-s');
+  const controller = world.run(createProcess(world.kernel, { ...layout, areas: shared }));
+  world.addProcess(CONTROLLER, controller);
+  const p = world.addProcess(String(maps['p']), world.run(createProcess(world.kernel, layout)));
+  for (let fd = 0; fd < FIRST_FREE_FD; fd++) {
+    p.task.files.open.set(fd, openInode(world.kernel.newInode('pipe', 'pipe:', 0), true, true));
+  }
+  for (const task of [controller, p.task]) {
+    world.switchTo(task === controller ? world.process(CONTROLLER) : p);
+    if (pages !== undefined && task === p.task) populate(world, task, pages);
+    else for (const a of shared) touchAll(world, task, a.start, a.end);
+  }
+  for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
+  world.capture.isOn = true;
+}
+
+function touchAll(world: World, task: Task, start: number, end: number): void {
+  for (let va = start; va < end; va += 4096) world.run(touchPage(world.kernel, task.mm!, task.cpu, va, true));
+}

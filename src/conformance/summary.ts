@@ -1,0 +1,53 @@
+// The figures of a conformance run.
+
+import { GROUPS, type Group, groupOf } from './cases.ts';
+import { type Divergence, LEVELS, type Level } from './compare.ts';
+import { gapOf } from './known-gaps.ts';
+import type { CaseResult } from './run-case.ts';
+
+export interface LevelCount {
+  matching: number;
+  gaps: number;
+  diverging: number;
+}
+
+/** Counts of cases at each level. */
+export type LevelCounts = Record<Level, LevelCount>;
+
+export interface Summary {
+  readonly cases: number;
+  readonly levels: LevelCounts;
+  /** Groups that have cases. */
+  readonly groups: readonly { readonly group: Group; readonly cases: number; readonly levels: LevelCounts }[];
+  /** Differences that no listed gap covers. */
+  readonly diverging: readonly { readonly name: string; readonly divergence: Divergence }[];
+}
+
+function countLevels(results: readonly CaseResult[], levels: readonly Level[]): LevelCounts {
+  const counts = Object.fromEntries(LEVELS.map((l) => [l, { matching: 0, gaps: 0, diverging: 0 }])) as LevelCounts;
+  for (const { name, divergences } of results) {
+    for (const level of levels) {
+      const differs = divergences.some((d) => d.level === level);
+      counts[level][!differs ? 'matching' : gapOf(name, level) !== null ? 'gaps' : 'diverging']++;
+    }
+  }
+  return counts;
+}
+
+/** Counts `results` at the given levels. */
+export function summarize(results: readonly CaseResult[], levels: readonly Level[] = LEVELS): Summary {
+  const groups = GROUPS.map((group) => {
+    const own = results.filter((r) => groupOf(r.name) === group);
+    return { group, cases: own.length, levels: countLevels(own, levels) };
+  });
+  return {
+    cases: results.length,
+    levels: countLevels(results, levels),
+    groups: groups.filter((g) => g.cases > 0),
+    diverging: results.flatMap(({ name, divergences }) =>
+      divergences
+        .filter((d) => levels.includes(d.level) && gapOf(name, d.level) === null)
+        .map((divergence) => ({ name, divergence })),
+    ),
+  };
+}

@@ -1,0 +1,154 @@
+// The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
+
+import type { Kernel } from '../mm/kernel.ts';
+import { pteFrame } from '../mm/page/swapops.ts';
+import { profile } from '../mm/profile.ts';
+import { SyscallArgs } from '../mm/syscalls/args.ts';
+import { syscall } from '../mm/syscalls/table.ts';
+import type { FileKind, Inode, MmStruct, Task } from '../mm/types.ts';
+import type { Linux61 } from '../notifier/linux-6.1.ts';
+import type { KernelPath } from '../sched/path.ts';
+import { createMachine, type Machine } from '../system/machine.ts';
+import { Capture } from './capture.ts';
+import { type NotifierMode, RecordingInterval, RecordingNotifier } from './notifiers.ts';
+
+/** Name of the process that makes the calls which the controller of a script makes. */
+export const CONTROLLER = 'ctl';
+
+/** A process or thread of a script. */
+export interface Process {
+  readonly name: string;
+  readonly task: Task;
+  /** Number of execs: the name of its address space gets as many primes. */
+  execs: number;
+}
+
+/** Frames of the simulated memory. */
+const FRAMES = 65536;
+/** Pages of the recorded machine: two nodes of 1.5 GiB. */
+const RAM_PAGES = 786432;
+
+export class World {
+  readonly machine: Machine;
+  readonly kernel: Kernel;
+  readonly capture: Capture;
+  readonly processes = new Map<string, Process>();
+  /** Descriptors by the names that a script gives them. */
+  readonly fds = new Map<string, number>();
+  readonly notifiers = new Map<number, RecordingNotifier>();
+  readonly intervals = new Map<number, RecordingInterval>();
+  readonly files = new Map<string, Inode>();
+  /** Paths of the settings that were made before the start, with their values. */
+  readonly settings = new Map<string, string>();
+  readonly #args = new SyscallArgs();
+
+  /** `kernel`: the release that the recording names ("6.1.0-56-amd64"), which decides on the profile. */
+  constructor(cpus: number, settings: ReadonlyMap<string, string>, kernel = '6.1') {
+    const version = profile(/^\d+\.\d+/.exec(kernel)?.[0] ?? kernel);
+    for (const [path, value] of settings) this.settings.set(path, value);
+    this.machine = createMachine({
+      kernel: {
+        profile: version,
+        frames: FRAMES,
+        ramPages: RAM_PAGES,
+        cpus,
+        overcommitMode: 1,
+        swapPages: this.#swapPages(),
+      },
+      design: version.notifier,
+    });
+    this.kernel = this.machine.kernel;
+    this.capture = new Capture(this.kernel);
+  }
+
+  /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
+  #swapPages(): number {
+    return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  get design(): Linux61 {
+    return this.kernel.design as unknown as Linux61;
+  }
+
+  run<T>(path: KernelPath<T>): T {
+    return this.machine.run(path);
+  }
+
+  /** Lets kernel threads that have something to do finish it. */
+  settle(): void {
+    const { sched } = this.kernel;
+    while (sched.runnableCount > 0 && sched.step()) {
+      // Each step may end a thread or put it to sleep.
+    }
+  }
+
+  process(name: string): Process {
+    const p = this.processes.get(name);
+    if (p === undefined) throw new Error(`conformance: no process ${name}`);
+    return p;
+  }
+
+  addProcess(name: string, task: Task): Process {
+    const p: Process = { name, task, execs: 0 };
+    this.processes.set(name, p);
+    if (task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
+    return p;
+  }
+
+  nameMm(mm: MmStruct, name: string): void {
+    if (name !== CONTROLLER) this.capture.mmNames.set(mm.id, name);
+  }
+
+  /** The process's address space; throws when it has none (the script calls for a process that has ended). */
+  mmOf(p: Process): MmStruct {
+    if (p.task.mm === null) throw new Error(`conformance: process ${p.name} has no address space`);
+    return p.task.mm;
+  }
+
+  /** The CPU runs this process from now on. Another address space's translations are not kept, and it gets no more flushes. */
+  switchTo(p: Process): void {
+    const cpu = this.kernel.cpus[p.task.cpu]!;
+    const mm = p.task.mm;
+    if (mm !== null && cpu.asid === mm.id) return;
+    const old = this.kernel.mms.get(cpu.asid);
+    if (old !== undefined) {
+      cpu.tlb.invalidateAsid(old.id);
+      cpu.walkCache.invalidateAsid(old.id);
+      old.cpuMask &= ~(1 << cpu.id);
+    }
+    if (mm === null) return;
+    cpu.load(mm.id, mm.pgd);
+    mm.cpuMask |= 1 << cpu.id;
+  }
+
+  /** A system call with the given 64-bit words: numbers, or hex strings as recordings have them. */
+  syscall(p: Process, nr: number, ...words: (number | string)[]): KernelPath<number> {
+    const args = this.#args;
+    for (let i = 0; i < 6; i++) {
+      const word = words[i] ?? 0;
+      if (typeof word === 'number') args.set(i, word);
+      else {
+        const digits = word.replace(/^0x/, '').padStart(16, '0');
+        args.setWords(i, Number.parseInt(digits.slice(0, -8), 16), Number.parseInt(digits.slice(-8), 16));
+      }
+    }
+    return syscall(this.kernel, p.task, nr, args);
+  }
+
+  /** The file of that path, made when nobody has named it before. */
+  inode(path: string, kind: FileKind = 'regular', size = 0): Inode {
+    const known = this.files.get(path);
+    if (known !== undefined) return known;
+    const inode = this.kernel.newInode(kind, path, size);
+    this.files.set(path, inode);
+    return inode;
+  }
+
+  newNotifier(id: number, mode: NotifierMode): RecordingNotifier {
+    return new RecordingNotifier(id, mode, this.capture, pteFrame);
+  }
+
+  newInterval(id: number): RecordingInterval {
+    return new RecordingInterval(id, this.capture, (sub, seq) => this.design.intervals.setSeq(sub, seq));
+  }
+}
