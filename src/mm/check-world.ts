@@ -205,12 +205,12 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
       assert(mapcount[pfn] === 0, `I25: free frame ${pfn} is not mapped`);
       continue;
     }
-    // Memory of the kernel itself and of drivers: one reference.
-    if (k.pages.purpose[pfn] === FRAME_KERNEL) refs[pfn] = refs[pfn]! + 1;
     if (k.pages.head[pfn] !== 0) {
       checkTail(k, pfn, count, refs[pfn]!);
       continue;
     }
+    // Memory of the kernel itself and of drivers: one reference.
+    if (k.pages.purpose[pfn] === FRAME_KERNEL) refs[pfn] = refs[pfn]! + 1;
     const isSmall = k.pages.order[pfn] === 0;
     const pins = isSmall ? count - (count % GUP_PIN_COUNTING_BIAS) : k.pages.pincount[pfn]!;
     assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);

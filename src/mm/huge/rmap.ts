@@ -5,7 +5,7 @@ import { E_RMAP_ADD, E_RMAP_REMOVE, RMAP_ANON_NEW } from '../../abi/events.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
 import { assert } from '../../base/assert.ts';
 import type { Kernel } from '../kernel.ts';
-import { compoundNr } from '../page/compound.ts';
+import { compoundNr, HPAGE_PMD_ORDER } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED, PG_UPTODATE } from '../page/pages.ts';
 import { linearPageIndex, notePage } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
@@ -15,7 +15,8 @@ function announce(k: Kernel, type: number, head: number, vma: VmArea, haddr: num
   notePage(k, head);
   const m = k.memory;
   const anon = (k.pages.flags[head]! & PG_ANON) !== 0 ? 1 : 0;
-  if (m.log.on) m.log.emit(type, vma.mm.id, haddr, haddr + PMD_SIZE, head, m.generation[head]!, anon, kind, 0, 0);
+  if (m.log.on)
+    m.log.emit(type, vma.mm.id, haddr, haddr + PMD_SIZE, head, m.generation[head]!, anon, kind, HPAGE_PMD_ORDER, 0);
 }
 
 /** page_add_new_anon_rmap of a huge page. */

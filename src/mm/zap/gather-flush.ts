@@ -53,7 +53,7 @@ export function tlbRemovePage(
       pfn,
       memory.generation[pfn]!,
       isTable ? 1 : 0,
-      0,
+      size,
       0,
       0,
     );
