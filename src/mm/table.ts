@@ -5,6 +5,8 @@ import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
 import { hugeFns } from './huge/fns.ts';
+import { ksmFns } from './ksm/fns.ts';
+import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
@@ -22,5 +24,7 @@ export const linuxFns: KernelFns = {
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...migrateFns,
   ...notifyFns,
+  ...ksmFns,
 };

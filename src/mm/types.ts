@@ -191,6 +191,8 @@ export class MmStruct {
   startStack = 0;
   mmapBase = 0;
   legacyBase = 0;
+  /** PR_SET_MDWE: PR_MDWE_* bits. */
+  mdwe = 0;
   /** MCL_FUTURE state: VM_LOCKED | VM_LOCKONFAULT or 0. */
   defFlags = 0;
   /** MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES. */
@@ -250,6 +252,8 @@ export class Task {
   isAlive = true;
   /** CPU that it runs on. */
   cpu = 0;
+  /** personality(2). */
+  personality = 0;
   /** set_mempolicy; null = MPOL_DEFAULT. */
   policy: MemPolicy | null = null;
 

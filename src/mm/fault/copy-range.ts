@@ -27,6 +27,7 @@ import { P_PTES_COPIED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
+import { isDevicePrivate, isMigration, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -35,10 +36,12 @@ import {
   pteMaybeMkwrite,
   pteMkdirty,
   SWP_EXCLUSIVE,
+  SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
+  swapType,
 } from '../page/swapops.ts';
-import { pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
+import { getPage, pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
@@ -82,6 +85,41 @@ function copyPinned(k: Kernel, s: CopyState, pfn: number, dstWord: number, addre
   writeEntry(k.memory, dstWord, lo, mkPteHi(prot, s.dst.pageProtHi), s.dst.mm.id, address, 0);
 }
 
+/** An entry that names a page: it counts for the child too. A mapping that is copied on write loses the right to write in both. */
+function copyPfnEntry(
+  k: Kernel,
+  s: CopyState,
+  srcWord: number,
+  dstWord: number,
+  lo: number,
+  hi: number,
+  address: number,
+): void {
+  const m = k.memory;
+  const { flags } = k.pages;
+  const pfn = swapPfn(lo);
+  const isDevice = isDevicePrivate(hi);
+  if (isDevice || isMigration(hi)) {
+    const head = compoundHead(k.pages, pfn);
+    if ((flags[head]! & PG_ANON) !== 0) s.anon++;
+    else if ((flags[head]! & PG_SWAPBACKED) !== 0) s.shmem++;
+    else s.file++;
+    const type = s.isCow ? readOnlyType(swapType(hi), false) : swapType(hi);
+    if (type !== swapType(hi)) {
+      hi = withSwapType(hi, type);
+      // Of a page in device memory soft-dirty is not kept.
+      if (isDevice) lo &= ~SWP_SOFT_DIRTY;
+      writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
+    }
+    if (isDevice) {
+      flags[pfn] = flags[pfn]! & ~PG_ANON_EXCLUSIVE;
+      getPage(k, pfn);
+      pageDupRmap(k, pfn, s.dst, address);
+    }
+  }
+  writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+}
+
 /** A swap entry gets a second user; the parent's is no longer exclusive. False when the count is full. */
 function copySwap(
   k: Kernel,
@@ -93,13 +131,11 @@ function copySwap(
   address: number,
 ): boolean {
   const m = k.memory;
-  if (isRealSwap(hi)) {
-    if (k.fn.swapDuplicate(k, swapOffset(lo, hi)) < 0) return false;
-    s.swap++;
-    if ((lo & SWP_EXCLUSIVE) !== 0) {
-      lo &= ~SWP_EXCLUSIVE;
-      writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
-    }
+  if (k.fn.swapDuplicate(k, swapOffset(lo, hi)) < 0) return false;
+  s.swap++;
+  if ((lo & SWP_EXCLUSIVE) !== 0) {
+    lo &= ~SWP_EXCLUSIVE;
+    writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
   }
   writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
   return true;
@@ -116,7 +152,12 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     let lo = entryLo(m, srcWord);
     const hi = entryHi(m, srcWord);
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
-      if ((lo | hi) === 0 || copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
+      if ((lo | hi) === 0) continue;
+      if (!isRealSwap(hi)) {
+        copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
+        continue;
+      }
+      if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
       s.status = COPY_NO_MEMORY;
       return address;
     }

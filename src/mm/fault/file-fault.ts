@@ -9,6 +9,8 @@ import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_TRIED,
   MM_ANONPAGES,
+  VM_FAULT_COMPLETED,
+  VM_FAULT_LOCKED,
   VM_FAULT_MAJOR,
   VM_FAULT_NOPAGE,
   VM_FAULT_OOM,
@@ -24,13 +26,14 @@ import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
+import { faultWrite } from './cow.ts';
 import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
@@ -158,7 +161,7 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   let table = pteTable(k, vma.mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
   if (table === 0) return withoutTable(k, vma.mm, address);
-  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table))) return 0;
+  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table))) return VM_FAULT_NOPAGE;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;
@@ -166,7 +169,7 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   unlockPage(k, pfn);
   if (result !== 0) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return VM_FAULT_LOCKED | ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | result;
 }
 
 export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
@@ -204,7 +207,7 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   k.fn.putPage(k, cached);
   if (result !== 0) k.fn.putPage(k, page);
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return VM_FAULT_LOCKED | ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | result;
 }
 
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
@@ -215,13 +218,30 @@ export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: n
   if (found < 0) return -found;
   const pfn = found >>> 1;
   // page_mkwrite: the file system hears of the write before the entry can be written; the page stays locked.
-  setPageDirty(k, pfn);
+  const hasMkwrite = !isShmem(vma.file!.inode.mapping);
+  if (hasMkwrite) setPageDirty(k, pfn);
   const result = yield* finishFileFault(k, vma, address, table, pfn, true);
+  const bits = VM_FAULT_LOCKED | ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | result;
+  if (result !== 0) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return bits;
+  }
+  const completed = faultDirtySharedPage(k, vma, pfn, hasMkwrite, flags);
+  if (k.sched.points) yield P_PTE_SET;
+  return bits | completed;
+}
+
+/** fault_dirty_shared_page: unlocks the page. A task that dirties file pages may be made to wait for write-back (balance_dirty_pages),
+ *  without mmapLock where the fault may drop it: then VM_FAULT_COMPLETED. */
+function faultDirtySharedPage(k: Kernel, vma: VmArea, pfn: number, hasMkwrite: boolean, flags: number): number {
+  const isDirtied = (k.pages.flags[pfn]! & PG_DIRTY) === 0;
   setPageDirty(k, pfn);
   unlockPage(k, pfn);
-  if (result !== 0) k.fn.putPage(k, pfn);
-  if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  const mayDrop = (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY;
+  if ((!isDirtied && !hasMkwrite) || !mayDrop) return 0;
+  vma.mm.mmapLock.readUnlock();
+  return VM_FAULT_COMPLETED;
 }
 
 /** wp_page_shared: first write through an entry that was mapped read-only to learn of it. `pfn` is referenced. */
@@ -231,12 +251,15 @@ export function* wpPageShared(
   address: number,
   pfn: number,
   origLo: number,
+  flags: number,
 ): KernelPath<number> {
   const m = k.memory;
   const mapping = vma.file!.inode.mapping;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
+  const hasMkwrite = !isShmem(mapping);
+  let isSame = false;
   if (isCachedAt(k, mapping, linearPageIndex(vma, address), pfn)) {
-    setPageDirty(k, pfn);
+    if (hasMkwrite) setPageDirty(k, pfn);
     const table = pteTable(k, vma.mm, address);
     if (table !== 0) {
       const word = pteOffset(table, address);
@@ -245,12 +268,15 @@ export function* wpPageShared(
         const lo = pteMaybeMkwrite(pteMkdirty(origLo | PTE_A), vma.flags);
         writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
         k.stats.cowReuses++;
+        isSame = true;
       }
       k.ptl.unlock(table);
     }
   }
-  unlockPage(k, pfn);
+  let result = 0;
+  if (isSame) result = faultWrite(k) | faultDirtySharedPage(k, vma, pfn, hasMkwrite, flags);
+  else unlockPage(k, pfn);
   k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  return 0;
+  return result;
 }

@@ -135,7 +135,7 @@ function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<
   const shmem = isShmem(mapping);
   if (shmem) {
     k.memory.zero(pfn);
-    k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED | PG_UPTODATE | PG_DIRTY;
+    k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED | PG_UPTODATE;
   }
   addToPageCache(k, mapping, index, pfn);
   k.fn.lruAdd(k, pfn);

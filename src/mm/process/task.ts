@@ -47,6 +47,7 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   const child = new Task(pid === 0 ? nextPid(k) : pid, childMm, files, task.comm);
   child.cpu = task.cpu;
   child.policy = task.policy;
+  child.personality = task.personality;
   return addTask(k, child).pid;
 }
 

@@ -9,13 +9,15 @@ import { entryWord } from '../../hw/pte.ts';
 import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
 import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
+import { ksmPlaces } from '../ksm/rmap-walk.ts';
+import { pageStableNode } from '../ksm/stable-tree.ts';
 import { compoundHead, HPAGE_PMD_NR } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_RESERVED } from '../page/pages.ts';
-import { swapPfn } from '../page/pfn-swap.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_RESERVED } from '../page/pages.ts';
+import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
 import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../types.ts';
 import { mmCounter, vmaAddress } from './rmap.ts';
-import { mappedWord, rmapNext, rmapVma } from './walk.ts';
+import { mappingWord, rmapNext, rmapVma } from './walk.ts';
 
 export type LeafVisitor = (mm: MmStruct, address: number, lo: number, hi: number, isHuge: boolean) => void;
 
@@ -46,6 +48,12 @@ export function checkRmap(k: Kernel): void {
   const places = new Map<number, string[]>();
   const owners = new Map<number, Set<number>>();
   const hugePlaces = new Map<number, string[]>();
+  const isMappedAt = (pfn: number, mm: MmStruct, address: number): void => {
+    if (!places.has(pfn)) places.set(pfn, []);
+    places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
+    if (!owners.has(pfn)) owners.set(pfn, new Set());
+    owners.get(pfn)!.add(mm.id);
+  };
   for (const mm of k.mms.values()) {
     const rss = [0, 0, 0, 0];
     forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
@@ -54,16 +62,19 @@ export function checkRmap(k: Kernel): void {
         return;
       }
       if (pteIsSwap(lo, hi)) {
+        const pfn = swapPfn(lo);
         if (isRealSwap(hi)) rss[MM_SWAPENTS]!++;
+        else if (isMigration(hi) || isDeviceExclusive(hi)) rss[mmCounter(k.pages, compoundHead(k.pages, pfn))]!++;
+        else if (isDevicePrivate(hi)) {
+          rss[mmCounter(k.pages, pfn)]!++;
+          isMappedAt(pfn, mm, address);
+        }
         return;
       }
       if (!ptePresent(lo) || (lo & PTE_SPECIAL) !== 0) return;
       const pfn = pteFrame(lo);
       rss[mmCounter(k.pages, pfn)]!++;
-      if (!places.has(pfn)) places.set(pfn, []);
-      places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
-      if (!owners.has(pfn)) owners.set(pfn, new Set());
-      owners.get(pfn)!.add(mm.id);
+      isMappedAt(pfn, mm, address);
       const flags =
         (k.pages.flags[compoundHead(k.pages, pfn)]! & ~PG_ANON_EXCLUSIVE) | (k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE);
       const writableAnon = (flags & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
@@ -71,7 +82,7 @@ export function checkRmap(k: Kernel): void {
     });
     for (let i = 0; i < 4; i++) assert(mm.rss[i] === rss[i], `I29: mm ${mm.id} rss[${i}] ${mm.rss[i]} = ${rss[i]}`);
   }
-  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+  for (let pfn = 1; pfn < k.pages.end; pfn++) {
     const flags = k.pages.flags[pfn]!;
     const found = places.get(pfn) ?? [];
     if ((flags & PG_RESERVED) !== 0) continue;
@@ -80,11 +91,15 @@ export function checkRmap(k: Kernel): void {
     const exclusive = (flags & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
     assert(!exclusive || owners.get(pfn)!.size === 1, `I27: exclusive page ${pfn} has one owner`);
     const walked: string[] = [];
+    if ((flags & PG_KSM) !== 0) {
+      checkKsmRmap(k, pfn, found);
+      continue;
+    }
     const head = compoundHead(k.pages, pfn);
     for (let at = rmapNext(k, head, 0); at >= 0; at = rmapNext(k, head, at + 1)) {
       const vma = rmapVma(k, head, at);
       const address = vmaAddress(vma, k.pages.index[head]! + pfn - head);
-      if (address >= vma.start && address < vma.end && mappedWord(k, vma.mm, address, pfn) >= 0)
+      if (address >= vma.start && address < vma.end && mappingWord(k, vma.mm, address, pfn) >= 0)
         walked.push(`${vma.mm.id}:${address.toString(16)}`);
     }
     assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${pfn} finds ${walked}, mapped at ${found}`);
@@ -129,6 +144,16 @@ function checkHugeRmap(k: Kernel, places: ReadonlyMap<number, string[]>): void {
       if (pmdTransHuge(lo) && pmdFrame(lo) === head) walked.push(`${vma.mm.id}:${address.toString(16)}`);
     }
     assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${head} finds ${walked}, mapped at ${found}`);
+  }
+}
+
+/** A KSM page: every place where it was merged is found while it maps it. Those of forked children are found only as long as their
+ *  parent's item is there (Linux knows no more until the scan comes to the child: the page then just stays mapped). */
+function checkKsmRmap(k: Kernel, pfn: number, found: readonly string[]): void {
+  const walked = new Set(ksmPlaces(k, pfn).map(({ vma, address }) => `${vma.mm.id}:${address.toString(16)}`));
+  for (const item of pageStableNode(k, pfn)?.items ?? []) {
+    const place = `${item.mm.id}:${item.address.toString(16)}`;
+    assert(!found.includes(place) || walked.has(place), `I26: rmap of KSM page ${pfn} finds ${place}`);
   }
 }
 

@@ -4,18 +4,15 @@
 import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
-import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
+import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
+import { mayBeMergeable } from '../ksm/break.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { runTaskWork } from './edge.ts';
-
-/** Flags that keep KSM away (ksm_madvise ignores the advice). */
-const KSM_NEVER =
-  A.VM_MERGEABLE | A.VM_SHARED | A.VM_MAYSHARE | A.VM_PFNMAP | A.VM_IO | A.VM_DONTEXPAND | A.VM_HUGETLB | A.VM_MIXEDMAP;
 
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
@@ -169,7 +166,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
 
 /** madvise_populate: as accesses of the program would, without forcing permissions. */
 function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, isWrite: boolean): KernelPath<number> {
-  const flags = FOLL_TOUCH | FOLL_HWPOISON | (isWrite ? FOLL_WRITE : 0);
+  const flags = FOLL_TOUCH | FOLL_HWPOISON | FOLL_UNLOCKABLE | (isWrite ? FOLL_WRITE : 0);
   for (let at = start; at < end; ) {
     const vma = mm.vmas.findExact(at);
     if (vma === null) return -ENOMEM;
@@ -177,6 +174,10 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
     if ((vma.flags & (A.VM_IO | A.VM_PFNMAP)) !== 0 || !isAllowed) return -EINVAL;
     const pages = (Math.min(end, vma.end) - at) / 4096;
     const got = yield* k.fn.getUserPages(k, mm, at, pages, flags, null);
+    if (k.gupUnlocked) {
+      k.gupUnlocked = false;
+      if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
+    }
     if (got < 0) return got === -EFAULT || got === -EINVAL || got === -EHWPOISON ? got : -ENOMEM;
     at += got * 4096;
   }
@@ -213,7 +214,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_DODUMP:
       return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
     case A.MADV_MERGEABLE:
-      return (f & KSM_NEVER) !== 0 ? f : f | A.VM_MERGEABLE;
+      return mayBeMergeable(f) ? f | A.VM_MERGEABLE : f;
     case A.MADV_UNMERGEABLE:
       return f & ~A.VM_MERGEABLE;
     case A.MADV_HUGEPAGE:
@@ -228,6 +229,11 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
   const flags = newFlags(vma, advice);
   if (flags === null) return -EINVAL;
   if (flags === vma.flags) return 0;
+  if (advice === A.MADV_MERGEABLE) k.fn.ksmEnter(k, vma.mm);
+  if (advice === A.MADV_UNMERGEABLE) {
+    const unmerged = yield* k.fn.ksmUnmerge(k, vma, start, end);
+    if (unmerged < 0) return -EAGAIN;
+  }
   const piece = yield* vmaModify(k, vma, start, end, flags);
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);

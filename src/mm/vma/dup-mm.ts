@@ -6,6 +6,7 @@ import { SITE_FORK } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { khugepagedFork } from '../huge/khugepaged-mm.ts';
 import type { Kernel } from '../kernel.ts';
+import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { getFile, vmaDup } from './split.ts';
@@ -31,6 +32,7 @@ export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>
 /** The fields that a new mm takes over; MCL_FUTURE (defFlags), locks and pins are not inherited. */
 export function copyLayout(child: MmStruct, parent: MmStruct): void {
   child.limits = { ...parent.limits };
+  child.mdwe = inheritedMdwe(parent.mdwe);
   child.startCode = parent.startCode;
   child.endCode = parent.endCode;
   child.startBrk = parent.startBrk;
@@ -47,6 +49,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
   child.dataVm = parent.dataVm;
   child.stackVm = parent.stackVm;
   child.execVm = parent.execVm;
+  k.fn.ksmFork(k, child, parent);
   for (let v = parent.vmas.first(); v !== null; v = v.treeNext as VmArea | null) {
     const pages = (v.end - v.start) / 4096;
     if ((v.flags & VM_DONTCOPY) !== 0) {

@@ -62,7 +62,7 @@ export function* mprotectFixup(
   yield* k.fn.changeProtection(k, tlb, piece, start, end, wantsManualWriteUpgrade(piece));
   if ((oldFlags & VM_ACCOUNT) !== 0 && (newFlags & VM_ACCOUNT) === 0) vmUnacctMemory(k, pages);
   if ((oldFlags & (VM_WRITE | VM_SHARED | VM_LOCKED)) === VM_LOCKED && (newFlags & VM_WRITE) !== 0)
-    yield* populateVmaPageRange(k, piece, start, end);
+    yield* populateVmaPageRange(k, piece, start, end, false);
   vmStatAccount(mm, oldFlags, -pages);
   vmStatAccount(mm, newFlags, pages);
   return 0;

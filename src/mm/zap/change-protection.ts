@@ -34,7 +34,8 @@ import { changePmd } from '../huge/change.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
-import { pteFrame, pteModifyHi, pteModifyLo, ptePresent } from '../page/swapops.ts';
+import { isDevicePrivate, isMigration, isPfnSwap, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
+import { pteFrame, pteModifyHi, pteModifyLo, ptePresent, SWP_SOFT_DIRTY, swapType } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, nextPopulatedPud, pmdEnd, pudEnd } from './walk-range.ts';
@@ -138,9 +139,11 @@ function changeEntries(
   for (let i = 0; i < count; i++) {
     const at = word + 2 * i;
     const lo = tracked ? entryLo(m, at) : words[at]!;
-    // Swap entries keep no protection; those of migration and device memory get theirs with their rooms.
-    if ((lo & PTE_P) === 0 && !ptePresent(lo)) continue;
     const hi = words[at + 1]!;
+    if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
+      if ((lo | hi) !== 0 && isPfnSwap(hi) && changePfnEntry(k, mmId, at, start + i * 4096, lo, hi)) present++;
+      continue;
+    }
     let newLo = isPresentProt && (lo & PTE_P) !== 0 ? (lo & KEPT) | set : pteModifyLo(lo, protLo);
     const newHi = isPresentProt ? protHi : pteModifyHi(protLo, protHi);
     if (tryWritable && (newLo & PTE_RW) === 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
@@ -153,6 +156,18 @@ function changeEntries(
   }
   if (end > 0) tlb.addRange(start + first * 4096, start + end * 4096, CLEARED_PTES);
   return present;
+}
+
+/** An entry that names a page loses the right to write, whatever the new protection: a fault will look. True when it had one. */
+function changePfnEntry(k: Kernel, mmId: number, word: number, address: number, lo: number, hi: number): boolean {
+  const from = swapType(hi);
+  const head = compoundHead(k.pages, swapPfn(lo));
+  const keepsExclusive = isMigration(hi) && (k.pages.flags[head]! & PG_ANON) !== 0;
+  const to = readOnlyType(from, keepsExclusive);
+  if (to === from) return false;
+  const kept = isDevicePrivate(hi) ? lo & ~SWP_SOFT_DIRTY : lo;
+  writeEntry(k.memory, word, kept, withSwapType(hi, to), mmId, address, LEVEL_PTE);
+  return true;
 }
 
 /** can_change_pte_writable: may the entry become writable without a fault? Dirty, and shared or exclusively ours. */

@@ -21,8 +21,9 @@ import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
+import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
-import { mmCounterFile } from '../rmap/rmap.ts';
+import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
@@ -138,7 +139,7 @@ function zapEntries(
     const lo = tracked ? entryLo(m, at) : words[at]!;
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
       const hi = words[at + 1]!;
-      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, at, start + i * 4096, lo, hi, evenCows);
+      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, vma, at, start + i * 4096, lo, hi, evenCows);
       continue;
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
@@ -184,18 +185,47 @@ function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, page: n
 function zapSwapEntry(
   k: Kernel,
   tlb: MmuGather,
+  vma: VmArea,
   word: number,
   address: number,
   lo: number,
   hi: number,
   evenCows: boolean,
 ): void {
+  if (!isRealSwap(hi)) {
+    zapPfnEntry(k, tlb, vma, word, address, lo, hi, evenCows);
+    return;
+  }
   if (!evenCows) return;
   writeEntry(k.memory, word, 0, 0, tlb.mm.id, address, LEVEL_PTE);
-  if (!isRealSwap(hi)) return;
   const rss = tlb.mm.rss;
   rss[MM_SWAPENTS] = rss[MM_SWAPENTS]! - 1;
   k.fn.freeSwapAndCache(k, swapOffset(lo, hi));
+}
+
+/** An entry that names a page and is not present. No TLB holds it, so a page of device memory goes at once, without the gather. */
+function zapPfnEntry(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  word: number,
+  address: number,
+  lo: number,
+  hi: number,
+  evenCows: boolean,
+): void {
+  const pfn = swapPfn(lo);
+  const isPage = isMigration(hi) || isDevicePrivate(hi) || isDeviceExclusive(hi);
+  if (!evenCows && (!isPage || (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0)) return;
+  if (isPage) {
+    const rss = tlb.mm.rss;
+    const counter = mmCounter(k.pages, compoundHead(k.pages, pfn));
+    rss[counter] = rss[counter]! - 1;
+  }
+  writeEntry(k.memory, word, 0, 0, tlb.mm.id, address, LEVEL_PTE);
+  if (!isPage || isMigration(hi)) return;
+  if (isDevicePrivate(hi)) k.fn.pageRemoveRmap(k, pfn, vma, address);
+  k.fn.putPage(k, pfn);
 }
 
 export function* zapPageRangeSingle(
