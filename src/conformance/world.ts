@@ -1,7 +1,9 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
+import type { ThpEnabled } from '../mm/huge/state.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
+import type { ProgramLayout } from '../mm/process/layout.ts';
 import { profile } from '../mm/profile.ts';
 import { SyscallArgs } from '../mm/syscalls/args.ts';
 import { syscall } from '../mm/syscalls/table.ts';
@@ -38,6 +40,8 @@ export class World {
   readonly notifiers = new Map<number, RecordingNotifier>();
   readonly intervals = new Map<number, RecordingInterval>();
   readonly files = new Map<string, Inode>();
+  /** Programs by path: what an exec makes of an address space. */
+  readonly programs = new Map<string, ProgramLayout>();
   /** Paths of the settings that were made before the start, with their values. */
   readonly settings = new Map<string, string>();
   readonly #args = new SyscallArgs();
@@ -55,6 +59,7 @@ export class World {
         numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
     });
@@ -65,6 +70,10 @@ export class World {
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
   #swapPages(): number {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  #thpEnabled(): ThpEnabled {
+    return (this.settings.get('/sys/kernel/mm/transparent_hugepage/enabled') ?? 'madvise') as ThpEnabled;
   }
 
   get design(): Linux61 {
@@ -110,7 +119,10 @@ export class World {
   switchTo(p: Process): void {
     const cpu = this.kernel.cpus[p.task.cpu]!;
     const mm = p.task.mm;
-    if (mm !== null && cpu.asid === mm.id) return;
+    if (mm !== null && cpu.asid === mm.id) {
+      mm.cpuMask |= 1 << cpu.id;
+      return;
+    }
     const old = this.kernel.mms.get(cpu.asid);
     if (old !== undefined) {
       cpu.tlb.invalidateAsid(old.id);

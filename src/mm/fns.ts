@@ -13,6 +13,7 @@ import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
+import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
 /** Room vma: address-space layout. mmapLock is held for write where a VMA changes. */
@@ -176,8 +177,9 @@ export interface ZapFns {
   tlbFlushMmuTlbonly(k: Kernel, tlb: MmuGather): AtomicPath<void>;
   /** tlb_batch_pages_flush: frees what was queued. */
   tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void>;
-  /** __tlb_remove_page_size: queues a page that `address` mapped (a table: its base); true = full, flush now. */
-  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean): boolean;
+  /** __tlb_remove_page_size: queues a page that an entry of `size` bytes (4096) at `address` mapped (a table: its base); true = full,
+   *  flush now. */
+  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean, size?: number): boolean;
   /** unmap_vmas: one UNMAP section over [start, end), zap of every VMA (ascending array). */
   unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
   /** unmap_single_vma / unmap_page_range, no section of its own. */
@@ -212,15 +214,15 @@ export interface ZapFns {
     nextStart: number,
   ): KernelPath<void>;
   freePgdRange(k: Kernel, tlb: MmuGather, addr: number, end: number, floor: number, ceiling: number): KernelPath<void>;
-  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `tryWritable`: entries
-   *  that may be writable become so at once (MM_CP_TRY_CHANGE_WRITABLE). Opens sections as the profile says. */
+  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `cpFlags`:
+   *  MM_CP_* (zap/cp-flags.ts). Opens sections as the profile says. */
   changeProtection(
     k: Kernel,
     tlb: MmuGather,
     vma: VmArea,
     start: number,
     end: number,
-    tryWritable: boolean,
+    cpFlags: number,
   ): KernelPath<number>;
   /** change_pte_range: the part inside page table `table`. Number of present entries. */
   changePteRange(
@@ -230,7 +232,7 @@ export interface ZapFns {
     table: number,
     start: number,
     end: number,
-    tryWritable: boolean,
+    cpFlags: number,
   ): AtomicPath<number>;
   /** move_normal_pmd, move_normal_pud: the entry at word `from` (of LEVEL_PMD or LEVEL_PUD) takes its table along to word
    *  `to`. False when that is taken. */
@@ -264,8 +266,6 @@ export interface ZapFns {
     len: number,
     needRmapLocks: boolean,
   ): KernelPath<number>;
-  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
-  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
   /** madvise_free_single_vma, madvise_cold, madvise_pageout for a piece of one VMA. 0 or -errno. */
   madviseFree(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madviseCold(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
@@ -284,6 +284,51 @@ export interface ZapFns {
   flushTlbMm(k: Kernel, mm: MmStruct, site: number): AtomicPath<void>;
   /** flush_tlb_page (ptep_clear_flush's second half). */
   flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
+}
+
+/** Room huge: transparent huge pages. `word` is a PMD entry's; haddr and a block's address are multiples of 2 MiB. */
+export interface HugeFns {
+  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
+  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** __split_huge_pmd: the section, and the split if a huge page is mapped in the block of `address`. With `folio` (a locked head; 0: any)
+   *  only that one; `freeze`: to migration entries. */
+  splitHugePmd(k: Kernel, vma: VmArea, address: number, freeze: boolean, folio: number): KernelPath<void>;
+  /** The PMD level of a fault: VM_FAULT_*; VM_FAULT_FALLBACK: go on with small pages. */
+  handleHugePmd(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doHugePmdAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doHugePmdWpPage(
+    k: Kernel,
+    vma: VmArea,
+    address: number,
+    word: number,
+    orig: number,
+    flags: number,
+  ): KernelPath<number>;
+  /** pmd_migration_entry_wait. */
+  pmdMigrationEntryWait(k: Kernel, vma: VmArea, word: number): KernelPath<number>;
+  /** zap_huge_pmd: false when the entry is not huge (any more). */
+  zapHugePmd(k: Kernel, tlb: MmuGather, vma: VmArea, word: number, haddr: number): KernelPath<boolean>;
+  /** change_huge_pmd: 0 not huge, 1 left as it is, 512 changed. */
+  changeHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    haddr: number,
+    cpFlags: number,
+  ): AtomicPath<number>;
+  /** copy_huge_pmd: 0, -ENOMEM, -EAGAIN (not huge any more: copy the page table). */
+  copyHugePmd(k: Kernel, dst: VmArea, src: VmArea, srcWord: number, haddr: number): KernelPath<number>;
+  /** move_huge_pmd: false when it cannot move whole. */
+  moveHugePmd(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newAddr: number,
+    from: number,
+    to: number,
+    needRmapLocks: boolean,
+  ): KernelPath<boolean>;
 }
 
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
@@ -436,6 +481,38 @@ export interface GupFns {
   accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
 }
 
+/** Room uffd: userfaultfd. */
+export interface UffdFns {
+  /** handle_userfault: see uffd/fault.ts. VM_FAULT_RETRY: mmapLock was dropped. */
+  handleUserfault(k: Kernel, vma: VmArea, address: number, flags: number, reason: number): KernelPath<number>;
+  /** handle_pte_marker: a fault on a PTE marker. */
+  handlePteMarker(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  userfaultfdRegister(k: Kernel, ctx: UserfaultfdCtx, start: number, end: number, flags: number): KernelPath<number>;
+  userfaultfdUnregister(k: Kernel, ctx: UserfaultfdCtx, start: number, end: number): KernelPath<number>;
+  /** The descriptor's last close. */
+  userfaultfdRelease(k: Kernel, ctx: UserfaultfdCtx): KernelPath<void>;
+  /** __mcopy_atomic: bytes filled or -errno. `mode` MCOPY_ATOMIC_*, `flags` UFFDIO_COPY_MODE_WP or 0. */
+  mcopyAtomic(
+    k: Kernel,
+    ctx: UserfaultfdCtx,
+    start: number,
+    len: number,
+    mode: number,
+    flags: number,
+    source: ((offset: number) => KernelPath<Uint8Array | null>) | null,
+  ): KernelPath<number>;
+  mwriteprotectRange(k: Kernel, ctx: UserfaultfdCtx, start: number, len: number, enable: boolean): KernelPath<number>;
+  uffdWpRange(k: Kernel, vma: VmArea, start: number, len: number, enable: boolean): KernelPath<void>;
+  /** userfaultfd_unmap_prep, for one VMA of the unmapped range. */
+  userfaultfdUnmapPrep(k: Kernel, vma: VmArea, start: number, end: number): void;
+  mremapUserfaultfdPrep(k: Kernel, vma: VmArea, from: number, to: number, length: number): void;
+  /** userfaultfd_remove. False: mmapLock (R) was dropped. */
+  userfaultfdRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<boolean>;
+  dupUserfaultfd(k: Kernel, vma: VmArea): void;
+  /** userfaultfd_unmap_complete and its likes: announces what the running system call has changed, and waits. */
+  sendUffdEvents(k: Kernel): KernelPath<void>;
+}
+
 /** Room ksm: merging of equal pages. */
 export interface KsmFns {
   /** write_protect_page: the page's entry in the VMA becomes read-only and clean. False: not alone, pinned, not mapped here. Page lock,
@@ -470,10 +547,12 @@ export interface KernelFns
     FaultFns,
     RmapFns,
     ZapFns,
+    HugeFns,
     PageFns,
     ReclaimFns,
     FileFns,
     GupFns,
+    UffdFns,
     MigrateFns,
     NotifyFns,
     KsmFns {}

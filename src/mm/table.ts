@@ -4,12 +4,14 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { hugeFns } from './huge/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
+import { uffdFns } from './uffd/fns.ts';
 import { vmaFns } from './vma/fns.ts';
 import { zapFns } from './zap/fns.ts';
 
@@ -18,10 +20,12 @@ export const linuxFns: KernelFns = {
   ...faultFns,
   ...rmapFns,
   ...zapFns,
+  ...hugeFns,
   ...pageFns,
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...uffdFns,
   ...migrateFns,
   ...notifyFns,
   ...ksmFns,

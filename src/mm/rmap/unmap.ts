@@ -19,6 +19,7 @@ import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM, PG_MLOCKED, 
 import { mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
 import { mmCounter, mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
@@ -108,6 +109,7 @@ function* unmapEntry(
     pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
     announceDirty(k, pfn);
   }
+  if ((lo & PTE_UFFD_WP) !== 0) installUffdWpIfNeeded(k, vma, address, word, lo, hi);
   updateHiwaterRss(mm);
 
   if ((pages.flags[pfn]! & PG_HWPOISON) !== 0 && (flags & TTU_IGNORE_HWPOISON) === 0) {

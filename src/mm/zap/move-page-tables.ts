@@ -9,15 +9,16 @@
 
 import { PMD_SIZE, PUD_SIZE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_UNMAP, SITE_MREMAP } from '../../abi/notifier.ts';
-import { LEVEL_PMD, LEVEL_PTE, LEVEL_PUD, PTE_P, PTE_PS, PTE_SOFT_DIRTY } from '../../abi/pte.ts';
+import { LEVEL_PMD, LEVEL_PTE, LEVEL_PUD, PTE_P, PTE_PS, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, pudWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_MOVED } from '../../sched/points.ts';
 import { pmdAlloc, pteTable, pudAlloc } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
-import { ptePresent, SWP_SOFT_DIRTY } from '../page/swapops.ts';
+import { isPteMarker, ptePresent, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { hasUffdWithoutEventRemap } from '../uffd/events.ts';
 import { modPower } from '../vma/address.ts';
 
 export function* movePageTables(
@@ -76,14 +77,21 @@ function* moveExtent(
     return large;
   const extent = extentOf(PMD_SIZE, oldAddr, end, newAddr);
   const oldPmd = pmdWord(m, mm.pgd, vpnHi(oldAddr), vpnLo(oldAddr));
-  if ((entryLo(m, oldPmd) & (PTE_P | PTE_PS)) !== PTE_P) return extent;
+  const pmd = entryLo(m, oldPmd);
+  if ((pmd | entryHi(m, oldPmd)) === 0) return extent;
   let toPmd = pmdWord(m, mm.pgd, vpnHi(newAddr), vpnLo(newAddr));
   if (toPmd < 0) {
     const pmdTable = yield* pmdAlloc(k, mm, newAddr);
     if (pmdTable === 0) return 0;
     toPmd = entryWord(pmdTable, vpnLo(newAddr) >>> 9);
   }
-  if (extent === PMD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD)))
+  if ((pmd & (PTE_P | PTE_PS)) !== PTE_P) {
+    if (extent === PMD_SIZE && (yield* k.fn.moveHugePmd(k, vma, oldAddr, newAddr, oldPmd, toPmd, needRmapLocks)))
+      return extent;
+    yield* k.fn.splitHugePmd(k, vma, oldAddr, false, 0);
+    // A page of a file leaves nothing behind: faults map it at the new place.
+    if ((entryLo(m, oldPmd) & (PTE_P | PTE_PS)) !== PTE_P) return extent;
+  } else if (extent === PMD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD)))
     return extent;
   if (pteTable(k, mm, newAddr) === 0 && (yield* k.fn.pteAlloc(k, mm, newAddr)) === 0) return 0;
   yield* k.fn.movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
@@ -102,7 +110,7 @@ export function* moveNormalTable(
 ): KernelPath<boolean> {
   const m = k.memory;
   const mm = vma.mm;
-  if ((entryLo(m, to) | entryHi(m, to)) !== 0) return false;
+  if ((entryLo(m, to) | entryHi(m, to)) !== 0 || hasUffdWithoutEventRemap(vma)) return false;
   const size = level === LEVEL_PUD ? PUD_SIZE : PMD_SIZE;
   yield* takeRmapLocks(k, vma);
   const oldTable = from >>> 10;
@@ -160,7 +168,7 @@ function* moveLocked(
   for (let done = 0; done < len; ) {
     const left = ((len - done) / 4096) | 0;
     const count = left < k.stride ? left : k.stride;
-    if (moveEntries(k, mm.id, from, oldAddr + done, to, newAddr + done, count)) anyPresent = true;
+    if (moveEntries(k, vma, from, oldAddr + done, to, newAddr + done, count)) anyPresent = true;
     from += count * 2;
     to += count * 2;
     done += count * 4096;
@@ -172,7 +180,7 @@ function* moveLocked(
 /** Moves `count` entries, marking them soft-dirty. True when one was present. */
 function moveEntries(
   k: Kernel,
-  mmId: number,
+  vma: VmArea,
   from: number,
   oldAddr: number,
   to: number,
@@ -180,6 +188,9 @@ function moveEntries(
   count: number,
 ): boolean {
   const m = k.memory;
+  const mmId = vma.mm.id;
+  const keep = hasUffdWithoutEventRemap(vma) ? ~PTE_UFFD_WP : -1;
+  const keepSwap = keep === -1 ? -1 : ~SWP_UFFD_WP;
   const words = m.words;
   const tracked = m.footprint !== null;
   let anyPresent = false;
@@ -192,13 +203,15 @@ function moveEntries(
     if (isPresent) anyPresent = true;
     const bytes = i * 4096;
     writeEntry(m, at, 0, 0, mmId, oldAddr + bytes, LEVEL_PTE);
-    writeEntry(m, to + 2 * i, lo | (isPresent ? PTE_SOFT_DIRTY : SWP_SOFT_DIRTY), hi, mmId, newAddr + bytes, LEVEL_PTE);
+    if (keep !== -1 && !isPresent && isPteMarker(lo, hi)) continue;
+    const newLo = isPresent ? (lo & keep) | PTE_SOFT_DIRTY : (lo & keepSwap) | SWP_SOFT_DIRTY;
+    writeEntry(m, to + 2 * i, newLo, hi, mmId, newAddr + bytes, LEVEL_PTE);
   }
   return anyPresent;
 }
 
 /** take_rmap_locks: no rmap walk may run between the two stores. */
-function* takeRmapLocks(k: Kernel, vma: VmArea): KernelPath<void> {
+export function* takeRmapLocks(k: Kernel, vma: VmArea): KernelPath<void> {
   if (vma.file !== null) {
     const lock = vma.file.inode.mapping.iMmapRwsem;
     if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
@@ -209,7 +222,7 @@ function* takeRmapLocks(k: Kernel, vma: VmArea): KernelPath<void> {
   }
 }
 
-function dropRmapLocks(vma: VmArea): void {
+export function dropRmapLocks(vma: VmArea): void {
   if (vma.anonVma !== null) vma.anonVma.root.lock.writeUnlock();
   if (vma.file !== null) vma.file.inode.mapping.iMmapRwsem.writeUnlock();
 }

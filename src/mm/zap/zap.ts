@@ -11,19 +11,21 @@
 
 import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
+import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
+import { zapPmd } from '../huge/zap.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
-import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
+import { isRealSwap, pteFrame, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
 import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
 
@@ -37,6 +39,7 @@ export function* unmapVmas(
   const mm = tlb.mm;
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, tlb.site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  tlb.dropMarkers = true;
   for (let i = 0; i < vmas.length; i++) {
     const vma = vmas[i]!;
     const from = vma.start > start ? vma.start : start;
@@ -60,9 +63,9 @@ export function* unmapPageRange(
   while (address < end) {
     const next = pmdEnd(address, end);
     const word = pmdWord(m, root, vpnHi(address), vpnLo(address));
-    if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P) {
+    if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P)
       yield* k.fn.zapPteRange(k, tlb, vma, word, address, next, evenCows);
-    }
+    else yield* zapPmd(k, tlb, vma, word, address, next, evenCows);
     address = nextPopulatedPmd(m, root, next, end);
   }
   yield* k.fn.tlbEndVma(k, tlb, vma);
@@ -126,7 +129,7 @@ function zapEntries(
 ): number {
   const m = k.memory;
   const mm = tlb.mm;
-  const { flags } = k.pages;
+  const { flags, head } = k.pages;
   const words = m.words;
   const tracked = m.footprint !== null;
   let anon = 0;
@@ -143,7 +146,8 @@ function zapEntries(
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
     const pfn = pteFrame(lo);
-    const isAnon = (flags[pfn]! & PG_ANON) !== 0;
+    const tailOf = head[pfn]!;
+    const isAnon = (flags[tailOf === 0 ? pfn : tailOf]! & PG_ANON) !== 0;
     if (!evenCows && !isSpecial && isAnon) continue;
     const address = start + i * 4096;
     writeEntry(m, at, 0, 0, mm.id, address, LEVEL_PTE);
@@ -151,7 +155,10 @@ function zapEntries(
     end = i + 1;
     if (isSpecial) continue;
     if (isAnon) anon++;
-    else zapFilePage(k, tlb, vma, lo, pfn);
+    else {
+      zapFilePage(k, tlb, vma, lo, pfn);
+      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
+    }
     k.fn.pageRemoveRmap(k, pfn, vma, address);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
@@ -165,8 +172,9 @@ function zapEntries(
 }
 
 /** What the entry knew about a page of a file goes to the page; a dirty one must be flushed before ptl is dropped. */
-function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, pfn: number): void {
+function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, page: number): void {
   const { flags } = k.pages;
+  const pfn = compoundHead(k.pages, page);
   if ((lo & PTE_D) !== 0) {
     flags[pfn] = flags[pfn]! | PG_DIRTY;
     announceDirty(k, pfn);
@@ -190,6 +198,7 @@ function zapSwapEntry(
   evenCows: boolean,
 ): void {
   if (!isRealSwap(hi)) {
+    if (swapType(hi) === SWP_PTE_MARKER && !tlb.dropMarkers) return;
     zapPfnEntry(k, tlb, vma, word, address, lo, hi, evenCows);
     return;
   }
