@@ -1,5 +1,6 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
+import type { ThpEnabled } from '../mm/huge/state.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
@@ -57,6 +58,7 @@ export class World {
         cpus,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
     });
@@ -67,6 +69,10 @@ export class World {
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
   #swapPages(): number {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  #thpEnabled(): ThpEnabled {
+    return (this.settings.get('/sys/kernel/mm/transparent_hugepage/enabled') ?? 'madvise') as ThpEnabled;
   }
 
   get design(): Linux61 {
