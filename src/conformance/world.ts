@@ -84,7 +84,8 @@ export class World {
     return this.machine.run(path);
   }
 
-  /** Lets kernel threads that have something to do finish it. */
+  /** Lets kernel threads that have something to do finish it. Not after each call: target and controller run as SCHED_FIFO, so that
+   *  workers get the CPU only when those wait for them. */
   settle(): void {
     const { sched } = this.kernel;
     while (sched.runnableCount > 0 && sched.step()) {

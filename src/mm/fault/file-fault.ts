@@ -36,7 +36,7 @@ import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
-import { faultWrite } from './cow.ts';
+import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
