@@ -7,8 +7,8 @@ import type { AtomicPath } from '../../sched/path.ts';
 import { FOLL_GET, FOLL_PIN, FOLL_WRITE } from '../gup/flags.ts';
 import { FAULT_PLAIN, FAULT_TO_UNSHARE } from '../gup/gup.ts';
 import type { Kernel } from '../kernel.ts';
-import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
-import { notePage } from '../rmap/rmap.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
+import { notePage, pinPage } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { hugePteOffset } from './pmd.ts';
@@ -31,7 +31,7 @@ function followEntry(k: Kernel, lo: number, flags: number): number {
   const isShared = (pages.flags[head]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === PG_ANON;
   if ((flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN && isShared) return FAULT_TO_UNSHARE;
   notePage(k, head);
-  if ((flags & FOLL_PIN) !== 0) pages.refcount[head]! += GUP_PIN_COUNTING_BIAS;
+  if ((flags & FOLL_PIN) !== 0) pinPage(k, head);
   else if ((flags & FOLL_GET) !== 0) pages.refcount[head]!++;
   return head;
 }

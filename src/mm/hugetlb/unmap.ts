@@ -66,7 +66,7 @@ function* unmapEntries(
       continue;
     }
     if (head === 0) continue;
-    if (k.fn.tlbRemovePage(k, tlb, head, address, false)) {
+    if (k.fn.tlbRemovePage(k, tlb, head, address, false, PMD_SIZE)) {
       yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
       yield* k.fn.tlbFlushMmuFree(k, tlb);
     }
