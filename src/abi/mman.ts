@@ -137,10 +137,14 @@ export const FAULT_FLAG_UNSHARE = 1 << 10;
 export const VM_FAULT_OOM = 0x1;
 export const VM_FAULT_SIGBUS = 0x2;
 export const VM_FAULT_MAJOR = 0x4;
+/** Historical: the fault was a write that was served (until 6.1). */
+export const VM_FAULT_WRITE = 0x8;
 export const VM_FAULT_HWPOISON = 0x10;
 export const VM_FAULT_SIGSEGV = 0x40;
 export const VM_FAULT_NOPAGE = 0x100;
 export const VM_FAULT_LOCKED = 0x200;
 export const VM_FAULT_RETRY = 0x400;
 export const VM_FAULT_FALLBACK = 0x800;
+/** Done, and mmapLock was dropped. */
+export const VM_FAULT_COMPLETED = 0x4000;
 export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON;

@@ -25,8 +25,11 @@ export interface KernelConfig {
   ramPages: number;
   /** NUMA nodes, all with memory: 0 to numaNodes - 1. */
   numaNodes: number;
-  /** Swap slots; 0 = no swap area. */
+  /** Swap slots at the start; 0 = no swap area. Does its device answer at once (memory: SWP_SYNCHRONOUS_IO)? */
   swapPages: number;
+  swapSynchronous: boolean;
+  /** vm.page-cluster: 2^n swapped pages are read together. */
+  pageCluster: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
   overcommitMode: 0 | 1 | 2;
   overcommitRatio: number;
@@ -42,6 +45,9 @@ export interface KernelConfig {
   tlbFlushCeiling: number;
   /** fault_around_bytes / PAGE_SIZE. */
   faultAroundPages: number;
+  /** read_ahead_kb / 4 of the disk, and the pages that it takes in one request (max_sectors_kb / 4). */
+  readAheadPages: number;
+  ioPages: number;
   /** Reclaim watermarks in frames; 0 = derived from `frames`. */
   watermarkMin: number;
   watermarkLow: number;
@@ -74,6 +80,8 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     ramPages: 6171023,
     numaNodes: 1,
     swapPages: 0,
+    swapSynchronous: false,
+    pageCluster: 3,
     overcommitMode: 0,
     overcommitRatio: 50,
     maxMapCount: 65530,
@@ -84,6 +92,8 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     gatherBatchesMax: 19,
     tlbFlushCeiling: 33,
     faultAroundPages: 16,
+    readAheadPages: 32,
+    ioPages: 320,
     watermarkMin: 0,
     watermarkLow: 0,
     watermarkHigh: 0,

@@ -319,8 +319,11 @@ export interface ReclaimFns {
   swapFree(k: Kernel, entry: number): void;
   freeSwapAndCache(k: Kernel, entry: number): void;
   addToSwap(k: Kernel, pfn: number): boolean;
-  /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
-  swapinReadahead(k: Kernel, entry: number): KernelPath<number>;
+  /** swapin_readahead for the fault at `address` of `vma` (null: shmem): the slot's page, read into the swap cache with its
+   *  neighbours. Frame (referenced), or 0 when the slot is unused or memory is short. */
+  swapinReadahead(k: Kernel, entry: number, vma: VmArea | null, address: number): KernelPath<number>;
+  /** read_swap_cache_async: the same without neighbours. */
+  readSwapCache(k: Kernel, entry: number): KernelPath<number>;
   /** swap_writepage: contents go to the swap area. */
   swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
   deleteFromSwapCache(k: Kernel, pfn: number): void;

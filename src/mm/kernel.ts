@@ -102,7 +102,7 @@ export class Kernel {
     this.memory = new PhysMemory(config.frames, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
-    this.swap = new SwapArea(config.swapPages);
+    this.swap = new SwapArea(config.swapPages, config.swapSynchronous);
     this.reclaim = new ReclaimState(this.pages);
     this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames);
     for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));

@@ -9,7 +9,7 @@
 // Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
+import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_FAULT_WRITE, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_COW } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
@@ -59,7 +59,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
     if (!unshare) wpPageReuse(k, vma, address, word);
     k.ptl.unlock(table);
-    return 0;
+    return unshare ? 0 : VM_FAULT_WRITE;
   }
   if (unshare && !isAnon) {
     k.ptl.unlock(table);
@@ -68,7 +68,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isNormal) getPage(k, pfn);
   k.ptl.unlock(table);
   if (isNormal && !isAnon && (vma.flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED))
-    return yield* wpPageShared(k, vma, address, pfn, lo);
+    return yield* wpPageShared(k, vma, address, pfn, lo, flags);
   return yield* k.fn.wpPageCopy(k, vma, address, pfn, lo, flags);
 }
 
@@ -139,7 +139,7 @@ export function* wpPageCopy(
     k.fn.putPage(k, oldPfn);
   }
   if (k.sched.points) yield P_PTE_SET;
-  return 0;
+  return replaced && (flags & FAULT_FLAG_UNSHARE) === 0 ? VM_FAULT_WRITE : 0;
 }
 
 /** Low word of the entry that maps the copy: writable and dirty, or (unshare) with the old entry's rights. */

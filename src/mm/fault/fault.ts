@@ -12,6 +12,7 @@ import {
   FAULT_FLAG_WRITE,
   VM_ACCESS_FLAGS,
   VM_EXEC,
+  VM_FAULT_COMPLETED,
   VM_FAULT_ERROR,
   VM_FAULT_MAJOR,
   VM_FAULT_RETRY,
@@ -62,7 +63,7 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
       flags |= FAULT_FLAG_TRIED;
       continue;
     }
-    lock.readUnlock();
+    if ((result & VM_FAULT_COMPLETED) === 0) lock.readUnlock();
     if (major !== 0 || (flags & FAULT_FLAG_TRIED) !== 0) k.stats.majorFaults++;
     if ((result & VM_FAULT_SIGBUS) !== 0) k.faultCode = BUS_ADRERR;
     return (result & VM_FAULT_ERROR) | major;

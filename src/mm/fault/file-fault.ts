@@ -9,11 +9,14 @@ import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_TRIED,
   MM_ANONPAGES,
+  VM_FAULT_COMPLETED,
+  VM_FAULT_LOCKED,
   VM_FAULT_MAJOR,
   VM_FAULT_NOPAGE,
   VM_FAULT_OOM,
   VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
+  VM_FAULT_WRITE,
   VM_SHARED,
 } from '../../abi/mman.ts';
 import { PTE_A } from '../../abi/pte.ts';
@@ -22,44 +25,99 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/page-cache.ts';
+import { asyncMmapReadahead, syncMmapReadahead } from '../file/readahead.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_READAHEAD, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
-import type { AddressSpace, VmArea } from '../types.ts';
+import type { AddressSpace, OpenFile, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
-/** do_sync_mmap_readahead after maybe_unlock_mmap_for_io: the page is read with mmapLock dropped (the file is held instead), and
- *  the fault starts over. */
-function* readWithoutMmapLock(k: Kernel, vma: VmArea, index: number): KernelPath<number> {
-  const file = vma.file!;
+/** maybe_unlock_mmap_for_io: in the first try of a fault mmapLock is dropped, and the file held instead. True when it was. */
+function maybeUnlockMmapForIo(vma: VmArea, file: OpenFile, flags: number): boolean {
+  if ((flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) !== FAULT_FLAG_ALLOW_RETRY) return false;
   file.refcount++;
   vma.mm.mmapLock.readUnlock();
-  const pfn = yield* k.fn.filemapGetPage(k, file.inode.mapping, index);
-  if (pfn > 0) k.fn.putPage(k, pfn);
-  fput(k, file);
-  return -(VM_FAULT_RETRY | VM_FAULT_MAJOR);
+  return true;
 }
 
-/** filemap_fault, shmem_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or
- *  the negative of VM_FAULT_* bits. */
+/** The read-ahead that a fault starts: around a page that missed, or from a marked one that it met. True when mmapLock was
+ *  dropped for it. */
+function* readAhead(
+  k: Kernel,
+  vma: VmArea,
+  file: OpenFile,
+  index: number,
+  cached: number,
+  flags: number,
+): KernelPath<boolean> {
+  const window =
+    cached === 0
+      ? syncMmapReadahead(k, file, vma.flags, index)
+      : (flags & FAULT_FLAG_TRIED) === 0
+        ? asyncMmapReadahead(k, file, vma.flags, index, cached)
+        : null;
+  if (window === null) return false;
+  const isUnlocked = maybeUnlockMmapForIo(vma, file, flags);
+  yield* window;
+  return isUnlocked;
+}
+
+/** filemap_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or the negative of
+ *  VM_FAULT_* bits. With VM_FAULT_RETRY mmapLock was dropped. */
 function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const file = vma.file!;
+  const mapping = file.inode.mapping;
+  if (isShmem(mapping)) return yield* shmemFault(k, vma, address, flags);
+  const index = linearPageIndex(vma, address);
+  noteFile(k, mapping, false);
+  if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
+  const cached = mapping.pages.get(index) ?? 0;
+  const major = cached === 0 ? VM_FAULT_MAJOR : 0;
+  let isUnlocked = yield* readAhead(k, vma, file, index, cached, flags);
+  for (;;) {
+    noteFile(k, mapping, false);
+    const now = mapping.pages.get(index) ?? 0;
+    // To be read here after all (page_not_uptodate).
+    if (!isUnlocked && (now === 0 || (k.pages.flags[now]! & PG_UPTODATE) === 0))
+      isUnlocked = maybeUnlockMmapForIo(vma, file, flags);
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (isUnlocked) {
+      if (pfn > 0) k.fn.putPage(k, pfn);
+      fput(k, file);
+      return -(VM_FAULT_RETRY | major);
+    }
+    if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
+    if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
+      k.fn.putPage(k, pfn);
+      return -(VM_FAULT_RETRY | major);
+    }
+    if (isCachedAt(k, mapping, index, pfn)) {
+      noteFile(k, mapping, false);
+      if (index < filePages(mapping)) return pfn * 2 + (major === 0 ? 0 : 1);
+      unlockPage(k, pfn);
+      k.fn.putPage(k, pfn);
+      return -VM_FAULT_SIGBUS;
+    }
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+  }
+}
+
+/** shmem_fault, with filemapFault's result: major when the page comes back from swap. */
+function* shmemFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const mapping = vma.file!.inode.mapping;
   const index = linearPageIndex(vma, address);
   let major = 0;
   for (;;) {
     noteFile(k, mapping, false);
     if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
-    if (!mapping.pages.has(index)) {
-      if (!isShmem(mapping) && (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY)
-        return yield* readWithoutMmapLock(k, vma, index);
-      if (!isShmem(mapping) || mapping.swapped.has(index)) major = 1;
-    }
+    if (mapping.swapped.has(index)) major = 1;
     const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
     if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
     if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
@@ -68,17 +126,35 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
     }
     if (isCachedAt(k, mapping, index, pfn)) {
       noteFile(k, mapping, false);
-      if (index >= filePages(mapping)) {
-        unlockPage(k, pfn);
-        k.fn.putPage(k, pfn);
-        return -VM_FAULT_SIGBUS;
-      }
-      k.fn.markPageAccessed(k, pfn);
-      return pfn * 2 + major;
+      if (index < filePages(mapping)) return pfn * 2 + major;
+      unlockPage(k, pfn);
+      k.fn.putPage(k, pfn);
+      return -VM_FAULT_SIGBUS;
     }
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
   }
+}
+
+/** VM_FAULT_* bits of a page that filemapFault found. */
+function foundBits(found: number): number {
+  return (found & 1) !== 0 ? VM_FAULT_MAJOR | VM_FAULT_LOCKED : VM_FAULT_LOCKED;
+}
+
+/** fault_dirty_shared_page: the page, locked, has been made writable in an entry. A write that dirtied it, or asked the file
+ *  system, gives other writers a turn (balance_dirty_pages), without mmapLock where that may be dropped: VM_FAULT_COMPLETED. */
+function faultDirtySharedPage(k: Kernel, vma: VmArea, pfn: number, flags: number, isNewlyDirty: boolean): number {
+  const file = vma.file!;
+  setPageDirty(k, pfn);
+  unlockPage(k, pfn);
+  if (!isNewlyDirty || !maybeUnlockMmapForIo(vma, file, flags)) return 0;
+  fput(k, file);
+  return VM_FAULT_COMPLETED;
+}
+
+/** Does a write to the page count as new: the file system is asked about each (page_mkwrite), or the page was clean? */
+function isDirtying(k: Kernel, mapping: AddressSpace, pfn: number): boolean {
+  return !isShmem(mapping) || (k.pages.flags[pfn]! & PG_DIRTY) === 0;
 }
 
 /** do_fault_around: maps cached pages of the aligned window into none entries. True when the faulting one got mapped. */
@@ -97,7 +173,8 @@ function* faultAround(k: Kernel, vma: VmArea, address: number, table: number): K
   return done;
 }
 
-/** filemap_map_pages: pages that are up to date and whose lock is free. ptl held. Number mapped. */
+/** filemap_map_pages: pages that are up to date, not marked by read-ahead, and whose lock is free. Each counts as a hit of the file's
+ *  read-around. ptl held. Number mapped. */
 function mapCachedPages(
   k: Kernel,
   vma: VmArea,
@@ -109,15 +186,18 @@ function mapCachedPages(
   const m = k.memory;
   noteFile(k, mapping, false);
   const end = filePages(mapping);
+  const { ra } = vma.file!;
   let mapped = 0;
   for (let at = first; at < last; at += 4096) {
     const index = linearPageIndex(vma, at);
     if (index >= end) break;
     const word = pteOffset(table, at);
-    if ((entryLo(m, word) | entryHi(m, word)) !== 0) continue;
     const pfn = mapping.pages.get(index);
-    if (pfn !== undefined && m.footprint !== null) m.footprint.note(OBJ_PAGE, pfn, false);
-    if (pfn === undefined || (k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED)) !== PG_UPTODATE) continue;
+    if (pfn === undefined) continue;
+    if (m.footprint !== null) m.footprint.note(OBJ_PAGE, pfn, false);
+    if ((k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED | PG_READAHEAD)) !== PG_UPTODATE) continue;
+    if (ra.mmapMiss > 0) ra.mmapMiss--;
+    if ((entryLo(m, word) | entryHi(m, word)) !== 0) continue;
     getPage(k, pfn);
     setFileEntry(k, vma, at, word, pfn, false);
     mapped++;
@@ -158,7 +238,8 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   let table = pteTable(k, vma.mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
   if (table === 0) return VM_FAULT_OOM;
-  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table))) return 0;
+  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table)))
+    return VM_FAULT_NOPAGE;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;
@@ -166,7 +247,7 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   unlockPage(k, pfn);
   if (result !== 0) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return foundBits(found) | result;
 }
 
 export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
@@ -204,7 +285,7 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   k.fn.putPage(k, cached);
   if (result !== 0) k.fn.putPage(k, page);
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return foundBits(found) | result;
 }
 
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
@@ -215,13 +296,16 @@ export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: n
   if (found < 0) return -found;
   const pfn = found >>> 1;
   // page_mkwrite: the file system hears of the write before the entry can be written; the page stays locked.
-  setPageDirty(k, pfn);
+  const isNewlyDirty = isDirtying(k, vma.file!.inode.mapping, pfn);
+  if (!isShmem(vma.file!.inode.mapping)) setPageDirty(k, pfn);
   const result = yield* finishFileFault(k, vma, address, table, pfn, true);
-  setPageDirty(k, pfn);
-  unlockPage(k, pfn);
-  if (result !== 0) k.fn.putPage(k, pfn);
+  if (result !== 0) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return foundBits(found) | result;
+  }
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return foundBits(found) | faultDirtySharedPage(k, vma, pfn, flags, isNewlyDirty);
 }
 
 /** wp_page_shared: first write through an entry that was mapped read-only to learn of it. `pfn` is referenced. */
@@ -231,26 +315,37 @@ export function* wpPageShared(
   address: number,
   pfn: number,
   origLo: number,
+  flags: number,
 ): KernelPath<number> {
   const m = k.memory;
   const mapping = vma.file!.inode.mapping;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
-  if (isCachedAt(k, mapping, linearPageIndex(vma, address), pfn)) {
-    setPageDirty(k, pfn);
-    const table = pteTable(k, vma.mm, address);
-    if (table !== 0) {
-      const word = pteOffset(table, address);
-      if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-      if (entryLo(m, word) === origLo) {
-        const lo = pteMaybeMkwrite(pteMkdirty(origLo | PTE_A), vma.flags);
-        writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
-        k.stats.cowReuses++;
-      }
-      k.ptl.unlock(table);
-    }
+  const isCached = isCachedAt(k, mapping, linearPageIndex(vma, address), pfn);
+  const table = pteTable(k, vma.mm, address);
+  if (!isCached || table === 0) {
+    // Truncated meanwhile: the access is tried again.
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return 0;
   }
-  unlockPage(k, pfn);
-  k.fn.putPage(k, pfn);
+  const isNewlyDirty = isDirtying(k, mapping, pfn);
+  setPageDirty(k, pfn);
+  const word = pteOffset(table, address);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const isSame = entryLo(m, word) === origLo;
+  if (isSame) {
+    const lo = pteMaybeMkwrite(pteMkdirty(origLo | PTE_A), vma.flags);
+    writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
+    k.stats.cowReuses++;
+  }
+  k.ptl.unlock(table);
+  if (!isSame) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return VM_FAULT_NOPAGE;
+  }
   if (k.sched.points) yield P_PTE_SET;
-  return 0;
+  const completed = faultDirtySharedPage(k, vma, pfn, flags, isNewlyDirty);
+  k.fn.putPage(k, pfn);
+  return VM_FAULT_WRITE | completed;
 }

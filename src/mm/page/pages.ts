@@ -22,6 +22,8 @@ export const PG_ANON_EXCLUSIVE = 1 << 12;
 export const PG_TABLE = 1 << 13;
 export const PG_RESERVED = 1 << 14;
 export const PG_RECLAIM = 1 << 15;
+/** Mark of read-ahead: the same bit, as in Linux. */
+export const PG_READAHEAD = PG_RECLAIM;
 export const PG_WORKINGSET = 1 << 16;
 /** First frame of a free block; its order is in `private`. */
 export const PG_BUDDY = 1 << 17;
