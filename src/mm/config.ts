@@ -23,13 +23,15 @@ export interface KernelConfig {
   cpus: number;
   /** Pages of RAM that the kernel believes it has (heuristic overcommit); apart from `frames`. */
   ramPages: number;
-  /** NUMA nodes, all with memory: 0 to numaNodes - 1. */
+  /** NUMA nodes, all with memory: 0 to numaNodes - 1. The frames are dealt out to them in equal, contiguous parts; CPUs belong to node 0. */
   numaNodes: number;
   /** Swap slots at the start; 0 = no swap area. Does its device answer at once (memory: SWP_SYNCHRONOUS_IO)? */
   swapPages: number;
   swapSynchronous: boolean;
   /** vm.page-cluster: 2^n swapped pages are read together. */
   pageCluster: number;
+  /** Pages of memory of a device that the kernel knows as ZONE_DEVICE (MEMORY_DEVICE_PRIVATE). */
+  devicePrivatePages: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
   overcommitMode: 0 | 1 | 2;
   overcommitRatio: number;
@@ -82,6 +84,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     swapPages: 0,
     swapSynchronous: false,
     pageCluster: 3,
+    devicePrivatePages: 0,
     overcommitMode: 0,
     overcommitRatio: 50,
     maxMapCount: 65530,

@@ -16,16 +16,17 @@ import {
   VM_FAULT_OOM,
   VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
-  VM_FAULT_WRITE,
   VM_LOCKED,
 } from '../../abi/mman.ts';
-import { PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { isMigration } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -35,6 +36,7 @@ import {
   pteMkdirty,
   SWP_EXCLUSIVE,
   SWP_HWPOISON,
+  SWP_PTE_MARKER,
   SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
@@ -44,6 +46,7 @@ import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import { swapReadpage } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
+import { faultWrite } from './cow.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** lock_page_or_retry: true with the lock; false when mmapLock was dropped to wait, and the fault starts over. */
@@ -70,8 +73,47 @@ function shouldTryToFreeSwap(k: Kernel, pfn: number, vma: VmArea, flags: number)
   return (flags & FAULT_FLAG_WRITE) !== 0 && k.pages.refcount[pfn] === 2;
 }
 
-/** The page of a slot that only this entry needs, read past the swap cache from a device that answers at once. Locked, with the
- *  fault's reference; 0 when memory is short. */
+export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const m = k.memory;
+  const table = pteTable(k, vma.mm, address);
+  if (table === 0) return 0;
+  const word = pteOffset(table, address);
+  const lo = entryLo(m, word);
+  const hi = entryHi(m, word);
+  if (!pteIsSwap(lo, hi)) return 0;
+  if (!isRealSwap(hi)) {
+    if (isMigration(hi)) {
+      yield* migrationEntryWait(k, word);
+      return 0;
+    }
+    if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
+    return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  }
+  const entry = swapOffset(lo, hi);
+  let pfn = lookupSwapCache(k, entry, vma, address);
+  const major = pfn === 0 ? VM_FAULT_MAJOR : 0;
+  const isFresh = pfn === 0 && k.swap.isSynchronous && k.swap.users(entry) === 1;
+  if (isFresh) {
+    // swapcache_prepare: nobody else reads the slot, or gives it to somebody else, meanwhile.
+    if (k.swap.hasCache(entry)) {
+      yield P_IO;
+      return 0;
+    }
+    k.swap.addCacheCount(entry);
+    pfn = yield* readPastCache(k, entry);
+  } else if (pfn === 0) pfn = yield* k.fn.swapinReadahead(k, entry, vma, address);
+  if (pfn === 0) {
+    if (isFresh) k.swap.dropCacheCount(entry);
+    return entryLo(m, word) === lo ? VM_FAULT_OOM : 0;
+  }
+  const result = yield* mapSwapIn(k, vma, address, word, lo, hi, pfn, flags, isFresh);
+  if (isFresh) k.swap.dropCacheCount(entry);
+  if (result !== STILL_WRITE) return result | major;
+  return major | (yield* k.fn.doWpPage(k, vma, address, flags));
+}
+
+/** The page of a slot that only this entry needs, read past the swap cache from a device that answers at once: locked, with the
+ *  fault's reference. 0 when memory is short. */
 function* readPastCache(k: Kernel, entry: number): KernelPath<number> {
   let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
@@ -84,43 +126,11 @@ function* readPastCache(k: Kernel, entry: number): KernelPath<number> {
   return pfn;
 }
 
-export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
-  const m = k.memory;
-  const table = pteTable(k, vma.mm, address);
-  if (table === 0) return 0;
-  const word = pteOffset(table, address);
-  const lo = entryLo(m, word);
-  const hi = entryHi(m, word);
-  if (!pteIsSwap(lo, hi)) return 0;
-  // Entries for migration, device memory and markers get their handlers with their rooms.
-  if (!isRealSwap(hi)) return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
-  const entry = swapOffset(lo, hi);
-  let pfn = lookupSwapCache(k, entry, vma, address);
-  const major = pfn === 0 ? VM_FAULT_MAJOR : 0;
-  const isPastCache = pfn === 0 && k.swap.isSynchronous && k.swap.users(entry) === 1;
-  if (isPastCache) {
-    // swapcache_prepare: nobody else reads the slot, or gives it to somebody else, meanwhile.
-    if (k.swap.hasCache(entry)) {
-      yield P_IO;
-      return 0;
-    }
-    k.swap.addCacheCount(entry);
-    pfn = yield* readPastCache(k, entry);
-  } else if (pfn === 0) pfn = yield* k.fn.swapinReadahead(k, entry, vma, address);
-  if (pfn === 0) {
-    if (isPastCache) k.swap.dropCacheCount(entry);
-    return entryLo(m, word) === lo ? VM_FAULT_OOM : 0;
-  }
-  const result = yield* mapSwapIn(k, vma, address, word, lo, hi, pfn, flags, isPastCache);
-  if (isPastCache) k.swap.dropCacheCount(entry);
-  if (result !== STILL_WRITE) return result | major;
-  return major | (yield* k.fn.doWpPage(k, vma, address, flags));
-}
-
 /** Not a VM_FAULT_* bit: the page is mapped, and a write has still to get it for itself. */
 const STILL_WRITE = -1;
 
-/** The second half of do_swap_page: locks the page and maps it when the entry is still the same. VM_FAULT_* bits or STILL_WRITE. */
+/** The second half of do_swap_page: locks the page (a fresh one is locked) and maps it when the entry is still the same. VM_FAULT_*
+ *  bits or STILL_WRITE. */
 function* mapSwapIn(
   k: Kernel,
   vma: VmArea,
@@ -130,10 +140,10 @@ function* mapSwapIn(
   hi: number,
   pfn: number,
   flags: number,
-  isPastCache: boolean,
+  isFresh: boolean,
 ): KernelPath<number> {
   const m = k.memory;
-  if (!isPastCache) {
+  if (!isFresh) {
     if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
       k.fn.putPage(k, pfn);
       return VM_FAULT_RETRY;
@@ -150,30 +160,40 @@ function* mapSwapIn(
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;
   }
+  const page = isFresh ? pfn : yield* k.fn.ksmMightNeedToCopy(k, pfn, vma, address);
+  if (page < 0) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return VM_FAULT_OOM;
+  }
   const table = word >>> 10;
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (entryLo(m, word) !== lo || entryHi(m, word) !== hi) {
     k.ptl.unlock(table);
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
+    if (page !== pfn) k.fn.putPage(k, page);
     return 0;
   }
-  const stillWrite = mapSwapPage(k, vma, address, word, pfn, flags, isPastCache);
+  const stillWrite = mapSwapPage(k, vma, address, word, pfn, page, flags, isFresh);
   k.ptl.unlock(table);
   unlockPage(k, pfn);
+  // A copy took the place of the swap cache's page, whose reference is left over.
+  if (page !== pfn) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
   if (stillWrite) return STILL_WRITE;
-  return (flags & FAULT_FLAG_WRITE) !== 0 ? VM_FAULT_WRITE : 0;
+  return (flags & FAULT_FLAG_WRITE) !== 0 ? faultWrite(k) : 0;
 }
 
-/** Maps the page in place of the entry; one that was read past the cache is certainly ours alone. True when a write fault still
- *  needs doWpPage. ptl and page lock held. */
+/** Maps the page `pfn`, or the copy of it that `page` is, in place of the entry. One that was read past the cache is ours alone.
+ *  True when a write fault still needs doWpPage. ptl and page lock held. */
 function mapSwapPage(
   k: Kernel,
   vma: VmArea,
   address: number,
   word: number,
   pfn: number,
+  page: number,
   flags: number,
   isFresh: boolean,
 ): boolean {
@@ -187,16 +207,21 @@ function mapSwapPage(
   mm.rss[MM_ANONPAGES]!++;
   mm.rss[MM_SWAPENTS]!--;
   let write = (flags & FAULT_FLAG_WRITE) !== 0;
-  let lo = mkPteLo(pfn, vma.pageProtLo);
-  const exclusive = wasExclusive || k.pages.refcount[pfn] === 1;
+  let lo = mkPteLo(page, vma.pageProtLo);
+  const isKsm = (k.pages.flags[pfn]! & PG_KSM) !== 0;
+  const exclusive = page !== pfn || (!isKsm && (wasExclusive || k.pages.refcount[pfn] === 1));
   if (exclusive && write) {
     lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
     write = false;
   }
   if ((old & SWP_SOFT_DIRTY) !== 0) lo |= PTE_SOFT_DIRTY;
-  if ((old & SWP_UFFD_WP) !== 0) lo |= PTE_UFFD_WP;
-  k.fn.pageAddAnonRmap(k, pfn, vma, address, exclusive);
+  if ((old & SWP_UFFD_WP) !== 0) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
+  if (page === pfn) k.fn.pageAddAnonRmap(k, pfn, vma, address, exclusive);
+  else {
+    k.fn.pageAddNewAnonRmap(k, page, vma, address);
+    k.fn.lruAdd(k, page);
+  }
   writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
-  if (m.log.on) m.log.emit(E_SWAP_IN, mm.id, address, address + 4096, pfn, m.generation[pfn]!, entry, 0, 0, 0);
+  if (m.log.on) m.log.emit(E_SWAP_IN, mm.id, address, address + 4096, page, m.generation[page]!, entry, 0, 0, 0);
   return write;
 }

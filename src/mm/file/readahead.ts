@@ -208,12 +208,7 @@ export function* pageCacheAsyncRa(
 }
 
 /** What a mapping's fault that missed reads around it; null: only its page. */
-export function syncMmapReadahead(
-  k: Kernel,
-  file: OpenFile,
-  vmFlags: number,
-  index: number,
-): KernelPath<void> | null {
+export function syncMmapReadahead(k: Kernel, file: OpenFile, vmFlags: number, index: number): KernelPath<void> | null {
   const { ra } = file;
   const pages = k.config.readAheadPages;
   if ((vmFlags & VM_RAND_READ) !== 0 || pages === 0) return null;

@@ -53,12 +53,7 @@ export function lookupSwapCache(k: Kernel, entry: number, vma: VmArea | null, ad
 }
 
 /** swapin_readahead: the slot that the fault at `address` needs (`vma` null: shmem), after its neighbours. Frame (referenced) or 0. */
-export function* swapinReadahead(
-  k: Kernel,
-  entry: number,
-  vma: VmArea | null,
-  address: number,
-): KernelPath<number> {
+export function* swapinReadahead(k: Kernel, entry: number, vma: VmArea | null, address: number): KernelPath<number> {
   if (k.config.pageCluster > 0) {
     if (vma !== null) yield* readVmaWindow(k, vma, address);
     else yield* readCluster(k, entry);

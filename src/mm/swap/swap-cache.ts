@@ -12,7 +12,16 @@ import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty, announceWriteOut } from '../page/announce.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, GFP_NOWAIT, LIST_SWAP, PG_DIRTY, PG_READAHEAD, PG_SWAPBACKED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
+import {
+  GFP_KERNEL,
+  GFP_NOWAIT,
+  LIST_SWAP,
+  PG_DIRTY,
+  PG_READAHEAD,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+} from '../page/pages.ts';
 
 function note(k: Kernel): void {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_SWAP, true);
