@@ -148,6 +148,8 @@ export class World {
     const known = this.files.get(path);
     if (known !== undefined) return known;
     const inode = this.kernel.newInode(kind, path, size);
+    // A small ext4 (below 512 MiB) has small blocks.
+    if (path.startsWith('/mnt/ext4/')) inode.blockSize = 1024;
     this.files.set(path, inode);
     return inode;
   }

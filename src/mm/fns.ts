@@ -389,6 +389,8 @@ export interface FileFns {
   punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
   /** fallocate ZERO_RANGE of a regular file: as punchHole, but nothing is written back first and the end may lie beyond EOF. */
   zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
+  /** fallocate COLLAPSE_RANGE, or INSERT_RANGE, of a regular file. 0, or -EINVAL (not in whole blocks, beyond the end). */
+  shiftRange(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
   fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;

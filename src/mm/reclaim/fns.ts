@@ -7,9 +7,9 @@ import {
   folioFreeSwap,
   freeSwapAndCache,
   getSwapPage,
+  readSwapCache,
   swapDuplicate,
   swapFree,
-  readSwapCache,
   swapWritepage,
 } from '../swap/swap-cache.ts';
 import { lruAdd, lruDeactivate, lruDel, markPageAccessed } from './lru.ts';
