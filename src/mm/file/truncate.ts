@@ -122,10 +122,18 @@ function* truncatePart(k: Kernel, mapping: AddressSpace, index: number, start: n
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   if (isCachedAt(k, mapping, index, pfn)) {
     zeroPart(k, pfn, start - index * 4096, end - index * 4096);
-    setPageDirty(k, pfn);
+    if (cutsBlock(mapping, index, start, end)) setPageDirty(k, pfn);
   }
   unlockPage(k, pfn);
   k.fn.putPage(k, pfn);
+}
+
+/** Does [start, end) cut a block of the page: is there anything to write? Blocks that it covers are given back as they are. */
+function cutsBlock(mapping: AddressSpace, index: number, start: number, end: number): boolean {
+  if (isShmem(mapping)) return true;
+  const { blockSize } = mapping.inode;
+  const from = index * 4096;
+  return (start > from && start % blockSize !== 0) || (end < from + 4096 && end % blockSize !== 0);
 }
 
 function zeroPart(k: Kernel, pfn: number, from: number, to: number): void {
