@@ -25,6 +25,7 @@ import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
+import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
@@ -67,6 +68,8 @@ export class Kernel {
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
   readonly ksm: KsmState;
+  /** Registered probes, in the order of their registration. */
+  readonly uprobes: Uprobe[] = [];
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
   readonly mms = new Map<number, MmStruct>();

@@ -7,6 +7,7 @@ import { memoryOps } from './memory.ts';
 import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
+import { trackingOps } from './tracking.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
   ...memoryOps,
@@ -14,4 +15,5 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...notifierOps,
   ...processOps,
   ...fileOps,
+  ...trackingOps,
 };
