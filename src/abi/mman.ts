@@ -106,6 +106,9 @@ export const VM_ACCOUNT = 0x100000;
 export const VM_NORESERVE = 0x200000;
 export const VM_HUGETLB = 0x400000;
 export const VM_SYNC = 0x800000;
+/** Linux's bit 37; bit 24 (VM_ARCH_1) has no other use here. */
+export const VM_UFFD_MINOR = 0x1000000;
+export const VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR;
 export const VM_WIPEONFORK = 0x2000000;
 export const VM_DONTDUMP = 0x4000000;
 export const VM_SOFTDIRTY = 0x8000000;

@@ -13,6 +13,7 @@ import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
+import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
 /** Room vma: address-space layout. mmapLock is held for write where a VMA changes. */
@@ -212,15 +213,15 @@ export interface ZapFns {
     nextStart: number,
   ): KernelPath<void>;
   freePgdRange(k: Kernel, tlb: MmuGather, addr: number, end: number, floor: number, ceiling: number): KernelPath<void>;
-  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `tryWritable`: entries
-   *  that may be writable become so at once (MM_CP_TRY_CHANGE_WRITABLE). Opens sections as the profile says. */
+  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `cpFlags`:
+   *  MM_CP_* (zap/cp-flags.ts). Opens sections as the profile says. */
   changeProtection(
     k: Kernel,
     tlb: MmuGather,
     vma: VmArea,
     start: number,
     end: number,
-    tryWritable: boolean,
+    cpFlags: number,
   ): KernelPath<number>;
   /** change_pte_range: the part inside page table `table`. Number of present entries. */
   changePteRange(
@@ -230,7 +231,7 @@ export interface ZapFns {
     table: number,
     start: number,
     end: number,
-    tryWritable: boolean,
+    cpFlags: number,
   ): AtomicPath<number>;
   /** move_normal_pmd, move_normal_pud: the entry at word `from` (of LEVEL_PMD or LEVEL_PUD) takes its table along to word
    *  `to`. False when that is taken. */
@@ -425,6 +426,38 @@ export interface GupFns {
   ): KernelPath<number>;
 }
 
+/** Room uffd: userfaultfd. */
+export interface UffdFns {
+  /** handle_userfault: see uffd/fault.ts. VM_FAULT_RETRY: mmapLock was dropped. */
+  handleUserfault(k: Kernel, vma: VmArea, address: number, flags: number, reason: number): KernelPath<number>;
+  /** handle_pte_marker: a fault on a PTE marker. */
+  handlePteMarker(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  userfaultfdRegister(k: Kernel, ctx: UserfaultfdCtx, start: number, end: number, flags: number): KernelPath<number>;
+  userfaultfdUnregister(k: Kernel, ctx: UserfaultfdCtx, start: number, end: number): KernelPath<number>;
+  /** The descriptor's last close. */
+  userfaultfdRelease(k: Kernel, ctx: UserfaultfdCtx): KernelPath<void>;
+  /** __mcopy_atomic: bytes filled or -errno. `mode` MCOPY_ATOMIC_*, `flags` UFFDIO_COPY_MODE_WP or 0. */
+  mcopyAtomic(
+    k: Kernel,
+    ctx: UserfaultfdCtx,
+    start: number,
+    len: number,
+    mode: number,
+    flags: number,
+    source: ((offset: number) => KernelPath<Uint8Array | null>) | null,
+  ): KernelPath<number>;
+  mwriteprotectRange(k: Kernel, ctx: UserfaultfdCtx, start: number, len: number, enable: boolean): KernelPath<number>;
+  uffdWpRange(k: Kernel, vma: VmArea, start: number, len: number, enable: boolean): KernelPath<void>;
+  /** userfaultfd_unmap_prep, for one VMA of the unmapped range. */
+  userfaultfdUnmapPrep(k: Kernel, vma: VmArea, start: number, end: number): void;
+  mremapUserfaultfdPrep(k: Kernel, vma: VmArea, from: number, to: number, length: number): void;
+  /** userfaultfd_remove. False: mmapLock (R) was dropped. */
+  userfaultfdRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<boolean>;
+  dupUserfaultfd(k: Kernel, vma: VmArea): void;
+  /** userfaultfd_unmap_complete and its likes: announces what the running system call has changed, and waits. */
+  sendUffdEvents(k: Kernel): KernelPath<void>;
+}
+
 /** Room ksm: merging of equal pages. */
 export interface KsmFns {
   /** write_protect_page: the page's entry in the VMA becomes read-only and clean. False: not alone, pinned, not mapped here. Page lock,
@@ -477,6 +510,7 @@ export interface KernelFns
     ReclaimFns,
     FileFns,
     GupFns,
+    UffdFns,
     MigrateFns,
     NotifyFns,
     KsmFns,

@@ -25,6 +25,7 @@ import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
+import type { DueEvent } from './uffd/events.ts';
 import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
@@ -99,6 +100,10 @@ export class Kernel {
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Events of userfaultfd that running system calls will announce. */
+  uffdEvents: DueEvent[] = [];
+  /** Number of the next userfaultfd context. */
+  nextUffd = 1;
   #nextMm = 1;
   #nextAnonVma = 1;
   #nextInode = 1;

@@ -11,6 +11,7 @@ import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
 import { trackFns } from './track/fns.ts';
+import { uffdFns } from './uffd/fns.ts';
 import { uprobeFns } from './uprobes/fns.ts';
 import { vmaFns } from './vma/fns.ts';
 import { zapFns } from './zap/fns.ts';
@@ -24,6 +25,7 @@ export const linuxFns: KernelFns = {
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...uffdFns,
   ...migrateFns,
   ...notifyFns,
   ...ksmFns,

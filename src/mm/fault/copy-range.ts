@@ -17,6 +17,7 @@ import {
   VM_MIXEDMAP,
   VM_PFNMAP,
   VM_SHARED,
+  VM_UFFD_WP,
 } from '../../abi/mman.ts';
 import { MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_PROTNONE, PTE_RW, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
@@ -36,6 +37,7 @@ import {
   pteMaybeMkwrite,
   pteMkdirty,
   SWP_EXCLUSIVE,
+  SWP_PTE_MARKER,
   SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
@@ -57,6 +59,8 @@ class CopyState {
   readonly src: VmArea;
   readonly isCow: boolean;
   readonly isShared: boolean;
+  /** The child's memory is watched as well (userfaultfd): its entries keep their marks. */
+  readonly keepsUffdWp: boolean;
   status = COPY_MORE;
   prealloc = 0;
   anon = 0;
@@ -68,6 +72,7 @@ class CopyState {
     this.dst = dst;
     this.src = src;
     this.isCow = (src.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
+    this.keepsUffdWp = (dst.flags & VM_UFFD_WP) !== 0;
     this.isShared = (src.flags & VM_SHARED) !== 0;
   }
 }
@@ -117,7 +122,7 @@ function copyPfnEntry(
       pageDupRmap(k, pfn, s.dst, address);
     }
   }
-  writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+  writeEntry(m, dstWord, s.keepsUffdWp ? lo : lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
 }
 
 /** A swap entry gets a second user; the parent's is no longer exclusive. False when the count is full. */
@@ -137,7 +142,7 @@ function copySwap(
     lo &= ~SWP_EXCLUSIVE;
     writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
   }
-  writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+  writeEntry(m, dstWord, s.keepsUffdWp ? lo : lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
   return true;
 }
 
@@ -147,12 +152,16 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const { flags, refcount } = k.pages;
   const srcMm = s.src.mm.id;
   const dstMm = s.dst.mm.id;
-  const drop = s.isShared ? PTE_A | PTE_D | PTE_UFFD_WP : PTE_A | PTE_UFFD_WP;
+  const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
     let lo = entryLo(m, srcWord);
     const hi = entryHi(m, srcWord);
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
       if ((lo | hi) === 0) continue;
+      if (swapType(hi) === SWP_PTE_MARKER) {
+        if (s.keepsUffdWp) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
+        continue;
+      }
       if (!isRealSwap(hi)) {
         copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
         continue;
@@ -233,7 +242,9 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
 }
 
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
-  if (src.anonVma === null && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
+  // vma_needs_copy.
+  const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
+  if (src.anonVma === null && !isWatched && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
   const s = new CopyState(dst, src);
   const mm = src.mm;
   const range =

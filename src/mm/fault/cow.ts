@@ -9,8 +9,16 @@
 // Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_FAULT_WRITE, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
-import { MMU_NOTIFY_CLEAR, SITE_COW } from '../../abi/notifier.ts';
+import {
+  FAULT_FLAG_UNSHARE,
+  MM_ANONPAGES,
+  VM_FAULT_OOM,
+  VM_FAULT_WRITE,
+  VM_SHARED,
+  VM_UFFD_WP,
+  VM_WRITE,
+} from '../../abi/mman.ts';
+import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -54,6 +62,15 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
     return 0;
   }
   const unshare = (flags & FAULT_FLAG_UNSHARE) !== 0;
+  if ((vma.flags & VM_UFFD_WP) !== 0 && !unshare) {
+    if ((lo & PTE_UFFD_WP) !== 0) {
+      k.ptl.unlock(table);
+      return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_WP);
+    }
+    // A write-protection under mmapLock R may have changed the entry and not flushed yet: another CPU could write the page
+    // while it is copied.
+    if (vma.mm.tlbFlushPending > 0) yield* k.fn.flushTlbPage(k, vma, address, SITE_MPROTECT);
+  }
   const isNormal = (lo & PTE_SPECIAL) === 0;
   const pfn = isNormal ? ptePfn(lo) : 0;
   const isAnon = isNormal && (k.pages.flags[pfn]! & PG_ANON) !== 0;

@@ -41,6 +41,7 @@ function accessError(vma: VmArea, flags: number): boolean {
 export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags: number): KernelPath<number> {
   if (k.sched.points) yield P_FAULT;
   const lock = mm.mmapLock;
+  k.sched.current.faultAddress = address;
   let major = 0;
   for (;;) {
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
@@ -61,6 +62,7 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
     if ((result & VM_FAULT_RETRY) !== 0) {
       // The lock was dropped while waiting for a page; the VMA may be gone.
       flags |= FAULT_FLAG_TRIED;
+      if (mm.isKilled) return VM_FAULT_SIGSEGV;
       continue;
     }
     if ((result & VM_FAULT_COMPLETED) === 0) lock.readUnlock();

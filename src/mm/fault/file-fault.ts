@@ -17,8 +17,11 @@ import {
   VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
   VM_SHARED,
+  VM_UFFD_MINOR,
+  VM_UFFD_MISSING,
+  VM_UFFD_WP,
 } from '../../abi/mman.ts';
-import { PTE_A } from '../../abi/pte.ts';
+import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -27,7 +30,7 @@ import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
-import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { isPteMarker, mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, pteNoneMostly } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
@@ -63,6 +66,10 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
         return yield* readWithoutMmapLock(k, vma, index);
       if (!isShmem(mapping) || mapping.swapped.has(index)) major = 1;
     }
+    if ((vma.flags & (VM_UFFD_MISSING | VM_UFFD_MINOR)) !== 0 && isShmem(mapping)) {
+      const reason = shmemUserfault(vma, mapping, index);
+      if (reason !== 0) return -(yield* k.fn.handleUserfault(k, vma, address, flags, reason));
+    }
     const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
     if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
     if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
@@ -82,6 +89,13 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
   }
+}
+
+/** shmem_get_folio_gfp: what the monitor is asked about page `index`; 0 = nothing. */
+function shmemUserfault(vma: VmArea, mapping: AddressSpace, index: number): number {
+  const isThere = mapping.pages.has(index);
+  if (isThere) return vma.flags & VM_UFFD_MINOR;
+  return mapping.swapped.has(index) ? 0 : vma.flags & VM_UFFD_MISSING;
 }
 
 /** do_fault_around: maps cached pages of the aligned window into none entries. True when the faulting one got mapped. */
@@ -133,6 +147,7 @@ function setFileEntry(k: Kernel, vma: VmArea, address: number, word: number, pfn
   const mm = vma.mm;
   let lo = mkPteLo(pfn, vma.pageProtLo);
   if (write) lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
+  if (isPteMarker(entryLo(k.memory, word), entryHi(k.memory, word))) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
   mm.rss[mmCounterFile(k.pages, pfn)]!++;
   k.fn.pageAddFileRmap(k, pfn, vma, address);
   writeEntry(k.memory, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
@@ -150,7 +165,7 @@ function* finishFileFault(
 ): KernelPath<number> {
   const word = pteOffset(table, address);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-  const isNone = (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
+  const isNone = pteNoneMostly(entryLo(k.memory, word), entryHi(k.memory, word));
   const result = vma.mm.isUnstable && (vma.flags & VM_SHARED) === 0 ? VM_FAULT_SIGBUS : isNone ? 0 : VM_FAULT_NOPAGE;
   if (result === 0) setFileEntry(k, vma, address, word, pfn, write);
   k.ptl.unlock(table);
@@ -161,7 +176,9 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   let table = pteTable(k, vma.mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
   if (table === 0) return VM_FAULT_OOM;
-  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table))) return VM_FAULT_NOPAGE;
+  // should_fault_around: a page that is mapped along would not ask the monitor.
+  const around = k.config.faultAroundPages > 1 && (vma.flags & (VM_UFFD_WP | VM_UFFD_MINOR)) === 0;
+  if (around && (yield* faultAround(k, vma, address, table))) return VM_FAULT_NOPAGE;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;
@@ -194,11 +211,12 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   const word = pteOffset(table, address);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (mm.isUnstable) result = VM_FAULT_SIGBUS;
-  else if ((entryLo(m, word) | entryHi(m, word)) === 0) {
+  else if (pteNoneMostly(entryLo(m, word), entryHi(m, word))) {
     mm.rss[MM_ANONPAGES]!++;
     k.fn.pageAddNewAnonRmap(k, page, vma, address);
     k.fn.lruAdd(k, page);
-    const lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
+    let lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
+    if (isPteMarker(entryLo(m, word), entryHi(m, word))) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
     writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
     result = 0;
   }

@@ -18,7 +18,7 @@ import {
   VM_FAULT_SIGBUS,
   VM_LOCKED,
 } from '../../abi/mman.ts';
-import { PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
@@ -36,6 +36,7 @@ import {
   pteMkdirty,
   SWP_EXCLUSIVE,
   SWP_HWPOISON,
+  SWP_PTE_MARKER,
   SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
@@ -82,6 +83,7 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
       yield* migrationEntryWait(k, word);
       return 0;
     }
+    if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
     return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
   }
   const entry = swapOffset(lo, hi);
@@ -156,7 +158,7 @@ function mapSwapPage(
     write = false;
   }
   if ((old & SWP_SOFT_DIRTY) !== 0) lo |= PTE_SOFT_DIRTY;
-  if ((old & SWP_UFFD_WP) !== 0) lo |= PTE_UFFD_WP;
+  if ((old & SWP_UFFD_WP) !== 0) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
   if (page === pfn) k.fn.pageAddAnonRmap(k, pfn, vma, address, exclusive);
   else {
     k.fn.pageAddNewAnonRmap(k, page, vma, address);

@@ -69,7 +69,7 @@ export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, pfn:
 }
 
 /** filemap_add_folio: a new, locked page. */
-function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: number): void {
+export function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: number): void {
   const pages = k.pages;
   noteFile(k, mapping, true);
   tryLockPage(k, pfn);

@@ -125,7 +125,8 @@ function* getPages(
   out: Int32Array | null,
 ): KernelPath<number> {
   let vma: VmArea | null = null;
-  let address = start - (start % 4096);
+  // The first fault, and those after it, tell the offset in the page that the caller asked for.
+  let address = start;
   for (let done = 0; done < count; done++, address += 4096) {
     if (vma === null || address >= vma.end) {
       vma = mm.vmas.findExact(address);
@@ -146,7 +147,18 @@ function* getPages(
     if (out !== null) out[done] = pfn;
     const m = k.memory;
     if ((flags & FOLL_PIN) !== 0 && m.log.on)
-      m.log.emit(E_PIN, mm.id, address, address + 4096, pfn, m.generation[pfn]!, flags, 0, 0, 0);
+      m.log.emit(
+        E_PIN,
+        mm.id,
+        address - (address % 4096),
+        address - (address % 4096) + 4096,
+        pfn,
+        m.generation[pfn]!,
+        flags,
+        0,
+        0,
+        0,
+      );
   }
   return count;
 }

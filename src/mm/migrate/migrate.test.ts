@@ -218,7 +218,7 @@ describe('a page on its way', () => {
       const tlb = w.k.fn.tlbGatherMmu(w.k, w.mm, false, 0);
       vma.flags &= ~2;
       setPageProt(vma);
-      w.run(w.k.fn.changeProtection(w.k, tlb, vma, A, A + PAGE, false));
+      w.run(w.k.fn.changeProtection(w.k, tlb, vma, A, A + PAGE, 0));
       w.run(w.k.fn.tlbFinishMmu(w.k, tlb));
       expect(types(w, A)).toEqual([true, SWP_MIGRATION_READ_EXCLUSIVE]);
     });

@@ -18,6 +18,7 @@ import { announceDirty } from '../page/announce.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
 import { mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
@@ -107,6 +108,7 @@ function* unmapEntry(
     pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
     announceDirty(k, pfn);
   }
+  if ((lo & PTE_UFFD_WP) !== 0) installUffdWpIfNeeded(k, vma, address, word, lo, hi);
   updateHiwaterRss(mm);
 
   if ((pages.flags[pfn]! & PG_ANON) === 0) {

@@ -12,7 +12,7 @@ import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { runTaskWork } from './edge.ts';
+import { hasTaskWork, runTaskWork } from './edge.ts';
 
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
@@ -70,7 +70,7 @@ function* doMadvise(k: Kernel, mm: MmStruct, start: number, end: number, advice:
       : yield* madviseWalkVmas(k, mm, start, end, advice);
   if (isWrite) lock.writeUnlock();
   else lock.readUnlock();
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 
@@ -102,10 +102,10 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_DONTNEED_LOCKED:
       if ((vma.flags & A.VM_PFNMAP) !== 0) return done(-EINVAL);
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
-      return dontneed(k, vma, start, end);
+      return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
       if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
-      return k.fn.madviseFree(k, vma, start, end);
+      return vma.uffd === null ? k.fn.madviseFree(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_COLD:
     case A.MADV_PAGEOUT:
       if ((vma.flags & (A.VM_LOCKED | A.VM_PFNMAP | A.VM_HUGETLB)) !== 0) return done(-EINVAL);
@@ -149,6 +149,23 @@ function* dontneed(k: Kernel, vma: VmArea, start: number, end: number): KernelPa
   return 0;
 }
 
+/** DONTNEED or FREE of memory that a userfaultfd watches: the monitor may have to hear of it first, and mmapLock is dropped
+ *  meanwhile. What is mapped there afterwards is looked up again. */
+function* announcedDrop(k: Kernel, vma: VmArea, start: number, end: number, advice: number): KernelPath<number> {
+  const { mm } = vma;
+  if (!(yield* k.fn.userfaultfdRemove(k, vma, start, end))) {
+    if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
+    const now = mm.vmas.findExact(start);
+    if (now === null) return -ENOMEM;
+    if ((now.flags & A.VM_PFNMAP) !== 0 || (advice !== A.MADV_DONTNEED_LOCKED && (now.flags & A.VM_LOCKED) !== 0))
+      return -EINVAL;
+    if (advice === A.MADV_FREE && now.file !== null) return -EINVAL;
+    vma = now;
+    end = Math.min(end, now.end);
+  }
+  return yield* advice === A.MADV_FREE ? k.fn.madviseFree(k, vma, start, end) : dontneed(k, vma, start, end);
+}
+
 /** madvise_remove: punches the hole into the file; mmapLock is dropped meanwhile. */
 function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   const { file, mm } = vma;
@@ -156,7 +173,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
   if ((vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
   const offset = vma.pgoff * 4096 + (start - vma.start);
   file.refcount++;
-  mm.mmapLock.readUnlock();
+  if (vma.uffd === null || (yield* k.fn.userfaultfdRemove(k, vma, start, end))) mm.mmapLock.readUnlock();
   const r = yield* k.fn.punchHole(k, file.inode, offset, offset + (end - start));
   file.refcount--;
   const lock = mm.mmapLock;

@@ -143,13 +143,14 @@ function* accessPinned(
   isWrite: boolean,
 ): KernelPath<number> {
   const lock = mm.mmapLock;
+  const page = address - (address % 4096);
   const flags = FOLL_REMOTE | FOLL_UNLOCKABLE | (isWrite ? FOLL_WRITE : 0);
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
-  let got = yield* k.fn.pinUserPages(k, mm, address, 1, flags, onePage);
+  let got = yield* k.fn.pinUserPages(k, mm, page, 1, flags, onePage);
   if (k.gupUnlocked) {
     k.gupUnlocked = false;
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
-    got = yield* k.fn.pinUserPages(k, mm, address, 1, flags & ~FOLL_UNLOCKABLE, onePage);
+    got = yield* k.fn.pinUserPages(k, mm, page, 1, flags & ~FOLL_UNLOCKABLE, onePage);
   }
   lock.readUnlock();
   if (got < 1) return -EFAULT;

@@ -64,6 +64,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
         return false;
       }
     }
+    if (copy.uffd !== null) k.fn.dupUserfaultfd(k, copy);
     copy.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     getFile(copy.file);
     k.fn.linkVma(k, child, copy);

@@ -74,6 +74,7 @@ export function* moveVma(
       oldLen = newLen;
     }
   }
+  if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
     vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);

@@ -11,7 +11,7 @@
 
 import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
+import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
@@ -21,9 +21,10 @@ import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
-import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
+import { isRealSwap, pteFrame, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
 import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
 
@@ -37,6 +38,7 @@ export function* unmapVmas(
   const mm = tlb.mm;
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, tlb.site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  tlb.dropMarkers = true;
   for (let i = 0; i < vmas.length; i++) {
     const vma = vmas[i]!;
     const from = vma.start > start ? vma.start : start;
@@ -151,7 +153,10 @@ function zapEntries(
     end = i + 1;
     if (isSpecial) continue;
     if (isAnon) anon++;
-    else zapFilePage(k, tlb, vma, lo, pfn);
+    else {
+      zapFilePage(k, tlb, vma, lo, pfn);
+      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
+    }
     k.fn.pageRemoveRmap(k, pfn, vma, address);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
@@ -190,6 +195,7 @@ function zapSwapEntry(
   evenCows: boolean,
 ): void {
   if (!isRealSwap(hi)) {
+    if (swapType(hi) === SWP_PTE_MARKER && !tlb.dropMarkers) return;
     zapPfnEntry(k, tlb, vma, word, address, lo, hi, evenCows);
     return;
   }
