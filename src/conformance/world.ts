@@ -56,6 +56,7 @@ export class World {
         frames: FRAMES,
         ramPages: RAM_PAGES,
         cpus,
+        numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
         thpEnabled: this.#thpEnabled(),

@@ -340,7 +340,8 @@ export interface MigrateFns {
   tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
   removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
-  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void>;
+  /** remove_migration_pte: in one VMA, whose first entry is at `address`. */
+  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea, address: number): KernelPath<void>;
   /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
    *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
   migratePages(
@@ -361,6 +362,11 @@ export interface MigrateFns {
     mode: number,
     reason: number,
   ): KernelPath<number>;
+  /** memory_failure, soft_offline_page: the caller's reference is taken over. 0, -EBUSY, -EHWPOISON. */
+  memoryFailure(k: Kernel, pfn: number): KernelPath<number>;
+  softOfflinePage(k: Kernel, pfn: number): KernelPath<number>;
+  /** compact_node. */
+  compactNode(k: Kernel, node: number): KernelPath<void>;
   /** folio_migrate_mapping: the place of src (locked, not mapped) in its cache goes to dst. 0 or -EAGAIN (somebody refers to it). */
   folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
 }
@@ -370,6 +376,8 @@ export interface PageFns {
   /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
    *  first (else on node 0), and with `isOnly` nowhere else (__GFP_THISNODE). */
   allocPage(k: Kernel, gfp: number, purpose: number, node?: number, isOnly?: boolean): number;
+  /** prep_new_page: a frame that was taken off the free lists becomes a page with refcount 1; returns it. */
+  prepNewPage(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): number;
   /** A compound page of 2^order frames with refcount 1, or 0; does not reclaim. Its frames hold what they held last. */
   allocPages(k: Kernel, gfp: number, order: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
@@ -459,6 +467,16 @@ export interface GupFns {
     out: Int32Array,
   ): KernelPath<number>;
   unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void;
+  /** get_user_pages_fast, pin_user_pages_fast (FOLL_PIN): mmapLock not held. Looks without any lock first; takes mmapLock for the rest.
+   *  FOLL_FAST_ONLY: does not. Number of pages or -errno. */
+  getUserPagesFast(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    count: number,
+    flags: number,
+    out: Int32Array,
+  ): KernelPath<number>;
   /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
   accessRemoteVm(
     k: Kernel,
