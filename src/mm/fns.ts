@@ -483,7 +483,14 @@ export interface GupFns {
     out: Int32Array,
   ): KernelPath<number>;
   /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
-  accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
+  accessRemoteVm(
+    k: Kernel,
+    mm: MmStruct,
+    address: number,
+    bytes: Uint8Array,
+    isWrite: boolean,
+    force?: boolean,
+  ): KernelPath<number>;
 }
 
 /** Room uffd: userfaultfd. */
@@ -547,6 +554,20 @@ export interface KsmFns {
   ksmMightNeedToCopy(k: Kernel, pfn: number, vma: VmArea, address: number): KernelPath<number>;
 }
 
+/** Room track: which pages were used or written. */
+export interface TrackFns {
+  /** CLEAR_REFS_SOFT_DIRTY: write-protects every entry and forgets what was written. mmapLock W. */
+  clearSoftDirty(k: Kernel, mm: MmStruct): KernelPath<void>;
+}
+
+/** Room uprobes: breakpoints in programs. */
+export interface UprobeFns {
+  /** uprobe_mmap: the breakpoints of a new file mapping. mmapLock W. */
+  uprobeMmap(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** uprobe_write_opcode: the byte at `address`, in a copy of its page. 0 or -errno. mmapLock W. */
+  uprobeWriteOpcode(k: Kernel, vma: VmArea, address: number, opcode: number): KernelPath<number>;
+}
+
 export interface KernelFns
   extends VmaFns,
     FaultFns,
@@ -560,4 +581,6 @@ export interface KernelFns
     UffdFns,
     MigrateFns,
     NotifyFns,
-    KsmFns {}
+    KsmFns,
+    TrackFns,
+    UprobeFns {}

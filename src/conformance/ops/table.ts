@@ -9,6 +9,7 @@ import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
 import { reclaimOps } from './reclaim.ts';
+import { trackingOps } from './tracking.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
   ...memoryOps,
@@ -17,5 +18,6 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...processOps,
   ...fileOps,
   ...reclaimOps,
+  ...trackingOps,
   ...migrateOps,
 };

@@ -221,6 +221,7 @@ export function* mmapRegion(
     if ((vmFlags & VM_SPECIAL) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     else mm.lockedVm += pages;
   }
+  if (file !== null && k.uprobes.length > 0) yield* k.fn.uprobeMmap(k, vma);
   vma.flags |= VM_SOFTDIRTY;
   return addr;
 }
