@@ -61,6 +61,8 @@ export class World {
         overcommitMode: 1,
         swapPages: this.#swapPages(),
         hugePages: this.#hugePages(),
+        // brd is memory.
+        swapSynchronous: true,
         thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
@@ -161,6 +163,8 @@ export class World {
     const known = this.files.get(path);
     if (known !== undefined) return known;
     const inode = kind === 'hugetlbfs' ? newHugetlbfsInode(this.kernel, path) : this.kernel.newInode(kind, path, size);
+    // A small ext4 (below 512 MiB) has small blocks.
+    if (path.startsWith('/mnt/ext4/')) inode.blockSize = 1024;
     this.files.set(path, inode);
     return inode;
   }

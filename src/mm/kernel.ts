@@ -28,6 +28,7 @@ import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
 import type { DueEvent } from './uffd/events.ts';
+import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
@@ -74,6 +75,8 @@ export class Kernel {
   /** Transparent huge pages. */
   readonly huge: HugeState;
   readonly ksm: KsmState;
+  /** Registered probes, in the order of their registration. */
+  readonly uprobes: Uprobe[] = [];
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
   readonly mms = new Map<number, MmStruct>();
@@ -119,7 +122,7 @@ export class Kernel {
     this.memory = new PhysMemory(config.frames + config.devicePrivatePages, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
-    this.swap = new SwapArea(config.swapPages);
+    this.swap = new SwapArea(config.swapPages, config.swapSynchronous);
     this.reclaim = new ReclaimState(this.pages);
     this.huge = new HugeState(config);
     this.ksm = new KsmState(this.sched);

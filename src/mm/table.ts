@@ -12,7 +12,9 @@ import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
+import { trackFns } from './track/fns.ts';
 import { uffdFns } from './uffd/fns.ts';
+import { uprobeFns } from './uprobes/fns.ts';
 import { vmaFns } from './vma/fns.ts';
 import { zapFns } from './zap/fns.ts';
 
@@ -31,4 +33,6 @@ export const linuxFns: KernelFns = {
   ...migrateFns,
   ...notifyFns,
   ...ksmFns,
+  ...trackFns,
+  ...uprobeFns,
 };

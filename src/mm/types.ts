@@ -39,6 +39,10 @@ export class VmArea {
   uffd: UserfaultfdCtx | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
+  /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
+  swapRaPage = -1;
+  swapRaWindow = 0;
+  swapRaHits = 4;
   /** A driver's private data. */
   private: unknown = null;
   /** hugetlb: reservations and lock of the VMA (vm_private_data). */
@@ -110,6 +114,8 @@ export class Inode {
   uffd: UserfaultfdCtx | null = null;
   /** F_SEAL_* of a memfd. */
   seals = 0;
+  /** Bytes of a block of its file system: where a size that grows leaves the last page as it is. */
+  blockSize = 4096;
   /** Open files of this inode. With no link and no open file it is evicted. */
   users = 0;
   /** Pages charged to vm_committed_as for the whole object (shmem without VM_NORESERVE), given back at eviction. */
@@ -157,6 +163,17 @@ export class AddressSpace {
   }
 }
 
+/** file_ra_state: the read-ahead window of an open file (file/readahead.ts), in pages. */
+export class FileRaState {
+  start = 0;
+  size = 0;
+  asyncSize = 0;
+  /** Faults that missed, less those that hit. */
+  mmapMiss = 0;
+  /** Byte that the last read() ended at; -1 before the first. */
+  prevPos = -1;
+}
+
 /** struct file. */
 export class OpenFile {
   readonly inode: Inode;
@@ -165,6 +182,7 @@ export class OpenFile {
   readonly isAppend: boolean;
   position = 0;
   refcount = 1;
+  readonly ra = new FileRaState();
 
   constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
     this.inode = inode;

@@ -8,6 +8,8 @@ import { migrateOps } from './migrate.ts';
 import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
+import { reclaimOps } from './reclaim.ts';
+import { trackingOps } from './tracking.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
   ...memoryOps,
@@ -15,5 +17,7 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...notifierOps,
   ...processOps,
   ...fileOps,
+  ...reclaimOps,
+  ...trackingOps,
   ...migrateOps,
 };

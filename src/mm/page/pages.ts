@@ -23,6 +23,8 @@ export const PG_ANON_EXCLUSIVE = 1 << 12;
 export const PG_TABLE = 1 << 13;
 export const PG_RESERVED = 1 << 14;
 export const PG_RECLAIM = 1 << 15;
+/** Mark of read-ahead: the same bit, as in Linux. */
+export const PG_READAHEAD = PG_RECLAIM;
 export const PG_WORKINGSET = 1 << 16;
 /** The frame is broken: nobody gets it any more. */
 export const PG_HWPOISON = 1 << 24;

@@ -32,6 +32,9 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const FALLOC_FL_INSERT_RANGE = 0x20;
 export const FALLOC_FL_UNSHARE_RANGE = 0x40;
 
+/** Modes of ext4 that shared memory does not have. */
+const EXT4_MODES = FALLOC_FL_ZERO_RANGE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+
 const NAME_MAX_MEMFD = 249;
 /** Largest file of ext4 with 4 KiB blocks. */
 const EXT4_MAX_BYTES = 0xffffffff * 4096;
@@ -140,7 +143,7 @@ function checkFallocate(file: OpenFile, mode: number, offset: number, len: numbe
   if (kind === 'directory') return -EISDIR;
   if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs') return -ENODEV;
   if (offset + len > (kind === 'regular' ? EXT4_MAX_BYTES : 2 ** 63 - 1)) return -EFBIG;
-  const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? FALLOC_FL_ZERO_RANGE : 0);
+  const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? EXT4_MODES : 0);
   return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
 }
 
@@ -157,6 +160,11 @@ function* fallocate(
   if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
     if ((inode.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0) return -EPERM;
     return yield* k.fn.punchHole(k, inode, offset, end);
+  }
+  if ((mode & FALLOC_FL_COLLAPSE_RANGE) !== 0) return yield* k.fn.shiftRange(k, inode, offset, end, false);
+  if ((mode & FALLOC_FL_INSERT_RANGE) !== 0) {
+    if (inode.size + len > Math.min(EXT4_MAX_BYTES, task.mm!.limits.fsize)) return -EFBIG;
+    return yield* k.fn.shiftRange(k, inode, offset, end, true);
   }
   const isKeeping = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
   if (!isKeeping && end > inode.size) {

@@ -233,6 +233,7 @@ export function* mmapRegion(
     if ((vmFlags & (VM_SPECIAL | VM_HUGETLB)) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     else mm.lockedVm += pages;
   }
+  if (file !== null && k.uprobes.length > 0) yield* k.fn.uprobeMmap(k, vma);
   vma.flags |= VM_SOFTDIRTY;
   return addr;
 }

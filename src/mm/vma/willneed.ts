@@ -21,7 +21,7 @@ export function* swapinRange(k: Kernel, vma: VmArea, start: number, end: number)
     const lo = entryLo(m, word);
     const hi = entryHi(m, word);
     if (!pteIsSwap(lo, hi) || !isRealSwap(hi)) continue;
-    const pfn = yield* k.fn.swapinReadahead(k, swapOffset(lo, hi));
+    const pfn = yield* k.fn.readSwapCache(k, swapOffset(lo, hi));
     if (pfn > 0) k.fn.putPage(k, pfn);
   }
   return 0;
