@@ -61,6 +61,8 @@ export interface Profile {
   readonly mempolicyModes: number;
   /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
   readonly hugetlbUnmapsInOwnSection: boolean;
+  /** MREMAP_DONTUNMAP of a part of a locked area cuts it out; by 6.18 (measured) the whole area is no longer locked. */
+  readonly dontunmapCutsLocked: boolean;
   /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
   readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
@@ -99,6 +101,7 @@ const V6_1: Profile = {
   longtermPinNeedsNoDirtyTracking: false,
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
+  dontunmapCutsLocked: true,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
@@ -142,6 +145,7 @@ const V6_12: Profile = {
 const V6_18: Profile = {
   ...V6_12,
   name: '6.18',
+  dontunmapCutsLocked: false,
   mremapMultiVma: true,
   madvGuard: true,
   mergeForkedUnfaulted: true,

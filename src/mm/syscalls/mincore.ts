@@ -55,6 +55,8 @@ export function* mincorePages(k: Kernel, mm: MmStruct, start: number, out: Uint8
 }
 
 function isResident(k: Kernel, vma: VmArea, at: number): boolean {
+  // can_do_mincore: of special mappings nothing is told.
+  if (vma.name !== null) return true;
   const m = k.memory;
   if ((vma.flags & VM_HUGETLB) !== 0) {
     const pmd = hugePteOffset(k, vma.mm, at);

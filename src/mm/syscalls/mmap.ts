@@ -18,7 +18,7 @@ import { hugetlbFileSetup, isHugePageSize } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
-import type { SyscallArgs } from './args.ts';
+import { type SyscallArgs, TWO64 } from './args.ts';
 import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
 /** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
@@ -70,6 +70,8 @@ function* ksysMmap(
   return result;
 }
 
+/** Wraps around, unlike the rounding to pages: 0 is then refused as a length. */
 function alignHuge(len: number): number {
-  return Math.ceil(len / PMD_SIZE) * PMD_SIZE;
+  const aligned = Math.ceil(len / PMD_SIZE) * PMD_SIZE;
+  return aligned >= TWO64 ? 0 : aligned;
 }

@@ -81,7 +81,7 @@ export function* moveVma(
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
     if ((vma.flags & VM_LOCKED) !== 0) {
-      const split = yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
+      const split = k.profile.dontunmapCutsLocked ? yield* splitOff(k, vma, oldAddr, oldAddr + oldLen) : vma;
       if (split !== null) split.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     }
     if (newVma !== vma && vma.start === oldAddr && vma.end === oldAddr + oldLen && vma.chain.length > 0)
