@@ -36,6 +36,8 @@ export class VmArea {
   treeNext: VmArea | null = null;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
+  /** Path that is shown although the memory is anonymous: a private mapping of /dev/zero. It joins no other VMA. */
+  shownPath: string | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
   /** A driver's private data. */
@@ -87,7 +89,8 @@ export interface AnonVmaChain {
   anonVma: AnonVma;
 }
 
-export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+/** 'zero' is /dev/zero: shared mappings become memory of their own, private ones anonymous memory. */
+export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'zero' | 'pipe' | 'socket' | 'anon';
 
 /** Inode and its page cache (address_space). */
 export class Inode {
@@ -115,6 +118,10 @@ export class Inode {
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
+  /** Its mode has no execute bits (MFD_NOEXEC_SEAL). */
+  isNoExec = false;
+  /** memfd_secret: nobody but the program's own accesses gets at its pages. */
+  isSecret = false;
 
   constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem, invalidateLock: Rwsem) {
     this.id = id;
@@ -158,14 +165,17 @@ export class OpenFile {
   readonly isReadable: boolean;
   readonly isWritable: boolean;
   readonly isAppend: boolean;
+  /** O_PATH: a name, not an open file; calls that want one answer -EBADF. */
+  readonly isPath: boolean;
   position = 0;
   refcount = 1;
 
-  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
+  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false, isPath = false) {
     this.inode = inode;
     this.isReadable = isReadable;
     this.isWritable = isWritable;
     this.isAppend = isAppend;
+    this.isPath = isPath;
   }
 }
 

@@ -13,6 +13,7 @@ import {
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { fdget } from '../process/files.ts';
 import type { OpenFile, Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
 import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
@@ -42,7 +43,7 @@ function* ksysMmap(
   const mm = task.mm!;
   let file: OpenFile | null = null;
   if ((flags & MAP_ANONYMOUS) === 0) {
-    file = task.files.open.get(fd) ?? null;
+    file = fdget(task, fd) ?? null;
     if (file === null) return -EBADF;
     if ((flags & MAP_HUGETLB) !== 0) return -EINVAL;
   } else if ((flags & MAP_HUGETLB) !== 0) {

@@ -29,7 +29,8 @@ function isMergeableVma(
   policy: MemPolicy | null,
   uffd: UserfaultfdCtx | null,
 ): boolean {
-  if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
+  if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null || vma.shownPath !== null)
+    return false;
   if (vma.uffd !== uffd || !isSamePolicy(vma.policy, policy)) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
@@ -101,7 +102,7 @@ export function mergeNew(
   file: OpenFile | null,
   pgoff: number,
 ): KernelPath<VmArea | null> | null {
-  if ((flags & VM_SPECIAL) !== 0) return null;
+  if ((flags & VM_SPECIAL) !== 0 || (source !== null && source.shownPath !== null)) return null;
   const p = k.profile;
   const anonVma = source === null ? null : source.anonVma;
   const pgoffEnd = pgoff + (end - start) / 4096;
@@ -128,7 +129,7 @@ export function mergeExisting(
   policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> | null {
-  if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
+  if (((flags | vma.flags) & VM_SPECIAL) !== 0 || vma.shownPath !== null) return null;
   const p = k.profile;
   const isLeft = start === vma.start;
   const isRight = end === vma.end;

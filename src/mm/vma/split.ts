@@ -22,6 +22,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.name = vma.name;
   copy.uffd = vma.uffd;
   copy.policy = vma.policy;
+  copy.shownPath = vma.shownPath;
   copy.private = vma.private;
   return copy;
 }
