@@ -22,6 +22,7 @@ import {
   EV_A,
   EV_B,
   EV_C,
+  EV_D,
   EV_END,
   EV_GEN,
   EV_MM,
@@ -190,7 +191,14 @@ export class Capture implements RecordSink {
   #tlb(ring: Float64Array, at: number, mm: string, start: number): void {
     const end = ring[at + EV_END]!;
     const pages = end === ULONG_MAX ? 'ALL' : Math.floor((end - start) / 2 ** this.#stride);
-    this.push({ t: 'tlb', mm, reason: 'local_mm_shootdown', pages });
+    const { kernel } = this;
+    const cpu = ring[at + EV_D]!;
+    const own = kernel.sched.current.cpu;
+    const mask = kernel.mms.get(ring[at + EV_MM]!)?.cpuMask ?? 0;
+    if (cpu === own) {
+      if ((mask & ~(1 << own)) !== 0) this.push({ t: 'tlb', mm, reason: 'remote_send_ipi', pages });
+      this.push({ t: 'tlb', mm, reason: 'local_mm_shootdown', pages });
+    } else if (!kernel.cpus[cpu]!.isLazy) this.push({ t: 'tlb', mm, reason: 'remote_shootdown', pages });
   }
 
   /** Frame numbers of a name, for messages. */

@@ -69,6 +69,7 @@ export interface VmaFns {
     start: number,
     end: number,
     newFlags: number,
+    pkey?: number,
   ): KernelPath<number>;
   moveVma(
     k: Kernel,
@@ -419,6 +420,16 @@ export interface GupFns {
   accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
 }
 
+/** Room oom: the OOM killer and its reaper. */
+export interface OomFns {
+  /** __oom_reap_task_mm: mmapLock R. False: a notifier refused a VMA. */
+  oomReapTaskMm(k: Kernel, mm: MmStruct): KernelPath<boolean>;
+  /** oom_reap_task: takes over a reference on mm. */
+  oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** out_of_memory: false when nobody is left to kill. */
+  outOfMemory(k: Kernel): KernelPath<boolean>;
+}
+
 /** Room uffd: userfaultfd. */
 export interface UffdFns {
   /** handle_userfault: see uffd/fault.ts. VM_FAULT_RETRY: mmapLock was dropped. */
@@ -490,6 +501,7 @@ export interface KernelFns
     FileFns,
     GupFns,
     UffdFns,
+    OomFns,
     MigrateFns,
     NotifyFns,
     KsmFns {}

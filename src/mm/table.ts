@@ -7,6 +7,7 @@ import { gupFns } from './gup/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
+import { oomFns } from './oom/fns.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
@@ -24,6 +25,7 @@ export const linuxFns: KernelFns = {
   ...fileFns,
   ...gupFns,
   ...uffdFns,
+  ...oomFns,
   ...migrateFns,
   ...notifyFns,
   ...ksmFns,

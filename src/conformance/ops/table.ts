@@ -2,11 +2,14 @@
 // operations as one file beside this and one line here.
 
 import { accessOps } from './access.ts';
+import { dyingOps } from './dying.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
 import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
+import { remoteOps } from './remote.ts';
+import { uffdOps } from './uffd.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
   ...memoryOps,
@@ -14,4 +17,7 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...notifierOps,
   ...processOps,
   ...fileOps,
+  ...uffdOps,
+  ...dyingOps,
+  ...remoteOps,
 };
