@@ -34,6 +34,7 @@ import {
 import { PAGE_SIZE, ULONG_MAX } from '../abi/mman.ts';
 import type { RecordSink } from '../base/record-log.ts';
 import type { Kernel } from '../mm/kernel.ts';
+import { PG_RESERVED } from '../mm/page/pages.ts';
 import { hex, type MadeRecord } from './record.ts';
 
 const FAULT_FLAG_NAMES: readonly string[] = [
@@ -157,8 +158,16 @@ export class Capture implements RecordSink {
     if (kind === 0) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
-    const record = { t: 'map', mm, page, addr: hex(start), kind: MAP_KINDS[kind]! };
+    const addr = this.#addressByIndex(ring[at + EV_MM]!, ring[at + EV_PFN]!, start);
+    const record = { t: 'map', mm, page, addr: hex(addr), kind: MAP_KINDS[kind]! };
     this.push(order > 0 ? { ...record, order } : record);
+  }
+
+  /** The recorder computes a page's address from its index in the object; pages of the kernel's image all have index 0. */
+  #addressByIndex(mm: number, pfn: number, address: number): number {
+    const { kernel } = this;
+    if ((kernel.pages.flags[pfn]! & PG_RESERVED) === 0) return address;
+    return kernel.mms.get(mm)?.vmas.findExact(address)?.start ?? address;
   }
 
   #unmap(ring: Float64Array, at: number, mm: string): void {

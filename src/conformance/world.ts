@@ -1,5 +1,6 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
+import type { ThpEnabled } from '../mm/huge/state.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
@@ -78,6 +79,7 @@ export class World {
         overcommitMode: 1,
         swapPages: this.#swapPages(),
         pkeys: true,
+        thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
     });
@@ -90,6 +92,10 @@ export class World {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
   }
 
+  #thpEnabled(): ThpEnabled {
+    return (this.settings.get('/sys/kernel/mm/transparent_hugepage/enabled') ?? 'madvise') as ThpEnabled;
+  }
+
   get design(): Linux61 {
     return this.kernel.design as unknown as Linux61;
   }
@@ -98,7 +104,8 @@ export class World {
     return this.machine.run(path);
   }
 
-  /** Lets kernel threads that have something to do finish it. */
+  /** Lets kernel threads that have something to do finish it. Not after each call: target and controller run as SCHED_FIFO, so that
+   *  workers get the CPU only when those wait for them. */
   settle(): void {
     const { sched } = this.kernel;
     while (sched.runnableCount > 0 && sched.step()) {

@@ -178,8 +178,9 @@ export interface ZapFns {
   tlbFlushMmuTlbonly(k: Kernel, tlb: MmuGather): AtomicPath<void>;
   /** tlb_batch_pages_flush: frees what was queued. */
   tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void>;
-  /** __tlb_remove_page_size: queues a page that `address` mapped (a table: its base); true = full, flush now. */
-  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean): boolean;
+  /** __tlb_remove_page_size: queues a page that an entry of `size` bytes (4096) at `address` mapped (a table: its base); true = full,
+   *  flush now. */
+  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean, size?: number): boolean;
   /** unmap_vmas: one UNMAP section over [start, end), zap of every VMA (ascending array). */
   unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
   /** unmap_single_vma / unmap_page_range, no section of its own. */
@@ -266,8 +267,6 @@ export interface ZapFns {
     len: number,
     needRmapLocks: boolean,
   ): KernelPath<number>;
-  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
-  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
   /** madvise_free_single_vma, madvise_cold, madvise_pageout for a piece of one VMA. 0 or -errno. */
   madviseFree(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madviseCold(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
@@ -286,6 +285,51 @@ export interface ZapFns {
   flushTlbMm(k: Kernel, mm: MmStruct, site: number): AtomicPath<void>;
   /** flush_tlb_page (ptep_clear_flush's second half). */
   flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
+}
+
+/** Room huge: transparent huge pages. `word` is a PMD entry's; haddr and a block's address are multiples of 2 MiB. */
+export interface HugeFns {
+  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
+  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** __split_huge_pmd: the section, and the split if a huge page is mapped in the block of `address`. With `folio` (a locked head; 0: any)
+   *  only that one; `freeze`: to migration entries. */
+  splitHugePmd(k: Kernel, vma: VmArea, address: number, freeze: boolean, folio: number): KernelPath<void>;
+  /** The PMD level of a fault: VM_FAULT_*; VM_FAULT_FALLBACK: go on with small pages. */
+  handleHugePmd(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doHugePmdAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doHugePmdWpPage(
+    k: Kernel,
+    vma: VmArea,
+    address: number,
+    word: number,
+    orig: number,
+    flags: number,
+  ): KernelPath<number>;
+  /** pmd_migration_entry_wait. */
+  pmdMigrationEntryWait(k: Kernel, vma: VmArea, word: number): KernelPath<number>;
+  /** zap_huge_pmd: false when the entry is not huge (any more). */
+  zapHugePmd(k: Kernel, tlb: MmuGather, vma: VmArea, word: number, haddr: number): KernelPath<boolean>;
+  /** change_huge_pmd: 0 not huge, 1 left as it is, 512 changed. */
+  changeHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    haddr: number,
+    cpFlags: number,
+  ): AtomicPath<number>;
+  /** copy_huge_pmd: 0, -ENOMEM, -EAGAIN (not huge any more: copy the page table). */
+  copyHugePmd(k: Kernel, dst: VmArea, src: VmArea, srcWord: number, haddr: number): KernelPath<number>;
+  /** move_huge_pmd: false when it cannot move whole. */
+  moveHugePmd(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newAddr: number,
+    from: number,
+    to: number,
+    needRmapLocks: boolean,
+  ): KernelPath<boolean>;
 }
 
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
@@ -496,6 +540,7 @@ export interface KernelFns
     FaultFns,
     RmapFns,
     ZapFns,
+    HugeFns,
     PageFns,
     ReclaimFns,
     FileFns,

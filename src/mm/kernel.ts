@@ -13,6 +13,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import { HugeState } from './huge/state.ts';
 import { KsmState } from './ksm/state.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import type { Buddy } from './page/buddy.ts';
@@ -67,6 +68,8 @@ export class Kernel {
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  /** Transparent huge pages. */
+  readonly huge: HugeState;
   readonly ksm: KsmState;
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
@@ -97,6 +100,8 @@ export class Kernel {
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Pages of the kernel that special mappings show, by name and page. */
+  readonly specialPages = new Map<string, number>();
   /** Events of userfaultfd that running system calls will announce. */
   uffdEvents: DueEvent[] = [];
   /** Number of the next userfaultfd context. */
@@ -115,6 +120,7 @@ export class Kernel {
     this.pages = new Pages(config, this.memory);
     this.swap = new SwapArea(config.swapPages);
     this.reclaim = new ReclaimState(this.pages);
+    this.huge = new HugeState(config);
     this.ksm = new KsmState(this.sched);
     this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames + config.devicePrivatePages);
     for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));

@@ -216,6 +216,9 @@ export class MmStruct {
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;
+  /** MMF_DISABLE_THP (prctl), and MMF_HUGE_ZERO_PAGE: a reference to the huge zero page is held. */
+  thpDisabled = false;
+  hasHugeZeroPage = false;
   /** Every task of the address space has a fatal signal pending: nobody waits for an answer any more. */
   isKilled = false;
   /** Protection keys that pkey_alloc gave out, as a bit set; 0 is everybody's. Guarded by mmapLock. */
@@ -268,6 +271,8 @@ export class Task {
   tgid: number;
   /** A fatal signal is pending: the task ends when it is about to return to user mode. */
   isKilled = false;
+  /** vfork_done: the parent that waits until this task gives up the address space. */
+  vforkParent: Task | null = null;
   /** CPU that it runs on. */
   cpu = 0;
   /** personality(2). */

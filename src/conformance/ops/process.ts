@@ -4,9 +4,18 @@ import { ENOENT } from '../../abi/errno.ts';
 import { ACCESS_EXEC, ACCESS_WRITE } from '../../hw/walker.ts';
 import { userTranslate } from '../../mm/cpu-access.ts';
 import { putFiles } from '../../mm/process/files.ts';
-import { CLONE_FILES, CLONE_THREAD, CLONE_VFORK, CLONE_VM, doClone, doExec, doExit } from '../../mm/process/task.ts';
+import {
+  CLONE_FILES,
+  CLONE_THREAD,
+  CLONE_VFORK,
+  CLONE_VM,
+  doClone,
+  doExec,
+  doExit,
+  isInVfork,
+} from '../../mm/process/task.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { OP_END } from '../recording.ts';
+import { OP_END, OP_LATE } from '../recording.ts';
 import type { Process, World } from '../world.ts';
 import { type Args, errorOutcome, type Op, type Outcome } from './outcome.ts';
 
@@ -43,6 +52,11 @@ export function* exitGroup(world: World, p: Process): KernelPath<void> {
   for (const other of others) yield* exitTask(world, other);
   yield* exitTask(world, p);
 }
+
+/** The parent of a vfork goes on. */
+const resumed: Op = function* (world, p): KernelPath<Outcome> {
+  return { resumed: !isInVfork(world.kernel, p.task) };
+};
 
 const exit: Op = function* (world, p, args): KernelPath<Outcome> {
   yield* exitTask(world, p);
@@ -87,6 +101,7 @@ const execve: Op = function* (world, p, args): KernelPath<Outcome> {
 export const processOps: Readonly<Record<string, Op>> = {
   fork: cloneOp(0),
   vfork: cloneOp(CLONE_VM | CLONE_VFORK),
+  [`${OP_LATE}vfork`]: resumed,
   clone_vm: cloneOp(CLONE_VM),
   thread: cloneOp(CLONE_VM | CLONE_FILES | CLONE_THREAD),
   execve,

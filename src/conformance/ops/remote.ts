@@ -4,6 +4,7 @@ import { NR_pkey_alloc, NR_pkey_free, NR_pkey_mprotect } from '../../abi/syscall
 import { ACCESS_READ, ACCESS_WRITE } from '../../hw/walker.ts';
 import { processMadvise } from '../../mm/syscalls/madvise.ts';
 import * as C from '../../workload/strace/constants.ts';
+import { OP_LATE } from '../recording.ts';
 import { access, signalOutcome } from './access.ts';
 import { errorOutcome, type Op, valueOutcome } from './outcome.ts';
 
@@ -60,5 +61,5 @@ export const remoteOps: Readonly<Record<string, Op>> = {
   pkey_mprotect: pkeyMprotect,
   sched_setaffinity: setAffinity,
   spinbg: spin,
-  'end of spinbg': spinEnds,
+  [`${OP_LATE}spinbg`]: spinEnds,
 };

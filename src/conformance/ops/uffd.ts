@@ -36,7 +36,9 @@ function contextOf(world: World, p: Process, args: Args): UserfaultfdCtx {
 const create: Op = function* (world, p, args, call) {
   const fd = userfaultfd(world.kernel, p.task, args.num('flags'));
   if (fd >= 0) uffdioApi(world.kernel, uffdOf(p.task, fd)!, UFFD_API, FEATURES);
-  return named(world, fd, nameOf(call));
+  // The recorder's call answers with the result of UFFDIO_API.
+  const outcome = named(world, fd, nameOf(call));
+  return fd < 0 ? outcome : { ret: 0 };
 };
 
 const register: Op = function* (world, p, args) {

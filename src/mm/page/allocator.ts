@@ -167,6 +167,7 @@ function freeCompound(k: Kernel, head: number): void {
   const count = 1 << order;
   if ((pages.refcount[head]! | totalMapcount(pages, head)) !== 0) bad(pages, head);
   if (memory.footprint !== null) noteFrames(k, memory.footprint, currentCpu(k), REACH_BUDDY);
+  k.huge.splitQueue.delete(head);
   const generation = memory.generation[head]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, pages.purpose[head]!, order, 0, 0);
   clearCompound(pages, head);

@@ -34,6 +34,12 @@ export function* createProcess(k: Kernel, layout: ProgramLayout, pid = 0, comm =
   return addTask(k, new Task(pid === 0 ? nextPid(k) : pid, mm, new FileTable(), comm));
 }
 
+/** Does the task wait in vfork for a child that still uses its address space? Who runs the tasks lets it go on when not. */
+export function isInVfork(k: Kernel, task: Task): boolean {
+  for (const other of k.tasks.values()) if (other.vforkParent === task) return true;
+  return false;
+}
+
 /** kernel_clone: a child task. With CLONE_VM it shares the address space (threads, vfork), else it gets a copy. `pid` 0 =
  *  the next free one. Returns the pid, or -ENOMEM, or -EAGAIN when the pid is taken. */
 export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelPath<number> {
@@ -48,6 +54,7 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   if (isSharingFiles) task.files.users++;
   const files = isSharingFiles ? task.files : dupFiles(task.files);
   const child = new Task(pid === 0 ? nextPid(k) : pid, childMm, files, task.comm);
+  if ((flags & CLONE_VFORK) !== 0) child.vforkParent = task;
   if ((flags & CLONE_THREAD) !== 0) child.tgid = task.tgid;
   child.cpu = task.cpu;
   child.policy = task.policy;
@@ -64,6 +71,7 @@ export function* doExec(k: Kernel, task: Task, layout: ProgramLayout): KernelPat
   // de_thread: of a program's threads only the one that calls execve lives on.
   for (const other of threadsOf(k, task)) if (other !== task) yield* doExit(k, other);
   task.mm = mm;
+  task.vforkParent = null;
   if (old !== null) yield* k.fn.mmPut(k, old);
   if (task.files.users > 1) {
     task.files.users--;
@@ -77,6 +85,7 @@ export function* doExec(k: Kernel, task: Task, layout: ProgramLayout): KernelPat
 export function* doExit(k: Kernel, task: Task): KernelPath<number> {
   const mm = task.mm;
   task.mm = null;
+  task.vforkParent = null;
   task.isAlive = false;
   if (mm !== null) yield* k.fn.mmPut(k, mm);
   yield* putFiles(k, task.files);
