@@ -445,7 +445,14 @@ export interface FileFns {
   shiftRange(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
-  fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;
+  fileRead(
+    k: Kernel,
+    inode: Inode,
+    offset: number,
+    length: number,
+    out: Uint8Array | null,
+    file?: OpenFile | null,
+  ): KernelPath<number>;
   /** Drops a reference of an inode that lost its last name and last user: its pages go. */
   evictInode(k: Kernel, inode: Inode): KernelPath<void>;
 }
