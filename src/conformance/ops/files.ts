@@ -22,6 +22,7 @@ const PWRITE_BYTE = 51;
 const O_CREAT = 0x40;
 
 function kindOf(path: string): FileKind {
+  if (path.startsWith('/mnt/huge/')) return 'hugetlbfs';
   return path.startsWith('/mnt/tmpfs/') ? 'shmem' : path.startsWith('/dev/') ? 'device' : 'regular';
 }
 
