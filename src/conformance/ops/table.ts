@@ -5,10 +5,13 @@ import { accessOps } from './access.ts';
 import { dyingOps } from './dying.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
+import { migrateOps } from './migrate.ts';
 import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
+import { reclaimOps } from './reclaim.ts';
 import { remoteOps } from './remote.ts';
+import { trackingOps } from './tracking.ts';
 import { uffdOps } from './uffd.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
@@ -20,4 +23,7 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...uffdOps,
   ...dyingOps,
   ...remoteOps,
+  ...reclaimOps,
+  ...trackingOps,
+  ...migrateOps,
 };
