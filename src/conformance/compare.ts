@@ -12,6 +12,7 @@
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { vmaName, vmaPerms, vmFlagNames } from '../mm/vma/proc-maps.ts';
+import { underRules } from './order-rules.ts';
 import { CALLBACK_KINDS, EVENT_KINDS, hex, type MadeRecord, pageOf, type TraceRecord, textOf } from './record.ts';
 import type { Step } from './recording.ts';
 import { type RecordedResidency, residencyOf } from './residency.ts';
@@ -168,10 +169,12 @@ export class Comparison {
     level: Level,
     step: Step,
     call: string,
-    left: readonly TraceRecord[],
-    right: readonly MadeRecord[],
+    recorded: readonly TraceRecord[],
+    made: readonly MadeRecord[],
     renaming: Renaming | null,
   ): void {
+    const left = underRules(step, recorded);
+    const right = underRules(step, made);
     const length = Math.max(left.length, right.length);
     for (let at = 0; at < length; at++) {
       const [l, r] = [left[at], right[at]];

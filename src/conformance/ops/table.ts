@@ -2,6 +2,7 @@
 // operations as one file beside this and one line here.
 
 import { accessOps } from './access.ts';
+import { damonOps } from './damon.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
 import { migrateOps } from './migrate.ts';
@@ -19,5 +20,6 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...fileOps,
   ...reclaimOps,
   ...trackingOps,
+  ...damonOps,
   ...migrateOps,
 };
