@@ -1,6 +1,7 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
 import type { ThpEnabled } from '../mm/huge/state.ts';
+import { newHugetlbfsInode } from '../mm/hugetlb/file.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
@@ -59,6 +60,7 @@ export class World {
         numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        hugePages: this.#hugePages(),
         // brd is memory.
         swapSynchronous: true,
         thpEnabled: this.#thpEnabled(),
@@ -72,6 +74,11 @@ export class World {
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
   #swapPages(): number {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  /** vm.nr_hugepages. */
+  #hugePages(): number {
+    return Number(this.settings.get('/proc/sys/vm/nr_hugepages') ?? 0);
   }
 
   #thpEnabled(): ThpEnabled {
@@ -155,7 +162,7 @@ export class World {
   inode(path: string, kind: FileKind = 'regular', size = 0): Inode {
     const known = this.files.get(path);
     if (known !== undefined) return known;
-    const inode = this.kernel.newInode(kind, path, size);
+    const inode = kind === 'hugetlbfs' ? newHugetlbfsInode(this.kernel, path) : this.kernel.newInode(kind, path, size);
     // A small ext4 (below 512 MiB) has small blocks.
     if (path.startsWith('/mnt/ext4/')) inode.blockSize = 1024;
     this.files.set(path, inode);

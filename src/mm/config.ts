@@ -27,6 +27,8 @@ export interface KernelConfig {
   numaNodes: number;
   /** Swap slots at the start; 0 = no swap area. Does its device answer at once (memory: SWP_SYNCHRONOUS_IO)? */
   swapPages: number;
+  /** Huge pages in the hugetlb pool at the start (vm.nr_hugepages). */
+  hugePages: number;
   swapSynchronous: boolean;
   /** vm.page-cluster: 2^n swapped pages are read together. */
   pageCluster: number;
@@ -85,6 +87,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     ramPages: 6171023,
     numaNodes: 1,
     swapPages: 0,
+    hugePages: 0,
     swapSynchronous: false,
     pageCluster: 3,
     devicePrivatePages: 0,

@@ -445,7 +445,14 @@ export interface FileFns {
   shiftRange(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
-  fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;
+  fileRead(
+    k: Kernel,
+    inode: Inode,
+    offset: number,
+    length: number,
+    out: Uint8Array | null,
+    file?: OpenFile | null,
+  ): KernelPath<number>;
   /** Drops a reference of an inode that lost its last name and last user: its pages go. */
   evictInode(k: Kernel, inode: Inode): KernelPath<void>;
 }
@@ -491,6 +498,40 @@ export interface GupFns {
     isWrite: boolean,
     force?: boolean,
   ): KernelPath<number>;
+}
+
+/** Room hugetlb: mappings of the pool's huge pages (VM_HUGETLB). Each takes the place of a generic walk, per VMA. Words are those of PMD
+ *  entries, addresses multiples of 2 MiB where nothing else is said. */
+export interface HugetlbFns {
+  /** hugetlb_fault: handle_mm_fault of such a VMA. VM_FAULT_* bits. mmapLock read. */
+  hugetlbFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  hugetlbNoPage(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number>;
+  /** hugetlb_wp: ptl held, returns without it. `cached`: the file's page there, locked, or 0. */
+  hugetlbWp(k: Kernel, vma: VmArea, address: number, word: number, flags: number, cached: number): KernelPath<number>;
+  /** follow_hugetlb_page for one small page: its frame, referenced as `flags` (FOLL_*) say, or FAULT_* of room gup. */
+  followHugetlbPage(k: Kernel, vma: VmArea, address: number, flags: number): AtomicPath<number>;
+  /** __unmap_hugepage_range_final: a piece of a VMA into the caller's gather. */
+  unmapHugepageRangeFinal(k: Kernel, tlb: MmuGather, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** unmap_hugepage_range: with its own gather; only the entry of page `refPage` unless 0. Locks of VMA and mapping held for write. */
+  unmapHugepageRange(k: Kernel, vma: VmArea, start: number, end: number, refPage: number): KernelPath<void>;
+  unmapRefPrivate(k: Kernel, vma: VmArea, head: number, address: number): KernelPath<void>;
+  /** hugetlb_vmdelete_list of huge pages [first, end): i_mmap_rwsem held for write. */
+  hugetlbVmdeleteList(k: Kernel, mapping: AddressSpace, first: number, end: number): KernelPath<void>;
+  /** hugetlb_change_protection: the VMA has its new flags. Number of small pages changed. */
+  hugetlbChangeProtection(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  /** copy_hugetlb_page_range (fork). 0 or -errno. */
+  copyHugetlbPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number>;
+  /** move_hugetlb_page_tables. Bytes moved. */
+  moveHugetlbPageTables(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newVma: VmArea,
+    newAddr: number,
+    len: number,
+  ): KernelPath<number>;
+  /** hugetlb_unshare_pmds of [start, end), multiples of 1 GiB. */
+  hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
 }
 
 /** Room uffd: userfaultfd. */
@@ -578,6 +619,7 @@ export interface KernelFns
     ReclaimFns,
     FileFns,
     GupFns,
+    HugetlbFns,
     UffdFns,
     MigrateFns,
     NotifyFns,

@@ -14,6 +14,7 @@ import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import { HugeState } from './huge/state.ts';
+import { HugetlbPool, setNrHugepages } from './hugetlb/pool.ts';
 import { KsmState } from './ksm/state.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import type { Buddy } from './page/buddy.ts';
@@ -69,6 +70,8 @@ export class Kernel {
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  /** Huge pages set aside (room hugetlb). */
+  readonly hugetlb = new HugetlbPool();
   /** Transparent huge pages. */
   readonly huge: HugeState;
   readonly ksm: KsmState;
@@ -130,6 +133,7 @@ export class Kernel {
     this.nodes = makeNodes(this.pages, config);
     this.buddy = this.nodes[0]!;
     this.watermarks = watermarks(config);
+    if (config.hugePages > 0) setNrHugepages(this, config.hugePages);
   }
 
   /** Turns the explorer's recorder on (null: off) in everything that this kernel and its devices own. */

@@ -5,6 +5,7 @@ import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
 import { hugeFns } from './huge/fns.ts';
+import { hugetlbFns } from './hugetlb/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
@@ -27,6 +28,7 @@ export const linuxFns: KernelFns = {
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...hugetlbFns,
   ...uffdFns,
   ...migrateFns,
   ...notifyFns,

@@ -5,6 +5,7 @@ import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
+import type { HugetlbFile, HugetlbVma } from './hugetlb/state.ts';
 import type { MemPolicy } from './policy.ts';
 import type { Cred } from './process/cred.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
@@ -44,6 +45,8 @@ export class VmArea {
   swapRaHits = 4;
   /** A driver's private data. */
   private: unknown = null;
+  /** hugetlb: reservations and lock of the VMA (vm_private_data). */
+  hugetlb: HugetlbVma | null = null;
 
   constructor(
     mm: MmStruct,
@@ -91,7 +94,7 @@ export interface AnonVmaChain {
   anonVma: AnonVma;
 }
 
-export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
 
 /** Inode and its page cache (address_space). */
 export class Inode {
@@ -121,6 +124,8 @@ export class Inode {
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
+  /** hugetlbfs: reservations and fault mutexes of the file. */
+  hugetlb: HugetlbFile | null = null;
 
   constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem, invalidateLock: Rwsem) {
     this.id = id;

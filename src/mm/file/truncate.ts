@@ -13,6 +13,7 @@
 
 import { EINVAL } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { hugetlbEvictInode, hugetlbPunchHole, hugetlbTruncate } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { intervalNext } from '../rmap/interval.ts';
@@ -159,6 +160,7 @@ function* invalidating(k: Kernel, mapping: AddressSpace, body: KernelPath<void>)
 }
 
 export function truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
+  if (inode.kind === 'hugetlbfs') return hugetlbTruncate(k, inode, size);
   return invalidating(k, inode.mapping, setSize(k, inode, size));
 }
 
@@ -236,6 +238,7 @@ function* shiftPages(k: Kernel, inode: Inode, start: number, end: number, isInse
 
 export function* punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
   const mapping = inode.mapping;
+  if (inode.kind === 'hugetlbfs') return yield* hugetlbPunchHole(k, inode, start, end);
   if (isShmem(mapping)) return yield* invalidating(k, mapping, punchShmem(k, mapping, start, end));
   // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
   // the file, or beyond the page that contains it.
@@ -270,6 +273,10 @@ function* truncatePagecacheRange(k: Kernel, mapping: AddressSpace, start: number
 }
 
 export function* evictInode(k: Kernel, inode: Inode): KernelPath<void> {
+  if (inode.kind === 'hugetlbfs') {
+    yield* hugetlbEvictInode(k, inode);
+    return;
+  }
   yield* truncatePages(k, inode.mapping, 0, Number.POSITIVE_INFINITY);
   inode.mapping.disk.clear();
   k.inodes.delete(inode.id);

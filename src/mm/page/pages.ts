@@ -36,6 +36,10 @@ export const PG_KSM = 1 << 18;
 export const PG_IDLE = 1 << 19;
 export const PG_YOUNG = 1 << 20;
 
+/** Huge page of the hugetlb pool, and one that takes its reservation back when it is freed unused (HPageRestoreReserve). */
+export const PG_HUGETLB = 1 << 25;
+export const PG_HUGETLB_RESTORE = 1 << 26;
+
 // Identities of OBJ_LIST in footprints.
 /** The buddy lists, and the number of free frames where it decides something. */
 export const LIST_FREE = 1;
@@ -47,6 +51,8 @@ export const LIST_LRU_LEAVE = 4;
 export const LIST_ANON_VMA = 5;
 /** KSM's list of address spaces and its trees. */
 export const LIST_KSM = 6;
+/** The pool of huge pages. */
+export const LIST_HUGETLB = 7;
 /** Free frames of CPU 0; the next numbers are those of the other CPUs. */
 export const LIST_PCP = 16;
 

@@ -30,6 +30,7 @@ export function* swapinRange(k: Kernel, vma: VmArea, start: number, end: number)
 /** File or shared memory: pages of the range that lie inside the file are read. mmapLock is dropped meanwhile. 0. */
 export function* willneedFile(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   const file = vma.file!;
+  if (file.inode.kind === 'hugetlbfs') return 0;
   const lock = vma.mm.mmapLock;
   const first = vma.pgoff + (start - vma.start) / 4096;
   const last = Math.min(first + (end - start) / 4096, Math.ceil(file.inode.size / 4096));
