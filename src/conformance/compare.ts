@@ -95,6 +95,9 @@ function areaText(fields: readonly string[]): string {
   return fields.join(' ');
 }
 
+/** gate_vma of x86, execute only. */
+const GATE_AREA = '0xffffffffff600000 0xffffffffff601000 --xp 0x0 [vsyscall] ex';
+
 export class Comparison {
   readonly first = new Map<Level, Divergence>();
   readonly #kernel: Kernel;
@@ -147,6 +150,7 @@ export class Comparison {
       const name = vmaName(v, profile.heapNameStrict);
       right.push(areaText([hex(v.start), hex(v.end), vmaPerms(v), hex(offset), name, flags]));
     }
+    if (mm !== null && this.#kernel.config.vsyscall) right.push(GATE_AREA);
     this.#lines('maps', record.i, call, left, right);
   }
 
