@@ -2,6 +2,7 @@
 // operations as one file beside this and one line here.
 
 import { accessOps } from './access.ts';
+import { damonOps } from './damon.ts';
 import { dyingOps } from './dying.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
@@ -25,5 +26,6 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...remoteOps,
   ...reclaimOps,
   ...trackingOps,
+  ...damonOps,
   ...migrateOps,
 };
