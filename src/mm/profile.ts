@@ -69,6 +69,10 @@ export interface Profile {
   readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
   readonly mempolicyModes: number;
+  /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
+  readonly hugetlbUnmapsInOwnSection: boolean;
+  /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
+  readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
   /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
@@ -103,6 +107,8 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  hugetlbUnmapsInOwnSection: true,
+  hugetlbRestoresReservation: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
@@ -126,6 +132,7 @@ const V6_6: Profile = {
   uffdFeatures: 0x7fff,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  hugetlbUnmapsInOwnSection: false,
   faultReturnsWrite: false,
 };
 
@@ -134,6 +141,7 @@ const V6_12: Profile = {
   name: '6.12',
   notifier: 'linux-6.12',
   thpAlignAnon: true,
+  hugetlbRestoresReservation: true,
   thpAlignTop: true,
   mapStackNoHugepage: true,
   mmapMergesNextFirst: false,

@@ -182,7 +182,7 @@ export class FileCalls {
         }
         return;
       default:
-        this.#sizes(task, record, op);
+        yield* this.#sizes(task, record, op);
     }
   }
 
@@ -191,7 +191,7 @@ export class FileCalls {
     fput(this.#kernel, file);
   }
 
-  #sizes(task: Task, record: CallRecord, op: TraceOp): void {
+  *#sizes(task: Task, record: CallRecord, op: TraceOp): KernelPath<void> {
     const ret = record.ret!.num;
     if (op.op === 'stat') {
       const path = op.path !== null && op.path.text === '' ? null : this.#path(task, op.fd, op.path);
@@ -201,7 +201,10 @@ export class FileCalls {
       const file = ReplayFiles.of(task, op.fd.fd);
       if (file === null || Number.isNaN(ret)) return;
       const at = op.offset?.num ?? (op.op === 'write' && file.isAppend ? file.inode.size : file.position);
-      if (file.inode.kind === 'regular' || file.inode.kind === 'shmem') this.files.growTo(file.inode, at + ret);
+      // A file in memory has the pages that were written; of others only the size matters.
+      if (op.op === 'write' && file.inode.kind === 'shmem' && ret > 0)
+        yield* this.#kernel.fn.fileWrite(this.#kernel, file.inode, at, ret, null);
+      else if (file.inode.kind === 'regular' || file.inode.kind === 'shmem') this.files.growTo(file.inode, at + ret);
       if (op.offset === null) file.position = at + ret;
     } else if (op.op === 'lseek') {
       const file = ReplayFiles.of(task, op.fd.fd);
