@@ -69,6 +69,7 @@ export interface VmaFns {
     start: number,
     end: number,
     newFlags: number,
+    pkey?: number,
   ): KernelPath<number>;
   moveVma(
     k: Kernel,
@@ -445,7 +446,14 @@ export interface FileFns {
   shiftRange(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
-  fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;
+  fileRead(
+    k: Kernel,
+    inode: Inode,
+    offset: number,
+    length: number,
+    out: Uint8Array | null,
+    file?: OpenFile | null,
+  ): KernelPath<number>;
   /** Drops a reference of an inode that lost its last name and last user: its pages go. */
   evictInode(k: Kernel, inode: Inode): KernelPath<void>;
 }
@@ -525,6 +533,16 @@ export interface HugetlbFns {
   ): KernelPath<number>;
   /** hugetlb_unshare_pmds of [start, end), multiples of 1 GiB. */
   hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
+}
+
+/** Room oom: the OOM killer and its reaper. */
+export interface OomFns {
+  /** __oom_reap_task_mm: mmapLock R. False: a notifier refused a VMA. */
+  oomReapTaskMm(k: Kernel, mm: MmStruct): KernelPath<boolean>;
+  /** oom_reap_task: takes over a reference on mm. */
+  oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** out_of_memory: false when nobody is left to kill. */
+  outOfMemory(k: Kernel): KernelPath<boolean>;
 }
 
 /** Room uffd: userfaultfd. */
@@ -614,6 +632,7 @@ export interface KernelFns
     GupFns,
     HugetlbFns,
     UffdFns,
+    OomFns,
     MigrateFns,
     NotifyFns,
     KsmFns,
