@@ -5,7 +5,7 @@ import { buildSync } from 'esbuild';
 import { install, root } from './prepare.mjs';
 
 install();
-const outfile = join(root, 'test', 'difftest', '.main.mjs');
+const outfile = join(root, 'node_modules', '.cache', 'difftest.mjs');
 buildSync({
   entryPoints: [join(root, 'test', 'difftest', 'main.ts')],
   bundle: true,
@@ -15,7 +15,9 @@ buildSync({
   outfile,
   logLevel: 'error',
 });
+const env = { ...process.env, DIFFTEST_HOST_C: join(root, 'test', 'difftest', 'host.c') };
 const done = spawnSync(process.execPath, ['--enable-source-maps', outfile, ...process.argv.slice(2)], {
   stdio: 'inherit',
+  env,
 });
 process.exitCode = done.status ?? 1;

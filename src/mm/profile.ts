@@ -71,6 +71,10 @@ export interface Profile {
   readonly mempolicyModes: number;
   /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
   readonly hugetlbUnmapsInOwnSection: boolean;
+  /** Guard regions mark their VMA (VM_MAYBE_GUARD; in 6.18 as measured); before, every one got an anon_vma, now anonymous memory alone. */
+  readonly guardMarksVma: boolean;
+  /** hugetlb mappings are placed by the search for all files, hints rounded up (by 6.18, measured), or by one of their own. */
+  readonly hugetlbGenericSearch: boolean;
   /** MREMAP_DONTUNMAP of a part of a locked area cuts it out; by 6.18 (measured) the whole area is no longer locked. */
   readonly dontunmapCutsLocked: boolean;
   /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
@@ -112,6 +116,8 @@ const V6_1: Profile = {
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
   dontunmapCutsLocked: true,
+  hugetlbGenericSearch: false,
+  guardMarksVma: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
@@ -164,6 +170,8 @@ const V6_18: Profile = {
   ...V6_12,
   name: '6.18',
   dontunmapCutsLocked: false,
+  hugetlbGenericSearch: true,
+  guardMarksVma: true,
   mremapMultiVma: true,
   madvGuard: true,
   mergeForkedUnfaulted: true,

@@ -118,14 +118,14 @@ function comparable(model: Model, op: Op, here: Result, host: Result): [string, 
   if (op.nr === OP_MAPS) return firstLines(mapsLines(String(here)), mapsLines(String(host)));
   if (op.nr === OP_SMAPS) return firstLines(smapsLines(withoutSoftDirty(String(here))), smapsLines(String(host)));
   if (op.nr === OP_MINCORE) return mincore(model, op, here, host);
-  if (op.nr === OP_SWEEP) return [String(here), String(host)];
+  if (op.nr === OP_SWEEP) return sweep(model, op, here, host);
   // What vvar and vdso hold, a program of another machine cannot know.
-  if (op.nr === OP_LOAD && isSpecialMapping(model, op)) return ['', ''];
+  if (op.nr === OP_LOAD && isSpecialMapping(model, model.word(op, 0))) return ['', ''];
   return [showWord(op.nr, String(here)), showWord(op.nr, String(host))];
 }
 
-function isSpecialMapping(model: Model, op: Op): boolean {
-  const name = model.task.mm!.vmas.findExact(model.word(op, 0))?.name ?? null;
+function isSpecialMapping(model: Model, at: number): boolean {
+  const name = model.task.mm!.vmas.findExact(at)?.name ?? null;
   return name !== null;
 }
 
@@ -140,6 +140,15 @@ function firstLines(here: readonly string[], host: readonly string[]): [string, 
   if (at === here.length && at === host.length) return ['', ''];
   const part = (lines: readonly string[]): string => lines.slice(Math.max(0, at - 1), at + 4).join('\n');
   return [part(here), part(host)];
+}
+
+/** The first page that differs. */
+function sweep(model: Model, op: Op, here: Result, host: Result): [string, string] {
+  const start = model.word(op, 0);
+  const at = [...here].findIndex((word, i) => word !== host[i] && !isSpecialMapping(model, start + i * 4096));
+  if (at < 0) return ['', ''];
+  const place = (start + at * 4096).toString(16);
+  return [`${place}: ${showWord(OP_LOAD, here[at]!)}`, `${place}: ${showWord(OP_LOAD, host[at] ?? 'nothing')}`];
 }
 
 /** Pages of files on a disk are left out: when the running kernel writes them back or reads ahead is its own affair. */

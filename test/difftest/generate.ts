@@ -27,7 +27,7 @@ const FD_READ_ONLY = 5;
 const FD_NONE = 9;
 const FILE_FDS = [FD_FILE, FD_MEMFD, FD_MEMFD, FD_READ_ONLY, FD_NONE];
 const ADVICE = [
-  0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23, 24, 25, 77,
+  0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23, 24, 77, 102, 103,
 ] as const;
 /** Operations between two looks at the map. */
 const MAPS_EVERY = 24;

@@ -65,7 +65,7 @@ function summary(outcome: Outcome, seconds: number): string {
 
 function main(): number {
   const o = options();
-  const host = HostKernel.open(new URL('host.c', import.meta.url).pathname);
+  const host = HostKernel.open(process.env['DIFFTEST_HOST_C'] ?? 'test/difftest/host.c');
   if (typeof host === 'string') {
     console.error(`difftest SKIPPED, nothing was compared: ${host}`);
     return 0;

@@ -27,6 +27,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.policy = vma.policy;
   copy.shownPath = vma.shownPath;
   copy.private = vma.private;
+  copy.maybeGuard = vma.maybeGuard;
   return copy;
 }
 
