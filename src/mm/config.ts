@@ -71,6 +71,8 @@ export interface KernelConfig {
   capIpcLock: boolean;
   capSysRawio: boolean;
   capSysAdmin: boolean;
+  /** The CPU has protection keys (OSPKE). They are kept and stand in the entries; no access is refused by one. */
+  pkeys: boolean;
   /** Sets and ways of a CPU TLB. */
   tlbSets: number;
   tlbWays: number;
@@ -125,6 +127,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     capIpcLock: true,
     capSysRawio: true,
     capSysAdmin: true,
+    pkeys: false,
     tlbSets: 128,
     tlbWays: 8,
     logCapacity: 4096,

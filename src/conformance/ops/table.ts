@@ -3,6 +3,7 @@
 
 import { accessOps } from './access.ts';
 import { damonOps } from './damon.ts';
+import { dyingOps } from './dying.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
 import { migrateOps } from './migrate.ts';
@@ -10,7 +11,9 @@ import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
 import { reclaimOps } from './reclaim.ts';
+import { remoteOps } from './remote.ts';
 import { trackingOps } from './tracking.ts';
+import { uffdOps } from './uffd.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
   ...memoryOps,
@@ -18,6 +21,9 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...notifierOps,
   ...processOps,
   ...fileOps,
+  ...uffdOps,
+  ...dyingOps,
+  ...remoteOps,
   ...reclaimOps,
   ...trackingOps,
   ...damonOps,

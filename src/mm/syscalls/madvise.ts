@@ -110,7 +110,8 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
       return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
-      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
+      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null || vma.name !== null)
+        return done(-EINVAL);
       return vma.uffd === null ? k.fn.madviseFree(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_COLD:
     case A.MADV_PAGEOUT:
