@@ -57,6 +57,7 @@ export class World {
         ramPages: RAM_PAGES,
         cpus,
         numaNodes: 2,
+        devicePrivatePages: 4096,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
         thpEnabled: this.#thpEnabled(),

@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { hmmFns } from './hmm/fns.ts';
 import { hugeFns } from './huge/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
@@ -29,6 +30,7 @@ export const linuxFns: KernelFns = {
   ...gupFns,
   ...uffdFns,
   ...migrateFns,
+  ...hmmFns,
   ...notifyFns,
   ...ksmFns,
   ...trackFns,

@@ -3,6 +3,7 @@
 
 import { accessOps } from './access.ts';
 import { fileOps } from './files.ts';
+import { hmmOps } from './hmm.ts';
 import { memoryOps } from './memory.ts';
 import { migrateOps } from './migrate.ts';
 import { notifierOps } from './notifier.ts';
@@ -18,4 +19,5 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...fileOps,
   ...trackingOps,
   ...migrateOps,
+  ...hmmOps,
 };
