@@ -15,6 +15,7 @@ import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import type { DevPagemap } from './hmm/device-memory.ts';
 import { HugeState } from './huge/state.ts';
+import { HugetlbPool, setNrHugepages } from './hugetlb/pool.ts';
 import { KsmState } from './ksm/state.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import type { Buddy } from './page/buddy.ts';
@@ -70,6 +71,8 @@ export class Kernel {
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  /** Huge pages set aside (room hugetlb). */
+  readonly hugetlb = new HugetlbPool();
   /** Transparent huge pages. */
   readonly huge: HugeState;
   readonly ksm: KsmState;
@@ -106,6 +109,8 @@ export class Kernel {
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Pages of the kernel that special mappings show, by name and page. */
+  readonly specialPages = new Map<string, number>();
   /** Events of userfaultfd that running system calls will announce. */
   uffdEvents: DueEvent[] = [];
   /** Number of the next userfaultfd context. */
@@ -122,7 +127,7 @@ export class Kernel {
     this.memory = new PhysMemory(config.frames + config.devicePrivatePages, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
-    this.swap = new SwapArea(config.swapPages);
+    this.swap = new SwapArea(config.swapPages, config.swapSynchronous);
     this.reclaim = new ReclaimState(this.pages);
     this.huge = new HugeState(config);
     this.ksm = new KsmState(this.sched);
@@ -133,6 +138,7 @@ export class Kernel {
     this.nodes = makeNodes(this.pages, config);
     this.buddy = this.nodes[0]!;
     this.watermarks = watermarks(config);
+    if (config.hugePages > 0) setNrHugepages(this, config.hugePages);
   }
 
   /** Turns the explorer's recorder on (null: off) in everything that this kernel and its devices own. */

@@ -17,6 +17,7 @@ import {
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
   VM_FAULT_RETRY,
+  VM_HUGETLB,
   VM_IO,
   VM_MAYREAD,
   VM_MAYSHARE,
@@ -69,11 +70,12 @@ function mayAccess(k: Kernel, vma: VmArea, flags: number): boolean {
 }
 
 /** The look-up needs a fault with these FAULT_FLAG_* (negative). */
-const FAULT_PLAIN = -1;
-const FAULT_TO_UNSHARE = -2;
+export const FAULT_PLAIN = -1;
+export const FAULT_TO_UNSHARE = -2;
 
 /** follow_page_pte: the page, referenced as the flags say; or FAULT_PLAIN, FAULT_TO_UNSHARE. Takes the ptl. */
 function* followPage(k: Kernel, vma: VmArea, address: number, flags: number): AtomicPath<number> {
+  if ((vma.flags & VM_HUGETLB) !== 0) return yield* k.fn.followHugetlbPage(k, vma, address, flags);
   const table = pteTable(k, vma.mm, address);
   if (table === 0) return yield* followHuge(k, vma.mm, address, flags);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
@@ -158,10 +160,13 @@ function* getPages(
       vma = mm.vmas.findExact(address);
       if (vma === null || !mayAccess(k, vma, flags)) return done > 0 ? done : -EFAULT;
     }
+    const isHuge = (vma.flags & VM_HUGETLB) !== 0;
     let pfn = yield* followPage(k, vma, address, flags);
     while (pfn < 0) {
       if ((flags & FOLL_NOFAULT) !== 0) return done > 0 ? done : -EFAULT;
-      const result = yield* k.fn.handleMmFault(k, vma, address, faultFlags(flags, pfn === FAULT_TO_UNSHARE));
+      // Huge pages are faulted in without handle_mm_fault.
+      const fault = isHuge ? k.fn.hugetlbFault : k.fn.handleMmFault;
+      const result = yield* fault(k, vma, address, faultFlags(flags, pfn === FAULT_TO_UNSHARE));
       if ((result & (VM_FAULT_COMPLETED | VM_FAULT_RETRY)) !== 0) {
         k.gupUnlocked = true;
         return done;

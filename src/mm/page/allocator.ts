@@ -21,6 +21,7 @@ import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
 import { freeZoneDevicePage } from '../hmm/device-memory.ts';
+import { freeHugePage } from '../hugetlb/pool.ts';
 import type { Kernel } from '../kernel.ts';
 import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
 import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
@@ -33,6 +34,7 @@ import {
   LIST_FREE,
   LIST_PCP,
   type Pages,
+  PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
 } from './pages.ts';
@@ -206,6 +208,10 @@ function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
   if (pfn >= pages.count) {
     freeZoneDevicePage(k, pfn);
+    return;
+  }
+  if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
+    freeHugePage(k, pfn);
     return;
   }
   if (pages.order[pfn]! !== 0) {
