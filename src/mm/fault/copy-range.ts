@@ -39,6 +39,7 @@ import {
   withSwapType,
 } from '../page/pfn-swap.ts';
 import {
+  isGuardMarker,
   isRealSwap,
   mkPteHi,
   mkPteLo,
@@ -169,7 +170,7 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
       if ((lo | hi) === 0) continue;
       if (swapType(hi) === SWP_PTE_MARKER) {
-        if (s.keepsUffdWp) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
+        if (s.keepsUffdWp || isGuardMarker(lo, hi)) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
         continue;
       }
       if (!isRealSwap(hi)) {
