@@ -9,9 +9,11 @@ import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
 import { madviseInjectError } from '../migrate/memory-failure.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
+import { isDroppable } from '../vma/flags.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
+import { madviseGuardInstall, madviseGuardRemove } from '../zap/guard.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { hasTaskWork, runTaskWork } from './edge.ts';
 
@@ -127,8 +129,9 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_COLLAPSE:
       return done(collapse(vma, start, end));
     case A.MADV_GUARD_INSTALL:
+      return madviseGuardInstall(k, vma, start, end);
     case A.MADV_GUARD_REMOVE:
-      return done(-EINVAL); // not modelled
+      return madviseGuardRemove(k, vma, start, end);
     default:
       return updateFlags(k, vma, start, end, advice);
   }
@@ -239,10 +242,11 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_WIPEONFORK:
       return vma.file !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
     case A.MADV_KEEPONFORK:
-      return f & ~A.VM_WIPEONFORK;
+      return isDroppable(f) ? null : f & ~A.VM_WIPEONFORK;
     case A.MADV_DONTDUMP:
       return f | A.VM_DONTDUMP;
     case A.MADV_DODUMP:
+      if (isDroppable(f)) return null;
       return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
     case A.MADV_MERGEABLE:
       return mayBeMergeable(f) ? f | A.VM_MERGEABLE : f;
