@@ -10,6 +10,7 @@ import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { removeMigrationPmd } from '../huge/rmap-walk.ts';
 import type { Kernel } from '../kernel.ts';
 import { isZoneDevice, PG_ANON, PG_DIRTY } from '../page/pages.ts';
 import {
@@ -60,6 +61,7 @@ function migrationWord(k: Kernel, mm: MmStruct, address: number, pfn: number): n
 export function* removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void> {
   const { pages } = k;
   const mm = vma.mm;
+  if (pages.order[dst] !== 0 && (yield* removeMigrationPmd(k, src, dst, vma))) return;
   const end = endAddress(pages, vma, dst);
   let ptl = 0;
   for (let at = firstAddress(pages, vma, dst); at < end; at += 4096) {
