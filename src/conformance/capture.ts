@@ -32,6 +32,7 @@ import {
 } from '../abi/events.ts';
 import { PAGE_SIZE, ULONG_MAX } from '../abi/mman.ts';
 import type { RecordSink } from '../base/record-log.ts';
+import { FREE_TO_HUGETLB_POOL } from '../mm/hugetlb/pool.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { hex, type MadeRecord } from './record.ts';
 
@@ -79,6 +80,11 @@ export function pageName(pfn: number, generation: number): string {
   return `${pfn}.${generation}`;
 }
 
+function freed(page: string, order: number, to: number): MadeRecord {
+  if (to === FREE_TO_HUGETLB_POOL) return { t: 'free', page, order, to: 'hugetlb pool' };
+  return order > 0 ? { t: 'free', page, order } : { t: 'free', page };
+}
+
 export class Capture implements RecordSink {
   /** Records made since the last take(). */
   records: MadeRecord[] = [];
@@ -119,7 +125,7 @@ export class Capture implements RecordSink {
     if (type === E_FRAME_FREE) {
       const page = pageName(ring[at + EV_PFN]!, ring[at + EV_GEN]!);
       const order = ring[at + EV_B]!;
-      if (this.#seen.delete(page)) this.push(order > 0 ? { t: 'free', page, order } : { t: 'free', page });
+      if (this.#seen.delete(page)) this.push(freed(page, order, ring[at + EV_C]!));
       return;
     }
     if (type === E_BATCH_FLUSH) {
@@ -187,6 +193,7 @@ export class Capture implements RecordSink {
     });
   }
 
+  /** Pieces of the size that the flush function was told. */
   #tlb(ring: Float64Array, at: number, mm: string, start: number): void {
     const end = ring[at + EV_END]!;
     const pages = end === ULONG_MAX ? 'ALL' : Math.floor((end - start) / 2 ** this.#stride);

@@ -1,6 +1,7 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
 import type { ThpEnabled } from '../mm/huge/state.ts';
+import { newHugetlbfsInode } from '../mm/hugetlb/file.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
@@ -56,8 +57,12 @@ export class World {
         frames: FRAMES,
         ramPages: RAM_PAGES,
         cpus,
+        numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        hugePages: this.#hugePages(),
+        // brd is memory.
+        swapSynchronous: true,
         thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
@@ -69,6 +74,11 @@ export class World {
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
   #swapPages(): number {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  /** vm.nr_hugepages. */
+  #hugePages(): number {
+    return Number(this.settings.get('/proc/sys/vm/nr_hugepages') ?? 0);
   }
 
   #thpEnabled(): ThpEnabled {
@@ -83,7 +93,8 @@ export class World {
     return this.machine.run(path);
   }
 
-  /** Lets kernel threads that have something to do finish it. */
+  /** Lets kernel threads that have something to do finish it. Not after each call: target and controller run as SCHED_FIFO, so that
+   *  workers get the CPU only when those wait for them. */
   settle(): void {
     const { sched } = this.kernel;
     while (sched.runnableCount > 0 && sched.step()) {
@@ -151,7 +162,9 @@ export class World {
   inode(path: string, kind: FileKind = 'regular', size = 0): Inode {
     const known = this.files.get(path);
     if (known !== undefined) return known;
-    const inode = this.kernel.newInode(kind, path, size);
+    const inode = kind === 'hugetlbfs' ? newHugetlbfsInode(this.kernel, path) : this.kernel.newInode(kind, path, size);
+    // A small ext4 (below 512 MiB) has small blocks.
+    if (path.startsWith('/mnt/ext4/')) inode.blockSize = 1024;
     this.files.set(path, inode);
     return inode;
   }

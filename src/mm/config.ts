@@ -25,8 +25,13 @@ export interface KernelConfig {
   ramPages: number;
   /** NUMA nodes, all with memory: 0 to numaNodes - 1. The frames are dealt out to them in equal, contiguous parts; CPUs belong to node 0. */
   numaNodes: number;
-  /** Swap slots; 0 = no swap area. */
+  /** Swap slots at the start; 0 = no swap area. Does its device answer at once (memory: SWP_SYNCHRONOUS_IO)? */
   swapPages: number;
+  /** Huge pages in the hugetlb pool at the start (vm.nr_hugepages). */
+  hugePages: number;
+  swapSynchronous: boolean;
+  /** vm.page-cluster: 2^n swapped pages are read together. */
+  pageCluster: number;
   /** Pages of memory of a device that the kernel knows as ZONE_DEVICE (MEMORY_DEVICE_PRIVATE). */
   devicePrivatePages: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
@@ -44,6 +49,9 @@ export interface KernelConfig {
   tlbFlushCeiling: number;
   /** fault_around_bytes / PAGE_SIZE. */
   faultAroundPages: number;
+  /** read_ahead_kb / 4 of the disk, and the pages that it takes in one request (max_sectors_kb / 4). */
+  readAheadPages: number;
+  ioPages: number;
   /** Reclaim watermarks in frames; 0 = derived from `frames`. */
   watermarkMin: number;
   watermarkLow: number;
@@ -79,6 +87,9 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     ramPages: 6171023,
     numaNodes: 1,
     swapPages: 0,
+    hugePages: 0,
+    swapSynchronous: false,
+    pageCluster: 3,
     devicePrivatePages: 0,
     overcommitMode: 0,
     overcommitRatio: 50,
@@ -90,6 +101,8 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     gatherBatchesMax: 19,
     tlbFlushCeiling: 33,
     faultAroundPages: 16,
+    readAheadPages: 32,
+    ioPages: 320,
     watermarkMin: 0,
     watermarkLow: 0,
     watermarkHigh: 0,

@@ -363,7 +363,8 @@ export interface MigrateFns {
   tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
   removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
-  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void>;
+  /** remove_migration_pte: in one VMA, whose first entry is at `address`. */
+  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea, address: number): KernelPath<void>;
   /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
    *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
   migratePages(
@@ -384,6 +385,11 @@ export interface MigrateFns {
     mode: number,
     reason: number,
   ): KernelPath<number>;
+  /** memory_failure, soft_offline_page: the caller's reference is taken over. 0, -EBUSY, -EHWPOISON. */
+  memoryFailure(k: Kernel, pfn: number): KernelPath<number>;
+  softOfflinePage(k: Kernel, pfn: number): KernelPath<number>;
+  /** compact_node. */
+  compactNode(k: Kernel, node: number): KernelPath<void>;
   /** folio_migrate_mapping: the place of src (locked, not mapped) in its cache goes to dst. 0 or -EAGAIN (somebody refers to it). */
   folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
 }
@@ -393,6 +399,8 @@ export interface PageFns {
   /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
    *  first (else on node 0), and with `isOnly` nowhere else (__GFP_THISNODE). */
   allocPage(k: Kernel, gfp: number, purpose: number, node?: number, isOnly?: boolean): number;
+  /** prep_new_page: a frame that was taken off the free lists becomes a page with refcount 1; returns it. */
+  prepNewPage(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): number;
   /** A compound page of 2^order frames with refcount 1, or 0; does not reclaim. Its frames hold what they held last. */
   allocPages(k: Kernel, gfp: number, order: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
@@ -424,8 +432,11 @@ export interface ReclaimFns {
   swapFree(k: Kernel, entry: number): void;
   freeSwapAndCache(k: Kernel, entry: number): void;
   addToSwap(k: Kernel, pfn: number): boolean;
-  /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
-  swapinReadahead(k: Kernel, entry: number): KernelPath<number>;
+  /** swapin_readahead for the fault at `address` of `vma` (null: shmem): the slot's page, read into the swap cache with its
+   *  neighbours. Frame (referenced), or 0 when the slot is unused or memory is short. */
+  swapinReadahead(k: Kernel, entry: number, vma: VmArea | null, address: number): KernelPath<number>;
+  /** read_swap_cache_async: the same without neighbours. */
+  readSwapCache(k: Kernel, entry: number): KernelPath<number>;
   /** swap_writepage: contents go to the swap area. */
   swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
   deleteFromSwapCache(k: Kernel, pfn: number): void;
@@ -453,9 +464,18 @@ export interface FileFns {
   punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
   /** fallocate ZERO_RANGE of a regular file: as punchHole, but nothing is written back first and the end may lie beyond EOF. */
   zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
+  /** fallocate COLLAPSE_RANGE, or INSERT_RANGE, of a regular file. 0, or -EINVAL (not in whole blocks, beyond the end). */
+  shiftRange(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
-  fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;
+  fileRead(
+    k: Kernel,
+    inode: Inode,
+    offset: number,
+    length: number,
+    out: Uint8Array | null,
+    file?: OpenFile | null,
+  ): KernelPath<number>;
   /** Drops a reference of an inode that lost its last name and last user: its pages go. */
   evictInode(k: Kernel, inode: Inode): KernelPath<void>;
 }
@@ -482,8 +502,59 @@ export interface GupFns {
     out: Int32Array,
   ): KernelPath<number>;
   unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void;
+  /** get_user_pages_fast, pin_user_pages_fast (FOLL_PIN): mmapLock not held. Looks without any lock first; takes mmapLock for the rest.
+   *  FOLL_FAST_ONLY: does not. Number of pages or -errno. */
+  getUserPagesFast(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    count: number,
+    flags: number,
+    out: Int32Array,
+  ): KernelPath<number>;
   /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
-  accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
+  accessRemoteVm(
+    k: Kernel,
+    mm: MmStruct,
+    address: number,
+    bytes: Uint8Array,
+    isWrite: boolean,
+    force?: boolean,
+  ): KernelPath<number>;
+}
+
+/** Room hugetlb: mappings of the pool's huge pages (VM_HUGETLB). Each takes the place of a generic walk, per VMA. Words are those of PMD
+ *  entries, addresses multiples of 2 MiB where nothing else is said. */
+export interface HugetlbFns {
+  /** hugetlb_fault: handle_mm_fault of such a VMA. VM_FAULT_* bits. mmapLock read. */
+  hugetlbFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  hugetlbNoPage(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number>;
+  /** hugetlb_wp: ptl held, returns without it. `cached`: the file's page there, locked, or 0. */
+  hugetlbWp(k: Kernel, vma: VmArea, address: number, word: number, flags: number, cached: number): KernelPath<number>;
+  /** follow_hugetlb_page for one small page: its frame, referenced as `flags` (FOLL_*) say, or FAULT_* of room gup. */
+  followHugetlbPage(k: Kernel, vma: VmArea, address: number, flags: number): AtomicPath<number>;
+  /** __unmap_hugepage_range_final: a piece of a VMA into the caller's gather. */
+  unmapHugepageRangeFinal(k: Kernel, tlb: MmuGather, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** unmap_hugepage_range: with its own gather; only the entry of page `refPage` unless 0. Locks of VMA and mapping held for write. */
+  unmapHugepageRange(k: Kernel, vma: VmArea, start: number, end: number, refPage: number): KernelPath<void>;
+  unmapRefPrivate(k: Kernel, vma: VmArea, head: number, address: number): KernelPath<void>;
+  /** hugetlb_vmdelete_list of huge pages [first, end): i_mmap_rwsem held for write. */
+  hugetlbVmdeleteList(k: Kernel, mapping: AddressSpace, first: number, end: number): KernelPath<void>;
+  /** hugetlb_change_protection: the VMA has its new flags. Number of small pages changed. */
+  hugetlbChangeProtection(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  /** copy_hugetlb_page_range (fork). 0 or -errno. */
+  copyHugetlbPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number>;
+  /** move_hugetlb_page_tables. Bytes moved. */
+  moveHugetlbPageTables(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newVma: VmArea,
+    newAddr: number,
+    len: number,
+  ): KernelPath<number>;
+  /** hugetlb_unshare_pmds of [start, end), multiples of 1 GiB. */
+  hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
 }
 
 /** Room uffd: userfaultfd. */
@@ -547,6 +618,20 @@ export interface KsmFns {
   ksmMightNeedToCopy(k: Kernel, pfn: number, vma: VmArea, address: number): KernelPath<number>;
 }
 
+/** Room track: which pages were used or written. */
+export interface TrackFns {
+  /** CLEAR_REFS_SOFT_DIRTY: write-protects every entry and forgets what was written. mmapLock W. */
+  clearSoftDirty(k: Kernel, mm: MmStruct): KernelPath<void>;
+}
+
+/** Room uprobes: breakpoints in programs. */
+export interface UprobeFns {
+  /** uprobe_mmap: the breakpoints of a new file mapping. mmapLock W. */
+  uprobeMmap(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** uprobe_write_opcode: the byte at `address`, in a copy of its page. 0 or -errno. mmapLock W. */
+  uprobeWriteOpcode(k: Kernel, vma: VmArea, address: number, opcode: number): KernelPath<number>;
+}
+
 export interface KernelFns
   extends VmaFns,
     FaultFns,
@@ -557,7 +642,10 @@ export interface KernelFns
     ReclaimFns,
     FileFns,
     GupFns,
+    HugetlbFns,
     UffdFns,
     MigrateFns,
     NotifyFns,
-    KsmFns {}
+    KsmFns,
+    TrackFns,
+    UprobeFns {}

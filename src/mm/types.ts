@@ -5,6 +5,7 @@ import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
+import type { HugetlbFile, HugetlbVma } from './hugetlb/state.ts';
 import type { MemPolicy } from './policy.ts';
 import type { Cred } from './process/cred.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
@@ -38,8 +39,14 @@ export class VmArea {
   uffd: UserfaultfdCtx | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
+  /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
+  swapRaPage = -1;
+  swapRaWindow = 0;
+  swapRaHits = 4;
   /** A driver's private data. */
   private: unknown = null;
+  /** hugetlb: reservations and lock of the VMA (vm_private_data). */
+  hugetlb: HugetlbVma | null = null;
 
   constructor(
     mm: MmStruct,
@@ -87,7 +94,7 @@ export interface AnonVmaChain {
   anonVma: AnonVma;
 }
 
-export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
 
 /** Inode and its page cache (address_space). */
 export class Inode {
@@ -107,6 +114,8 @@ export class Inode {
   uffd: UserfaultfdCtx | null = null;
   /** F_SEAL_* of a memfd. */
   seals = 0;
+  /** Bytes of a block of its file system: where a size that grows leaves the last page as it is. */
+  blockSize = 4096;
   /** Open files of this inode. With no link and no open file it is evicted. */
   users = 0;
   /** Pages charged to vm_committed_as for the whole object (shmem without VM_NORESERVE), given back at eviction. */
@@ -115,6 +124,8 @@ export class Inode {
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
+  /** hugetlbfs: reservations and fault mutexes of the file. */
+  hugetlb: HugetlbFile | null = null;
 
   constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem, invalidateLock: Rwsem) {
     this.id = id;
@@ -152,6 +163,17 @@ export class AddressSpace {
   }
 }
 
+/** file_ra_state: the read-ahead window of an open file (file/readahead.ts), in pages. */
+export class FileRaState {
+  start = 0;
+  size = 0;
+  asyncSize = 0;
+  /** Faults that missed, less those that hit. */
+  mmapMiss = 0;
+  /** Byte that the last read() ended at; -1 before the first. */
+  prevPos = -1;
+}
+
 /** struct file. */
 export class OpenFile {
   readonly inode: Inode;
@@ -160,6 +182,7 @@ export class OpenFile {
   readonly isAppend: boolean;
   position = 0;
   refcount = 1;
+  readonly ra = new FileRaState();
 
   constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
     this.inode = inode;

@@ -1,5 +1,6 @@
 // Memory system calls of a script.
 
+import { EINVAL } from '../../abi/errno.ts';
 import {
   NR_brk,
   NR_madvise,
@@ -87,8 +88,8 @@ const munlockall: Op = function* (world, p) {
 const mincore: Op = function* (world, p, args) {
   const [start, pages] = [args.num('addr'), Math.ceil(args.num('len') / 4096)];
   const vec = new Uint8Array(pages);
-  const r = yield* mincorePages(world.kernel, world.mmOf(p), start, vec);
-  return { ...valueOutcome(Math.min(r, 0)), vec: vec.join('') };
+  const r = start % 4096 !== 0 ? -EINVAL : yield* mincorePages(world.kernel, world.mmOf(p), start, vec);
+  return { ...valueOutcome(Math.min(r, 0)), vec: r < 0 ? '' : vec.join('') };
 };
 
 export const memoryOps: Readonly<Record<string, Op>> = {

@@ -4,9 +4,12 @@
 import { accessOps } from './access.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
+import { migrateOps } from './migrate.ts';
 import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
+import { reclaimOps } from './reclaim.ts';
+import { trackingOps } from './tracking.ts';
 
 export const OPS: Readonly<Record<string, Op>> = {
   ...memoryOps,
@@ -14,4 +17,7 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...notifierOps,
   ...processOps,
   ...fileOps,
+  ...reclaimOps,
+  ...trackingOps,
+  ...migrateOps,
 };

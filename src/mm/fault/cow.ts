@@ -9,15 +9,7 @@
 // Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import {
-  FAULT_FLAG_UNSHARE,
-  MM_ANONPAGES,
-  VM_FAULT_OOM,
-  VM_FAULT_WRITE,
-  VM_SHARED,
-  VM_UFFD_WP,
-  VM_WRITE,
-} from '../../abi/mman.ts';
+import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_UFFD_WP, VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
@@ -33,6 +25,7 @@ import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
+import { faultWrite } from './fault-write.ts';
 import { wpPageShared } from './file-fault.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -90,11 +83,6 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isNormal && !isAnon && (vma.flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED))
     return yield* wpPageShared(k, vma, address, pfn, lo, flags);
   return yield* k.fn.wpPageCopy(k, vma, address, pfn, lo, flags);
-}
-
-/** What a write fault that was served here returns. */
-export function faultWrite(k: Kernel): number {
-  return k.profile.faultReturnsWrite ? VM_FAULT_WRITE : 0;
 }
 
 /** wp_page_reuse: the entry becomes writable in place. ptl held. */

@@ -20,6 +20,7 @@ import {
   VM_FAULT_SIGBUS,
   VM_FAULT_SIGSEGV,
   VM_GROWSDOWN,
+  VM_HUGETLB,
   VM_SHARED,
   VM_WRITE,
 } from '../../abi/mman.ts';
@@ -105,6 +106,7 @@ function* announcedFault(k: Kernel, vma: VmArea, address: number, flags: number)
 
 /** handle_pte_fault: the function for what the entry is now. */
 function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number, tryHuge = true): KernelPath<number> {
+  if ((vma.flags & VM_HUGETLB) !== 0) return k.fn.hugetlbFault(k, vma, address, flags);
   const m = k.memory;
   const page = Math.floor(address / 4096) * 4096;
   const table = pteTable(k, vma.mm, address);

@@ -20,7 +20,7 @@ import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
-import { faultWrite } from '../fault/cow.ts';
+import { faultWrite } from '../fault/fault-write.ts';
 import { pmdAlloc } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';

@@ -20,6 +20,7 @@ import { P_RECLAIM } from '../../sched/points.ts';
 import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
+import { freeHugePage } from '../hugetlb/pool.ts';
 import type { Kernel } from '../kernel.ts';
 import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
 import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
@@ -32,6 +33,7 @@ import {
   LIST_FREE,
   LIST_PCP,
   type Pages,
+  PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
 } from './pages.ts';
@@ -121,14 +123,20 @@ function allocPage(k: Kernel, gfp: number, purpose: number, node = NUMA_NO_NODE,
     if (pages.free <= reserve(k, gfp)) return 0;
   }
   const pfn = k.nodes.length === 1 ? k.buddy.takeFrame(cpu) : takeFrame(k, cpu, node, isOnly);
-  if (pfn === 0) return 0;
+  return pfn === 0 ? 0 : prepNewPage(k, pfn, purpose, gfp === GFP_KERNEL);
+}
+
+/** prep_new_page: a frame off the free lists becomes a page with one reference. */
+function prepNewPage(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): number {
+  const pages = k.pages;
+  const memory = k.memory;
   pages.refcount[pfn] = 1;
   pages.purpose[pfn] = purpose;
   const used = pages.count - pages.free;
   if (used > k.stats.framesPeak) k.stats.framesPeak = used;
   if (memory.log.on) {
-    const mayReclaim = gfp === GFP_KERNEL && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
-    memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, mayReclaim, 0);
+    const reclaims = mayReclaim && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
+    memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, reclaims, 0);
   }
   return pfn;
 }
@@ -197,6 +205,10 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
 
 function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
+  if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
+    freeHugePage(k, pfn);
+    return;
+  }
   if (pages.order[pfn]! !== 0) {
     freeCompound(k, pfn);
     return;
@@ -231,4 +243,4 @@ function putPage(k: Kernel, page: number): void {
   k.fn.freePage(k, pfn);
 }
 
-export const allocatorFns: PageFns = { allocPage, allocPages, allocPagesSlow, freePage, putPage };
+export const allocatorFns: PageFns = { prepNewPage, allocPage, allocPages, allocPagesSlow, freePage, putPage };

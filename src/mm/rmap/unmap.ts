@@ -18,13 +18,14 @@ import type { Kernel } from '../kernel.ts';
 import { endAddress, firstAddress, isMapped, subpageAt } from '../migrate/folio.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead, totalMapcount } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
-import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
+import { mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
+import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
-import { mmCounterFile, updateHiwaterRss } from './rmap.ts';
+import { mmCounter, mmCounterFile, updateHiwaterRss } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
 
 // Flags (enum ttu_flags).
@@ -131,7 +132,10 @@ function* unmapEntry(
   if ((lo & PTE_UFFD_WP) !== 0) installUffdWpIfNeeded(k, vma, address, word, lo, hi);
   updateHiwaterRss(mm);
 
-  if (!isAnon) {
+  if ((pages.flags[pfn]! & PG_HWPOISON) !== 0 && (flags & TTU_IGNORE_HWPOISON) === 0) {
+    mm.rss[mmCounter(pages, pfn)]!--;
+    setEntry(k, mm, word, mkPfnSwapLo(pfn), mkPfnSwapHi(SWP_HWPOISON), address);
+  } else if (!isAnon) {
     if (mm.notifiers !== null)
       yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_TRY_TO_UNMAP, true);
     mm.rss[mmCounterFile(pages, pfn)]!--;

@@ -6,8 +6,9 @@
 // its new place.
 
 import { EINVAL, ENOMEM } from '../../abi/errno.ts';
-import { MREMAP_DONTUNMAP, VM_ACCOUNT, VM_LOCKED, VM_LOCKONFAULT } from '../../abi/mman.ts';
+import { MREMAP_DONTUNMAP, VM_ACCOUNT, VM_HUGETLB, VM_LOCKED, VM_LOCKONFAULT } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { clearVmaResvHugePages, hugetlbVmOpOpen } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
@@ -27,6 +28,7 @@ function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: numb
   if (merged !== null) return merged;
   const copy = vmaDup(k, mm, vma, addr, addr + len, pgoff);
   if (vma.chain.length > 0 && (yield* takeAnonVma(k, copy, vma)) < 0) return null;
+  if ((copy.flags & VM_HUGETLB) !== 0) hugetlbVmOpOpen(k, copy, vma);
   getFile(copy.file);
   yield* insertVma(k, mm, copy);
   return copy;
@@ -55,6 +57,7 @@ export function* moveVma(
   const vmFlags = vma.flags;
   const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;
   if (charge > 0 && vmEnoughMemory(k, mm, charge) < 0) return -ENOMEM;
+  if (isKept && (vmFlags & VM_LOCKED) !== 0) yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
   const newVma = yield* copyVma(k, vma, newAddr, newLen, vma.pgoff + (oldAddr - vma.start) / 4096);
   if (newVma === null) {
     vmUnacctMemory(k, charge);
@@ -74,6 +77,7 @@ export function* moveVma(
       oldLen = newLen;
     }
   }
+  if ((vmFlags & VM_HUGETLB) !== 0) clearVmaResvHugePages(k, vma);
   if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
@@ -86,6 +90,14 @@ export function* moveVma(
   if (error !== 0) return error;
   if ((vmFlags & VM_LOCKED) !== 0) mm.lockedVm += newLen / 4096;
   return newAddr;
+}
+
+/** The part [start, end) of the VMA as a VMA of its own, not joined with its neighbours; null when out of memory. Recorded on 6.1
+ *  for MREMAP_DONTUNMAP of a locked part. */
+function* splitOff(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<VmArea | null> {
+  if (vma.start < start && (yield* k.fn.splitVma(k, vma.mm, vma, start, true)) < 0) return null;
+  if (vma.end > end && (yield* k.fn.splitVma(k, vma.mm, vma, end, false)) < 0) return null;
+  return vma;
 }
 
 /** do_munmap of the old place. Its charge moved along: VM_ACCOUNT is concealed from munmap and given back to what stays. */

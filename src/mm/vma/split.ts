@@ -5,6 +5,8 @@ import { EINVAL, ENOMEM } from '../../abi/errno.ts';
 import { E_VMA_ADD } from '../../abi/events.ts';
 import { PMD_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { hugetlbSplit } from '../hugetlb/pmd.ts';
+import { hugetlbVmOpOpen } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MemPolicy } from '../policy.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
@@ -44,6 +46,10 @@ export function* splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, ne
   const fresh = newBelow ? vmaDup(k, mm, vma, vma.start, addr, vma.pgoff) : vmaDup(k, mm, vma, addr, vma.end, pgoffAt);
   const keepStart = newBelow ? addr : vma.start;
   const keepEnd = newBelow ? vma.end : addr;
+  if ((vma.flags & VM_HUGETLB) !== 0) {
+    yield* hugetlbSplit(k, vma, addr);
+    hugetlbVmOpOpen(k, fresh, vma);
+  }
   if (cutsHugeBlock(vma, keepStart, keepEnd)) yield* k.fn.vmaAdjustTransHuge(k, vma, keepStart, keepEnd);
   if (!isInRmap(vma)) {
     setBounds(k, mm, vma, keepStart, keepEnd, newBelow ? pgoffAt : vma.pgoff);
