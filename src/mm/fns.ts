@@ -350,6 +350,16 @@ export interface HugeFns {
   ): KernelPath<boolean>;
   /** split_huge_page_to_list: page lock and a reference held; both belong to `page` afterwards. 0, -EBUSY, -EAGAIN. */
   splitHugePage(k: Kernel, page: number, list: number[] | null): KernelPath<number>;
+  /** hpage_collapse_scan_pmd: SCAN_* (huge/scan-result.ts). mmapLock held for read; dropped when k.huge.lockDropped says so. */
+  collapseScanPmd(k: Kernel, vma: VmArea, haddr: number, isKhugepaged: boolean): KernelPath<number>;
+  /** collapse_huge_page: mmapLock held for read, dropped. */
+  collapseHugePage(
+    k: Kernel,
+    mm: MmStruct,
+    haddr: number,
+    hasSwapped: boolean,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
   /** deferred_split_scan: number of pages split, of those of which a part is unmapped. */
   deferredSplitScan(k: Kernel, want: number): KernelPath<number>;
 }

@@ -3,6 +3,7 @@ import type { HugeFns } from '../fns.ts';
 import { coldHugePmd, madviseFreeHugePmd } from './age.ts';
 import { doHugePmdAnonymousPage, doHugePmdWpPage, handleHugePmd } from './anon-fault.ts';
 import { changeHugePmd } from './change.ts';
+import { collapseHugePage, collapseScanPmd } from './collapse.ts';
 import { copyHugePmd } from './copy.ts';
 import { pmdMigrationEntryWait } from './migration.ts';
 import { moveHugePmd } from './move.ts';
@@ -25,4 +26,6 @@ export const hugeFns: HugeFns = {
   coldHugePmd,
   splitHugePage,
   deferredSplitScan,
+  collapseScanPmd,
+  collapseHugePage,
 };
