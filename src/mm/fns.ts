@@ -69,6 +69,7 @@ export interface VmaFns {
     start: number,
     end: number,
     newFlags: number,
+    pkey?: number,
   ): KernelPath<number>;
   moveVma(
     k: Kernel,
@@ -567,6 +568,16 @@ export interface HugetlbFns {
   hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
 }
 
+/** Room oom: the OOM killer and its reaper. */
+export interface OomFns {
+  /** __oom_reap_task_mm: mmapLock R. False: a notifier refused a VMA. */
+  oomReapTaskMm(k: Kernel, mm: MmStruct): KernelPath<boolean>;
+  /** oom_reap_task: takes over a reference on mm. */
+  oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** out_of_memory: false when nobody is left to kill. */
+  outOfMemory(k: Kernel): KernelPath<boolean>;
+}
+
 /** Room uffd: userfaultfd. */
 export interface UffdFns {
   /** handle_userfault: see uffd/fault.ts. VM_FAULT_RETRY: mmapLock was dropped. */
@@ -654,6 +665,7 @@ export interface KernelFns
     GupFns,
     HugetlbFns,
     UffdFns,
+    OomFns,
     MigrateFns,
     NotifyFns,
     KsmFns,

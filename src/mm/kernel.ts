@@ -106,6 +106,8 @@ export class Kernel {
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Pages of the kernel that special mappings show, by name and page. */
+  readonly specialPages = new Map<string, number>();
   /** Events of userfaultfd that running system calls will announce. */
   uffdEvents: DueEvent[] = [];
   /** Number of the next userfaultfd context. */

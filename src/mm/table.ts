@@ -9,6 +9,7 @@ import { hugetlbFns } from './hugetlb/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
+import { oomFns } from './oom/fns.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
@@ -30,6 +31,7 @@ export const linuxFns: KernelFns = {
   ...gupFns,
   ...hugetlbFns,
   ...uffdFns,
+  ...oomFns,
   ...migrateFns,
   ...notifyFns,
   ...ksmFns,

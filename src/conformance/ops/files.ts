@@ -27,7 +27,7 @@ function kindOf(path: string): FileKind {
 }
 
 /** A descriptor that the script names: the name stands in the ret record. */
-function named(world: World, fd: number, name: string): Outcome {
+export function named(world: World, fd: number, name: string): Outcome {
   if (fd < 0) return errorOutcome(fd);
   world.fds.set(name, fd);
   return { ret: fd };

@@ -32,6 +32,7 @@ import { compoundHead } from '../page/compound.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
 import { isDevicePrivate, isMigration, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import {
+  isGuardMarker,
   isRealSwap,
   mkPteHi,
   mkPteLo,
@@ -162,7 +163,7 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
       if ((lo | hi) === 0) continue;
       if (swapType(hi) === SWP_PTE_MARKER) {
-        if (s.keepsUffdWp) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
+        if (s.keepsUffdWp || isGuardMarker(lo, hi)) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
         continue;
       }
       if (!isRealSwap(hi)) {

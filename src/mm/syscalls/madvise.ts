@@ -10,9 +10,11 @@ import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
 import { madviseInjectError } from '../migrate/memory-failure.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
+import { isDroppable } from '../vma/flags.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
+import { madviseGuardInstall, madviseGuardRemove } from '../zap/guard.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { hasTaskWork, runTaskWork } from './edge.ts';
 
@@ -111,7 +113,8 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
       return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
-      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
+      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null || vma.name !== null)
+        return done(-EINVAL);
       return vma.uffd === null ? k.fn.madviseFree(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_COLD:
     case A.MADV_PAGEOUT:
@@ -127,8 +130,9 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_COLLAPSE:
       return madviseCollapse(k, vma, start, end);
     case A.MADV_GUARD_INSTALL:
+      return madviseGuardInstall(k, vma, start, end);
     case A.MADV_GUARD_REMOVE:
-      return done(-EINVAL); // not modelled
+      return madviseGuardRemove(k, vma, start, end);
     default:
       return updateFlags(k, vma, start, end, advice);
   }
@@ -232,10 +236,11 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_WIPEONFORK:
       return vma.file !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
     case A.MADV_KEEPONFORK:
-      return f & ~A.VM_WIPEONFORK;
+      return isDroppable(f) ? null : f & ~A.VM_WIPEONFORK;
     case A.MADV_DONTDUMP:
       return f | A.VM_DONTDUMP;
     case A.MADV_DODUMP:
+      if (isDroppable(f)) return null;
       return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
     case A.MADV_MERGEABLE:
       return mayBeMergeable(f) ? f | A.VM_MERGEABLE : f;
