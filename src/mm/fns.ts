@@ -8,6 +8,8 @@
 // AtomicPath may not, a plain function is atomic.
 
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import type { MigrateVma } from './hmm/migrate-vma.ts';
+import type { HmmRange } from './hmm/range-fault.ts';
 import type { Kernel } from './kernel.ts';
 import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
@@ -405,6 +407,38 @@ export interface MigrateFns {
   folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
 }
 
+/** Room hmm: what drivers of devices with page tables of their own call. mmapLock held for read throughout. */
+export interface HmmFns {
+  /** hmm_range_fault. 0, -EBUSY (invalidated: begin again), -EFAULT, -EPERM. */
+  hmmRangeFault(k: Kernel, range: HmmRange): KernelPath<number>;
+  /** migrate_vma_setup: pages of the range are locked and mapped nowhere afterwards. 0 or -EINVAL. */
+  migrateVmaSetup(k: Kernel, args: MigrateVma): KernelPath<number>;
+  migrateVmaCollect(k: Kernel, args: MigrateVma): KernelPath<void>;
+  migrateDeviceUnmap(k: Kernel, src: Int32Array, npages: number, faultPage: number): KernelPath<void>;
+  /** migrate_vma_pages, migrate_vma_finalize: after the driver has filled args.dst with locked pages and copied. */
+  migrateVmaPages(k: Kernel, args: MigrateVma): KernelPath<void>;
+  migrateVmaFinalize(k: Kernel, args: MigrateVma): KernelPath<void>;
+  /** make_device_exclusive_range: `pages` gets locked, referenced frames, 0 where none could be had. Number looked at, or -errno. */
+  makeDeviceExclusiveRange(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    end: number,
+    pages: Int32Array,
+    owner: object | null,
+  ): KernelPath<number>;
+  /** folio_make_device_exclusive. Page lock held. */
+  pageMakeDeviceExclusive(
+    k: Kernel,
+    pfn: number,
+    mm: MmStruct,
+    address: number,
+    owner: object | null,
+  ): KernelPath<boolean>;
+  /** remove_device_exclusive_entry: a fault on the entry at `word`. VM_FAULT_*. */
+  removeDeviceExclusiveEntry(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number>;
+}
+
 /** Room page: frames. */
 export interface PageFns {
   /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
@@ -667,6 +701,7 @@ export interface KernelFns
     UffdFns,
     OomFns,
     MigrateFns,
+    HmmFns,
     NotifyFns,
     KsmFns,
     TrackFns,

@@ -5,7 +5,7 @@
 // parent's CPU TLBs are flushed once, after the last VMA (dup_mmap). A pinned page must stay the parent's own: the child gets
 // a copy at once, allocated outside of the locks.
 
-import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
+import { EAGAIN, EBUSY, ENOMEM } from '../../abi/errno.ts';
 import { FRAME_ANON } from '../../abi/events.ts';
 import {
   MM_ANONPAGES,
@@ -27,10 +27,18 @@ import { pmdWord, pudTable, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_COPIED } from '../../sched/points.ts';
+import { tryRestoreExclusivePte } from '../hmm/exclusive.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
-import { isDevicePrivate, isMigration, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
+import {
+  isDeviceExclusive,
+  isDevicePrivate,
+  isMigration,
+  readOnlyType,
+  swapPfn,
+  withSwapType,
+} from '../page/pfn-swap.ts';
 import {
   isGuardMarker,
   isRealSwap,
@@ -56,6 +64,7 @@ import { pmdAlloc, pteOffset, pteTable, pudAlloc } from './page-tables.ts';
 const COPY_MORE = 0;
 const COPY_NEEDS_PAGE = 1;
 const COPY_NO_MEMORY = 2;
+const COPY_BUSY = 3;
 
 /** One copy_page_range: what the chunks count, and the page made for a pinned one. */
 class CopyState {
@@ -159,7 +168,7 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
     let lo = entryLo(m, srcWord);
-    const hi = entryHi(m, srcWord);
+    let hi = entryHi(m, srcWord);
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
       if ((lo | hi) === 0) continue;
       if (swapType(hi) === SWP_PTE_MARKER) {
@@ -167,12 +176,22 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
         continue;
       }
       if (!isRealSwap(hi)) {
-        copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
-        continue;
+        if (!isDeviceExclusive(hi)) {
+          copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
+          continue;
+        }
+        // The device loses the page; then it is copied as any other.
+        if (!tryRestoreExclusivePte(k, s.src, address, srcWord)) {
+          s.status = COPY_BUSY;
+          return address;
+        }
+        lo = entryLo(m, srcWord);
+        hi = entryHi(m, srcWord);
+      } else if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
+      else {
+        s.status = COPY_NO_MEMORY;
+        return address;
       }
-      if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
-      s.status = COPY_NO_MEMORY;
-      return address;
     }
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
@@ -241,6 +260,7 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
     k.ptl.unlock(srcTable);
     k.ptl.unlock(dstTable);
     if (s.status === COPY_NO_MEMORY) return -ENOMEM;
+    if (s.status === COPY_BUSY) return -EBUSY;
     if (s.status === COPY_NEEDS_PAGE) {
       let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
       if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
