@@ -332,6 +332,39 @@ export interface HugeFns {
     to: number,
     needRmapLocks: boolean,
   ): KernelPath<boolean>;
+  /** madvise_free_huge_pmd for [start, end) of a block: true when it is done, false when its small entries are to be freed. */
+  madviseFreeHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    start: number,
+    end: number,
+  ): KernelPath<boolean>;
+  /** The huge half of madvise_cold_or_pageout_pte_range; pages to be reclaimed go to `isolated` (null: MADV_COLD). */
+  coldHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    start: number,
+    end: number,
+    isolated: number[] | null,
+  ): KernelPath<boolean>;
+  /** split_huge_page_to_list: page lock and a reference held; both belong to `page` afterwards. 0, -EBUSY, -EAGAIN. */
+  splitHugePage(k: Kernel, page: number, list: number[] | null): KernelPath<number>;
+  /** hpage_collapse_scan_pmd: SCAN_* (huge/scan-result.ts). mmapLock held for read; dropped when k.huge.lockDropped says so. */
+  collapseScanPmd(k: Kernel, vma: VmArea, haddr: number, isKhugepaged: boolean): KernelPath<number>;
+  /** collapse_huge_page: mmapLock held for read, dropped. */
+  collapseHugePage(
+    k: Kernel,
+    mm: MmStruct,
+    haddr: number,
+    hasSwapped: boolean,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
+  /** deferred_split_scan: number of pages split, of those of which a part is unmapped. */
+  deferredSplitScan(k: Kernel, want: number): KernelPath<number>;
 }
 
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */

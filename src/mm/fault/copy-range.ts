@@ -12,6 +12,7 @@ import {
   MM_FILEPAGES,
   MM_SHMEMPAGES,
   MM_SWAPENTS,
+  PGDIR_SIZE,
   PMD_SIZE,
   VM_HUGETLB,
   VM_MAYWRITE,
@@ -56,7 +57,8 @@ import {
 import { getPage, pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
-import { pteOffset, pteTable } from './page-tables.ts';
+import { nextPopulatedPud, pudEnd } from '../zap/walk-range.ts';
+import { pmdAlloc, pteOffset, pteTable, pudAlloc } from './page-tables.ts';
 
 // Why a chunk ended before its time.
 const COPY_MORE = 0;
@@ -278,6 +280,21 @@ function* copyPmdRange(k: Kernel, s: CopyState, address: number, end: number): K
   return yield* copyPteRange(k, s, address, end);
 }
 
+/** The child gets every PUD and PMD table that the parent has in the VMA, filled or not. False: out of memory. */
+function* makeUpperTables(k: Kernel, dst: VmArea, src: VmArea): KernelPath<boolean> {
+  const m = k.memory;
+  const end = src.end;
+  for (let at = src.start; at < end; at = at - modPower(at, PGDIR_SIZE) + PGDIR_SIZE) {
+    if (pudTable(m, src.mm.pgd, vpnHi(at)) === 0) continue;
+    if (pudTable(m, dst.mm.pgd, vpnHi(at)) === 0 && (yield* pudAlloc(k, dst.mm, at)) === 0) return false;
+  }
+  for (let at = nextPopulatedPud(m, src.mm.pgd, src.start, end); at < end; ) {
+    if (pmdWord(m, dst.mm.pgd, vpnHi(at), vpnLo(at)) < 0 && (yield* pmdAlloc(k, dst.mm, at)) === 0) return false;
+    at = nextPopulatedPud(m, src.mm.pgd, pudEnd(at, end), end);
+  }
+  return true;
+}
+
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
   // vma_needs_copy.
   const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
@@ -289,6 +306,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
     s.isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK) : null;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let result = 0;
+  if (!(yield* makeUpperTables(k, dst, src))) result = -ENOMEM;
   let address = nextTable(k, mm, src.start, src.end);
   while (address < src.end && result === 0) {
     const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);
