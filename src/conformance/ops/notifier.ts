@@ -31,6 +31,7 @@ const register: Op = function* (world, p, args) {
 };
 
 const unregister: Op = function* (world, _p, args) {
+  // The recorder's module looks its number up.
   const mn = world.notifiers.get(args.num('id'))?.mn;
   if (mn === undefined || mn.mm === null) return errorOutcome(-EINVAL);
   yield* world.design.list.unregister(mn, mn.mm);

@@ -103,6 +103,12 @@ const STEPS: Readonly<Record<FileStep['do'], string>> = {
   'uffd-unprotect': '{ do: uffd-unprotect, at: 0, pages: 2 }',
   kill: '{ do: kill, task: main }',
   mrelease: '{ do: mrelease, task: main }',
+  ksm: '{ do: ksm, scans: 2 }',
+  'soft-dirty': '{ do: soft-dirty }',
+  idle: '{ do: idle, at: 0 }',
+  poke: '{ do: poke, at: 0, value: 7 }',
+  probe: '{ do: probe, file: data, page: 0 }',
+  unprobe: '{ do: unprobe, file: data, page: 0 }',
   bind: '{ do: bind }',
   unbind: '{ do: unbind }',
 };
