@@ -73,6 +73,8 @@ export interface KernelConfig {
   capSysAdmin: boolean;
   /** The CPU has protection keys (OSPKE). They are kept and stand in the entries; no access is refused by one. */
   pkeys: boolean;
+  /** CONFIG_MEMORY_FAILURE: MADV_HWPOISON and MADV_SOFT_OFFLINE exist. */
+  memoryFailure: boolean;
   /** Sets and ways of a CPU TLB. */
   tlbSets: number;
   tlbWays: number;
@@ -128,6 +130,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     capSysRawio: true,
     capSysAdmin: true,
     pkeys: false,
+    memoryFailure: true,
     tlbSets: 128,
     tlbWays: 8,
     logCapacity: 4096,
