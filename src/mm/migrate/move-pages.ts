@@ -17,7 +17,7 @@ import type { Kernel } from '../kernel.ts';
 import { compoundHead, pageMapcount } from '../page/compound.ts';
 import { pageToNid } from '../page/nodes.ts';
 import { isZoneDevice, PG_HUGETLB } from '../page/pages.ts';
-import { pteFrame, pteNone, ptePresent, pteSpecial } from '../page/swapops.ts';
+import { pteFrame, pteNone, ptePresent, pteProtnone, pteSpecial } from '../page/swapops.ts';
 import { getPage, linearPageIndex } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { isolateHugetlb } from './hugetlb.ts';
@@ -44,7 +44,9 @@ export function* followPageDump(k: Kernel, vma: VmArea, address: number): Atomic
   const word = pteOffset(table, address);
   const lo = entryLo(k.memory, word);
   let result = 0;
-  if (!ptePresent(lo)) result = pteNone(lo, entryHi(k.memory, word)) ? hole : 0;
+  // An entry of PROT_NONE, or of a NUMA hint, is not followed (gup_can_follow_protnone).
+  if (pteProtnone(lo)) result = 0;
+  else if (!ptePresent(lo)) result = pteNone(lo, entryHi(k.memory, word)) ? hole : 0;
   else if (pteSpecial(lo)) result = -EFAULT;
   else {
     result = pteFrame(lo);
@@ -60,7 +62,7 @@ function* followHuge(k: Kernel, _vma: VmArea, address: number, word: number, hol
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const lo = entryLo(k.memory, word);
   let result = hole;
-  if (pmdTransHuge(lo)) {
+  if (pmdTransHuge(lo) && !pteProtnone(lo)) {
     result = isHugeZero(k, pmdFrame(lo)) ? -EFAULT : pmdFrame(lo) + (vpnLo(address) & 511);
     if (result > 0) getPage(k, result);
   }
@@ -122,6 +124,9 @@ function* addPageForMigration(
   return result;
 }
 
+/** store_status: words [from, to) of the program's array are written now. */
+export type OnStore = ((from: number, to: number) => KernelPath<void>) | null;
+
 /** move_pages_and_store_status for pages [start, end) of the call: 0, -errno, or how many pages were not moved. */
 function* moveGroup(
   k: Kernel,
@@ -130,6 +135,7 @@ function* moveGroup(
   status: Int32Array,
   start: number,
   end: number,
+  onStore: OnStore,
 ): KernelPath<number> {
   if (list.length === 0) return 0;
   const failed = yield* k.fn.migratePages(k, list, targetOn(node), null, MIGRATE_SYNC, MR_SYSCALL);
@@ -139,6 +145,7 @@ function* moveGroup(
     return failed > 0 ? failed + status.length - end : failed;
   }
   status.fill(node, start, end);
+  if (onStore !== null) yield* onStore(start, end);
   return 0;
 }
 
@@ -151,6 +158,7 @@ export function* doPagesMove(
   targets: readonly number[],
   status: Int32Array,
   migrateAll: boolean,
+  onStore: OnStore = null,
 ): KernelPath<number> {
   const list: number[] = [];
   const count = addresses.length;
@@ -168,7 +176,7 @@ export function* doPagesMove(
       node = target;
       start = i;
     } else if (target !== node) {
-      result = yield* moveGroup(k, list, node, status, start, i);
+      result = yield* moveGroup(k, list, node, status, start, i, onStore);
       if (result !== 0) return result;
       start = i;
       node = target;
@@ -177,11 +185,12 @@ export function* doPagesMove(
     if (queued > 0) continue;
     // Why a page could not be queued is told in its status and stops nothing.
     status[i] = queued === 0 ? node : queued;
-    result = yield* moveGroup(k, list, node, status, start, i);
+    if (onStore !== null) yield* onStore(i, i + 1);
+    result = yield* moveGroup(k, list, node, status, start, i, onStore);
     if (result !== 0) return result > 0 ? result - 1 : result;
     node = -1;
   }
-  const last = yield* moveGroup(k, list, node, status, start, i);
+  const last = yield* moveGroup(k, list, node, status, start, i, onStore);
   return result >= 0 ? last : result;
 }
 
