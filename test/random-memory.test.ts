@@ -20,7 +20,11 @@ function soak(w: RandomMemory, steps: number, label: string): void {
 
 it(`${operations} operations keep contents, counts and entries right (SEED=${seed})`, () => {
   for (let done = 0, round = 0; done < operations; done += WORLD, round++)
-    soak(new RandomMemory(seed * 100_000 + round), Math.min(WORLD, operations - done), `SEED=${seed} round ${round}`);
+    soak(
+      new RandomMemory(seed * 100_000 + round, { numaNodes: 1 + (round % 2) }),
+      Math.min(WORLD, operations - done),
+      `SEED=${seed} round ${round}`,
+    );
 });
 
 it('the judges notice a kernel without TLB flushes, without swap_free, or without its rmap', () => {

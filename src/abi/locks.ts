@@ -9,6 +9,7 @@ export const LOCK_I_MMAP = 4;
 export const LOCK_ANON_VMA = 5;
 export const LOCK_PTL = 6;
 export const LOCK_DRIVER = 7;
+export const LOCK_KSM = 8;
 export const LOCK_DYNAMIC = 16;
 export const LOCK_NAMES: readonly string[] = [
   '',
@@ -19,6 +20,7 @@ export const LOCK_NAMES: readonly string[] = [
   'anon_vma lock',
   'page-table lock',
   'driver lock',
+  'ksm_thread_mutex',
 ];
 
 /** Held by one alone: a writer, a mutex, a spinlock. */

@@ -85,6 +85,8 @@ export class Capture implements RecordSink {
   /** Names of address spaces, by number. Those without a name are not watched. */
   readonly mmNames = new Map<number, string>();
   isOn = false;
+  /** Stride of the flush under way, as its shift. */
+  #stride = 12;
   readonly #kernel: Kernel;
   /** Pages that stood in some record. */
   readonly #seen = new Set<string>();
@@ -174,6 +176,7 @@ export class Capture implements RecordSink {
   /** `stride` and `freed_tables` as the caller of flush_tlb_mm_range gave them. */
   #flush(ring: Float64Array, at: number, mm: string, start: number): void {
     const end = ring[at + EV_END]!;
+    this.#stride = ring[at + EV_A]!;
     this.push({
       t: 'flush',
       mm,
@@ -186,7 +189,7 @@ export class Capture implements RecordSink {
 
   #tlb(ring: Float64Array, at: number, mm: string, start: number): void {
     const end = ring[at + EV_END]!;
-    const pages = end === ULONG_MAX ? 'ALL' : (end - start) / PAGE_SIZE;
+    const pages = end === ULONG_MAX ? 'ALL' : Math.floor((end - start) / 2 ** this.#stride);
     this.push({ t: 'tlb', mm, reason: 'local_mm_shootdown', pages });
   }
 

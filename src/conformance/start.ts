@@ -1,8 +1,9 @@
 // The address space that a recorded program starts with, from the first `maps` and `pages` records: text, the scratch block shared
 // with the controller, vvar, vdso, stack, and which of their pages are in place.
 
+import { VM_WRITE } from '../abi/mman.ts';
 import { touchPage } from '../mm/cpu-access.ts';
-import type { ProgramLayout } from '../mm/process/layout.ts';
+import type { AreaLayout, ProgramLayout } from '../mm/process/layout.ts';
 import { createProcess } from '../mm/process/task.ts';
 import type { Inode, Task } from '../mm/types.ts';
 import { openInode } from '../mm/vma/shmem-file.ts';
@@ -50,7 +51,7 @@ export function populate(world: World, task: Task, record: TraceRecord): void {
     for (let i = 0; i < count; i++) {
       const va = address(at) + i * 4096;
       const vma = task.mm!.vmas.find(va);
-      const isWrite = vma !== null && (vma.flags & 2) !== 0;
+      const isWrite = vma !== null && (vma.flags & VM_WRITE) !== 0;
       world.run(touchPage(world.kernel, task.mm!, task.cpu, va, isWrite));
     }
   }
@@ -62,6 +63,8 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   const pages = prologue.find((r) => r.t === 'pages');
   if (maps === undefined) throw new Error('conformance: the recording has no first maps');
   const layout = layoutOf(world, maps);
+  const text = layout.areas.find((a) => a.perms === 'r-xp' && !a.path.startsWith('['));
+  if (text !== undefined) world.programs.set(text.path, layout);
   const shared = layout.areas.filter((a) => a.perms === 'rw-s');
   const controller = world.run(createProcess(world.kernel, { ...layout, areas: shared }));
   world.addProcess(CONTROLLER, controller);
@@ -72,12 +75,25 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   for (const task of [controller, p.task]) {
     world.switchTo(task === controller ? world.process(CONTROLLER) : p);
     if (pages !== undefined && task === p.task) populate(world, task, pages);
-    else for (const a of shared) touchAll(world, task, a.start, a.end);
+    else
+      for (const a of task === controller ? shared : touchedByDefault(layout.areas))
+        touchAll(world, task, a.start, a.end);
   }
   for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
   world.capture.isOn = true;
 }
 
+/** What the target has touched before a script starts, when the recording does not say: its text, the scratch block and the page
+ *  of the stack that holds its arguments. */
+function touchedByDefault(areas: readonly AreaLayout[]): { start: number; end: number }[] {
+  return areas
+    .filter((a) => !a.path.startsWith('[') || a.path === '[stack]')
+    .map((a) => (a.path === '[stack]' ? { start: a.end - 4096, end: a.end } : a));
+}
+
 function touchAll(world: World, task: Task, start: number, end: number): void {
-  for (let va = start; va < end; va += 4096) world.run(touchPage(world.kernel, task.mm!, task.cpu, va, true));
+  for (let va = start; va < end; va += 4096) {
+    const isWrite = ((task.mm!.vmas.find(va)?.flags ?? 0) & VM_WRITE) !== 0;
+    world.run(touchPage(world.kernel, task.mm!, task.cpu, va, isWrite));
+  }
 }

@@ -2,6 +2,7 @@
 
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
+import type { ProgramLayout } from '../mm/process/layout.ts';
 import { profile } from '../mm/profile.ts';
 import { SyscallArgs } from '../mm/syscalls/args.ts';
 import { syscall } from '../mm/syscalls/table.ts';
@@ -38,6 +39,8 @@ export class World {
   readonly notifiers = new Map<number, RecordingNotifier>();
   readonly intervals = new Map<number, RecordingInterval>();
   readonly files = new Map<string, Inode>();
+  /** Programs by path: what an exec makes of an address space. */
+  readonly programs = new Map<string, ProgramLayout>();
   /** Paths of the settings that were made before the start, with their values. */
   readonly settings = new Map<string, string>();
   readonly #args = new SyscallArgs();
@@ -109,7 +112,10 @@ export class World {
   switchTo(p: Process): void {
     const cpu = this.kernel.cpus[p.task.cpu]!;
     const mm = p.task.mm;
-    if (mm !== null && cpu.asid === mm.id) return;
+    if (mm !== null && cpu.asid === mm.id) {
+      mm.cpuMask |= 1 << cpu.id;
+      return;
+    }
     const old = this.kernel.mms.get(cpu.asid);
     if (old !== undefined) {
       cpu.tlb.invalidateAsid(old.id);

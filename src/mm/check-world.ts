@@ -15,7 +15,18 @@ import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
 import type { Kernel } from './kernel.ts';
-import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_LRU, PG_RESERVED, PG_SWAPCACHE, PG_TABLE } from './page/pages.ts';
+import { checkKsm } from './ksm/check.ts';
+import { compoundHead } from './page/compound.ts';
+import {
+  GUP_PIN_COUNTING_BIAS,
+  PG_ANON,
+  PG_HWPOISON,
+  PG_LRU,
+  PG_RESERVED,
+  PG_SWAPCACHE,
+  PG_TABLE,
+} from './page/pages.ts';
+import { isDeviceExclusive, isDevicePrivate, swapPfn } from './page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
 import { checkIntervals, checkRmap, forEachLeaf } from './rmap/check.ts';
 import type { MmStruct } from './types.ts';
@@ -24,7 +35,7 @@ const hex = (address: number): string => `0x${address.toString(16)}`;
 
 /** `held`: references that the caller holds itself (get_user_pages), by frame. Pins are recognised by their size. */
 export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Map()): void {
-  const refs = new Int32Array(k.pages.count);
+  const refs = new Int32Array(k.pages.end);
   const swapUsers = new Uint32Array(k.swap.pages + 1);
   for (const mm of k.mms.values()) {
     // One whose last user is gone has no VMAs, and its total_vm stays as it was.
@@ -36,9 +47,11 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   checkSwap(k, swapUsers, refs);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
   checkFrames(k, refs);
-  k.buddy.checkInvariants();
+  checkDeviceFrames(k, refs);
+  for (const node of k.nodes) node.checkInvariants();
   k.reclaim.checkInvariants();
   checkRmap(k);
+  checkKsm(k);
   checkIntervals(k);
 }
 
@@ -93,7 +106,11 @@ function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint3
     const vma = mm.vmas.find(address);
     assert(vma !== null && vma.start <= address, `I31: ${place} lies in a VMA`);
     if (pteIsSwap(lo, hi)) {
-      if (!isRealSwap(hi)) return;
+      if (!isRealSwap(hi)) {
+        const pfn = swapPfn(lo);
+        if (isDevicePrivate(hi) || isDeviceExclusive(hi)) refs[compoundHead(k.pages, pfn)]!++;
+        return;
+      }
       const slot = swapOffset(lo, hi);
       assert(slot >= 1 && slot <= k.swap.pages, `I28: ${place} names slot ${slot} of the swap area`);
       swapUsers[slot] = swapUsers[slot]! + 1;
@@ -138,7 +155,8 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
 }
 
 function checkFrames(k: Kernel, refs: Int32Array): void {
-  const free = k.buddy.freeFrames();
+  const free = new Uint8Array(k.pages.count);
+  for (const node of k.nodes) node.freeFrames(free);
   const { flags, refcount, mapcount } = k.pages;
   for (let pfn = 1; pfn < k.pages.count; pfn++) {
     const f = flags[pfn]!;
@@ -151,11 +169,22 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
     }
     // Memory of the kernel itself and of drivers: one reference.
     if (k.pages.purpose[pfn] === FRAME_KERNEL) refs[pfn] = refs[pfn]! + 1;
+    // memory_failure keeps a broken frame for good, with its own reference if nobody else's.
+    if ((f & PG_HWPOISON) !== 0) continue;
     const pins = count - (count % GUP_PIN_COUNTING_BIAS);
     assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
     assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
     const isData = (f & PG_ANON) !== 0 || k.pages.mapping[pfn] !== null || (f & PG_SWAPCACHE) !== 0;
     assert(!isData || (f & PG_LRU) !== 0, `LRU: page ${pfn} is anonymous or cached and on a list`);
     assert(isData || (f & PG_LRU) === 0, `LRU: page ${pfn} on a list is anonymous or cached`);
+  }
+}
+
+/** Memory of a device: no list, no cache; a page is free (count 0) or referenced by the entries that name it. */
+function checkDeviceFrames(k: Kernel, refs: Int32Array): void {
+  for (let pfn = k.pages.count; pfn < k.pages.end; pfn++) {
+    const count = k.pages.refcount[pfn]!;
+    assert(count === refs[pfn], `I24: device frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
+    assert((k.pages.flags[pfn]! & PG_LRU) === 0, `LRU: device frame ${pfn} is on no list`);
   }
 }

@@ -23,10 +23,12 @@ export interface KernelConfig {
   cpus: number;
   /** Pages of RAM that the kernel believes it has (heuristic overcommit); apart from `frames`. */
   ramPages: number;
-  /** NUMA nodes, all with memory: 0 to numaNodes - 1. */
+  /** NUMA nodes, all with memory: 0 to numaNodes - 1. The frames are dealt out to them in equal, contiguous parts; CPUs belong to node 0. */
   numaNodes: number;
   /** Swap slots; 0 = no swap area. */
   swapPages: number;
+  /** Pages of memory of a device that the kernel knows as ZONE_DEVICE (MEMORY_DEVICE_PRIVATE). */
+  devicePrivatePages: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
   overcommitMode: 0 | 1 | 2;
   overcommitRatio: number;
@@ -74,6 +76,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     ramPages: 6171023,
     numaNodes: 1,
     swapPages: 0,
+    devicePrivatePages: 0,
     overcommitMode: 0,
     overcommitRatio: 50,
     maxMapCount: 65530,

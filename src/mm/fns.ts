@@ -9,8 +9,11 @@
 
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import type { Kernel } from './kernel.ts';
+import type { RmapItem } from './ksm/state.ts';
+import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
+import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
 /** Room vma: address-space layout. mmapLock is held for write where a VMA changes. */
@@ -210,15 +213,15 @@ export interface ZapFns {
     nextStart: number,
   ): KernelPath<void>;
   freePgdRange(k: Kernel, tlb: MmuGather, addr: number, end: number, floor: number, ceiling: number): KernelPath<void>;
-  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `tryWritable`: entries
-   *  that may be writable become so at once (MM_CP_TRY_CHANGE_WRITABLE). Opens sections as the profile says. */
+  /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `cpFlags`:
+   *  MM_CP_* (zap/cp-flags.ts). Opens sections as the profile says. */
   changeProtection(
     k: Kernel,
     tlb: MmuGather,
     vma: VmArea,
     start: number,
     end: number,
-    tryWritable: boolean,
+    cpFlags: number,
   ): KernelPath<number>;
   /** change_pte_range: the part inside page table `table`. Number of present entries. */
   changePteRange(
@@ -228,7 +231,7 @@ export interface ZapFns {
     table: number,
     start: number,
     end: number,
-    tryWritable: boolean,
+    cpFlags: number,
   ): AtomicPath<number>;
   /** move_normal_pmd, move_normal_pud: the entry at word `from` (of LEVEL_PMD or LEVEL_PUD) takes its table along to word
    *  `to`. False when that is taken. */
@@ -284,12 +287,47 @@ export interface ZapFns {
   flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
 }
 
+/** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
+export interface MigrateFns {
+  /** try_to_migrate: a migration entry in the place of every mapping. Page lock held. TTU_RMAP_LOCKED, TTU_SPLIT_HUGE_PMD. Pages
+   *  that are pinned, or busy, stay mapped. */
+  tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void>;
+  /** try_to_migrate_one: false ends the walk. */
+  tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
+  /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
+  removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
+  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void>;
+  /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
+   *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
+  migratePages(
+    k: Kernel,
+    from: number[],
+    newPage: NewPage,
+    putNewPage: PutNewPage,
+    mode: number,
+    reason: number,
+  ): KernelPath<number>;
+  /** unmap_and_move: one page. 0, -EAGAIN, -EBUSY, -ENOMEM. */
+  unmapAndMove(
+    k: Kernel,
+    pfn: number,
+    newPage: NewPage,
+    putNewPage: PutNewPage,
+    force: boolean,
+    mode: number,
+    reason: number,
+  ): KernelPath<number>;
+  /** folio_migrate_mapping: the place of src (locked, not mapped) in its cache goes to dst. 0 or -EAGAIN (somebody refers to it). */
+  folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
+}
+
 /** Room page: frames. */
 export interface PageFns {
-  /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. */
-  allocPage(k: Kernel, gfp: number, purpose: number): number;
+  /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
+   *  first (else on node 0), and with `isOnly` nowhere else (__GFP_THISNODE). */
+  allocPage(k: Kernel, gfp: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** A compound page of 2^order frames with refcount 1, or 0; does not reclaim. Its frames hold what they held last. */
-  allocPages(k: Kernel, gfp: number, order: number, purpose: number): number;
+  allocPages(k: Kernel, gfp: number, order: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
   allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number>;
   /** Gives a frame (or a compound page: its head) with refcount 0 back (free_unref_page, free_compound_page). Raises generations. */
@@ -381,4 +419,77 @@ export interface GupFns {
   accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
 }
 
-export interface KernelFns extends VmaFns, FaultFns, RmapFns, ZapFns, PageFns, ReclaimFns, FileFns, GupFns, NotifyFns {}
+/** Room uffd: userfaultfd. */
+export interface UffdFns {
+  /** handle_userfault: see uffd/fault.ts. VM_FAULT_RETRY: mmapLock was dropped. */
+  handleUserfault(k: Kernel, vma: VmArea, address: number, flags: number, reason: number): KernelPath<number>;
+  /** handle_pte_marker: a fault on a PTE marker. */
+  handlePteMarker(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  userfaultfdRegister(k: Kernel, ctx: UserfaultfdCtx, start: number, end: number, flags: number): KernelPath<number>;
+  userfaultfdUnregister(k: Kernel, ctx: UserfaultfdCtx, start: number, end: number): KernelPath<number>;
+  /** The descriptor's last close. */
+  userfaultfdRelease(k: Kernel, ctx: UserfaultfdCtx): KernelPath<void>;
+  /** __mcopy_atomic: bytes filled or -errno. `mode` MCOPY_ATOMIC_*, `flags` UFFDIO_COPY_MODE_WP or 0. */
+  mcopyAtomic(
+    k: Kernel,
+    ctx: UserfaultfdCtx,
+    start: number,
+    len: number,
+    mode: number,
+    flags: number,
+    source: ((offset: number) => KernelPath<Uint8Array | null>) | null,
+  ): KernelPath<number>;
+  mwriteprotectRange(k: Kernel, ctx: UserfaultfdCtx, start: number, len: number, enable: boolean): KernelPath<number>;
+  uffdWpRange(k: Kernel, vma: VmArea, start: number, len: number, enable: boolean): KernelPath<void>;
+  /** userfaultfd_unmap_prep, for one VMA of the unmapped range. */
+  userfaultfdUnmapPrep(k: Kernel, vma: VmArea, start: number, end: number): void;
+  mremapUserfaultfdPrep(k: Kernel, vma: VmArea, from: number, to: number, length: number): void;
+  /** userfaultfd_remove. False: mmapLock (R) was dropped. */
+  userfaultfdRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<boolean>;
+  dupUserfaultfd(k: Kernel, vma: VmArea): void;
+  /** userfaultfd_unmap_complete and its likes: announces what the running system call has changed, and waits. */
+  sendUffdEvents(k: Kernel): KernelPath<void>;
+}
+
+/** Room ksm: merging of equal pages. */
+export interface KsmFns {
+  /** write_protect_page: the page's entry in the VMA becomes read-only and clean. False: not alone, pinned, not mapped here. Page lock,
+   *  mmapLock (R). */
+  writeProtectPage(k: Kernel, vma: VmArea, pfn: number): KernelPath<boolean>;
+  /** replace_page: `kpfn` in the place of `pfn`, if the entry is still the one that writeProtectPage left. */
+  replacePage(k: Kernel, vma: VmArea, pfn: number, kpfn: number): KernelPath<boolean>;
+  /** try_to_merge_one_page: as above, or (kpfn 0) `pfn` itself becomes a KSM page. */
+  tryToMergeOnePage(k: Kernel, vma: VmArea, pfn: number, kpfn: number): KernelPath<boolean>;
+  /** break_ksm: a page of its own for the address. 0 or -ENOMEM. mmapLock held. */
+  breakKsm(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  /** ksm_madvise(MADV_UNMERGEABLE) for pages: breaks every KSM page of [start, end). 0 or -ENOMEM. */
+  ksmUnmerge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  /** __ksm_enter, ksm_fork, __ksm_exit. */
+  ksmEnter(k: Kernel, mm: MmStruct): void;
+  ksmFork(k: Kernel, child: MmStruct, parent: MmStruct): void;
+  ksmExit(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** ksm_do_scan: one round of at most `count` pages, to the end of a full scan at most. */
+  ksmDoScan(k: Kernel, count: number): KernelPath<void>;
+  cmpAndMergePage(k: Kernel, item: RmapItem, pfn: number): KernelPath<void>;
+  /** ksm_scan_thread; spawned as a daemon in interleaved runs. */
+  ksmd(k: Kernel): KernelPath<void>;
+  /** rmap_walk_ksm: every place that may map the KSM page, until `visit` answers false. Page lock held; `visit` runs under the
+   *  anon_vma's lock. */
+  rmapWalkKsm(k: Kernel, pfn: number, visit: (vma: VmArea, address: number) => KernelPath<boolean>): KernelPath<void>;
+  /** ksm_might_need_to_copy: the page to map at a swap-in of `pfn`: itself, or a referenced copy; -ENOMEM. */
+  ksmMightNeedToCopy(k: Kernel, pfn: number, vma: VmArea, address: number): KernelPath<number>;
+}
+
+export interface KernelFns
+  extends VmaFns,
+    FaultFns,
+    RmapFns,
+    ZapFns,
+    PageFns,
+    ReclaimFns,
+    FileFns,
+    GupFns,
+    UffdFns,
+    MigrateFns,
+    NotifyFns,
+    KsmFns {}

@@ -13,8 +13,10 @@ import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import { KsmState } from './ksm/state.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
-import { Buddy } from './page/buddy.ts';
+import type { Buddy } from './page/buddy.ts';
+import { makeNodes } from './page/nodes.ts';
 import { GFP_KERNEL, LIST_ANON_VMA, Pages } from './page/pages.ts';
 import { CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, rootCred } from './process/cred.ts';
 import type { Profile } from './profile.ts';
@@ -23,6 +25,7 @@ import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
+import type { DueEvent } from './uffd/events.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
@@ -58,11 +61,13 @@ export class Kernel {
   /** The livepatch table: own copy of this instance. */
   readonly fn: KernelFns;
   readonly pages: Pages;
-  /** Free frames, and how many of them each kind of request must leave. */
+  /** Free frames of node 0 and of every node, and how many of them each kind of request must leave. */
   readonly buddy: Buddy;
+  readonly nodes: readonly Buddy[];
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  readonly ksm: KsmState;
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
   readonly mms = new Map<number, MmStruct>();
@@ -84,12 +89,18 @@ export class Kernel {
   committed = 0;
   /** siginfo of the last failed fault. */
   faultCode = 0;
+  /** The last getUserPages with FOLL_UNLOCKABLE came back without mmapLock. Read and cleared at once by its caller. */
+  gupUnlocked = false;
   /** Why vmaModify gave no VMA. */
   vmaError = 0;
   /** vm_flags that the last folioReferenced collected. */
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Events of userfaultfd that running system calls will announce. */
+  uffdEvents: DueEvent[] = [];
+  /** Number of the next userfaultfd context. */
+  nextUffd = 1;
   #nextMm = 1;
   #nextAnonVma = 1;
   #nextInode = 1;
@@ -99,16 +110,18 @@ export class Kernel {
     this.config = config;
     this.profile = config.profile;
     this.fn = { ...fns };
-    this.memory = new PhysMemory(config.frames, config.shared, config.logCapacity);
+    this.memory = new PhysMemory(config.frames + config.devicePrivatePages, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
     this.swap = new SwapArea(config.swapPages);
     this.reclaim = new ReclaimState(this.pages);
-    this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames);
+    this.ksm = new KsmState(this.sched);
+    this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames + config.devicePrivatePages);
     for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));
     this.zeroPfn = this.pages.takeReserved();
     assert(this.zeroPfn > 0, 'Kernel: a frame for the zero page');
-    this.buddy = new Buddy(this.pages, config.cpus);
+    this.nodes = makeNodes(this.pages, config);
+    this.buddy = this.nodes[0]!;
     this.watermarks = watermarks(config);
   }
 

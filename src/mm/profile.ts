@@ -53,10 +53,14 @@ export interface Profile {
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
   readonly heapNameStrict: boolean;
+  /** cachestat exists (6.5). */
+  readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
   readonly mempolicyModes: number;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
+  /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
+  readonly faultReturnsWrite: boolean;
 }
 
 const V6_1: Profile = {
@@ -86,7 +90,9 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  faultReturnsWrite: true,
   mempolicyModes: 6,
+  cachestat: false,
 };
 
 const V6_6: Profile = {
@@ -97,8 +103,10 @@ const V6_6: Profile = {
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
+  cachestat: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  faultReturnsWrite: false,
 };
 
 const V6_12: Profile = {

@@ -4,10 +4,13 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { ksmFns } from './ksm/fns.ts';
+import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
+import { uffdFns } from './uffd/fns.ts';
 import { vmaFns } from './vma/fns.ts';
 import { zapFns } from './zap/fns.ts';
 
@@ -20,5 +23,8 @@ export const linuxFns: KernelFns = {
   ...reclaimFns,
   ...fileFns,
   ...gupFns,
+  ...uffdFns,
+  ...migrateFns,
   ...notifyFns,
+  ...ksmFns,
 };

@@ -7,6 +7,7 @@ import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
 import type { MemPolicy } from './policy.ts';
 import type { Cred } from './process/cred.ts';
+import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
 
 /** vm_area_struct. Fields are guarded by mm.mmapLock (write) unless said otherwise. */
@@ -33,6 +34,8 @@ export class VmArea {
   /** The tree's own fields. */
   treePrev: VmArea | null = null;
   treeNext: VmArea | null = null;
+  /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
+  uffd: UserfaultfdCtx | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
   /** A driver's private data. */
@@ -100,6 +103,8 @@ export class Inode {
   /** Name is made by the kernel ("/dev/zero (deleted)", "/memfd:x (deleted)"). */
   linkCount = 1;
   readonly mapping: AddressSpace;
+  /** What a userfaultfd descriptor is. */
+  uffd: UserfaultfdCtx | null = null;
   /** F_SEAL_* of a memfd. */
   seals = 0;
   /** Open files of this inode. With no link and no open file it is evicted. */
@@ -191,6 +196,8 @@ export class MmStruct {
   startStack = 0;
   mmapBase = 0;
   legacyBase = 0;
+  /** PR_SET_MDWE: PR_MDWE_* bits. */
+  mdwe = 0;
   /** MCL_FUTURE state: VM_LOCKED | VM_LOCKONFAULT or 0. */
   defFlags = 0;
   /** MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES. */
@@ -207,6 +214,8 @@ export class MmStruct {
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;
+  /** Every task of the address space has a fatal signal pending: nobody waits for an answer any more. */
+  isKilled = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
@@ -247,6 +256,8 @@ export class Task {
   isAlive = true;
   /** CPU that it runs on. */
   cpu = 0;
+  /** personality(2). */
+  personality = 0;
   /** set_mempolicy; null = MPOL_DEFAULT. */
   policy: MemPolicy | null = null;
 

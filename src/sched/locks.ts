@@ -1,5 +1,6 @@
 // Locks of the kernel. Order (outer first), as in Linux's mm/rmap.c:
 //
+//   ksm_thread_mutex (only ksmd takes mmapLock inside it)
 //   mmapLock (rwsem)
 //     invalidateLock (rwsem, file mapping)
 //       page lock

@@ -68,6 +68,8 @@ export class Thread {
   result: unknown;
   /** Position in the runnable list, -1 when not in it. */
   slot = -1;
+  /** Address of the page fault that it takes. */
+  faultAddress = 0;
   /** Step at which a timed wait ends. */
   wakeAtStep = 0;
   /** What it waits for in waitSteady: it is enabled, for an explorer, when that holds. */

@@ -7,6 +7,7 @@
 //
 // and no CPU access may hit a frame of another generation than its translation had. Memory is short: reclaim runs all the time.
 // An operation is a row of OPERATIONS: a weight, a name, and what performs it on kernel and twin alike.
+import { EACCES, ENOMEM } from '../../src/abi/errno.ts';
 import { E_CPU_ACCESS, E_FRAME_ALLOC, E_FRAME_FREE, E_PTE, E_PTE_AD, FRAME_TABLE } from '../../src/abi/events.ts';
 import {
   MADV_COLD,
@@ -31,6 +32,7 @@ import { type KernelConfig, kernelConfig } from '../../src/mm/config.ts';
 import { userLoad, userStore } from '../../src/mm/cpu-access.ts';
 import type { KernelFns } from '../../src/mm/fns.ts';
 import { Kernel } from '../../src/mm/kernel.ts';
+import { doPagesMove, doPagesStat } from '../../src/mm/migrate/move-pages.ts';
 import { createProcess } from '../../src/mm/process/task.ts';
 import { SyscallArgs } from '../../src/mm/syscalls/args.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
@@ -306,6 +308,25 @@ function exit(w: RandomMemory, p: Process): void {
   w.processes.splice(w.processes.indexOf(p), 1);
 }
 
+/** Pages go to the other node, and every status says where they are. */
+function movePages(w: RandomMemory, p: Process): void {
+  const count = 1 + w.rng.below(24);
+  const start = w.address();
+  const addresses = Array.from({ length: count }, (_, i) => start + i * PAGE);
+  const targets = addresses.map(() => w.rng.below(2));
+  const status = new Int32Array(count).fill(99);
+  const mm = p.task.mm!;
+  const result = w.run(doPagesMove(w.k, mm, addresses, targets, status, w.rng.chance(1, 2)));
+  if (result === -ENOMEM) return;
+  expectEqual('move_pages', result, 0);
+  const now = new Int32Array(count);
+  w.run(doPagesStat(w.k, mm, addresses, now));
+  for (let i = 0; i < count; i++) {
+    if (status[i]! >= 0) expectEqual(`node of page ${i}`, now[i], targets[i]);
+    else if (status[i] !== -EACCES) expectEqual(`why page ${i} was not moved`, status[i], now[i]);
+  }
+}
+
 const OPERATIONS: readonly Operation[] = [
   { weight: 14, name: 'mmap', run: mmap },
   { weight: 6, name: 'munmap', run: munmap },
@@ -316,6 +337,7 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 2, name: 'exit', when: (w) => w.processes.length > 1, run: exit },
   { weight: 2, name: 'reclaim', run: (w) => w.run(w.k.fn.tryToFreePages(w.k, 1 + w.rng.below(40))) },
   { weight: 3, name: 'move tables', run: moveTables },
+  { weight: 8, name: 'move pages', when: (w) => w.k.nodes.length > 1, run: movePages },
   { weight: 14, name: 'read', run: (w, p) => w.access(p, w.address(), false) },
   { weight: 29, name: 'write', run: (w, p) => w.access(p, w.address(), true) },
 ];

@@ -1,6 +1,14 @@
 // Loads and stores of a script: loops of one-byte accesses, from the CPU through its TLB.
 
-import { VM_FAULT_HWPOISON, VM_FAULT_SIGBUS } from '../../abi/mman.ts';
+import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_INTERRUPTIBLE,
+  FAULT_FLAG_KILLABLE,
+  FAULT_FLAG_WRITE,
+  VM_FAULT_ERROR,
+  VM_FAULT_HWPOISON,
+  VM_FAULT_SIGBUS,
+} from '../../abi/mman.ts';
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../../hw/walker.ts';
 import { userTranslate } from '../../mm/cpu-access.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -9,6 +17,7 @@ import type { Process, World } from '../world.ts';
 import type { Op, Outcome } from './outcome.ts';
 
 const BUS_MCEERR_AR = 4;
+const FAULT_KERNEL = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE;
 
 /** siginfo of an access that failed. */
 export function signalOutcome(world: World, va: number, failed: number): Outcome {
@@ -49,3 +58,16 @@ const execTouch: Op = function* (world, p, args) {
 };
 
 export const accessOps: Readonly<Record<string, Op>> = { read, write, exec_touch: execTouch };
+
+/** The same by the kernel for the process (copy_from_user, copy_to_user): the fault does not say that it came from user mode. */
+export function* kernelAccess(world: World, p: Process, va: number, kind: number): KernelPath<number> {
+  const { kernel } = world;
+  const [mm, cpu] = [world.mmOf(p), kernel.cpus[p.task.cpu]!];
+  const flags = kind === ACCESS_WRITE ? FAULT_KERNEL | FAULT_FLAG_WRITE : FAULT_KERNEL;
+  for (;;) {
+    const at = cpu.translate(va, kind);
+    if (at >= 0) return at;
+    const failed = (yield* kernel.fn.doUserAddrFault(kernel, mm, va, flags)) & VM_FAULT_ERROR;
+    if (failed !== 0) return -failed;
+  }
+}

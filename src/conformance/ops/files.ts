@@ -11,12 +11,14 @@ import type { KernelPath } from '../../sched/path.ts';
 import * as C from '../../workload/strace/constants.ts';
 import type { TraceRecord } from '../record.ts';
 import type { Process, World } from '../world.ts';
-import { access } from './access.ts';
+import { kernelAccess } from './access.ts';
 import { fdOf } from './memory.ts';
 import { type Args, errorOutcome, type Op, type Outcome, valueOutcome } from './outcome.ts';
 
 /** What `fill` writes. */
 const FILL_BYTE = 90;
+/** What the controller's pwrite writes. */
+const PWRITE_BYTE = 51;
 const O_CREAT = 0x40;
 
 function kindOf(path: string): FileKind {
@@ -111,7 +113,7 @@ function* transfer(world: World, p: Process, args: Args, file: OpenFile, isRead:
   while (done < length) {
     const count = Math.min(4096 - ((buffer + done) % 4096), 4096 - ((offset + done) % 4096), length - done);
     if (isRead && offset + done >= inode.size) break;
-    const at = yield* access(world, p, buffer + done, isRead ? ACCESS_WRITE : ACCESS_READ);
+    const at = yield* kernelAccess(world, p, buffer + done, isRead ? ACCESS_WRITE : ACCESS_READ);
     if (at < 0) return done > 0 ? done : -EFAULT;
     const bytes = world.kernel.memory.bytes.subarray(at, at + count);
     const r = isRead
@@ -135,7 +137,7 @@ function transferOp(isRead: boolean): Op {
 /** The controller writes to a path. */
 function* writePath(world: World, args: Args): KernelPath<number> {
   const length = args.num('len');
-  const bytes = new Uint8Array(length).fill(FILL_BYTE);
+  const bytes = new Uint8Array(length).fill(PWRITE_BYTE);
   return yield* fileWrite(world.kernel, world.inode(args.text('path')), args.num('off'), length, bytes);
 }
 

@@ -88,7 +88,7 @@ const mincore: Op = function* (world, p, args) {
   const [start, pages] = [args.num('addr'), Math.ceil(args.num('len') / 4096)];
   const vec = new Uint8Array(pages);
   const r = yield* mincorePages(world.kernel, world.mmOf(p), start, vec);
-  return { ...valueOutcome(Math.min(r, 0)), vec: [...vec] };
+  return { ...valueOutcome(Math.min(r, 0)), vec: vec.join('') };
 };
 
 export const memoryOps: Readonly<Record<string, Op>> = {

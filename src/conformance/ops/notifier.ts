@@ -1,5 +1,6 @@
 // Calls of the recorder's kernel module: registering and removing notifiers.
 
+import { EBUSY } from '../../abi/errno.ts';
 import type { MmuNotifier } from '../../notifier/subscriptions.ts';
 import type { NotifierMode } from '../notifiers.ts';
 import type { World } from '../world.ts';
@@ -22,6 +23,8 @@ function interval(world: World, args: Args) {
 }
 
 const register: Op = function* (world, p, args) {
+  // The recorder's module keeps one notifier for each number.
+  if (world.notifiers.get(args.num('id'))?.mn.isHashed === true) return errorOutcome(-EBUSY);
   const n = world.newNotifier(args.num('id'), modeOf(args));
   world.notifiers.set(n.id, n);
   return valueOutcome(yield* world.design.list.register(n.mn, world.mmOf(p)));
@@ -72,7 +75,7 @@ const remove: Op = function* (world, _p, args) {
 const readBegin: Op = function* (world, _p, args) {
   const n = interval(world, args);
   n.seq = yield* world.design.intervals.readBegin(n.sub);
-  return { ret: 0 };
+  return { ret: n.seq };
 };
 
 const readRetry: Op = function* (world, _p, args) {

@@ -1,19 +1,29 @@
 // Processes and threads of a script.
 
+import { ENOENT } from '../../abi/errno.ts';
+import { ACCESS_EXEC, ACCESS_WRITE } from '../../hw/walker.ts';
+import { userTranslate } from '../../mm/cpu-access.ts';
 import { putFiles } from '../../mm/process/files.ts';
-import { CLONE_FILES, CLONE_VFORK, CLONE_VM, doClone, doExit } from '../../mm/process/task.ts';
+import { CLONE_FILES, CLONE_VFORK, CLONE_VM, doClone, doExec, doExit } from '../../mm/process/task.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { OP_END } from '../recording.ts';
 import type { Process, World } from '../world.ts';
 import { type Args, errorOutcome, type Op, type Outcome } from './outcome.ts';
 
 const CLONE_THREAD = 0x10000;
+/** Where the loop of the target lies. */
+const TEXT = 0x400000;
 
 function cloneOp(flags: number): Op {
   return function* (world: World, p: Process, args: Args) {
     const pid = yield* doClone(world.kernel, p.task, flags);
     if (pid < 0) return errorOutcome(pid);
-    const child = world.addProcess(args.text('child'), world.kernel.tasks.get(pid)!);
+    const task = world.kernel.tasks.get(pid)!;
+    // The child goes on in user mode until it stops for the controller: an instruction fetch. The recorder does not watch its
+    // address space yet.
+    const cpu = world.kernel.cpus[task.cpu]!;
+    if ((flags & CLONE_VM) === 0) yield* userTranslate(world.kernel, task.mm!, cpu, TEXT, ACCESS_EXEC);
+    const child = world.addProcess(args.text('child'), task);
     child.execs = p.execs;
     return { ret: child.name };
   };
@@ -23,7 +33,7 @@ function cloneOp(flags: number): Op {
 export function* exitTask(world: World, p: Process): KernelPath<void> {
   // exit_mm: the CPU goes on without the address space, which it still has loaded (lazily).
   const { mm } = p.task;
-  if (mm !== null) mm.cpuMask &= ~(1 << p.task.cpu);
+  if (mm !== null && mm.users === 1) mm.cpuMask &= ~(1 << p.task.cpu);
   yield* doExit(world.kernel, p.task);
   world.processes.delete(p.name);
 }
@@ -45,11 +55,30 @@ const endOfRecording: Op = function* (world, p): KernelPath<Outcome> {
   return {};
 };
 
+/** The only program that there is; other paths do not exist. Its start code maps and touches what the first process had. */
+const execve: Op = function* (world, p, args): KernelPath<Outcome> {
+  const layout = world.programs.get(args.text('path'));
+  if (layout === undefined) return errorOutcome(-ENOENT);
+  const old = p.task.mm;
+  if (old !== null && old.users === 1) old.cpuMask &= ~(1 << p.task.cpu);
+  const r = yield* doExec(world.kernel, p.task, layout);
+  if (r < 0) return errorOutcome(r);
+  world.switchTo(p);
+  const mm = world.mmOf(p);
+  const cpu = world.kernel.cpus[p.task.cpu]!;
+  yield* userTranslate(world.kernel, mm, cpu, TEXT, ACCESS_EXEC);
+  yield* userTranslate(world.kernel, mm, cpu, mm.startStack, ACCESS_WRITE);
+  p.execs++;
+  world.nameMm(mm, p.name + "'".repeat(p.execs));
+  return { ret: 0 };
+};
+
 export const processOps: Readonly<Record<string, Op>> = {
   fork: cloneOp(0),
   vfork: cloneOp(CLONE_VM | CLONE_VFORK),
   clone_vm: cloneOp(CLONE_VM),
   thread: cloneOp(CLONE_VM | CLONE_FILES | CLONE_THREAD),
+  execve,
   exit,
   exit_group: exit,
   kill,

@@ -2,7 +2,15 @@
 // zeros. No notifier: the entry was none. The page is made before the ptl is taken and put back when somebody was faster.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import { FAULT_FLAG_WRITE, MM_ANONPAGES, VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
+import {
+  FAULT_FLAG_WRITE,
+  MM_ANONPAGES,
+  VM_FAULT_OOM,
+  VM_FAULT_SIGBUS,
+  VM_SHARED,
+  VM_UFFD_MISSING,
+  VM_WRITE,
+} from '../../abi/mman.ts';
 import { PTE_D, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -32,6 +40,10 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
         k.ptl.unlock(table);
         return VM_FAULT_SIGBUS;
       }
+      if ((vma.flags & VM_UFFD_MISSING) !== 0) {
+        k.ptl.unlock(table);
+        return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
+      }
       writeEntry(m, word, mkPteLo(k.zeroPfn, protLo) | PTE_SPECIAL, protHi, mm.id, address, 0);
     }
     k.ptl.unlock(table);
@@ -54,6 +66,11 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
     k.ptl.unlock(table);
     k.fn.putPage(k, pfn);
     return raced ? 0 : VM_FAULT_SIGBUS;
+  }
+  if ((vma.flags & VM_UFFD_MISSING) !== 0) {
+    k.ptl.unlock(table);
+    k.fn.putPage(k, pfn);
+    return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
   }
   mm.rss[MM_ANONPAGES]!++;
   k.fn.pageAddNewAnonRmap(k, pfn, vma, address);

@@ -17,6 +17,7 @@ import {
   VM_MIXEDMAP,
   VM_PFNMAP,
   VM_SHARED,
+  VM_UFFD_WP,
 } from '../../abi/mman.ts';
 import { MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_PROTNONE, PTE_RW, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
@@ -25,7 +26,9 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_COPIED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
+import { isDevicePrivate, isMigration, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -34,10 +37,13 @@ import {
   pteMaybeMkwrite,
   pteMkdirty,
   SWP_EXCLUSIVE,
+  SWP_PTE_MARKER,
+  SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
+  swapType,
 } from '../page/swapops.ts';
-import { pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
+import { getPage, pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
@@ -53,6 +59,8 @@ class CopyState {
   readonly src: VmArea;
   readonly isCow: boolean;
   readonly isShared: boolean;
+  /** The child's memory is watched as well (userfaultfd): its entries keep their marks. */
+  readonly keepsUffdWp: boolean;
   status = COPY_MORE;
   prealloc = 0;
   anon = 0;
@@ -64,6 +72,7 @@ class CopyState {
     this.dst = dst;
     this.src = src;
     this.isCow = (src.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
+    this.keepsUffdWp = (dst.flags & VM_UFFD_WP) !== 0;
     this.isShared = (src.flags & VM_SHARED) !== 0;
   }
 }
@@ -81,6 +90,41 @@ function copyPinned(k: Kernel, s: CopyState, pfn: number, dstWord: number, addre
   writeEntry(k.memory, dstWord, lo, mkPteHi(prot, s.dst.pageProtHi), s.dst.mm.id, address, 0);
 }
 
+/** An entry that names a page: it counts for the child too. A mapping that is copied on write loses the right to write in both. */
+function copyPfnEntry(
+  k: Kernel,
+  s: CopyState,
+  srcWord: number,
+  dstWord: number,
+  lo: number,
+  hi: number,
+  address: number,
+): void {
+  const m = k.memory;
+  const { flags } = k.pages;
+  const pfn = swapPfn(lo);
+  const isDevice = isDevicePrivate(hi);
+  if (isDevice || isMigration(hi)) {
+    const head = compoundHead(k.pages, pfn);
+    if ((flags[head]! & PG_ANON) !== 0) s.anon++;
+    else if ((flags[head]! & PG_SWAPBACKED) !== 0) s.shmem++;
+    else s.file++;
+    const type = s.isCow ? readOnlyType(swapType(hi), false) : swapType(hi);
+    if (type !== swapType(hi)) {
+      hi = withSwapType(hi, type);
+      // Of a page in device memory soft-dirty is not kept.
+      if (isDevice) lo &= ~SWP_SOFT_DIRTY;
+      writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
+    }
+    if (isDevice) {
+      flags[pfn] = flags[pfn]! & ~PG_ANON_EXCLUSIVE;
+      getPage(k, pfn);
+      pageDupRmap(k, pfn, s.dst, address);
+    }
+  }
+  writeEntry(m, dstWord, s.keepsUffdWp ? lo : lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+}
+
 /** A swap entry gets a second user; the parent's is no longer exclusive. False when the count is full. */
 function copySwap(
   k: Kernel,
@@ -92,15 +136,13 @@ function copySwap(
   address: number,
 ): boolean {
   const m = k.memory;
-  if (isRealSwap(hi)) {
-    if (k.fn.swapDuplicate(k, swapOffset(lo, hi)) < 0) return false;
-    s.swap++;
-    if ((lo & SWP_EXCLUSIVE) !== 0) {
-      lo &= ~SWP_EXCLUSIVE;
-      writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
-    }
+  if (k.fn.swapDuplicate(k, swapOffset(lo, hi)) < 0) return false;
+  s.swap++;
+  if ((lo & SWP_EXCLUSIVE) !== 0) {
+    lo &= ~SWP_EXCLUSIVE;
+    writeEntry(m, srcWord, lo, hi, s.src.mm.id, address, 0);
   }
-  writeEntry(m, dstWord, lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
+  writeEntry(m, dstWord, s.keepsUffdWp ? lo : lo & ~SWP_UFFD_WP, hi, s.dst.mm.id, address, 0);
   return true;
 }
 
@@ -110,12 +152,21 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const { flags, refcount } = k.pages;
   const srcMm = s.src.mm.id;
   const dstMm = s.dst.mm.id;
-  const drop = s.isShared ? PTE_A | PTE_D | PTE_UFFD_WP : PTE_A | PTE_UFFD_WP;
+  const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
     let lo = entryLo(m, srcWord);
     const hi = entryHi(m, srcWord);
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
-      if ((lo | hi) === 0 || copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
+      if ((lo | hi) === 0) continue;
+      if (swapType(hi) === SWP_PTE_MARKER) {
+        if (s.keepsUffdWp) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
+        continue;
+      }
+      if (!isRealSwap(hi)) {
+        copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
+        continue;
+      }
+      if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
       s.status = COPY_NO_MEMORY;
       return address;
     }
@@ -191,7 +242,9 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
 }
 
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
-  if (src.anonVma === null && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
+  // vma_needs_copy.
+  const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
+  if (src.anonVma === null && !isWatched && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
   const s = new CopyState(dst, src);
   const mm = src.mm;
   const range =

@@ -9,27 +9,36 @@
 // Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
-import { MMU_NOTIFY_CLEAR, SITE_COW } from '../../abi/notifier.ts';
+import {
+  FAULT_FLAG_UNSHARE,
+  MM_ANONPAGES,
+  VM_FAULT_OOM,
+  VM_FAULT_WRITE,
+  VM_SHARED,
+  VM_UFFD_WP,
+  VM_WRITE,
+} from '../../abi/mman.ts';
+import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_COPY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { wpPageShared } from './file-fault.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** The COW reuse test on an anonymous page that is not marked exclusive. ptl held. */
 function mayReuseAnonPage(k: Kernel, pfn: number, vma: VmArea): boolean {
   const pages = k.pages;
-  if (pages.refcount[pfn]! > 3) return false;
+  if ((pages.flags[pfn]! & PG_KSM) !== 0 || pages.refcount[pfn]! > 3) return false;
   const inSwapCache = (pages.flags[pfn]! & PG_SWAPCACHE) !== 0;
   if (pages.refcount[pfn]! > (inSwapCache ? 2 : 1)) return false;
   if (!tryLockPage(k, pfn)) return false;
@@ -53,13 +62,22 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
     return 0;
   }
   const unshare = (flags & FAULT_FLAG_UNSHARE) !== 0;
+  if ((vma.flags & VM_UFFD_WP) !== 0 && !unshare) {
+    if ((lo & PTE_UFFD_WP) !== 0) {
+      k.ptl.unlock(table);
+      return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_WP);
+    }
+    // A write-protection under mmapLock R may have changed the entry and not flushed yet: another CPU could write the page
+    // while it is copied.
+    if (vma.mm.tlbFlushPending > 0) yield* k.fn.flushTlbPage(k, vma, address, SITE_MPROTECT);
+  }
   const isNormal = (lo & PTE_SPECIAL) === 0;
   const pfn = isNormal ? ptePfn(lo) : 0;
   const isAnon = isNormal && (k.pages.flags[pfn]! & PG_ANON) !== 0;
   if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
     if (!unshare) wpPageReuse(k, vma, address, word);
     k.ptl.unlock(table);
-    return 0;
+    return unshare ? 0 : faultWrite(k);
   }
   if (unshare && !isAnon) {
     k.ptl.unlock(table);
@@ -68,8 +86,13 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isNormal) getPage(k, pfn);
   k.ptl.unlock(table);
   if (isNormal && !isAnon && (vma.flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED))
-    return yield* wpPageShared(k, vma, address, pfn, lo);
+    return yield* wpPageShared(k, vma, address, pfn, lo, flags);
   return yield* k.fn.wpPageCopy(k, vma, address, pfn, lo, flags);
+}
+
+/** What a write fault that was served here returns. */
+export function faultWrite(k: Kernel): number {
+  return k.profile.faultReturnsWrite ? VM_FAULT_WRITE : 0;
 }
 
 /** wp_page_reuse: the entry becomes writable in place. ptl held. */
@@ -118,8 +141,7 @@ export function* wpPageCopy(
       if (oldPfn !== 0) mm.rss[mmCounterFile(k.pages, oldPfn)]!--;
       mm.rss[MM_ANONPAGES]!++;
     }
-    writeEntry(m, word, 0, 0, mm.id, address, 0);
-    yield* k.fn.flushTlbPage(k, vma, address, SITE_COW);
+    yield* ptepClearFlush(k, vma, address, word, SITE_COW);
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
     k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
     k.fn.lruAdd(k, pfn);
@@ -139,7 +161,7 @@ export function* wpPageCopy(
     k.fn.putPage(k, oldPfn);
   }
   if (k.sched.points) yield P_PTE_SET;
-  return 0;
+  return replaced && (flags & FAULT_FLAG_UNSHARE) === 0 ? faultWrite(k) : 0;
 }
 
 /** Low word of the entry that maps the copy: writable and dirty, or (unshare) with the old entry's rights. */

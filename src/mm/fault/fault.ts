@@ -12,6 +12,7 @@ import {
   FAULT_FLAG_WRITE,
   VM_ACCESS_FLAGS,
   VM_EXEC,
+  VM_FAULT_COMPLETED,
   VM_FAULT_ERROR,
   VM_FAULT_MAJOR,
   VM_FAULT_RETRY,
@@ -40,6 +41,7 @@ function accessError(vma: VmArea, flags: number): boolean {
 export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags: number): KernelPath<number> {
   if (k.sched.points) yield P_FAULT;
   const lock = mm.mmapLock;
+  k.sched.current.faultAddress = address;
   let major = 0;
   for (;;) {
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
@@ -60,9 +62,10 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
     if ((result & VM_FAULT_RETRY) !== 0) {
       // The lock was dropped while waiting for a page; the VMA may be gone.
       flags |= FAULT_FLAG_TRIED;
+      if (mm.isKilled) return VM_FAULT_SIGSEGV;
       continue;
     }
-    lock.readUnlock();
+    if ((result & VM_FAULT_COMPLETED) === 0) lock.readUnlock();
     if (major !== 0 || (flags & FAULT_FLAG_TRIED) !== 0) k.stats.majorFaults++;
     if ((result & VM_FAULT_SIGBUS) !== 0) k.faultCode = BUS_ADRERR;
     return (result & VM_FAULT_ERROR) | major;

@@ -9,14 +9,19 @@ import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_TRIED,
   MM_ANONPAGES,
+  VM_FAULT_COMPLETED,
+  VM_FAULT_LOCKED,
   VM_FAULT_MAJOR,
   VM_FAULT_NOPAGE,
   VM_FAULT_OOM,
   VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
   VM_SHARED,
+  VM_UFFD_MINOR,
+  VM_UFFD_MISSING,
+  VM_UFFD_WP,
 } from '../../abi/mman.ts';
-import { PTE_A } from '../../abi/pte.ts';
+import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -24,13 +29,14 @@ import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
-import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
+import { isPteMarker, mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, pteNoneMostly } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
+import { faultWrite } from './cow.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
@@ -60,6 +66,10 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
         return yield* readWithoutMmapLock(k, vma, index);
       if (!isShmem(mapping) || mapping.swapped.has(index)) major = 1;
     }
+    if ((vma.flags & (VM_UFFD_MISSING | VM_UFFD_MINOR)) !== 0 && isShmem(mapping)) {
+      const reason = shmemUserfault(vma, mapping, index);
+      if (reason !== 0) return -(yield* k.fn.handleUserfault(k, vma, address, flags, reason));
+    }
     const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
     if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
     if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
@@ -79,6 +89,13 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
   }
+}
+
+/** shmem_get_folio_gfp: what the monitor is asked about page `index`; 0 = nothing. */
+function shmemUserfault(vma: VmArea, mapping: AddressSpace, index: number): number {
+  const isThere = mapping.pages.has(index);
+  if (isThere) return vma.flags & VM_UFFD_MINOR;
+  return mapping.swapped.has(index) ? 0 : vma.flags & VM_UFFD_MISSING;
 }
 
 /** do_fault_around: maps cached pages of the aligned window into none entries. True when the faulting one got mapped. */
@@ -130,6 +147,7 @@ function setFileEntry(k: Kernel, vma: VmArea, address: number, word: number, pfn
   const mm = vma.mm;
   let lo = mkPteLo(pfn, vma.pageProtLo);
   if (write) lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
+  if (isPteMarker(entryLo(k.memory, word), entryHi(k.memory, word))) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
   mm.rss[mmCounterFile(k.pages, pfn)]!++;
   k.fn.pageAddFileRmap(k, pfn, vma, address);
   writeEntry(k.memory, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
@@ -147,7 +165,7 @@ function* finishFileFault(
 ): KernelPath<number> {
   const word = pteOffset(table, address);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-  const isNone = (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
+  const isNone = pteNoneMostly(entryLo(k.memory, word), entryHi(k.memory, word));
   const result = vma.mm.isUnstable && (vma.flags & VM_SHARED) === 0 ? VM_FAULT_SIGBUS : isNone ? 0 : VM_FAULT_NOPAGE;
   if (result === 0) setFileEntry(k, vma, address, word, pfn, write);
   k.ptl.unlock(table);
@@ -158,7 +176,9 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   let table = pteTable(k, vma.mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
   if (table === 0) return VM_FAULT_OOM;
-  if (k.config.faultAroundPages > 1 && (yield* faultAround(k, vma, address, table))) return 0;
+  // should_fault_around: a page that is mapped along would not ask the monitor.
+  const around = k.config.faultAroundPages > 1 && (vma.flags & (VM_UFFD_WP | VM_UFFD_MINOR)) === 0;
+  if (around && (yield* faultAround(k, vma, address, table))) return VM_FAULT_NOPAGE;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;
@@ -166,7 +186,7 @@ export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: num
   unlockPage(k, pfn);
   if (result !== 0) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return VM_FAULT_LOCKED | ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | result;
 }
 
 export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
@@ -191,11 +211,12 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   const word = pteOffset(table, address);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (mm.isUnstable) result = VM_FAULT_SIGBUS;
-  else if ((entryLo(m, word) | entryHi(m, word)) === 0) {
+  else if (pteNoneMostly(entryLo(m, word), entryHi(m, word))) {
     mm.rss[MM_ANONPAGES]!++;
     k.fn.pageAddNewAnonRmap(k, page, vma, address);
     k.fn.lruAdd(k, page);
-    const lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
+    let lo = pteMaybeMkwrite(pteMkdirty(mkPteLo(page, vma.pageProtLo)), vma.flags);
+    if (isPteMarker(entryLo(m, word), entryHi(m, word))) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
     writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
     result = 0;
   }
@@ -204,7 +225,7 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   k.fn.putPage(k, cached);
   if (result !== 0) k.fn.putPage(k, page);
   if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  return VM_FAULT_LOCKED | ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | result;
 }
 
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
@@ -215,13 +236,30 @@ export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: n
   if (found < 0) return -found;
   const pfn = found >>> 1;
   // page_mkwrite: the file system hears of the write before the entry can be written; the page stays locked.
-  setPageDirty(k, pfn);
+  const hasMkwrite = !isShmem(vma.file!.inode.mapping);
+  if (hasMkwrite) setPageDirty(k, pfn);
   const result = yield* finishFileFault(k, vma, address, table, pfn, true);
+  const bits = VM_FAULT_LOCKED | ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | result;
+  if (result !== 0) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return bits;
+  }
+  const completed = faultDirtySharedPage(k, vma, pfn, hasMkwrite, flags);
+  if (k.sched.points) yield P_PTE_SET;
+  return bits | completed;
+}
+
+/** fault_dirty_shared_page: unlocks the page. A task that dirties file pages may be made to wait for write-back (balance_dirty_pages),
+ *  without mmapLock where the fault may drop it: then VM_FAULT_COMPLETED. */
+function faultDirtySharedPage(k: Kernel, vma: VmArea, pfn: number, hasMkwrite: boolean, flags: number): number {
+  const isDirtied = (k.pages.flags[pfn]! & PG_DIRTY) === 0;
   setPageDirty(k, pfn);
   unlockPage(k, pfn);
-  if (result !== 0) k.fn.putPage(k, pfn);
-  if (k.sched.points) yield P_PTE_SET;
-  return ((found & 1) !== 0 ? VM_FAULT_MAJOR : 0) | (result & ~VM_FAULT_NOPAGE);
+  const mayDrop = (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY;
+  if ((!isDirtied && !hasMkwrite) || !mayDrop) return 0;
+  vma.mm.mmapLock.readUnlock();
+  return VM_FAULT_COMPLETED;
 }
 
 /** wp_page_shared: first write through an entry that was mapped read-only to learn of it. `pfn` is referenced. */
@@ -231,12 +269,15 @@ export function* wpPageShared(
   address: number,
   pfn: number,
   origLo: number,
+  flags: number,
 ): KernelPath<number> {
   const m = k.memory;
   const mapping = vma.file!.inode.mapping;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
+  const hasMkwrite = !isShmem(mapping);
+  let isSame = false;
   if (isCachedAt(k, mapping, linearPageIndex(vma, address), pfn)) {
-    setPageDirty(k, pfn);
+    if (hasMkwrite) setPageDirty(k, pfn);
     const table = pteTable(k, vma.mm, address);
     if (table !== 0) {
       const word = pteOffset(table, address);
@@ -245,12 +286,15 @@ export function* wpPageShared(
         const lo = pteMaybeMkwrite(pteMkdirty(origLo | PTE_A), vma.flags);
         writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
         k.stats.cowReuses++;
+        isSame = true;
       }
       k.ptl.unlock(table);
     }
   }
-  unlockPage(k, pfn);
+  let result = 0;
+  if (isSame) result = faultWrite(k) | faultDirtySharedPage(k, vma, pfn, hasMkwrite, flags);
+  else unlockPage(k, pfn);
   k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  return 0;
+  return result;
 }

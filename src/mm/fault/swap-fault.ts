@@ -18,13 +18,15 @@ import {
   VM_FAULT_SIGBUS,
   VM_LOCKED,
 } from '../../abi/mman.ts';
-import { PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_MLOCKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { PG_KSM, PG_MLOCKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { isMigration } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -34,6 +36,7 @@ import {
   pteMkdirty,
   SWP_EXCLUSIVE,
   SWP_HWPOISON,
+  SWP_PTE_MARKER,
   SWP_SOFT_DIRTY,
   SWP_UFFD_WP,
   swapOffset,
@@ -41,6 +44,7 @@ import {
 } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
+import { faultWrite } from './cow.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** lock_page_or_retry: true with the lock; false when mmapLock was dropped to wait, and the fault starts over. */
@@ -74,8 +78,14 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
   const lo = entryLo(m, word);
   const hi = entryHi(m, word);
   if (!pteIsSwap(lo, hi)) return 0;
-  // Entries for migration, device memory and markers get their handlers with their rooms.
-  if (!isRealSwap(hi)) return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  if (!isRealSwap(hi)) {
+    if (isMigration(hi)) {
+      yield* migrationEntryWait(k, word);
+      return 0;
+    }
+    if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
+    return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
+  }
   const entry = swapOffset(lo, hi);
   const major = k.swap.cached(entry) === 0 ? VM_FAULT_MAJOR : 0;
   const pfn = yield* k.fn.swapinReadahead(k, entry);
@@ -95,23 +105,41 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;
   }
+  const page = yield* k.fn.ksmMightNeedToCopy(k, pfn, vma, address);
+  if (page < 0) {
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+    return VM_FAULT_OOM;
+  }
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (entryLo(m, word) !== lo || entryHi(m, word) !== hi) {
     k.ptl.unlock(table);
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
+    if (page !== pfn) k.fn.putPage(k, page);
     return major;
   }
-  const stillWrite = mapSwapPage(k, vma, address, word, pfn, flags);
+  const isWrite = (flags & FAULT_FLAG_WRITE) !== 0;
+  const stillWrite = mapSwapPage(k, vma, address, word, pfn, page, flags);
   k.ptl.unlock(table);
   unlockPage(k, pfn);
+  // A copy took the place of the swap cache's page, whose reference is left over.
+  if (page !== pfn) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  if (!stillWrite) return major;
+  if (!stillWrite) return isWrite ? major | faultWrite(k) : major;
   return major | (yield* k.fn.doWpPage(k, vma, address, flags));
 }
 
-/** Maps the swap-cache page in place of the entry. True when a write fault still needs doWpPage. ptl and page lock held. */
-function mapSwapPage(k: Kernel, vma: VmArea, address: number, word: number, pfn: number, flags: number): boolean {
+/** Maps the swap-cache page `pfn`, or the copy of it that `page` is, in place of the entry. True when a write fault still needs doWpPage. ptl and page lock held. */
+function mapSwapPage(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  word: number,
+  pfn: number,
+  page: number,
+  flags: number,
+): boolean {
   const m = k.memory;
   const mm = vma.mm;
   const old = entryLo(m, word);
@@ -122,16 +150,21 @@ function mapSwapPage(k: Kernel, vma: VmArea, address: number, word: number, pfn:
   mm.rss[MM_ANONPAGES]!++;
   mm.rss[MM_SWAPENTS]!--;
   let write = (flags & FAULT_FLAG_WRITE) !== 0;
-  let lo = mkPteLo(pfn, vma.pageProtLo);
-  const exclusive = wasExclusive || k.pages.refcount[pfn] === 1;
+  let lo = mkPteLo(page, vma.pageProtLo);
+  const isKsm = (k.pages.flags[pfn]! & PG_KSM) !== 0;
+  const exclusive = page !== pfn || (!isKsm && (wasExclusive || k.pages.refcount[pfn] === 1));
   if (exclusive && write) {
     lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
     write = false;
   }
   if ((old & SWP_SOFT_DIRTY) !== 0) lo |= PTE_SOFT_DIRTY;
-  if ((old & SWP_UFFD_WP) !== 0) lo |= PTE_UFFD_WP;
-  k.fn.pageAddAnonRmap(k, pfn, vma, address, exclusive);
+  if ((old & SWP_UFFD_WP) !== 0) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;
+  if (page === pfn) k.fn.pageAddAnonRmap(k, pfn, vma, address, exclusive);
+  else {
+    k.fn.pageAddNewAnonRmap(k, page, vma, address);
+    k.fn.lruAdd(k, page);
+  }
   writeEntry(m, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), mm.id, address, 0);
-  if (m.log.on) m.log.emit(E_SWAP_IN, mm.id, address, address + 4096, pfn, m.generation[pfn]!, entry, 0, 0, 0);
+  if (m.log.on) m.log.emit(E_SWAP_IN, mm.id, address, address + 4096, page, m.generation[page]!, entry, 0, 0, 0);
   return write;
 }

@@ -69,7 +69,7 @@ export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, pfn:
 }
 
 /** filemap_add_folio: a new, locked page. */
-function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: number): void {
+export function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, pfn: number): void {
   const pages = k.pages;
   noteFile(k, mapping, true);
   tryLockPage(k, pfn);
@@ -133,7 +133,7 @@ function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<
   const shmem = isShmem(mapping);
   if (shmem) {
     k.memory.zero(pfn);
-    k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED | PG_UPTODATE | PG_DIRTY;
+    k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED | PG_UPTODATE;
   }
   addToPageCache(k, mapping, index, pfn);
   k.fn.lruAdd(k, pfn);

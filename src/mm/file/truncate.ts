@@ -20,6 +20,9 @@ import type { AddressSpace, Inode } from '../types.ts';
 import { eraseOnDisk } from './contents.ts';
 import { getPageLocked, isCachedAt, isShmem, noteFile, setPageDirty } from './page-cache.ts';
 
+/** Pages of a folio_batch. */
+const PAGEVEC_SIZE = 15;
+
 /** unmap_mapping_pages over page indices [first, last]. */
 function* unmapMappingPages(
   k: Kernel,
@@ -65,35 +68,63 @@ export function indicesIn(pages: ReadonlyMap<number, number>, first: number, las
   return out.sort((a, b) => a - b);
 }
 
-/** truncate_inode_pages_range: whole pages inside [start, end) leave the cache, parts of pages become zeros. */
+/** truncate_inode_pages_range, shmem_undo_range: whole pages inside [start, end) leave the cache, then parts of pages become zeros. */
 function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
   const first = Math.ceil(start / 4096);
   const last = Math.floor(end / 4096) - 1;
   noteFile(k, mapping, false);
-  for (const index of indicesIn(mapping.pages, Math.floor(start / 4096), Math.ceil(end / 4096) - 1)) {
-    noteFile(k, mapping, false);
-    const pfn = mapping.pages.get(index);
-    if (pfn === undefined) continue;
-    getPage(k, pfn);
-    if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
-    if (isCachedAt(k, mapping, index, pfn)) {
-      if (index >= first && index <= last) {
-        // unmap_mapping_folio: somebody mapped it after the round of unmapping.
-        if (k.pages.mapcount[pfn]! > 0) yield* unmapMappingPages(k, mapping, index, index, false);
-        k.fn.deleteFromPageCache(k, pfn);
-      } else {
-        zeroPart(k, pfn, start - index * 4096, end - index * 4096);
-        setPageDirty(k, pfn);
-      }
-    }
-    unlockPage(k, pfn);
-    k.fn.putPage(k, pfn);
+  const batch: number[] = [];
+  for (const index of indicesIn(mapping.pages, first, last)) {
+    const pfn = yield* removeFromCache(k, mapping, index);
+    if (pfn !== 0 && batch.push(pfn) === PAGEVEC_SIZE) releaseBatch(k, batch);
   }
+  releaseBatch(k, batch);
+  const head = Math.floor(start / 4096);
+  const tail = Math.ceil(end / 4096) - 1;
+  if (head < first) yield* truncatePart(k, mapping, head, start, end);
+  if (tail > last && tail !== head) yield* truncatePart(k, mapping, tail, start, end);
   noteFile(k, mapping, mapping.swapped.size > 0);
   for (const index of indicesIn(mapping.swapped, first, last)) {
     k.fn.freeSwapAndCache(k, mapping.swapped.get(index)!);
     mapping.swapped.delete(index);
   }
+}
+
+/** folio_batch_release: a batch loses its references backwards (release_pages collects at the head of a list). */
+function releaseBatch(k: Kernel, batch: number[]): void {
+  for (let i = batch.length - 1; i >= 0; i--) k.fn.putPage(k, batch[i]!);
+  batch.length = 0;
+}
+
+/** truncate_inode_folio: the page, with a reference for the caller, or 0 when it has left the cache already. */
+function* removeFromCache(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+  noteFile(k, mapping, false);
+  const pfn = mapping.pages.get(index);
+  if (pfn === undefined) return 0;
+  getPage(k, pfn);
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
+  if (isCachedAt(k, mapping, index, pfn)) {
+    // unmap_mapping_folio: somebody mapped it after the round of unmapping.
+    if (k.pages.mapcount[pfn]! > 0) yield* unmapMappingPages(k, mapping, index, index, false);
+    k.fn.deleteFromPageCache(k, pfn);
+  }
+  unlockPage(k, pfn);
+  return pfn;
+}
+
+/** truncate_inode_partial_folio: the part of page `index` inside [start, end) becomes zeros. */
+function* truncatePart(k: Kernel, mapping: AddressSpace, index: number, start: number, end: number): KernelPath<void> {
+  noteFile(k, mapping, false);
+  const pfn = mapping.pages.get(index);
+  if (pfn === undefined) return;
+  getPage(k, pfn);
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
+  if (isCachedAt(k, mapping, index, pfn)) {
+    zeroPart(k, pfn, start - index * 4096, end - index * 4096);
+    setPageDirty(k, pfn);
+  }
+  unlockPage(k, pfn);
+  k.fn.putPage(k, pfn);
 }
 
 function zeroPart(k: Kernel, pfn: number, from: number, to: number): void {

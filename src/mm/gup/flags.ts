@@ -9,3 +9,7 @@ export const FOLL_NOFAULT = 0x80;
 export const FOLL_HWPOISON = 0x100;
 export const FOLL_LONGTERM = 0x10000;
 export const FOLL_PIN = 0x40000;
+/** The caller gave `locked`: the fault may drop mmapLock. */
+export const FOLL_UNLOCKABLE = 0x100000;
+/** The address space is not the caller's own. */
+export const FOLL_REMOTE = 0x2000;

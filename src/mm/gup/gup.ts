@@ -8,11 +8,15 @@
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
 import { E_PIN, E_UNPIN } from '../../abi/events.ts';
 import {
+  FAULT_FLAG_ALLOW_RETRY,
+  FAULT_FLAG_KILLABLE,
   FAULT_FLAG_REMOTE,
   FAULT_FLAG_UNSHARE,
   FAULT_FLAG_WRITE,
+  VM_FAULT_COMPLETED,
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
+  VM_FAULT_RETRY,
   VM_IO,
   VM_MAYREAD,
   VM_PFNMAP,
@@ -29,7 +33,17 @@ import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages
 import { notePage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { wantsWriteNotify } from '../vma/flags.ts';
-import { FOLL_FORCE, FOLL_GET, FOLL_LONGTERM, FOLL_NOFAULT, FOLL_PIN, FOLL_TOUCH, FOLL_WRITE } from './flags.ts';
+import {
+  FOLL_FORCE,
+  FOLL_GET,
+  FOLL_LONGTERM,
+  FOLL_NOFAULT,
+  FOLL_PIN,
+  FOLL_REMOTE,
+  FOLL_TOUCH,
+  FOLL_UNLOCKABLE,
+  FOLL_WRITE,
+} from './flags.ts';
 
 /** check_vma_flags. A long-term pin for writing would let a device write file pages behind the back of dirty tracking:
  *  page_mkclean write-protects the entry and believes the page clean (refused since 6.5, writable_file_mapping_allowed). */
@@ -74,7 +88,15 @@ function followEntry(k: Kernel, lo: number, flags: number): number {
   return pfn;
 }
 
-/** __get_user_pages. Number of pages, or -errno when the first one failed. */
+/** FAULT_FLAG_* of faultin_page. */
+function faultFlags(flags: number, isUnshare: boolean): number {
+  let fault = (flags & FOLL_WRITE) !== 0 ? FAULT_FLAG_WRITE : isUnshare ? FAULT_FLAG_UNSHARE : 0;
+  if ((flags & FOLL_REMOTE) !== 0) fault |= FAULT_FLAG_REMOTE;
+  if ((flags & FOLL_UNLOCKABLE) !== 0) fault |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
+  return fault;
+}
+
+/** __get_user_pages. With FOLL_UNLOCKABLE it may come back early with k.gupUnlocked set: mmapLock was dropped. Number of pages, or -errno when the first one failed. */
 function* getPages(
   k: Kernel,
   mm: MmStruct,
@@ -93,10 +115,12 @@ function* getPages(
     let pfn = yield* followPage(k, mm, address, flags);
     while (pfn < 0) {
       if ((flags & FOLL_NOFAULT) !== 0) return done > 0 ? done : -EFAULT;
-      const faultFlags =
-        FAULT_FLAG_REMOTE |
-        ((flags & FOLL_WRITE) !== 0 ? FAULT_FLAG_WRITE : pfn === FAULT_TO_UNSHARE ? FAULT_FLAG_UNSHARE : 0);
-      const failed = (yield* k.fn.handleMmFault(k, vma, address, faultFlags)) & VM_FAULT_ERROR;
+      const result = yield* k.fn.handleMmFault(k, vma, address, faultFlags(flags, pfn === FAULT_TO_UNSHARE));
+      if ((result & (VM_FAULT_COMPLETED | VM_FAULT_RETRY)) !== 0) {
+        k.gupUnlocked = true;
+        return done;
+      }
+      const failed = result & VM_FAULT_ERROR;
       if (failed !== 0) return done > 0 ? done : (failed & VM_FAULT_OOM) !== 0 ? -ENOMEM : -EFAULT;
       pfn = yield* followPage(k, mm, address, flags);
     }
@@ -155,7 +179,7 @@ export function* accessRemoteVm(
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let done = 0;
   while (done < bytes.length) {
-    const got = yield* k.fn.getUserPages(k, mm, address + done, 1, isWrite ? FOLL_WRITE : 0, onePage);
+    const got = yield* k.fn.getUserPages(k, mm, address + done, 1, FOLL_REMOTE | (isWrite ? FOLL_WRITE : 0), onePage);
     if (got < 1) break;
     const pfn = onePage[0]!;
     k.memory.touch(pfn, isWrite);

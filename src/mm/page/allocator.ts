@@ -23,7 +23,18 @@ import type { PageFns } from '../fns.ts';
 import type { Kernel } from '../kernel.ts';
 import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
 import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
-import { GFP_ATOMIC, GFP_KERNEL, GFP_MEMALLOC, GFP_NOWAIT, LIST_FREE, LIST_PCP, type Pages, PG_LRU } from './pages.ts';
+import { buddyOf, NUMA_NO_NODE } from './nodes.ts';
+import {
+  GFP_ATOMIC,
+  GFP_KERNEL,
+  GFP_MEMALLOC,
+  GFP_NOWAIT,
+  LIST_FREE,
+  LIST_PCP,
+  type Pages,
+  PG_HWPOISON,
+  PG_LRU,
+} from './pages.ts';
 
 /** Direct-reclaim rounds without progress before an allocation fails (Linux: 16; here each round already
  *  went through every priority). */
@@ -72,17 +83,44 @@ function noteFrames(k: Kernel, footprint: Footprint, cpu: number, reach: number)
   if (reach === REACH_ALL) for (let c = 0; c < k.config.cpus; c++) footprint.note(OBJ_LIST, LIST_PCP + c, true);
 }
 
-function allocPage(k: Kernel, gfp: number, purpose: number): number {
+/** A frame of `node`, or unless `isOnly` of the next node that has one (the zonelist). NUMA_NO_NODE: the CPU's own, node 0. */
+function takeFrame(k: Kernel, cpu: number, node: number, isOnly: boolean): number {
+  const { nodes } = k;
+  const first = node < 0 ? 0 : node;
+  const pfn = nodes[first]!.takeFrame(cpu);
+  if (pfn !== 0 || isOnly || nodes.length === 1) return pfn;
+  for (let i = 0; i < nodes.length; i++) {
+    const other = i === first ? 0 : nodes[i]!.takeFrame(cpu);
+    if (other !== 0) return other;
+  }
+  return 0;
+}
+
+/** The same for a block. */
+function takeBlock(k: Kernel, order: number, node: number, isOnly: boolean): number {
+  const { nodes } = k;
+  const first = node < 0 ? 0 : node;
+  const head = nodes[first]!.takeBlock(order);
+  if (head !== 0 || isOnly || nodes.length === 1) return head;
+  for (let i = 0; i < nodes.length; i++) {
+    const other = i === first ? 0 : nodes[i]!.takeBlock(order);
+    if (other !== 0) return other;
+  }
+  return 0;
+}
+
+function allocPage(k: Kernel, gfp: number, purpose: number, node = NUMA_NO_NODE, isOnly = false): number {
   const pages = k.pages;
   const memory = k.memory;
   const cpu = currentCpu(k);
-  if (memory.footprint !== null) noteFrames(k, memory.footprint, cpu, k.buddy.takeReach(cpu));
+  if (memory.footprint !== null)
+    noteFrames(k, memory.footprint, cpu, k.nodes.length > 1 ? REACH_ALL : k.buddy.takeReach(cpu));
   if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
   if (pages.free <= k.watermarks.low) {
     k.reclaim.wakeKswapd(k.sched);
     if (pages.free <= reserve(k, gfp)) return 0;
   }
-  const pfn = k.buddy.takeFrame(cpu);
+  const pfn = k.nodes.length === 1 ? k.buddy.takeFrame(cpu) : takeFrame(k, cpu, node, isOnly);
   if (pfn === 0) return 0;
   pages.refcount[pfn] = 1;
   pages.purpose[pfn] = purpose;
@@ -96,14 +134,21 @@ function allocPage(k: Kernel, gfp: number, purpose: number): number {
 }
 
 /** alloc_pages with __GFP_COMP: takes the block straight from the buddy lists; one attempt, without reclaim. */
-function allocPages(k: Kernel, gfp: number, order: number, purpose: number): number {
-  if (order === 0) return k.fn.allocPage(k, gfp, purpose);
+function allocPages(
+  k: Kernel,
+  gfp: number,
+  order: number,
+  purpose: number,
+  node = NUMA_NO_NODE,
+  isOnly = false,
+): number {
+  if (order === 0) return k.fn.allocPage(k, gfp, purpose, node, isOnly);
   const pages = k.pages;
   const memory = k.memory;
   if (memory.footprint !== null) noteFrames(k, memory.footprint, currentCpu(k), REACH_ALL);
   if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
   if (pages.free - (1 << order) <= reserve(k, gfp)) return 0;
-  const head = k.buddy.takeBlock(order);
+  const head = takeBlock(k, order, node, isOnly);
   if (head === 0) return 0;
   prepCompoundPage(pages, head, order);
   pages.refcount[head] = 1;
@@ -130,7 +175,7 @@ function freeCompound(k: Kernel, head: number): void {
     pages.flags[pfn] = 0;
     if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
   }
-  k.buddy.giveBlock(head, order);
+  buddyOf(k, head).giveBlock(head, order);
 }
 
 /** Sleeps. Only for GFP_KERNEL; any other request just tries again. A failure with memory left is an injected one. */
@@ -158,13 +203,15 @@ function freePage(k: Kernel, pfn: number): void {
   if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
   const memory = k.memory;
   const cpu = currentCpu(k);
-  if (memory.footprint !== null) noteFrames(k, memory.footprint, cpu, k.buddy.giveReach(cpu));
+  if (memory.footprint !== null) noteFrames(k, memory.footprint, cpu, buddyOf(k, pfn).giveReach(cpu));
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
-  pages.flags[pfn] = 0;
+  const isPoisoned = (pages.flags[pfn]! & PG_HWPOISON) !== 0;
+  pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
-  k.buddy.giveFrame(cpu, pfn);
+  // A broken frame goes to nobody any more.
+  if (!isPoisoned) buddyOf(k, pfn).giveFrame(cpu, pfn);
 }
 
 function bad(pages: Pages, pfn: number): never {

@@ -53,6 +53,10 @@ function powerOfTwoAtLeast(n: number): number {
 export class Buddy {
   readonly pages: Pages;
   readonly first: number;
+  /** Frame behind the last one. */
+  readonly end: number;
+  /** Free frames of this node. */
+  free = 0;
   /** Frames moved between a per-CPU list and the buddy lists at once, and above how many a per-CPU list spills. */
   readonly batch: number;
   readonly high: number;
@@ -65,15 +69,16 @@ export class Buddy {
   readonly #next: Int32Array;
   readonly #prev: Int32Array;
 
-  /** Takes over every frame from pages.firstUsable on. */
-  constructor(pages: Pages, cpus: number) {
+  /** Takes over the frames [first, end): those of one node. */
+  constructor(pages: Pages, cpus: number, first = pages.firstUsable, end = pages.count) {
     this.pages = pages;
     this.#flags = pages.flags;
     this.#order = pages.private;
     this.#next = pages.next;
     this.#prev = pages.prev;
-    this.first = pages.firstUsable;
-    const managed = pages.count - this.first;
+    this.first = first;
+    this.end = end;
+    const managed = end - first;
     // zone_batchsize: a thousandth of memory, at most 1 MiB, a quarter of that; a power of two (Linux takes one less).
     const quarter = Math.max(1, Math.floor(Math.min(managed / 1024, 256) / 4));
     this.batch = powerOfTwoAtLeast(quarter + (quarter >> 1) + 1) / 2;
@@ -91,7 +96,8 @@ export class Buddy {
       end -= 1 << order;
       this.#link(end, order);
     }
-    this.pages.free = managed;
+    this.pages.free += managed;
+    this.free = managed;
   }
 
   #link(pfn: number, order: number): void {
@@ -133,7 +139,7 @@ export class Buddy {
     const orders = this.#order;
     while (order < MAX_ORDER - 1) {
       const buddy = pfn ^ (1 << order);
-      if (buddy >= flags.length || flags[buddy] !== PG_BUDDY || orders[buddy] !== order) break;
+      if (buddy >= this.end || buddy < this.first || flags[buddy] !== PG_BUDDY || orders[buddy] !== order) break;
       this.#unlink(buddy, order);
       pfn &= buddy;
       order++;
@@ -147,6 +153,7 @@ export class Buddy {
     if (l.top === l.bottom && !this.#refill(l)) return 0;
     l.top--;
     this.pages.free--;
+    this.free--;
     return l.ring[l.top & l.mask]!;
   }
 
@@ -193,6 +200,7 @@ export class Buddy {
     l.ring[l.top & l.mask] = pfn;
     l.top++;
     this.pages.free++;
+    this.free++;
     if (l.top - l.bottom > this.high) this.#spill(l, this.batch);
   }
 
@@ -221,12 +229,16 @@ export class Buddy {
       this.drain();
       pfn = this.#removeSmallest(order);
     }
-    if (pfn !== 0) this.pages.free -= 1 << order;
+    if (pfn !== 0) {
+      this.pages.free -= 1 << order;
+      this.free -= 1 << order;
+    }
     return pfn;
   }
 
   giveBlock(pfn: number, order: number): void {
     this.pages.free += 1 << order;
+    this.free += 1 << order;
     this.#freeOne(pfn, order);
   }
 
@@ -246,9 +258,8 @@ export class Buddy {
     return counts;
   }
 
-  /** 1 for each free frame. For checkers. */
-  freeFrames(): Uint8Array {
-    const out = new Uint8Array(this.pages.count);
+  /** 1 for each free frame, in `out` (made when not given). For checkers. */
+  freeFrames(out = new Uint8Array(this.pages.count)): Uint8Array {
     for (let order = 0; order < MAX_ORDER; order++) {
       for (let pfn = this.heads[order]!; pfn !== 0; pfn = this.pages.next[pfn]!) out.fill(1, pfn, pfn + (1 << order));
     }
@@ -259,10 +270,10 @@ export class Buddy {
   /** Lists well formed, blocks aligned and disjoint, no two free buddies apart, counts right. Throws. */
   checkInvariants(): void {
     const p = this.pages;
-    const seen = new Uint8Array(p.count);
+    const seen = new Uint8Array(this.end);
     let free = 0;
     const take = (pfn: number, place: string): void => {
-      assert(pfn >= this.first && pfn < p.count, `Buddy: frame ${pfn} on ${place} is managed`);
+      assert(pfn >= this.first && pfn < this.end, `Buddy: frame ${pfn} on ${place} is managed`);
       assert(seen[pfn] === 0, `Buddy: frame ${pfn} on ${place} is free once`);
       assert(p.refcount[pfn] === 0, `Buddy: free frame ${pfn} has refcount ${p.refcount[pfn]}, 0 expected`);
       seen[pfn] = 1;
@@ -276,13 +287,14 @@ export class Buddy {
         assert(pfn % (1 << order) === 0, `Buddy: block ${pfn} aligned to order ${order}`);
         for (let i = 0; i < 1 << order; i++) take(pfn + i, `order ${order}`);
         const buddy = pfn ^ (1 << order);
-        const isWhole = buddy < p.count && (p.flags[buddy]! & PG_BUDDY) !== 0 && p.private[buddy] === order;
+        const isWhole =
+          buddy >= this.first && buddy < this.end && (p.flags[buddy]! & PG_BUDDY) !== 0 && p.private[buddy] === order;
         assert(order === MAX_ORDER - 1 || !isWhole, `Buddy: ${pfn} and ${buddy} of order ${order} are joined`);
       }
     }
     for (const l of this.#pcp) {
       for (let i = l.bottom; i !== l.top; i++) take(l.ring[i & l.mask]!, 'a per-CPU list');
     }
-    assert(free === p.free, `Buddy: ${free} frames on the lists, pages.free says ${p.free}`);
+    assert(free === this.free, `Buddy: ${free} frames on the lists, the count says ${this.free}`);
   }
 }

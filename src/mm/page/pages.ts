@@ -3,6 +3,7 @@
 import { float64s, int32s, uint8s } from '../../base/arena.ts';
 import type { PhysMemory } from '../../hw/phys.ts';
 import type { KernelConfig } from '../config.ts';
+import type { StableNode } from '../ksm/state.ts';
 import type { AddressSpace, AnonVma } from '../types.ts';
 
 // Page flags.
@@ -23,8 +24,15 @@ export const PG_TABLE = 1 << 13;
 export const PG_RESERVED = 1 << 14;
 export const PG_RECLAIM = 1 << 15;
 export const PG_WORKINGSET = 1 << 16;
+/** The frame is broken: nobody gets it any more. */
+export const PG_HWPOISON = 1 << 24;
 /** First frame of a free block; its order is in `private`. */
 export const PG_BUDDY = 1 << 17;
+/** A KSM page (PAGE_MAPPING_KSM): anonymous, and its mapping is a stable node. */
+export const PG_KSM = 1 << 18;
+/** Idle page tracking: not used since it was marked; used since, as a cleared A bit told. */
+export const PG_IDLE = 1 << 19;
+export const PG_YOUNG = 1 << 20;
 
 // Identities of OBJ_LIST in footprints.
 /** The buddy lists, and the number of free frames where it decides something. */
@@ -35,6 +43,8 @@ export const LIST_SWAP = 3;
 export const LIST_LRU_LEAVE = 4;
 /** Numbers of anon_vmas: whoever makes one takes the next. */
 export const LIST_ANON_VMA = 5;
+/** KSM's list of address spaces and its trees. */
+export const LIST_KSM = 6;
 /** Free frames of CPU 0; the next numbers are those of the other CPUs. */
 export const LIST_PCP = 16;
 
@@ -47,8 +57,15 @@ export const GFP_NOWAIT = 1; // fails at once below the min watermark; wakes ksw
 export const GFP_ATOMIC = 2; // may use half of the reserve
 export const GFP_MEMALLOC = 4; // reclaim itself: may use all of it
 
+/** is_zone_device_page: memory of a device, which no CPU reaches. Its frames stand behind those of RAM. */
+export function isZoneDevice(pages: Pages, pfn: number): boolean {
+  return pfn >= pages.count;
+}
+
 export class Pages {
+  /** Frames of RAM; frames of device memory (struct page with MEMORY_DEVICE_PRIVATE) follow up to `end`. */
   readonly count: number;
+  readonly end: number;
   readonly refcount: Int32Array;
   /** Number of page-table entries that map the page (Linux stores this minus one). */
   readonly mapcount: Int32Array;
@@ -59,8 +76,8 @@ export class Pages {
   /** Mappings of the whole block by one entry (PMD), in its head. */
   readonly compoundMapcount: Int32Array;
   readonly flags: Int32Array;
-  /** anon_vma of an anonymous page (PG_ANON), address_space of a cached one. */
-  readonly mapping: (AnonVma | AddressSpace | null)[];
+  /** anon_vma of an anonymous page (PG_ANON), address_space of a cached one, stable node of a KSM page (PG_KSM). */
+  readonly mapping: (AnonVma | AddressSpace | StableNode | null)[];
   /** Page offset in the anon_vma's linear space or in the file. */
   readonly index: Float64Array;
   /** Swap entry of a swap-cache page; order of a free block. */
@@ -76,15 +93,16 @@ export class Pages {
   #reservedTop: number;
 
   constructor(config: KernelConfig, memory: PhysMemory) {
-    const n = config.frames;
-    this.count = n;
+    this.count = config.frames;
+    const n = config.frames + config.devicePrivatePages;
+    this.end = n;
     this.refcount = int32s(n);
     this.mapcount = int32s(n);
     this.order = uint8s(n);
     this.head = int32s(n);
     this.compoundMapcount = int32s(n);
     this.flags = int32s(n);
-    this.mapping = new Array<AnonVma | AddressSpace | null>(n).fill(null);
+    this.mapping = new Array<AnonVma | AddressSpace | StableNode | null>(n).fill(null);
     this.index = float64s(n);
     this.private = int32s(n);
     this.purpose = uint8s(n);

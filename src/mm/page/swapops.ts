@@ -143,6 +143,20 @@ export function isRealSwap(hi: number): boolean {
   return hi >>> TYPE_SHIFT < MAX_SWAPFILES;
 }
 
+/** pte_marker_uffd_wp as an entry: make_pte_marker(PTE_MARKER_UFFD_WP). */
+export const UFFD_WP_MARKER_LO = mkSwapLo(1);
+export const UFFD_WP_MARKER_HI = mkSwapHi(SWP_PTE_MARKER, 1);
+
+/** is_pte_marker, of an entry that is not present. */
+export function isPteMarker(lo: number, hi: number): boolean {
+  return (lo | hi) !== 0 && hi >>> TYPE_SHIFT === SWP_PTE_MARKER;
+}
+
+/** pte_none_mostly: none, or a marker. */
+export function pteNoneMostly(lo: number, hi: number): boolean {
+  return (lo | hi) === 0 || (!ptePresent(lo) && hi >>> TYPE_SHIFT === SWP_PTE_MARKER);
+}
+
 // protection_map: bits of an entry for (VM_READ, VM_WRITE, VM_EXEC, VM_SHARED).
 const USER_RO = PTE_P | PTE_US | PTE_A;
 

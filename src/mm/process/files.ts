@@ -3,7 +3,7 @@
 import { EBADF, EMFILE } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import { runTaskWork } from '../syscalls/edge.ts';
+import { hasTaskWork, runTaskWork } from '../syscalls/edge.ts';
 import { FileTable, type Inode, type OpenFile, type Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { openInode } from '../vma/shmem-file.ts';
@@ -55,7 +55,7 @@ export function* closeFd(k: Kernel, task: Task, fd: number): KernelPath<number> 
   task.files.open.delete(fd);
   task.files.closeOnExec.delete(fd);
   fput(k, file);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return 0;
 }
 
@@ -106,5 +106,5 @@ export function* putFiles(k: Kernel, files: FileTable): KernelPath<void> {
   for (const file of files.open.values()) fput(k, file);
   files.open.clear();
   files.closeOnExec.clear();
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
 }

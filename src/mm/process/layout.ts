@@ -22,6 +22,7 @@ import {
 import { InputError } from '../../base/assert.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { Inode, MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount } from '../vma/account.ts';
@@ -63,7 +64,10 @@ export function* buildMm(k: Kernel, layout: ProgramLayout, old: MmStruct | null)
   checkAreas(layout.areas);
   const mm = yield* k.mmAlloc();
   if (mm === null) return null;
-  if (old !== null) mm.limits = { ...old.limits };
+  if (old !== null) {
+    mm.limits = { ...old.limits };
+    mm.mdwe = inheritedMdwe(old.mdwe);
+  }
   mm.mmapBase = layout.mmapBase ?? mmapBase(mm.limits.stack, k.config.stackGuardGap);
   mm.legacyBase = LEGACY_BASE;
   const files = new Map<string, OpenFile>();

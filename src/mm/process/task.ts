@@ -40,6 +40,7 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   let childMm: MmStruct | null = mm;
   if ((flags & CLONE_VM) !== 0) mm.users++;
   else childMm = yield* k.fn.dupMm(k, mm);
+  if (k.uffdEvents.length > 0) yield* k.fn.sendUffdEvents(k);
   if (childMm === null) return -ENOMEM;
   const isSharingFiles = (flags & CLONE_FILES) !== 0;
   if (isSharingFiles) task.files.users++;
@@ -47,6 +48,7 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   const child = new Task(pid === 0 ? nextPid(k) : pid, childMm, files, task.comm);
   child.cpu = task.cpu;
   child.policy = task.policy;
+  child.personality = task.personality;
   return addTask(k, child).pid;
 }
 

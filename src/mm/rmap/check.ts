@@ -7,11 +7,15 @@ import { assert } from '../../base/assert.ts';
 import { vpnAddress } from '../../hw/page-table.ts';
 import { entryWord } from '../../hw/pte.ts';
 import type { Kernel } from '../kernel.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_RESERVED } from '../page/pages.ts';
+import { ksmPlaces } from '../ksm/rmap-walk.ts';
+import { pageStableNode } from '../ksm/stable-tree.ts';
+import { compoundHead } from '../page/compound.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_RESERVED } from '../page/pages.ts';
+import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
 import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../types.ts';
 import { mmCounter, vmaAddress } from './rmap.ts';
-import { mappedWord, rmapNext, rmapVma } from './walk.ts';
+import { mappingWord, rmapNext, rmapVma } from './walk.ts';
 
 export type LeafVisitor = (mm: MmStruct, address: number, lo: number, hi: number) => void;
 
@@ -38,27 +42,36 @@ export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
 export function checkRmap(k: Kernel): void {
   const places = new Map<number, string[]>();
   const owners = new Map<number, Set<number>>();
+  const isMappedAt = (pfn: number, mm: MmStruct, address: number): void => {
+    if (!places.has(pfn)) places.set(pfn, []);
+    places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
+    if (!owners.has(pfn)) owners.set(pfn, new Set());
+    owners.get(pfn)!.add(mm.id);
+  };
   for (const mm of k.mms.values()) {
     const rss = [0, 0, 0, 0];
     forEachLeaf(k, mm, (_mm, address, lo, hi) => {
       if (pteIsSwap(lo, hi)) {
+        const pfn = swapPfn(lo);
         if (isRealSwap(hi)) rss[MM_SWAPENTS]!++;
+        else if (isMigration(hi) || isDeviceExclusive(hi)) rss[mmCounter(k.pages, compoundHead(k.pages, pfn))]!++;
+        else if (isDevicePrivate(hi)) {
+          rss[mmCounter(k.pages, pfn)]!++;
+          isMappedAt(pfn, mm, address);
+        }
         return;
       }
       if (!ptePresent(lo) || (lo & PTE_SPECIAL) !== 0) return;
       const pfn = pteFrame(lo);
       rss[mmCounter(k.pages, pfn)]!++;
-      if (!places.has(pfn)) places.set(pfn, []);
-      places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
-      if (!owners.has(pfn)) owners.set(pfn, new Set());
-      owners.get(pfn)!.add(mm.id);
+      isMappedAt(pfn, mm, address);
       const flags = k.pages.flags[pfn]!;
       const writableAnon = (flags & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
       assert(!writableAnon || (flags & PG_ANON_EXCLUSIVE) !== 0, `I27: writable anonymous page ${pfn} is exclusive`);
     });
     for (let i = 0; i < 4; i++) assert(mm.rss[i] === rss[i], `I29: mm ${mm.id} rss[${i}] ${mm.rss[i]} = ${rss[i]}`);
   }
-  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+  for (let pfn = 1; pfn < k.pages.end; pfn++) {
     const flags = k.pages.flags[pfn]!;
     const found = places.get(pfn) ?? [];
     if ((flags & PG_RESERVED) !== 0) continue;
@@ -67,12 +80,26 @@ export function checkRmap(k: Kernel): void {
     const exclusive = (flags & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
     assert(!exclusive || owners.get(pfn)!.size === 1, `I27: exclusive page ${pfn} has one owner`);
     const walked: string[] = [];
+    if ((flags & PG_KSM) !== 0) {
+      checkKsmRmap(k, pfn, found);
+      continue;
+    }
     for (let at = rmapNext(k, pfn, 0); at >= 0; at = rmapNext(k, pfn, at + 1)) {
       const vma = rmapVma(k, pfn, at);
       const address = vmaAddress(vma, k.pages.index[pfn]!);
-      if (mappedWord(k, vma.mm, address, pfn) >= 0) walked.push(`${vma.mm.id}:${address.toString(16)}`);
+      if (mappingWord(k, vma.mm, address, pfn) >= 0) walked.push(`${vma.mm.id}:${address.toString(16)}`);
     }
     assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${pfn} finds ${walked}, mapped at ${found}`);
+  }
+}
+
+/** A KSM page: every place where it was merged is found while it maps it. Those of forked children are found only as long as their
+ *  parent's item is there (Linux knows no more until the scan comes to the child: the page then just stays mapped). */
+function checkKsmRmap(k: Kernel, pfn: number, found: readonly string[]): void {
+  const walked = new Set(ksmPlaces(k, pfn).map(({ vma, address }) => `${vma.mm.id}:${address.toString(16)}`));
+  for (const item of pageStableNode(k, pfn)?.items ?? []) {
+    const place = `${item.mm.id}:${item.address.toString(16)}`;
+    assert(!found.includes(place) || walked.has(place), `I26: rmap of KSM page ${pfn} finds ${place}`);
   }
 }
 

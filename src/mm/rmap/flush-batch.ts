@@ -7,6 +7,7 @@
 //                                               munmap of A's range: no entry there, nothing to flush, returns
 //                                               the CPU still reaches A, whose frame reclaim now frees
 
+import { E_BATCH_FLUSH } from '../../abi/events.ts';
 import { ULONG_MAX } from '../../abi/mman.ts';
 import { SITE_TRY_TO_UNMAP } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
@@ -60,6 +61,7 @@ function flushCpusOnly(k: Kernel, mm: MmStruct): AtomicPath<void> {
 export function* tryToUnmapFlush(k: Kernel): AtomicPath<void> {
   const batch = k.tlbUbc.get(k.sched.current.id);
   if (batch === undefined || batch.mms.length === 0) return;
+  if (k.memory.log.on) k.memory.log.emit(E_BATCH_FLUSH, 0, 0, 0, 0, 0, 0, 0, 0, 0);
   for (let i = 0; i < batch.mms.length; i++) yield* flushCpusOnly(k, batch.mms[i]!);
   batch.mms.length = 0;
   batch.writable = false;

@@ -82,12 +82,12 @@ export function chainRemove(list: AnonVmaChain[], chain: AnonVmaChain): void {
   else list.splice(at, 1);
 }
 
-/** Position of the next chain from `from` on whose VMA holds page `index`, or -1. */
-export function chainNext(list: readonly AnonVmaChain[], from: number, index: number): number {
+/** Position of the next chain from `from` on whose VMA holds any page of [first, last], or -1. */
+export function chainNext(list: readonly AnonVmaChain[], from: number, first: number, last: number): number {
   for (let i = from; i < list.length; i++) {
     const vma = list[i]!.vma;
-    if (vma.pgoff > index) return -1;
-    if (lastOffset(vma) >= index) return i;
+    if (vma.pgoff > last) return -1;
+    if (lastOffset(vma) >= first) return i;
   }
   return -1;
 }

@@ -7,10 +7,10 @@ import { MMU_NOTIFY_PROTECTION_PAGE, SITE_MKCLEAN } from '../../abi/notifier.ts'
 import { PTE_D, PTE_RW } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_ANON } from '../page/pages.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
 import { mappedWord, rmapNext, rmapVma, setEntry } from './walk.ts';
 
@@ -45,9 +45,7 @@ export function* pageMkcleanOne(k: Kernel, pfn: number, vma: VmArea, address: nu
     const lo = word < 0 ? 0 : entryLo(k.memory, word);
     if ((lo & (PTE_D | PTE_RW)) !== 0) {
       const hi = entryHi(k.memory, word);
-      setEntry(k, mm, word, 0, 0, address);
-      if (k.sched.points) yield P_PTES_CLEARED;
-      yield* k.fn.flushTlbPage(k, vma, address, SITE_MKCLEAN);
+      yield* ptepClearFlush(k, vma, address, word, SITE_MKCLEAN);
       if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_MKCLEAN, true);
       setEntry(k, mm, word, lo & ~(PTE_D | PTE_RW), hi, address);
       cleaned = 1;

@@ -4,20 +4,20 @@
 
 import { CB_CLEAR_FLUSH_YOUNG } from '../../abi/events.ts';
 import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
-import { PTE_A } from '../../abi/pte.ts';
-import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_ANON, PG_MLOCKED } from '../page/pages.ts';
+import { PG_ANON, PG_KSM, PG_MLOCKED } from '../page/pages.ts';
 import type { VmArea } from '../types.ts';
+import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
-import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
+import { mappedWord, rmapLockOf, rmapNext, rmapVma } from './walk.ts';
 
 export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
   const pages = k.pages;
   let vmFlags = 0;
   let referenced = 0;
+  if ((pages.flags[pfn]! & PG_KSM) !== 0) return yield* ksmReferenced(k, pfn, isLocked);
   const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
   if (lock === null) {
     k.referencedVmFlags = 0;
@@ -56,6 +56,25 @@ export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): Ker
   return referenced;
 }
 
+/** folio_referenced of a KSM page: its lock guards the places. */
+function* ksmReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
+  k.referencedVmFlags = 0;
+  if (!isLocked && !tryLockPage(k, pfn)) return 1;
+  let vmFlags = 0;
+  let referenced = 0;
+  let left = k.pages.mapcount[pfn]!;
+  yield* k.fn.rmapWalkKsm(k, pfn, function* (vma, address) {
+    if (mappedWord(k, vma.mm, address, pfn) < 0) return true;
+    const young = yield* k.fn.folioReferencedOne(k, pfn, vma, address);
+    if (young !== 0) vmFlags |= young < 0 ? VM_LOCKED : vma.flags;
+    if (young > 0) referenced += young;
+    return young >= 0 && --left > 0;
+  });
+  if (!isLocked) unlockPage(k, pfn);
+  k.referencedVmFlags = vmFlags;
+  return referenced;
+}
+
 /** folio_referenced_one: 1 when the mapping was used, 0 when not, -1 when the VMA is locked in memory (the walk stops). */
 export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number> {
   const mm = vma.mm;
@@ -71,9 +90,7 @@ export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address
       k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_MLOCKED;
       locked = true;
     } else {
-      const lo = entryLo(k.memory, word);
-      young = (lo & PTE_A) !== 0;
-      if (young) setEntry(k, mm, word, lo & ~PTE_A, entryHi(k.memory, word), address);
+      young = ptepClearFlushYoung(k, vma, address, word);
       if (mm.notifiers !== null)
         young = (yield* k.fn.mmuNotifierYoung(k, mm, address, address + 4096, CB_CLEAR_FLUSH_YOUNG)) || young;
     }

@@ -15,9 +15,11 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded } from '../uffd/marker.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
 import { mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
@@ -32,6 +34,10 @@ export const TTU_RMAP_LOCKED = 0x80;
 
 export function* tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean> {
   const pages = k.pages;
+  if ((pages.flags[pfn]! & PG_KSM) !== 0) {
+    yield* k.fn.rmapWalkKsm(k, pfn, (vma, address) => unmapKsmPlace(k, pfn, vma, address, flags));
+    return pages.mapcount[pfn] === 0;
+  }
   const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
   if (lock === null) return pages.mapcount[pfn] === 0;
   const takeLock = (flags & TTU_RMAP_LOCKED) === 0;
@@ -43,6 +49,10 @@ export function* tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<b
   }
   if (takeLock) lock.readUnlock();
   return pages.mapcount[pfn] === 0;
+}
+
+function* unmapKsmPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
+  return (yield* k.fn.tryToUnmapOne(k, pfn, vma, address, flags)) && k.pages.mapcount[pfn] !== 0;
 }
 
 export function* tryToUnmapOne(
@@ -89,14 +99,16 @@ function* unmapEntry(
   const lo = entryLo(k.memory, word);
   const hi = entryHi(k.memory, word);
   const anonExclusive = (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
-  setEntry(k, mm, word, 0, 0, address);
-  if (k.sched.points) yield P_PTES_CLEARED;
-  if (shouldDeferFlush(k, mm, flags)) yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
-  else yield* k.fn.flushTlbPage(k, vma, address, SITE_TRY_TO_UNMAP);
+  if (shouldDeferFlush(k, mm, flags)) {
+    setEntry(k, mm, word, 0, 0, address);
+    if (k.sched.points) yield P_PTES_CLEARED;
+    yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
+  } else yield* ptepClearFlush(k, vma, address, word, SITE_TRY_TO_UNMAP);
   if ((lo & PTE_D) !== 0) {
     pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
     announceDirty(k, pfn);
   }
+  if ((lo & PTE_UFFD_WP) !== 0) installUffdWpIfNeeded(k, vma, address, word, lo, hi);
   updateHiwaterRss(mm);
 
   if ((pages.flags[pfn]! & PG_ANON) === 0) {

@@ -86,6 +86,12 @@ export class SwapArea {
     this.#cache[slot] = pfn;
   }
 
+  /** The cached contents stand in another frame now. */
+  moveCached(slot: number, from: number, to: number): void {
+    assert(this.#cache[slot] === from, 'SwapArea.moveCached: the slot is cached there');
+    this.#cache[slot] = to;
+  }
+
   /** swapcache_prepare: the cache takes a count on a slot that entries use. */
   addCacheCount(slot: number): void {
     assert(this.#hasCache[slot] === 0 && this.#users[slot]! > 0, 'SwapArea.addCacheCount: slot in use and not cached');

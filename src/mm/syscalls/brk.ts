@@ -23,7 +23,7 @@ import { setPageProt } from '../vma/flags.ts';
 import { canMergeAfter } from '../vma/merge.ts';
 import { vmStartGap } from '../vma/unmapped-area.ts';
 import type { SyscallArgs } from './args.ts';
-import { locksFuture } from './edge.ts';
+import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
 /** VM_DATA_DEFAULT_FLAGS. */
 const DATA_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
@@ -62,6 +62,7 @@ function* doBrk(k: Kernel, mm: MmStruct, brk: number): KernelPath<number> {
   if (isDowngraded) lock.readUnlock();
   else lock.writeUnlock();
   if (isPopulated) yield* k.fn.mmPopulate(k, mm, oldEnd, newEnd);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return isOk ? brk : oldBrk;
 }
 

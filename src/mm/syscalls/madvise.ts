@@ -4,18 +4,15 @@
 import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
-import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
+import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
+import { mayBeMergeable } from '../ksm/break.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { runTaskWork } from './edge.ts';
-
-/** Flags that keep KSM away (ksm_madvise ignores the advice). */
-const KSM_NEVER =
-  A.VM_MERGEABLE | A.VM_SHARED | A.VM_MAYSHARE | A.VM_PFNMAP | A.VM_IO | A.VM_DONTEXPAND | A.VM_HUGETLB | A.VM_MIXEDMAP;
+import { hasTaskWork, runTaskWork } from './edge.ts';
 
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
@@ -73,7 +70,7 @@ function* doMadvise(k: Kernel, mm: MmStruct, start: number, end: number, advice:
       : yield* madviseWalkVmas(k, mm, start, end, advice);
   if (isWrite) lock.writeUnlock();
   else lock.readUnlock();
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 
@@ -105,10 +102,10 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_DONTNEED_LOCKED:
       if ((vma.flags & A.VM_PFNMAP) !== 0) return done(-EINVAL);
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
-      return dontneed(k, vma, start, end);
+      return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
       if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
-      return k.fn.madviseFree(k, vma, start, end);
+      return vma.uffd === null ? k.fn.madviseFree(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_COLD:
     case A.MADV_PAGEOUT:
       if ((vma.flags & (A.VM_LOCKED | A.VM_PFNMAP | A.VM_HUGETLB)) !== 0) return done(-EINVAL);
@@ -152,6 +149,23 @@ function* dontneed(k: Kernel, vma: VmArea, start: number, end: number): KernelPa
   return 0;
 }
 
+/** DONTNEED or FREE of memory that a userfaultfd watches: the monitor may have to hear of it first, and mmapLock is dropped
+ *  meanwhile. What is mapped there afterwards is looked up again. */
+function* announcedDrop(k: Kernel, vma: VmArea, start: number, end: number, advice: number): KernelPath<number> {
+  const { mm } = vma;
+  if (!(yield* k.fn.userfaultfdRemove(k, vma, start, end))) {
+    if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
+    const now = mm.vmas.findExact(start);
+    if (now === null) return -ENOMEM;
+    if ((now.flags & A.VM_PFNMAP) !== 0 || (advice !== A.MADV_DONTNEED_LOCKED && (now.flags & A.VM_LOCKED) !== 0))
+      return -EINVAL;
+    if (advice === A.MADV_FREE && now.file !== null) return -EINVAL;
+    vma = now;
+    end = Math.min(end, now.end);
+  }
+  return yield* advice === A.MADV_FREE ? k.fn.madviseFree(k, vma, start, end) : dontneed(k, vma, start, end);
+}
+
 /** madvise_remove: punches the hole into the file; mmapLock is dropped meanwhile. */
 function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   const { file, mm } = vma;
@@ -159,7 +173,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
   if ((vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
   const offset = vma.pgoff * 4096 + (start - vma.start);
   file.refcount++;
-  mm.mmapLock.readUnlock();
+  if (vma.uffd === null || (yield* k.fn.userfaultfdRemove(k, vma, start, end))) mm.mmapLock.readUnlock();
   const r = yield* k.fn.punchHole(k, file.inode, offset, offset + (end - start));
   file.refcount--;
   const lock = mm.mmapLock;
@@ -169,7 +183,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
 
 /** madvise_populate: as accesses of the program would, without forcing permissions. */
 function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, isWrite: boolean): KernelPath<number> {
-  const flags = FOLL_TOUCH | FOLL_HWPOISON | (isWrite ? FOLL_WRITE : 0);
+  const flags = FOLL_TOUCH | FOLL_HWPOISON | FOLL_UNLOCKABLE | (isWrite ? FOLL_WRITE : 0);
   for (let at = start; at < end; ) {
     const vma = mm.vmas.findExact(at);
     if (vma === null) return -ENOMEM;
@@ -177,6 +191,10 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
     if ((vma.flags & (A.VM_IO | A.VM_PFNMAP)) !== 0 || !isAllowed) return -EINVAL;
     const pages = (Math.min(end, vma.end) - at) / 4096;
     const got = yield* k.fn.getUserPages(k, mm, at, pages, flags, null);
+    if (k.gupUnlocked) {
+      k.gupUnlocked = false;
+      if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
+    }
     if (got < 0) return got === -EFAULT || got === -EINVAL || got === -EHWPOISON ? got : -ENOMEM;
     at += got * 4096;
   }
@@ -213,7 +231,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_DODUMP:
       return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
     case A.MADV_MERGEABLE:
-      return (f & KSM_NEVER) !== 0 ? f : f | A.VM_MERGEABLE;
+      return mayBeMergeable(f) ? f | A.VM_MERGEABLE : f;
     case A.MADV_UNMERGEABLE:
       return f & ~A.VM_MERGEABLE;
     case A.MADV_HUGEPAGE:
@@ -228,6 +246,11 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
   const flags = newFlags(vma, advice);
   if (flags === null) return -EINVAL;
   if (flags === vma.flags) return 0;
+  if (advice === A.MADV_MERGEABLE) k.fn.ksmEnter(k, vma.mm);
+  if (advice === A.MADV_UNMERGEABLE) {
+    const unmerged = yield* k.fn.ksmUnmerge(k, vma, start, end);
+    if (unmerged < 0) return -EAGAIN;
+  }
   const piece = yield* vmaModify(k, vma, start, end, flags);
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);

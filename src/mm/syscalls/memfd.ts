@@ -1,6 +1,6 @@
 // memfd_create, file seals, ftruncate, truncate, fallocate, fsync (mm/memfd.c, mm/shmem.c, fs/open.c, fs/sync.c).
 
-import { EBADF, EBUSY, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, EPERM, ESPIPE } from '../../abi/errno.ts';
+import { EBADF, EBUSY, EFAULT, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, EPERM, ESPIPE } from '../../abi/errno.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { installFile } from '../process/files.ts';
@@ -34,16 +34,23 @@ const EXT4_MAX_BYTES = 0xffffffff * 4096;
 
 /** memfd_create with the name that its pointer names. The descriptor, -EINVAL or -EMFILE. */
 export function memfdCreate(k: Kernel, task: Task, name: string, flags: number): number {
+  const file = memfdFile(k, task, name, flags);
+  return typeof file === 'number' ? file : installFile(k, task, file, (flags & MFD_CLOEXEC) !== 0);
+}
+
+/** The file of memfd_create, or -EINVAL, -EFAULT. `name` null: its pointer leads nowhere. */
+export function memfdFile(k: Kernel, task: Task, name: string | null, flags: number): OpenFile | number {
   const known = MFD_CLOEXEC | MFD_ALLOW_SEALING | (k.profile.memfdExec ? MFD_NOEXEC_SEAL | MFD_EXEC : 0);
   if ((flags & MFD_HUGETLB) === 0 && (flags & ~known) !== 0) return -EINVAL;
   if ((flags & MFD_HUGETLB) !== 0) return -EINVAL; // no huge pages
   if ((flags & MFD_EXEC) !== 0 && (flags & MFD_NOEXEC_SEAL) !== 0) return -EINVAL;
+  if (name === null) return -EFAULT;
   if (name.length > NAME_MAX_MEMFD) return -EINVAL;
   const file = shmemFileSetup(k, task.mm!, `/memfd:${name}`, 0, true)!;
   const isNoExec = (flags & MFD_NOEXEC_SEAL) !== 0;
   file.inode.seals = (flags & MFD_ALLOW_SEALING) !== 0 || isNoExec ? 0 : F_SEAL_SEAL;
   if (isNoExec) file.inode.seals |= F_SEAL_EXEC;
-  return installFile(k, task, file, (flags & MFD_CLOEXEC) !== 0);
+  return file;
 }
 
 /** fcntl F_ADD_SEALS. 0, -EBADF, -EPERM, -EINVAL, -EBUSY (a writable shared mapping exists). */
@@ -58,6 +65,13 @@ export function addSeals(task: Task, fd: number, seals: number): number {
   }
   file.inode.seals |= seals;
   return 0;
+}
+
+/** fcntl F_GET_SEALS: the seals, -EBADF, -EINVAL (no file in memory). */
+export function getSeals(task: Task, fd: number): number {
+  const file = task.files.open.get(fd);
+  if (file === undefined) return -EBADF;
+  return file.inode.kind === 'shmem' ? file.inode.seals : -EINVAL;
 }
 
 /** do_truncate with its checks (notify_change, inode_newsize_ok, shmem_setattr). 0, -EFBIG or -EPERM (sealed), -ENOMEM. */

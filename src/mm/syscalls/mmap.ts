@@ -15,7 +15,7 @@ import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
-import { locksFuture, runTaskWork } from './edge.ts';
+import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
 /** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
 export function sysMmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
@@ -55,7 +55,7 @@ function* ksysMmap(
     (flags & MAP_LOCKED) !== 0 || locksFuture(mm) || (flags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE;
   lock.writeUnlock();
   if (isPopulated && result >= 0) yield* k.fn.mmPopulate(k, mm, result, result + len);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 

@@ -17,6 +17,7 @@ import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import { protToFlags } from '../vma/flags.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
+import { deniesWriteExec } from './prctl.ts';
 
 const GROWS = PROT_GROWSDOWN | PROT_GROWSUP;
 const PROT_KNOWN = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
@@ -103,6 +104,10 @@ function* mprotectLocked(
     }
     const newFlags = (vma.flags & ~VM_ACCESS_FLAGS) | newAccess;
     if ((newFlags & ~(newFlags >> 4) & VM_ACCESS_FLAGS) !== 0) {
+      result = -EACCES;
+      break;
+    }
+    if (deniesWriteExec(mm, vma.flags, newFlags)) {
       result = -EACCES;
       break;
     }

@@ -26,7 +26,7 @@ import { isPageAligned } from '../vma/address.ts';
 import { vmaSetBounds } from '../vma/adjust.ts';
 import { mergeNew } from '../vma/merge.ts';
 import { type SyscallArgs, TWO64, wrap64 } from './args.ts';
-import { runTaskWork } from './edge.ts';
+import { hasTaskWork, runTaskWork } from './edge.ts';
 
 const FLAGS = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
 const NEW_PLACE = MREMAP_FIXED | MREMAP_DONTUNMAP;
@@ -91,7 +91,7 @@ function* doMremap(
   if (out.isDowngraded) lock.readUnlock();
   else lock.writeUnlock();
   if (isPopulated) yield* k.fn.mmPopulate(k, mm, result + oldLen, result + newLen);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 

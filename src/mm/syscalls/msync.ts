@@ -7,7 +7,7 @@ import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { type SyscallArgs, TWO64, wrap64 } from './args.ts';
-import { runTaskWork } from './edge.ts';
+import { hasTaskWork, runTaskWork } from './edge.ts';
 
 /** msync(addr, length, flags). Holes are skipped and answered with -ENOMEM at the end (MS_ASYNC alone: at once). */
 export function sysMsync(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
@@ -52,6 +52,6 @@ function* msync(k: Kernel, mm: MmStruct, start: number, end: number, flags: numb
     }
   }
   lock.readUnlock();
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result !== 0 ? result : unmapped;
 }

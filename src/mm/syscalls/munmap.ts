@@ -6,7 +6,7 @@ import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
-import { runTaskWork } from './edge.ts';
+import { hasTaskWork, runTaskWork } from './edge.ts';
 
 /** munmap(addr, length). Returns 0, -EINVAL, -ENOMEM or -EPERM. */
 export function sysMunmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
@@ -23,6 +23,6 @@ function* vmMunmap(k: Kernel, task: Task, start: number, end: number): KernelPat
   const result = yield* k.fn.doMunmap(k, mm, start, end, true);
   if (result === 1) lock.readUnlock();
   else lock.writeUnlock();
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result === 1 ? 0 : result;
 }

@@ -16,7 +16,7 @@ import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { runTaskWork } from './edge.ts';
+import { hasTaskWork, runTaskWork } from './edge.ts';
 
 /** remap_file_pages(addr, size, prot, pgoff, flags). 0 or -errno. */
 export function sysRemapFilePages(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
@@ -52,7 +52,7 @@ function* remapFilePages(
   }
   lock.writeUnlock();
   if (result >= 0 && isPopulated) yield* k.fn.mmPopulate(k, mm, result, result + size);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result < 0 ? result : 0;
 }
 

@@ -10,7 +10,7 @@ import type { OpenFile, Task, VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import { openInode, shmemFileSetup } from '../vma/shmem-file.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
-import { locksFuture, runTaskWork } from './edge.ts';
+import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 import { SEQ_SHIFT, type ShmSegment } from './shm-ids.ts';
 
 const IPC_CREAT = 0o1000;
@@ -127,7 +127,7 @@ function* shmat(k: Kernel, task: Task, id: number, addr: number, flags: number, 
   const isPopulated = result >= 0 && locksFuture(mm);
   lock.writeUnlock();
   if (isPopulated) yield* k.fn.mmPopulate(k, mm, result, result + len);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 
@@ -163,7 +163,7 @@ function* shmdt(k: Kernel, task: Task, addr: number): KernelPath<number> {
     yield* k.fn.doMunmap(k, mm, vma.start, vma.end, false);
   }
   lock.writeUnlock();
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return file === null ? -EINVAL : 0;
 }
 
@@ -263,6 +263,6 @@ function* shmRemove(k: Kernel, task: Task, id: number): KernelPath<number> {
   const inode = segment.inode;
   inode.linkCount = 0;
   if (inode.users === 0) k.delayedFput.push(inode);
-  if (k.delayedFput.length > 0) yield* runTaskWork(k);
+  if (hasTaskWork(k)) yield* runTaskWork(k);
   return 0;
 }

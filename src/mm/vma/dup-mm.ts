@@ -5,6 +5,7 @@ import { VM_ACCOUNT, VM_DONTCOPY, VM_LOCKED, VM_LOCKONFAULT, VM_WIPEONFORK } fro
 import { SITE_FORK } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { getFile, vmaDup } from './split.ts';
@@ -30,6 +31,7 @@ export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>
 /** The fields that a new mm takes over; MCL_FUTURE (defFlags), locks and pins are not inherited. */
 export function copyLayout(child: MmStruct, parent: MmStruct): void {
   child.limits = { ...parent.limits };
+  child.mdwe = inheritedMdwe(parent.mdwe);
   child.startCode = parent.startCode;
   child.endCode = parent.endCode;
   child.startBrk = parent.startBrk;
@@ -44,6 +46,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
   child.dataVm = parent.dataVm;
   child.stackVm = parent.stackVm;
   child.execVm = parent.execVm;
+  k.fn.ksmFork(k, child, parent);
   for (let v = parent.vmas.first(); v !== null; v = v.treeNext as VmArea | null) {
     const pages = (v.end - v.start) / 4096;
     if ((v.flags & VM_DONTCOPY) !== 0) {
@@ -61,6 +64,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
         return false;
       }
     }
+    if (copy.uffd !== null) k.fn.dupUserfaultfd(k, copy);
     copy.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     getFile(copy.file);
     k.fn.linkVma(k, child, copy);

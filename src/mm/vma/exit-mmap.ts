@@ -16,6 +16,7 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   if (--mm.users > 0) return;
   mm.isExiting = true;
+  yield* k.fn.ksmExit(k, mm);
   const { log } = k.memory;
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 1, 0, 0, 0);
   yield* k.fn.exitMmap(k, mm);

@@ -12,6 +12,7 @@ import type { Kernel } from '../kernel.ts';
 import { isSamePolicy, type MemPolicy } from '../policy.ts';
 import type { Profile } from '../profile.ts';
 import type { AnonVma, OpenFile, VmArea } from '../types.ts';
+import type { UserfaultfdCtx } from '../uffd/context.ts';
 import { vmaAdjust } from './adjust.ts';
 
 /** vm_ops->close exists: hugetlb and SysV shared memory. */
@@ -26,9 +27,10 @@ function isMergeableVma(
   flags: number,
   file: OpenFile | null,
   policy: MemPolicy | null,
+  uffd: UserfaultfdCtx | null,
 ): boolean {
   if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
-  if (!isSamePolicy(vma.policy, policy)) return false;
+  if (vma.uffd !== uffd || !isSamePolicy(vma.policy, policy)) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -61,9 +63,10 @@ export function canMergeAfter(
   file: OpenFile | null,
   pgoff: number,
   policy: MemPolicy | null = source === null ? null : source.policy,
+  uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
 ): boolean {
   return (
-    isMergeableVma(p, vma, flags, file, policy) &&
+    isMergeableVma(p, vma, flags, file, policy, uffd) &&
     isMergeableAnonVma(p, vma, anonVma, source) &&
     vma.pgoff + (vma.end - vma.start) / 4096 === pgoff
   );
@@ -79,8 +82,9 @@ export function canMergeBefore(
   file: OpenFile | null,
   pgoffEnd: number,
   policy: MemPolicy | null = source === null ? null : source.policy,
+  uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
 ): boolean {
-  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy)) return false;
+  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy, uffd)) return false;
   return isMergeableAnonVma(p, vma, anonVma, source);
 }
 
@@ -113,7 +117,7 @@ export function mergeNew(
   return null;
 }
 
-/** Merges [start, end), a piece of `vma` that shall have `flags` and `policy`, with the neighbours: cases 4 to 8. Null at once when it
+/** Merges [start, end), a piece of `vma` that shall have `flags`, `policy` and `uffd`, with the neighbours: cases 4 to 8. Null at once when it
  *  joins nobody; the path answers the VMA that has the piece now, or null when out of memory. */
 export function mergeExisting(
   k: Kernel,
@@ -122,6 +126,7 @@ export function mergeExisting(
   end: number,
   flags: number,
   policy: MemPolicy | null = vma.policy,
+  uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> | null {
   if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
@@ -134,9 +139,9 @@ export function mergeExisting(
   const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
   const next = isRight ? (vma.treeNext as VmArea | null) : null;
   const joinsPrev =
-    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy);
+    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy, uffd);
   const joinsNext =
-    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy);
+    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy, uffd);
   if (!joinsPrev && !joinsNext) return null;
   if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))

@@ -36,6 +36,7 @@ import {
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { deniesWriteExec } from '../syscalls/prctl.ts';
 import type { MmStruct, OpenFile, Task } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { canDoMlock, mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
@@ -117,6 +118,7 @@ export function doMmap(
   } else {
     return done(-EINVAL);
   }
+  if (deniesWriteExec(mm, vmFlags, vmFlags)) return done(-EACCES);
   if ((flags & MAP_NORESERVE) !== 0 && k.config.overcommitMode !== 2) vmFlags |= VM_NORESERVE;
   return k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
 }

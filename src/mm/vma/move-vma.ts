@@ -48,6 +48,9 @@ export function* moveVma(
   if (mm.vmas.count >= k.config.maxMapCount - 3) return -ENOMEM;
   if (vma.start !== oldAddr && !maySplit(vma, oldAddr)) return -EINVAL;
   if (vma.end !== oldAddr + oldLen && !maySplit(vma, oldAddr + oldLen)) return -EINVAL;
+  // KSM pages would turn up at the new place, where their items do not look for them.
+  const unmerged = yield* k.fn.ksmUnmerge(k, vma, oldAddr, oldAddr + oldLen);
+  if (unmerged < 0) return unmerged;
   const isKept = (flags & MREMAP_DONTUNMAP) !== 0;
   const vmFlags = vma.flags;
   const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;
@@ -71,6 +74,7 @@ export function* moveVma(
       oldLen = newLen;
     }
   }
+  if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
     vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);

@@ -6,6 +6,7 @@ import { VM_ACCOUNT, VM_HUGETLB, VM_LOCKED, VM_NORESERVE, VM_SEALED, VM_SHARED, 
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { VmArea } from '../types.ts';
+import { MM_CP_TRY_CHANGE_WRITABLE } from '../zap/cp-flags.ts';
 import type { MmuGather } from '../zap/mmu-gather.ts';
 import { mayExpandVm, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { noteVma } from './adjust.ts';
@@ -59,10 +60,11 @@ export function* mprotectFixup(
     return k.vmaError;
   }
   setVmaFlags(k, piece, newFlags);
-  yield* k.fn.changeProtection(k, tlb, piece, start, end, wantsManualWriteUpgrade(piece));
+  const cpFlags = wantsManualWriteUpgrade(piece) ? MM_CP_TRY_CHANGE_WRITABLE : 0;
+  yield* k.fn.changeProtection(k, tlb, piece, start, end, cpFlags);
   if ((oldFlags & VM_ACCOUNT) !== 0 && (newFlags & VM_ACCOUNT) === 0) vmUnacctMemory(k, pages);
   if ((oldFlags & (VM_WRITE | VM_SHARED | VM_LOCKED)) === VM_LOCKED && (newFlags & VM_WRITE) !== 0)
-    yield* populateVmaPageRange(k, piece, start, end);
+    yield* populateVmaPageRange(k, piece, start, end, false);
   vmStatAccount(mm, oldFlags, -pages);
   vmStatAccount(mm, newFlags, pages);
   return 0;

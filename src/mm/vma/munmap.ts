@@ -29,6 +29,7 @@ export function* doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, d
     vma = vma.treeNext as VmArea;
   }
   for (let v: VmArea | null = vma; v !== null && v.start < end; v = v.treeNext as VmArea | null) {
+    if (v.uffd !== null) k.fn.userfaultfdUnmapPrep(k, v, start, end);
     // A sealed VMA refuses the whole call; the cut at the start stays.
     if ((v.flags & VM_SEALED) !== 0) return -EPERM;
     if (v.end > end) {

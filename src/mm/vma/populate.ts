@@ -2,16 +2,22 @@
 
 import { VM_ACCESS_FLAGS, VM_IO, VM_LOCKONFAULT, VM_PFNMAP, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { FOLL_FORCE, FOLL_TOUCH, FOLL_WRITE } from '../gup/flags.ts';
+import { FOLL_FORCE, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 
 /** Faults [start, end) of one VMA in, as a write where that breaks copy-on-write. mmapLock held, for read at least.
- *  Returns pages done or -errno. */
-export function* populateVmaPageRange(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
+ *  Returns pages done or -errno. `mayUnlock`: it may come back with k.gupUnlocked set and mmapLock dropped. */
+export function* populateVmaPageRange(
+  k: Kernel,
+  vma: VmArea,
+  start: number,
+  end: number,
+  mayUnlock: boolean,
+): KernelPath<number> {
   const pages = (end - start) / 4096;
   if ((vma.flags & VM_LOCKONFAULT) !== 0) return pages;
-  let flags = FOLL_TOUCH;
+  let flags = mayUnlock ? FOLL_TOUCH | FOLL_UNLOCKABLE : FOLL_TOUCH;
   if ((vma.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE) flags |= FOLL_WRITE;
   if ((vma.flags & VM_ACCESS_FLAGS) !== 0) flags |= FOLL_FORCE;
   return yield* k.fn.getUserPages(k, vma.mm, start, pages, flags, null);
@@ -36,12 +42,18 @@ export function* populateRange(
     const stop = Math.min(end, vma.end);
     if ((vma.flags & (VM_IO | VM_PFNMAP)) === 0) {
       const from = Math.max(at, vma.start);
-      const done = yield* populateVmaPageRange(k, vma, from, stop);
+      const done = yield* populateVmaPageRange(k, vma, from, stop, true);
+      if (k.gupUnlocked) {
+        k.gupUnlocked = false;
+        if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+        at = done > 0 ? from + done * 4096 : from;
+        continue;
+      }
       if (done < 0 && !ignoreErrors) {
         result = done;
         break;
       }
-      // A short count: the lock was dropped or the rest cannot be had; go on from there.
+      // A short count: the rest cannot be had; go on from there.
       at = done > 0 ? from + done * 4096 : stop;
     } else {
       at = stop;

@@ -28,6 +28,7 @@ import {
   VM_SHARED,
   VM_SOFTDIRTY,
   VM_SYNC,
+  VM_UFFD_MINOR,
   VM_UFFD_MISSING,
   VM_UFFD_WP,
   VM_WIPEONFORK,
@@ -69,6 +70,7 @@ const VM_FLAG_NAMES: readonly (readonly [number, string])[] = [
   [VM_HUGEPAGE, 'hg'],
   [VM_NOHUGEPAGE, 'nh'],
   [VM_MERGEABLE, 'mg'],
+  [VM_UFFD_MINOR, 'ui'],
   [VM_SEALED, 'sl'],
 ];
 

@@ -9,6 +9,7 @@ import type { Kernel } from '../kernel.ts';
 import type { MemPolicy } from '../policy.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
 import { VmArea } from '../types.ts';
+import type { UserfaultfdCtx } from '../uffd/context.ts';
 import { modPower } from './address.ts';
 import { cutsHugeBlock, isInRmap, noteVma, setBounds, takeAnonVma } from './adjust.ts';
 import { mergeExisting } from './merge.ts';
@@ -19,6 +20,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.pageProtLo = vma.pageProtLo;
   copy.pageProtHi = vma.pageProtHi;
   copy.name = vma.name;
+  copy.uffd = vma.uffd;
   copy.policy = vma.policy;
   copy.private = vma.private;
   return copy;
@@ -83,8 +85,8 @@ export function* splitVmaLimited(
   return yield* k.fn.splitVma(k, mm, vma, addr, newBelow);
 }
 
-/** The VMA that is exactly [start, end) of `vma` with `flags` and `policy` in mind: merged with a neighbour that has those
- *  (then it may be larger), or cut out. The caller sets the flags or the policy. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
+/** The VMA that is exactly [start, end) of `vma` with `flags`, `policy` and `uffd` in mind: merged with a neighbour that has
+ *  those (then it may be larger), or cut out. The caller sets what is new. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
 export function* vmaModify(
   k: Kernel,
   vma: VmArea,
@@ -92,8 +94,9 @@ export function* vmaModify(
   end: number,
   flags: number,
   policy: MemPolicy | null = vma.policy,
+  uffd: UserfaultfdCtx | null = vma.uffd,
 ): KernelPath<VmArea | null> {
-  const merge = mergeExisting(k, vma, start, end, flags, policy);
+  const merge = mergeExisting(k, vma, start, end, flags, policy, uffd);
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

@@ -19,6 +19,7 @@ import { PG_ANON_EXCLUSIVE } from '../page/pages.ts';
 import { pteFrame, vmPageProtHi, vmPageProtLo } from '../page/swapops.ts';
 import { profile } from '../profile.ts';
 import type { VmArea } from '../types.ts';
+import { MM_CP_TRY_CHANGE_WRITABLE } from './cp-flags.ts';
 
 const G1 = 0x100000000;
 const PAGE = 4096;
@@ -30,7 +31,9 @@ function mprotect(w: HandMade, vma: VmArea, access: number, start = vma.start, e
   vma.pageProtLo = vmPageProtLo(vma.flags);
   vma.pageProtHi = vmPageProtHi(vma.flags);
   const tlb = w.k.fn.tlbGatherMmu(w.k, w.mm, false, SITE_MPROTECT);
-  const n = w.run(w.k.fn.changeProtection(w.k, tlb, vma, start, end, (access & VM_WRITE) !== 0));
+  const n = w.run(
+    w.k.fn.changeProtection(w.k, tlb, vma, start, end, (access & VM_WRITE) !== 0 ? MM_CP_TRY_CHANGE_WRITABLE : 0),
+  );
   w.run(w.k.fn.tlbFinishMmu(w.k, tlb));
   return n;
 }
@@ -123,7 +126,7 @@ describe('changeProtection', () => {
     w.log = [];
     file.flags |= VM_WRITE;
     const tlb = w.k.fn.tlbGatherMmu(w.k, w.mm, false, SITE_MPROTECT);
-    w.run(w.k.fn.changeProtection(w.k, tlb, file, file.start, file.end, true));
+    w.run(w.k.fn.changeProtection(w.k, tlb, file, file.start, file.end, MM_CP_TRY_CHANGE_WRITABLE));
     w.run(w.k.fn.tlbFinishMmu(w.k, tlb));
     expect(w.lo(file.start) & PTE_RW).toBe(0);
     expect(w.lo(file.start + PAGE) & PTE_RW).toBe(PTE_RW);

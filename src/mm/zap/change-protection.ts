@@ -26,14 +26,30 @@ import {
   PTE_US,
 } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
-import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
+import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { NotifierRange } from '../../notifier/host.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
+import { pteTable } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
-import { pteFrame, pteModifyHi, pteModifyLo, ptePresent } from '../page/swapops.ts';
+import { isDevicePrivate, isMigration, isPfnSwap, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
+import {
+  isPteMarker,
+  pteFrame,
+  pteModifyHi,
+  pteModifyLo,
+  pteNone,
+  ptePresent,
+  SWP_SOFT_DIRTY,
+  SWP_UFFD_WP,
+  swapType,
+  UFFD_WP_MARKER_HI,
+  UFFD_WP_MARKER_LO,
+} from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { MM_CP_TRY_CHANGE_WRITABLE, MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from './cp-flags.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, nextPopulatedPud, pmdEnd, pudEnd } from './walk-range.ts';
 
@@ -43,12 +59,14 @@ export function* changeProtection(
   vma: VmArea,
   start: number,
   end: number,
-  tryWritable: boolean,
+  cpFlags: number,
 ): KernelPath<number> {
   const m = k.memory;
   const root = vma.mm.pgd;
   const perPud = k.profile.mprotectSectionPerPud;
   let changed = 0;
+  // A none entry of a file is write-protected by a marker, which needs a table.
+  if ((cpFlags & MM_CP_UFFD_WP) !== 0 && vma.file !== null) yield* makeTables(k, vma, start, end);
   for (let address = start; address < end; ) {
     // The first populated piece opens the section; it ends with the 1 GiB or 512 GiB.
     const first = perPud ? nextPopulatedPmd(m, root, address, end) : nextPopulatedPud(m, root, address, end);
@@ -61,7 +79,7 @@ export function* changeProtection(
       const next = pmdEnd(at, to);
       const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
       if ((pmd & (PTE_P | PTE_PS)) === PTE_P) {
-        changed += yield* k.fn.changePteRange(k, tlb, vma, pmd >>> 12, at, next, tryWritable);
+        changed += yield* k.fn.changePteRange(k, tlb, vma, pmd >>> 12, at, next, cpFlags);
       }
       at = nextPopulatedPmd(m, root, next, to);
     }
@@ -69,6 +87,13 @@ export function* changeProtection(
     address = to;
   }
   return changed;
+}
+
+/** change_prepare for uffd_wp_protect_file. Where memory runs out the rest stays without, as in Linux. */
+function* makeTables(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void> {
+  for (let at = start; at < end; at = pmdEnd(at, end)) {
+    if (pteTable(k, vma.mm, at) === 0 && (yield* k.fn.pteAlloc(k, vma.mm, at)) === 0) return;
+  }
 }
 
 /** [start, end) inside page table `table`. Number of present entries. */
@@ -79,7 +104,7 @@ export function* changePteRange(
   table: number,
   start: number,
   end: number,
-  tryWritable: boolean,
+  cpFlags: number,
 ): AtomicPath<number> {
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (vma.mm.tlbFlushBatched) yield* k.fn.flushTlbBatchedPending(k, vma.mm);
@@ -88,7 +113,10 @@ export function* changePteRange(
   for (let address = start; address < end; ) {
     const left = ((end - address) / 4096) | 0;
     const count = left < k.stride ? left : k.stride;
-    changed += changeEntries(k, tlb, vma, word, address, count, tryWritable);
+    changed +=
+      (cpFlags & ~MM_CP_TRY_CHANGE_WRITABLE) === 0
+        ? changeEntries(k, tlb, vma, word, address, count, cpFlags !== 0)
+        : changeMarks(k, tlb, vma, word, address, count, cpFlags);
     word += count * 2;
     address += count * 4096;
     if (k.sched.points) yield P_PTES_CHANGED;
@@ -135,9 +163,11 @@ function changeEntries(
   for (let i = 0; i < count; i++) {
     const at = word + 2 * i;
     const lo = tracked ? entryLo(m, at) : words[at]!;
-    // Swap entries keep no protection; those of migration and device memory get theirs with their rooms.
-    if ((lo & PTE_P) === 0 && !ptePresent(lo)) continue;
     const hi = words[at + 1]!;
+    if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
+      if ((lo | hi) !== 0 && isPfnSwap(hi) && changePfnEntry(k, mmId, at, start + i * 4096, lo, hi)) present++;
+      continue;
+    }
     let newLo = isPresentProt && (lo & PTE_P) !== 0 ? (lo & KEPT) | set : pteModifyLo(lo, protLo);
     const newHi = isPresentProt ? protHi : pteModifyHi(protLo, protHi);
     if (tryWritable && (newLo & PTE_RW) === 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
@@ -150,6 +180,86 @@ function changeEntries(
   }
   if (end > 0) tlb.addRange(start + first * 4096, start + end * 4096, CLEARED_PTES);
   return present;
+}
+
+/** The same for the flags of userfaultfd: sets or clears the write-protect mark of `count` entries, present or not. */
+function changeMarks(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  word: number,
+  start: number,
+  count: number,
+  cpFlags: number,
+): number {
+  const m = k.memory;
+  const protect = (cpFlags & MM_CP_UFFD_WP) !== 0;
+  let changed = 0;
+  for (let i = 0; i < count; i++) {
+    const at = word + 2 * i;
+    const address = start + i * 4096;
+    const lo = entryLo(m, at);
+    const hi = entryHi(m, at);
+    if (!ptePresent(lo)) {
+      if (changeMarkAbsent(k, vma, at, address, lo, hi, cpFlags)) changed++;
+      continue;
+    }
+    changed++;
+    let newLo = pteModifyLo(lo, vma.pageProtLo);
+    const newHi = pteModifyHi(vma.pageProtLo, vma.pageProtHi);
+    if (protect) newLo = (newLo & ~PTE_RW) | PTE_UFFD_WP;
+    else if ((cpFlags & MM_CP_UFFD_WP_RESOLVE) !== 0) newLo &= ~PTE_UFFD_WP;
+    if (newLo === lo && newHi === hi) continue;
+    writeEntry(m, at, newLo, newHi, vma.mm.id, address, LEVEL_PTE);
+    if (pteNeedsFlush(lo, hi, newLo, newHi)) tlb.addRange(address, address + 4096, CLEARED_PTES);
+  }
+  return changed;
+}
+
+/** Swap entries carry the mark themselves; a none entry of a file is marked by a PTE marker. True when it changed. */
+function changeMarkAbsent(
+  k: Kernel,
+  vma: VmArea,
+  word: number,
+  address: number,
+  lo: number,
+  hi: number,
+  cpFlags: number,
+): boolean {
+  const m = k.memory;
+  const protect = (cpFlags & MM_CP_UFFD_WP) !== 0;
+  const resolve = (cpFlags & MM_CP_UFFD_WP_RESOLVE) !== 0;
+  if (!pteNone(lo, hi) && isPfnSwap(hi) && changePfnEntry(k, vma.mm.id, word, address, lo, hi)) {
+    lo = entryLo(m, word);
+    hi = entryHi(m, word);
+  }
+  let newLo = lo;
+  let newHi = hi;
+  if (pteNone(lo, hi)) {
+    if (!protect || vma.file === null) return false;
+    newLo = UFFD_WP_MARKER_LO;
+    newHi = UFFD_WP_MARKER_HI;
+  } else if (isPteMarker(lo, hi)) {
+    if (!resolve) return false;
+    newLo = 0;
+    newHi = 0;
+  } else if (protect) newLo |= SWP_UFFD_WP;
+  else if (resolve) newLo &= ~SWP_UFFD_WP;
+  if (newLo === lo && newHi === hi) return false;
+  writeEntry(m, word, newLo, newHi, vma.mm.id, address, LEVEL_PTE);
+  return true;
+}
+
+/** An entry that names a page loses the right to write, whatever the new protection: a fault will look. True when it had one. */
+function changePfnEntry(k: Kernel, mmId: number, word: number, address: number, lo: number, hi: number): boolean {
+  const from = swapType(hi);
+  const head = compoundHead(k.pages, swapPfn(lo));
+  const keepsExclusive = isMigration(hi) && (k.pages.flags[head]! & PG_ANON) !== 0;
+  const to = readOnlyType(from, keepsExclusive);
+  if (to === from) return false;
+  const kept = isDevicePrivate(hi) ? lo & ~SWP_SOFT_DIRTY : lo;
+  writeEntry(k.memory, word, kept, withSwapType(hi, to), mmId, address, LEVEL_PTE);
+  return true;
 }
 
 /** can_change_pte_writable: may the entry become writable without a fault? Dirty, and shared or exclusively ours. */

@@ -35,6 +35,8 @@ export class MmuGather {
   site = 0;
   /** Set by a chunk: a dirty file page was unmapped, so flush before ptl is dropped. */
   forceFlush = false;
+  /** ZAP_FLAG_DROP_MARKER: the VMAs go, and PTE markers with them. */
+  dropMarkers = false;
   /** Set by a chunk: no more pages fit. */
   isFull = false;
   /** Queued pages: pfn << 1, bit 0 for a page-table page. */
@@ -57,6 +59,7 @@ export class MmuGather {
     this.site = 0;
     this.forceFlush = false;
     this.isFull = false;
+    this.dropMarkers = false;
     this.resetRange();
     this.resetPages(bundle);
   }

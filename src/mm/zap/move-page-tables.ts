@@ -9,15 +9,16 @@
 
 import { PMD_SIZE, PUD_SIZE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_UNMAP, SITE_MREMAP } from '../../abi/notifier.ts';
-import { LEVEL_PMD, LEVEL_PTE, LEVEL_PUD, PTE_P, PTE_PS, PTE_SOFT_DIRTY } from '../../abi/pte.ts';
+import { LEVEL_PMD, LEVEL_PTE, LEVEL_PUD, PTE_P, PTE_PS, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, pudWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_MOVED } from '../../sched/points.ts';
 import { pmdAlloc, pteTable, pudAlloc } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
-import { ptePresent, SWP_SOFT_DIRTY } from '../page/swapops.ts';
+import { isPteMarker, ptePresent, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { hasUffdWithoutEventRemap } from '../uffd/events.ts';
 import { modPower } from '../vma/address.ts';
 
 export function* movePageTables(
@@ -102,7 +103,7 @@ export function* moveNormalTable(
 ): KernelPath<boolean> {
   const m = k.memory;
   const mm = vma.mm;
-  if ((entryLo(m, to) | entryHi(m, to)) !== 0) return false;
+  if ((entryLo(m, to) | entryHi(m, to)) !== 0 || hasUffdWithoutEventRemap(vma)) return false;
   const size = level === LEVEL_PUD ? PUD_SIZE : PMD_SIZE;
   yield* takeRmapLocks(k, vma);
   const oldTable = from >>> 10;
@@ -160,7 +161,7 @@ function* moveLocked(
   for (let done = 0; done < len; ) {
     const left = ((len - done) / 4096) | 0;
     const count = left < k.stride ? left : k.stride;
-    if (moveEntries(k, mm.id, from, oldAddr + done, to, newAddr + done, count)) anyPresent = true;
+    if (moveEntries(k, vma, from, oldAddr + done, to, newAddr + done, count)) anyPresent = true;
     from += count * 2;
     to += count * 2;
     done += count * 4096;
@@ -172,7 +173,7 @@ function* moveLocked(
 /** Moves `count` entries, marking them soft-dirty. True when one was present. */
 function moveEntries(
   k: Kernel,
-  mmId: number,
+  vma: VmArea,
   from: number,
   oldAddr: number,
   to: number,
@@ -180,6 +181,9 @@ function moveEntries(
   count: number,
 ): boolean {
   const m = k.memory;
+  const mmId = vma.mm.id;
+  const keep = hasUffdWithoutEventRemap(vma) ? ~PTE_UFFD_WP : -1;
+  const keepSwap = keep === -1 ? -1 : ~SWP_UFFD_WP;
   const words = m.words;
   const tracked = m.footprint !== null;
   let anyPresent = false;
@@ -192,7 +196,9 @@ function moveEntries(
     if (isPresent) anyPresent = true;
     const bytes = i * 4096;
     writeEntry(m, at, 0, 0, mmId, oldAddr + bytes, LEVEL_PTE);
-    writeEntry(m, to + 2 * i, lo | (isPresent ? PTE_SOFT_DIRTY : SWP_SOFT_DIRTY), hi, mmId, newAddr + bytes, LEVEL_PTE);
+    if (keep !== -1 && !isPresent && isPteMarker(lo, hi)) continue;
+    const newLo = isPresent ? (lo & keep) | PTE_SOFT_DIRTY : (lo & keepSwap) | SWP_SOFT_DIRTY;
+    writeEntry(m, to + 2 * i, newLo, hi, mmId, newAddr + bytes, LEVEL_PTE);
   }
   return anyPresent;
 }

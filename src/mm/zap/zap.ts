@@ -11,17 +11,20 @@
 
 import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL } from '../../abi/pte.ts';
+import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
+import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
-import { isRealSwap, pteFrame, ptePresent, swapOffset } from '../page/swapops.ts';
-import { mmCounterFile } from '../rmap/rmap.ts';
+import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
+import { isRealSwap, pteFrame, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
+import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
+import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
 
@@ -35,6 +38,7 @@ export function* unmapVmas(
   const mm = tlb.mm;
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_UNMAP, tlb.site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  tlb.dropMarkers = true;
   for (let i = 0; i < vmas.length; i++) {
     const vma = vmas[i]!;
     const from = vma.start > start ? vma.start : start;
@@ -136,7 +140,7 @@ function zapEntries(
     const lo = tracked ? entryLo(m, at) : words[at]!;
     if ((lo & PTE_P) === 0 && !ptePresent(lo)) {
       const hi = words[at + 1]!;
-      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, at, start + i * 4096, lo, hi, evenCows);
+      if ((lo | hi) !== 0) zapSwapEntry(k, tlb, vma, at, start + i * 4096, lo, hi, evenCows);
       continue;
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
@@ -149,7 +153,10 @@ function zapEntries(
     end = i + 1;
     if (isSpecial) continue;
     if (isAnon) anon++;
-    else zapFilePage(k, tlb, vma, lo, pfn);
+    else {
+      zapFilePage(k, tlb, vma, lo, pfn);
+      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
+    }
     k.fn.pageRemoveRmap(k, pfn, vma, address);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
@@ -180,18 +187,48 @@ function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, pfn: nu
 function zapSwapEntry(
   k: Kernel,
   tlb: MmuGather,
+  vma: VmArea,
   word: number,
   address: number,
   lo: number,
   hi: number,
   evenCows: boolean,
 ): void {
+  if (!isRealSwap(hi)) {
+    if (swapType(hi) === SWP_PTE_MARKER && !tlb.dropMarkers) return;
+    zapPfnEntry(k, tlb, vma, word, address, lo, hi, evenCows);
+    return;
+  }
   if (!evenCows) return;
   writeEntry(k.memory, word, 0, 0, tlb.mm.id, address, LEVEL_PTE);
-  if (!isRealSwap(hi)) return;
   const rss = tlb.mm.rss;
   rss[MM_SWAPENTS] = rss[MM_SWAPENTS]! - 1;
   k.fn.freeSwapAndCache(k, swapOffset(lo, hi));
+}
+
+/** An entry that names a page and is not present. No TLB holds it, so a page of device memory goes at once, without the gather. */
+function zapPfnEntry(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  word: number,
+  address: number,
+  lo: number,
+  hi: number,
+  evenCows: boolean,
+): void {
+  const pfn = swapPfn(lo);
+  const isPage = isMigration(hi) || isDevicePrivate(hi) || isDeviceExclusive(hi);
+  if (!evenCows && (!isPage || (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0)) return;
+  if (isPage) {
+    const rss = tlb.mm.rss;
+    const counter = mmCounter(k.pages, compoundHead(k.pages, pfn));
+    rss[counter] = rss[counter]! - 1;
+  }
+  writeEntry(k.memory, word, 0, 0, tlb.mm.id, address, LEVEL_PTE);
+  if (!isPage || isMigration(hi)) return;
+  if (isDevicePrivate(hi)) k.fn.pageRemoveRmap(k, pfn, vma, address);
+  k.fn.putPage(k, pfn);
 }
 
 export function* zapPageRangeSingle(

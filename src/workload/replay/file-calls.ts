@@ -5,6 +5,7 @@ import { NR_fallocate, NR_ftruncate } from '../../abi/syscalls.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { closeFd, placeFile } from '../../mm/process/files.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
+import { addSeals, getSeals } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
 import { type Inode, OpenFile, type Task } from '../../mm/types.ts';
 import { fput } from '../../mm/vma/adjust.ts';
@@ -13,18 +14,21 @@ import { returnedFd } from '../strace/decode.ts';
 import type { CallRecord } from '../strace/record.ts';
 import type { MemoryOp, TraceOp } from '../strace/trace-op.ts';
 import type { FdRef, TextArg } from '../strace/values.ts';
-import { ReplayFiles, resolvePath } from './files.ts';
+import { kindOfDescriptor, ReplayFiles, resolvePath } from './files.ts';
 
 const O_CLOEXEC = 0o2000000;
 const MFD_CLOEXEC = 1;
 const AT_REMOVEDIR = 0x200;
 const F_SETFD = 2;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
 const FD_CLOEXEC = 1;
 
 export class FileCalls {
   readonly files: ReplayFiles;
   readonly #kernel: Kernel;
   readonly #args = new SyscallArgs();
+  readonly #pidOfFile = new WeakMap<OpenFile, number>();
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -43,6 +47,15 @@ export class FileCalls {
       this.files.noteMapping(file.inode, op.offset.num + op.length.num);
   }
 
+  /** open of /proc/self/fd/N: another open file of the same inode. */
+  #reopened(task: Task, path: string | null, flags: number): OpenFile | null {
+    const number = /^\/proc\/(?:self|thread-self|\d+)\/fd\/(\d+)$/.exec(path ?? '')?.[1];
+    const inode = number === undefined ? null : ReplayFiles.of(task, Number(number))?.inode;
+    if (inode === null || inode === undefined) return null;
+    inode.users++;
+    return this.files.openInode(inode, flags);
+  }
+
   #open(path: string, flags: number): OpenFile {
     const file = this.files.open(path, flags);
     file.inode.users++;
@@ -54,6 +67,38 @@ export class FileCalls {
     if (path === null || path.text === null || path.isCut) return null;
     const base = dirFd?.path ?? '/';
     return resolvePath(base, path.text);
+  }
+
+  /** The open file of a descriptor that a call names; one that was inherited is opened now. */
+  openFile(task: Task, fd: FdRef): OpenFile | undefined {
+    const known = ReplayFiles.of(task, fd.fd);
+    if (known !== null) return known;
+    if (fd.fd < 0 || fd.path === null) return undefined;
+    const file = this.#open(fd.path, 2);
+    task.files.open.set(fd.fd, file);
+    return file;
+  }
+
+  /** The process that a pidfd stands for; -1 when the descriptor is none. */
+  pidOf(task: Task, fd: FdRef): number {
+    const file = ReplayFiles.of(task, fd.fd);
+    return file === null ? -1 : (this.#pidOfFile.get(file) ?? -1);
+  }
+
+  /** Puts the file that a call made at the descriptor that it got in the recording. */
+  *placeMade(task: Task, record: CallRecord, file: OpenFile, flags: number): KernelPath<void> {
+    const fd = returnedFd(record);
+    if (fd === null) fput(this.#kernel, file);
+    else yield* this.#place(task, fd.fd, file, (flags & MFD_CLOEXEC) !== 0);
+  }
+
+  /** A descriptor of something that is no file on a disk or in memory. */
+  *#placeUnmapped(task: Task, fd: FdRef, pid: number): KernelPath<void> {
+    const inode = this.#kernel.newInode(kindOfDescriptor(fd.path ?? ''), fd.path ?? '', 0);
+    inode.users++;
+    const file = new OpenFile(inode, true, true);
+    if (pid !== 0) this.#pidOfFile.set(file, pid);
+    yield* this.#place(task, fd.fd, file, false);
   }
 
   #inodeOfFd(task: Task, fd: FdRef): Inode | null {
@@ -69,7 +114,9 @@ export class FileCalls {
         return yield* this.#resize(task, op);
       case 'fcntl':
         if (op.cmd === F_SETFD && op.arg !== null) this.#setCloexec(task, op.fd.fd, (op.arg.lo & FD_CLOEXEC) !== 0);
-        return null;
+        if (ReplayFiles.of(task, op.fd.fd) === null) return null;
+        if (op.cmd === F_ADD_SEALS && op.arg !== null) return addSeals(task, op.fd.fd, op.arg.lo);
+        return op.cmd === F_GET_SEALS ? getSeals(task, op.fd.fd) : null;
       case 'close':
         if (task.files.open.has(op.fd.fd)) yield* closeFd(this.#kernel, task, op.fd.fd);
         return null;
@@ -105,22 +152,14 @@ export class FileCalls {
       case 'open': {
         const fd = returnedFd(record);
         const path = fd?.path ?? this.#path(op.dirFd, op.path);
-        if (fd !== null && path !== null)
-          yield* this.#place(task, fd.fd, this.#open(path, op.flags.lo), (op.flags.lo & O_CLOEXEC) !== 0);
+        if (fd === null || path === null) return;
+        const file = this.#reopened(task, op.path.text, op.flags.lo) ?? this.#open(path, op.flags.lo);
+        yield* this.#place(task, fd.fd, file, (op.flags.lo & O_CLOEXEC) !== 0);
         return;
       }
-      case 'memfd_create': {
-        const fd = returnedFd(record);
-        if (fd === null) return;
-        const inode = this.#kernel.newInode('shmem', `/memfd:${op.name.text ?? ''}`, 0);
-        inode.isDeleted = true;
-        inode.linkCount = 0;
-        inode.major = 0;
-        inode.minor = 1;
-        inode.users++;
-        yield* this.#place(task, fd.fd, new OpenFile(inode, true, true), (op.flags.lo & MFD_CLOEXEC) !== 0);
+      case 'fdopen':
+        for (const fd of op.fds) yield* this.#placeUnmapped(task, fd, op.pid ?? 0);
         return;
-      }
       case 'dup': {
         const fd = returnedFd(record);
         const file = ReplayFiles.of(task, op.fd.fd);

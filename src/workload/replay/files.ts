@@ -14,6 +14,8 @@ const O_CREAT = 0o100;
 const O_TRUNC = 0o1000;
 const O_APPEND = 0o2000;
 
+const F_SEAL_SEAL = 1;
+
 /** Joins a relative path to a directory and removes "." and "..". */
 export function resolvePath(directory: string, path: string): string {
   const parts = (path.startsWith('/') ? path : `${directory}/${path}`).split('/');
@@ -32,6 +34,12 @@ function kindOfPath(path: string): FileKind {
   return 'regular';
 }
 
+/** What a descriptor stands for that no open made, by the name that strace gives it. */
+export function kindOfDescriptor(name: string): FileKind {
+  if (name.startsWith('pipe:')) return 'pipe';
+  return /^(socket|UNIX|TCP|UDP|NETLINK|RAW)/.test(name) ? 'socket' : 'anon';
+}
+
 /** The files of a recording by path. */
 export class ReplayFiles {
   readonly #kernel: Kernel;
@@ -48,6 +56,7 @@ export class ReplayFiles {
     let inode = this.#byPath.get(path);
     if (inode === undefined) {
       inode = this.#kernel.newInode(kindOfPath(path), path, 0);
+      if (inode.kind === 'shmem') inode.seals = F_SEAL_SEAL;
       this.#byPath.set(path, inode);
       this.#sizeUnknown.add(inode);
     }
@@ -61,7 +70,10 @@ export class ReplayFiles {
 
   /** A successful open. */
   open(path: string, flags: number): OpenFile {
-    const inode = this.inode(path);
+    return this.openInode(this.inode(path), flags);
+  }
+
+  openInode(inode: Inode, flags: number): OpenFile {
     const mode = flags & O_ACCMODE;
     if ((flags & O_TRUNC) !== 0 && mode !== 0) this.setSize(inode, 0);
     else if ((flags & O_CREAT) !== 0 && inode.size === 0 && !this.#sizeUnknown.has(inode)) inode.size = 0;

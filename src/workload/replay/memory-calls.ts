@@ -3,7 +3,6 @@
 import {
   NR_brk,
   NR_madvise,
-  NR_mincore,
   NR_mlock,
   NR_mlock2,
   NR_mlockall,
@@ -19,7 +18,9 @@ import {
   NR_pkey_free,
   NR_pkey_mprotect,
   NR_remap_file_pages,
+  NR_shmat,
   NR_shmdt,
+  NR_shmget,
 } from '../../abi/syscalls.ts';
 import type { TraceOp } from '../strace/trace-op.ts';
 import { type Word64, word64FromNumber, ZERO64 } from '../word64.ts';
@@ -55,8 +56,6 @@ export function rawCall(op: TraceOp): RawCall | null {
       return { nr: NR_madvise, words: [op.addr, op.length, int(op.advice)] };
     case 'msync':
       return { nr: NR_msync, words: [op.addr, op.length, op.flags] };
-    case 'mincore':
-      return { nr: NR_mincore, words: [op.addr, op.length] };
     case 'mlock':
       return { nr: NR_mlock, words: [op.addr, op.length] };
     case 'mlock2':
@@ -71,6 +70,10 @@ export function rawCall(op: TraceOp): RawCall | null {
       return { nr: NR_remap_file_pages, words: [op.addr, op.length, op.prot, op.pgoff, op.flags] };
     case 'mseal':
       return { nr: NR_mseal, words: [op.addr, op.length, op.flags] };
+    case 'shmget':
+      return { nr: NR_shmget, words: [op.key, op.size, op.flags] };
+    case 'shmat':
+      return { nr: NR_shmat, words: [int(op.shmid), op.addr, op.flags] };
     case 'shmdt':
       return { nr: NR_shmdt, words: [op.addr] };
     default:

@@ -3,7 +3,7 @@
 import type { Kernel } from '../../mm/kernel.ts';
 import type { AreaLayout, ProgramLayout } from '../../mm/process/layout.ts';
 import { createProcess, doClone, doExec, doExit } from '../../mm/process/task.ts';
-import type { MmStruct, Task } from '../../mm/types.ts';
+import type { MmStruct, ProcessLimits, Task } from '../../mm/types.ts';
 import { procMaps } from '../../mm/vma/proc-maps.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { type MapsSection, type MapsVma, parseMapsLine } from '../maps.ts';
@@ -12,6 +12,7 @@ import type { ReplayFiles } from './files.ts';
 import { compareMaps, splitKnown } from './final-maps.ts';
 import type { InitialMaps, ProgramImage } from './image.ts';
 import type { FinalMapsResult } from './replayer.ts';
+import { afterExec, enterTask } from './settings.ts';
 
 export interface ReplayTask {
   readonly tid: number;
@@ -23,6 +24,8 @@ export interface ReplayTask {
   /** The program's own mappings are not known: calls on them cannot be judged. */
   isImageUnknown: boolean;
   previousBrk: number;
+  /** Limits and credentials of the process; in force (mm.limits) while one of its calls runs. */
+  limits: ProcessLimits;
 }
 
 export class Processes {
@@ -86,6 +89,7 @@ export class Processes {
       learns: { brk: true, base: true },
       isImageUnknown: true,
       previousBrk: 0,
+      limits: (task.mm as MmStruct).limits,
     });
   }
 
@@ -94,6 +98,7 @@ export class Processes {
     const parent = this.#tasks.get(parentTid);
     this.#seen.add(tid);
     if (parent === undefined || parent.task.mm === null) return 0;
+    enterTask(parent);
     const result = yield* doClone(this.#kernel, parent.task, op.flags.num, tid);
     if (result < 0) return result;
     const child: ReplayTask = {
@@ -103,6 +108,7 @@ export class Processes {
       learns: parent.learns === null ? null : { ...parent.learns },
       isImageUnknown: parent.isImageUnknown,
       previousBrk: parent.previousBrk,
+      limits: op.isThread ? parent.limits : { ...parent.limits },
     };
     this.#tasks.set(tid, child);
     if (!op.sharesMm && child.task.mm !== null) yield* this.onNewMm(child, child.task.mm);
@@ -116,6 +122,7 @@ export class Processes {
     const k = this.#kernel;
     const oldMm = old.task.mm;
     const image = this.#initial.take(tid);
+    enterTask(old);
     yield* doExec(k, old.task, this.#layoutOf(image));
     if (oldMm !== null && oldMm.users <= 0) yield* this.onMmGone(oldMm);
     const learns = image === null ? { brk: true, base: true } : null;
@@ -126,7 +133,9 @@ export class Processes {
       learns,
       isImageUnknown: image === null,
       previousBrk: old.task.mm?.brk ?? 0,
+      limits: old.limits,
     };
+    afterExec(k, task);
     if (tid !== tidStart) this.#tasks.delete(tidStart);
     this.#tasks.set(tid, task);
     yield* this.onNewMm(task, old.task.mm as MmStruct);

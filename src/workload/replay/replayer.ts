@@ -15,7 +15,7 @@
 
 import { errnoName } from '../../abi/errno.ts';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE } from '../../abi/mman.ts';
-import { NR_brk, NR_mmap, NR_mremap, NR_munmap } from '../../abi/syscalls.ts';
+import { NR_brk, NR_mmap, NR_mremap, NR_munmap, NR_shmat, NR_shmdt } from '../../abi/syscalls.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
@@ -31,9 +31,11 @@ import type { MapsDifference } from './final-maps.ts';
 import { InitialMaps } from './image.ts';
 import { rawCall } from './memory-calls.ts';
 import { Processes, type ReplayTask } from './processes.ts';
+import { applySetting, enterTask } from './settings.ts';
 import { Tally } from './tally.ts';
 import type { Toucher } from './touch.ts';
 import { accessiblePiece } from './touched-pieces.ts';
+import { ValueCalls } from './value-calls.ts';
 
 export interface ReplayTrace {
   readonly path: string;
@@ -82,6 +84,7 @@ export class Replayer {
   /** Records that wait for the clone record of their task. */
   readonly #held: TraceRecord[] = [];
   readonly #args = new SyscallArgs();
+  readonly #values: ValueCalls;
   #postponed: Postponed | null = null;
   #inputEnded = false;
 
@@ -91,6 +94,7 @@ export class Replayer {
     this.files = new FileCalls(kernel);
     const initial = new InitialMaps(trace.initialMaps);
     this.processes = new Processes(kernel, this.files.files, initial, trace.finalMaps, this.finalMaps);
+    this.#values = new ValueCalls(kernel, this.processes, this.files);
   }
 
   /** The next record of the recording: applied at once, or held until the clone that explains its task has been read. */
@@ -200,7 +204,23 @@ export class Replayer {
     }
     if (task.task.mm !== null) yield* this.toucher.beforeCall(this.kernel, task.task, task.process, op);
     if (yield* this.#processCall(task, record, op)) return;
+    if (record.errno === null && record.ret !== null) {
+      const isSetting = applySetting(task, op, (pid) => this.processes.of(pid));
+      if (isSetting) {
+        this.tally.context++;
+        return;
+      }
+    }
     const raw = rawCall(op);
+    if (raw === null && task.task.mm !== null && record.ret !== null) {
+      enterTask(task);
+      const expected = expectedOf(record);
+      const actual = yield* this.#values.apply(task.task, record, op, expected);
+      if (actual !== null) {
+        this.#judge(record, actual, expected);
+        return;
+      }
+    }
     if (raw === null) {
       yield* this.#fileCall(task, record, op);
       return;
@@ -240,6 +260,7 @@ export class Replayer {
   }
 
   *#fileCall(task: ReplayTask, record: CallRecord, op: TraceOp): KernelPath<void> {
+    enterTask(task);
     const result = yield* this.files.apply(task.task, record, op);
     if (result === null) this.tally.context++;
     else this.#judge(record, result, expectedOf(record));
@@ -312,6 +333,7 @@ export class Replayer {
 
   *#issue(task: ReplayTask, nr: number, words: readonly Word64[]): KernelPath<number> {
     const args = this.#args;
+    enterTask(task);
     for (let i = 0; i < 6; i++) args.setWords(i, words[i]?.hi ?? 0, words[i]?.lo ?? 0);
     return yield* syscall(this.kernel, task.task, nr, args);
   }
@@ -337,6 +359,9 @@ export class Replayer {
         NR_mremap,
         args.of(from, oldLength, op.newLength.num, MREMAP_MAYMOVE | MREMAP_FIXED, expected),
       );
+    } else if (op.op === 'shmat') {
+      if (actual >= 0) yield* syscall(k, task, NR_shmdt, args.of(actual));
+      if (expected >= 0) yield* syscall(k, task, NR_shmat, args.of(op.shmid, expected, op.flags.lo));
     } else if (op.op === 'brk') {
       yield* syscall(k, task, NR_brk, args.of(expected));
     }

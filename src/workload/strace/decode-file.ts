@@ -209,6 +209,7 @@ export const FILE_DECODERS: Readonly<Record<string, Decoder>> = {
   socketpair: fdopenOfArray(3),
   recvmsg,
   ...Object.fromEntries(FD_MAKERS.split(' ').map((name) => [name, fdopenOfResult])),
+  pidfd_open: (a) => ({ ...(fdopenOfResult(a) as TraceOp & { op: 'fdopen' }), pid: a.pid(0) }),
   read: transfer('read', null),
   write: transfer('write', null),
   pread64: transfer('read', 3),

@@ -4,7 +4,7 @@ import type { Word64 } from '../word64.ts';
 import type { ArgReader } from './arg-reader.ts';
 import * as C from './constants.ts';
 import { splitList } from './scan.ts';
-import type { TraceOp, UffdIoctl } from './trace-op.ts';
+import type { MaskArg, TraceOp, UffdIoctl } from './trace-op.ts';
 import { parseFlags, parseIoVecs, parseStruct, parseWord, parseWords } from './values.ts';
 
 export type Decoder = (a: ArgReader) => TraceOp;
@@ -17,7 +17,13 @@ function addressRange(a: ArgReader): { readonly addr: Word64; readonly length: W
 
 function mincore(a: ArgReader): TraceOp {
   const pages = a.isOk ? parseWords(a.raw(2)) : null;
-  return { op: 'mincore', ...addressRange(a), resident: pages === null ? null : pages.map((word) => word.lo) };
+  const resident = pages === null ? null : pages.map((word) => word.lo);
+  return { op: 'mincore', ...addressRange(a), vec: a.wordOrNull(2), resident };
+}
+
+/** A mask of nodes: `[0x1, 0]`, or a pointer. */
+function mask(a: ArgReader, index: number): MaskArg {
+  return { words: parseWords(a.raw(index)), addr: a.wordOrNull(index) };
 }
 
 /** `[MPOL_BIND]`, the answer of get_mempolicy. */
@@ -34,6 +40,7 @@ function cachestat(a: ArgReader): TraceOp {
     rangeAddr: a.wordOrNull(1),
     offset: parseWord(fields?.get('off') ?? ''),
     length: parseWord(fields?.get('len') ?? ''),
+    answerAddr: a.wordOrNull(2),
     flags: a.flags(3, NO_NAMES),
   };
 }
@@ -170,31 +177,47 @@ export const MEMORY_DECODERS: Readonly<Record<string, Decoder>> = {
     op: 'mbind',
     ...addressRange(a),
     mode: a.flags(2, C.MPOL_MODE),
-    nodes: parseWords(a.raw(3)),
+    nodes: mask(a, 3),
     maxNode: a.word(4),
     flags: a.flags(5, C.MPOL_MF),
   }),
   set_mempolicy: (a) => ({
     op: 'set_mempolicy',
     mode: a.flags(0, C.MPOL_MODE),
-    nodes: parseWords(a.raw(1)),
+    nodes: mask(a, 1),
     maxNode: a.word(2),
   }),
   get_mempolicy: (a) => ({
     op: 'get_mempolicy',
     mode: answeredMode(a.raw(0)),
-    nodes: parseWords(a.raw(1)),
+    modeAddr: a.wordOrNull(0),
+    nodes: mask(a, 1),
     maxNode: a.word(2),
     addr: a.word(3),
     flags: a.flags(4, C.MPOL_GET),
   }),
-  migrate_pages: (a) => ({ op: 'migrate_pages', pid: a.pid(0), maxNode: a.word(1) }),
+  set_mempolicy_home_node: (a) => ({
+    op: 'set_mempolicy_home_node',
+    ...addressRange(a),
+    node: a.word(2),
+    flags: a.flags(3, NO_NAMES),
+  }),
+  migrate_pages: (a) => ({
+    op: 'migrate_pages',
+    pid: a.pid(0),
+    maxNode: a.word(1),
+    from: mask(a, 2),
+    to: mask(a, 3),
+  }),
   move_pages: (a) => ({
     op: 'move_pages',
     pid: a.pid(0),
     count: a.word(1),
     pages: parseWords(a.raw(2)),
     nodes: parseWords(a.raw(3)),
+    pagesAddr: a.wordOrNull(2),
+    nodesAddr: a.wordOrNull(3),
+    statusAddr: a.wordOrNull(4),
     flags: a.flags(5, C.MPOL_MF),
   }),
   userfaultfd: (a) => ({ op: 'userfaultfd', flags: a.flags(0, C.UFFD_OPEN) }),

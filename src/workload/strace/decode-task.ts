@@ -14,6 +14,7 @@ const CLONE_VFORK = 0x4000;
 const CLONE_THREAD = 0x1_0000;
 const SIGCHLD = 17;
 const CSIGNAL = 0xff;
+const NO_NAMES: C.ConstantTable = new Map();
 
 function fork(
   how: 'fork' | 'vfork' | 'clone' | 'clone3',
@@ -88,6 +89,27 @@ function prctl(a: ArgReader): TraceOp {
   return { op: 'prctl', option, args, texts };
 }
 
+/** setuid(2), setresuid(3) ...: every argument is a number. */
+function setid(a: ArgReader): TraceOp {
+  return { op: 'setid', how: a.call.name, ids: a.args.map((_, i) => a.int(i)) };
+}
+
+function setgroups(a: ArgReader): TraceOp {
+  const items = splitList(a.raw(1)) ?? [];
+  return { op: 'setgroups', groups: items.map((item) => parseWord(item)?.lo ?? -1) };
+}
+
+/** capset(header, {effective=1<<CAP_CHOWN|..., permitted=0, inheritable=0}). */
+function capset(a: ArgReader): TraceOp {
+  const fields = parseStruct(a.raw(1));
+  const set = (name: string): number => {
+    const text = fields?.get(name);
+    if (text === undefined) return 0;
+    return a.flagsOf(1, text, NO_NAMES).lo | 0;
+  };
+  return { op: 'capset', effective: set('effective'), permitted: set('permitted'), inheritable: set('inheritable') };
+}
+
 /** exit status: a plain int. */
 function exit(isGroup: boolean): Decoder {
   return (a) => ({ op: 'exit', isGroup, status: a.int(0) });
@@ -134,4 +156,7 @@ export const TASK_DECODERS: Readonly<Record<string, Decoder>> = {
   prctl,
   arch_prctl: (a) => ({ op: 'arch_prctl', option: a.flags(0, C.ARCH_PRCTL).lo | 0, addr: a.wordOrNull(1) }),
   unshare: (a) => ({ op: 'unshare', flags: a.flags(0, C.CLONE) }),
+  ...Object.fromEntries('setuid setgid setreuid setregid setresuid setresgid'.split(' ').map((name) => [name, setid])),
+  setgroups,
+  capset,
 };

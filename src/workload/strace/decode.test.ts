@@ -98,7 +98,7 @@ describe('memory calls', () => {
     ['msync(0x1000, 65536, MS_SYNC|MS_INVALIDATE) = 0', { op: 'msync', addr: n(4096), length: n(65536), flags: n(6) }],
     [
       'mincore(0x7fce8197e000, 16384, [1, 0, 0, 1]) = 0',
-      { op: 'mincore', addr: n(0x7fce8197e000), length: n(16384), resident: [1, 0, 0, 1] },
+      { op: 'mincore', addr: n(0x7fce8197e000), length: n(16384), vec: null, resident: [1, 0, 0, 1] },
     ],
     [
       'mlock2(0x1000, 4096, MLOCK_ONFAULT|0xfffffffe) = -1 EINVAL (Invalid argument)',
@@ -116,7 +116,15 @@ describe('memory calls', () => {
     ],
     [
       'syscall_0x1c3(0x3, 0x7ffff7fbbff0, 0x7ffff7fbdfd8, 0, 0x5, 0x6) = 0',
-      { op: 'cachestat', fd: fd(3), rangeAddr: n(0x7ffff7fbbff0), offset: null, length: null, flags: ZERO64 },
+      {
+        op: 'cachestat',
+        fd: fd(3),
+        rangeAddr: n(0x7ffff7fbbff0),
+        offset: null,
+        length: null,
+        answerAddr: n(0x7ffff7fbdfd8),
+        flags: ZERO64,
+      },
     ],
     [
       'shmget(IPC_PRIVATE, 18446744073692778495, IPC_CREAT|0777) = -1 EINVAL (Invalid argument)',
@@ -130,11 +138,27 @@ describe('memory calls', () => {
     ],
     [
       'mbind(0x1000, 4096, MPOL_PREFERRED, [0x00000000000001], 64, MPOL_MF_MOVE) = 0',
-      { op: 'mbind', addr: n(4096), length: n(4096), mode: n(1), nodes: [n(1)], maxNode: n(64), flags: n(2) },
+      {
+        op: 'mbind',
+        addr: n(4096),
+        length: n(4096),
+        mode: n(1),
+        nodes: { words: [n(1)], addr: null },
+        maxNode: n(64),
+        flags: n(2),
+      },
     ],
     [
       'get_mempolicy([MPOL_BIND], [0x3, 0000000000000000], 128, 0x1000, MPOL_F_ADDR) = 0',
-      { op: 'get_mempolicy', mode: n(2), nodes: [n(3), ZERO64], maxNode: n(128), addr: n(4096), flags: n(2) },
+      {
+        op: 'get_mempolicy',
+        mode: n(2),
+        modeAddr: null,
+        nodes: { words: [n(3), ZERO64], addr: null },
+        maxNode: n(128),
+        addr: n(4096),
+        flags: n(2),
+      },
     ],
     [
       'userfaultfd(UFFD_USER_MODE_ONLY|O_NONBLOCK|O_CLOEXEC) = 3<anon_inode:[userfaultfd]>',

@@ -48,11 +48,12 @@ export type MemoryOp =
       readonly flags: Word64;
     }
   | { readonly op: 'msync'; readonly addr: Word64; readonly length: Word64; readonly flags: Word64 }
-  /** resident: the answer, one number a page; null if the call failed or strace printed the pointer. */
+  /** resident: the answer, one number a page; null if the call failed or strace printed the pointer, which is vec then. */
   | {
       readonly op: 'mincore';
       readonly addr: Word64;
       readonly length: Word64;
+      readonly vec: Word64 | null;
       readonly resident: readonly number[] | null;
     }
   | { readonly op: 'mlock'; readonly addr: Word64; readonly length: Word64 }
@@ -70,13 +71,14 @@ export type MemoryOp =
     }
   | { readonly op: 'mseal'; readonly addr: Word64; readonly length: Word64; readonly flags: Word64 }
   | { readonly op: 'map_shadow_stack'; readonly addr: Word64; readonly length: Word64; readonly flags: Word64 }
-  /** range: pointer to struct cachestat_range, or its fields where strace decodes them. */
+  /** rangeAddr: pointer to struct cachestat_range, or its fields where strace decodes them; answerAddr: where the answer goes. */
   | {
       readonly op: 'cachestat';
       readonly fd: FdRef;
       readonly rangeAddr: Word64 | null;
       readonly offset: Word64 | null;
       readonly length: Word64 | null;
+      readonly answerAddr: Word64 | null;
       readonly flags: Word64;
     }
   | { readonly op: 'shmget'; readonly key: Word64; readonly size: Word64; readonly flags: Word64 }
@@ -90,33 +92,50 @@ export type MemoryOp =
       readonly addr: Word64;
       readonly length: Word64;
       readonly mode: Word64;
-      readonly nodes: readonly Word64[] | null;
+      readonly nodes: MaskArg;
       readonly maxNode: Word64;
       readonly flags: Word64;
     }
   | {
       readonly op: 'set_mempolicy';
       readonly mode: Word64;
-      readonly nodes: readonly Word64[] | null;
+      readonly nodes: MaskArg;
       readonly maxNode: Word64;
     }
-  /** mode and nodes: the answer; null where the call gave none. */
+  | {
+      readonly op: 'set_mempolicy_home_node';
+      readonly addr: Word64;
+      readonly length: Word64;
+      readonly node: Word64;
+      readonly flags: Word64;
+    }
+  /** mode and nodes: the answer; modeAddr: the pointer where strace printed that. */
   | {
       readonly op: 'get_mempolicy';
       readonly mode: Word64 | null;
-      readonly nodes: readonly Word64[] | null;
+      readonly modeAddr: Word64 | null;
+      readonly nodes: MaskArg;
       readonly maxNode: Word64;
       readonly addr: Word64;
       readonly flags: Word64;
     }
-  | { readonly op: 'migrate_pages'; readonly pid: number; readonly maxNode: Word64 }
-  /** pages and nodes: null where strace printed pointers; nodes null means "only ask". */
+  | {
+      readonly op: 'migrate_pages';
+      readonly pid: number;
+      readonly maxNode: Word64;
+      readonly from: MaskArg;
+      readonly to: MaskArg;
+    }
+  /** pages, nodes: null where strace printed pointers; these follow. nodesAddr 0 means "only ask". */
   | {
       readonly op: 'move_pages';
       readonly pid: number;
       readonly count: Word64;
       readonly pages: readonly Word64[] | null;
       readonly nodes: readonly Word64[] | null;
+      readonly pagesAddr: Word64 | null;
+      readonly nodesAddr: Word64 | null;
+      readonly statusAddr: Word64 | null;
       readonly flags: Word64;
     }
   | { readonly op: 'userfaultfd'; readonly flags: Word64 }
@@ -125,6 +144,7 @@ export type MemoryOp =
       readonly op: 'process_vm';
       readonly isWrite: boolean;
       readonly pid: number;
+      /** Null where strace printed the pointer: it leads nowhere, or is NULL. */
       readonly local: readonly IoVec[] | null;
       readonly localCount: Word64;
       readonly remote: readonly IoVec[] | null;
@@ -133,6 +153,12 @@ export type MemoryOp =
     }
   | { readonly op: 'io_setup'; readonly events: Word64; readonly context: Word64 | null }
   | { readonly op: 'io_destroy'; readonly context: Word64 };
+
+/** A bit mask by pointer: its words, or the pointer that strace printed (0 for NULL). */
+export interface MaskArg {
+  readonly words: readonly Word64[] | null;
+  readonly addr: Word64 | null;
+}
 
 /** UFFDIO_* on a userfaultfd. A field that the request does not have, or that strace did not decode, is null. */
 export interface UffdIoctl {
@@ -175,7 +201,13 @@ export type FileOp =
   /** Every fcntl but F_DUPFD. arg: a number, or flags (F_SETFD, F_SETFL, F_ADD_SEALS); null if there is none or it is a struct. */
   | { readonly op: 'fcntl'; readonly fd: FdRef; readonly cmd: number; readonly arg: Word64 | null }
   /** Calls that make descriptors and otherwise mean nothing here: pipes, sockets, epoll, eventfd, timerfd, pidfd and so on. */
-  | { readonly op: 'fdopen'; readonly how: string; readonly fds: readonly FdRef[] }
+  | {
+      readonly op: 'fdopen';
+      readonly how: string;
+      readonly fds: readonly FdRef[];
+      /** pidfd_open: the process. */
+      readonly pid?: number;
+    }
   | {
       readonly op: 'read' | 'write';
       readonly how: string;
@@ -290,7 +322,17 @@ export type TaskOp =
       readonly texts: readonly string[];
     }
   | { readonly op: 'arch_prctl'; readonly option: number; readonly addr: Word64 | null }
-  | { readonly op: 'unshare'; readonly flags: Word64 };
+  | { readonly op: 'unshare'; readonly flags: Word64 }
+  /** setuid, setreuid, setresgid and their kind: the numbers as passed, -1 for "unchanged". */
+  | { readonly op: 'setid'; readonly how: string; readonly ids: readonly number[] }
+  | { readonly op: 'setgroups'; readonly groups: readonly number[] }
+  /** Sets as bits; those above 31 are left out. */
+  | {
+      readonly op: 'capset';
+      readonly effective: number;
+      readonly permitted: number;
+      readonly inheritable: number;
+    };
 
 export interface Limit {
   /** All ones is infinity. */

@@ -1,0 +1,114 @@
+// The end of a migration: every migration entry that names the old page maps the new one, or the old one again when it stayed where it is
+// (mm/migrate.c remove_migration_ptes). Page locks held; rmap lock for read. No notifier: nothing was mapped.
+//
+// A migration may end in memory of a device, which no CPU can reach: the entry then becomes a device-private entry.
+//
+// Kernel names: remove_migration_pte, rmap_walk.
+
+import { PTE_A, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { entryHi, entryLo } from '../../hw/pte.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { P_PTE_SET } from '../../sched/points.ts';
+import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import type { Kernel } from '../kernel.ts';
+import { isZoneDevice, PG_ANON, PG_DIRTY } from '../page/pages.ts';
+import {
+  isMigration,
+  isMigrationDirty,
+  isMigrationYoung,
+  mkPfnSwapHi,
+  mkPfnSwapLo,
+  swapPfn,
+} from '../page/pfn-swap.ts';
+import {
+  mkPteHi,
+  mkPteLo,
+  pteMaybeMkwrite,
+  pteMkdirty,
+  ptePresent,
+  SWP_DEVICE_READ,
+  SWP_DEVICE_WRITE,
+  SWP_MIGRATION_READ,
+  SWP_MIGRATION_WRITE,
+  SWP_SOFT_DIRTY,
+  SWP_UFFD_WP,
+  swapType,
+} from '../page/swapops.ts';
+import { getPage } from '../rmap/rmap.ts';
+import { rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/walk.ts';
+import type { MmStruct, VmArea } from '../types.ts';
+import { endAddress, firstAddress, subpageAt } from './folio.ts';
+
+export function* removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void> {
+  const lock = rmapLockOf(k, dst);
+  if (lock === null) return;
+  if (!isLocked && (k.sched.points || !lock.tryRead())) yield* lock.readLock();
+  for (let at = rmapNext(k, dst, 0); at >= 0; at = rmapNext(k, dst, at + 1))
+    yield* k.fn.removeMigrationPte(k, src, dst, rmapVma(k, dst, at));
+  if (!isLocked) lock.readUnlock();
+}
+
+/** Word of the migration entry at `address` that names `pfn`; -1 when it does not. */
+function migrationWord(k: Kernel, mm: MmStruct, address: number, pfn: number): number {
+  const table = pteTable(k, mm, address);
+  if (table === 0) return -1;
+  const word = pteOffset(table, address);
+  const lo = entryLo(k.memory, word);
+  return !ptePresent(lo) && isMigration(entryHi(k.memory, word)) && swapPfn(lo) === pfn ? word : -1;
+}
+
+export function* removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void> {
+  const { pages } = k;
+  const mm = vma.mm;
+  const end = endAddress(pages, vma, dst);
+  let ptl = 0;
+  for (let at = firstAddress(pages, vma, dst); at < end; at += 4096) {
+    const fresh = subpageAt(pages, vma, dst, at);
+    const old = src + (fresh - dst);
+    let word = migrationWord(k, mm, at, old);
+    if (word < 0) continue;
+    const table = word >>> 10;
+    if (table !== ptl) {
+      if (ptl !== 0) k.ptl.unlock(ptl);
+      ptl = table;
+      if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+      word = migrationWord(k, mm, at, old);
+      if (word < 0) continue;
+    }
+    mapAgain(k, vma, at, word, fresh, (pages.flags[dst]! & PG_DIRTY) !== 0, (pages.flags[dst]! & PG_ANON) !== 0);
+    if (k.sched.points) yield P_PTE_SET;
+  }
+  if (ptl !== 0) k.ptl.unlock(ptl);
+}
+
+/** One entry. ptl held. */
+function mapAgain(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  word: number,
+  pfn: number,
+  isDirty: boolean,
+  isAnon: boolean,
+): void {
+  const old = entryLo(k.memory, word);
+  const oldHi = entryHi(k.memory, word);
+  const type = swapType(oldHi);
+  getPage(k, pfn);
+  if (isAnon) k.fn.pageAddAnonRmap(k, pfn, vma, address, type !== SWP_MIGRATION_READ);
+  else k.fn.pageAddFileRmap(k, pfn, vma, address);
+  const isWritable = type === SWP_MIGRATION_WRITE;
+  if (isZoneDevice(k.pages, pfn)) {
+    const bits = old & (SWP_SOFT_DIRTY | SWP_UFFD_WP);
+    const hi = mkPfnSwapHi(isWritable ? SWP_DEVICE_WRITE : SWP_DEVICE_READ);
+    setEntry(k, vma.mm, word, mkPfnSwapLo(pfn) | bits, hi, address);
+    return;
+  }
+  let lo = mkPteLo(pfn, vma.pageProtLo);
+  if ((old & SWP_SOFT_DIRTY) !== 0) lo |= PTE_SOFT_DIRTY;
+  if (!isMigrationYoung(oldHi)) lo &= ~PTE_A;
+  if (isDirty && isMigrationDirty(oldHi)) lo = pteMkdirty(lo);
+  if (isWritable) lo = pteMaybeMkwrite(lo, vma.flags);
+  else if ((old & SWP_UFFD_WP) !== 0) lo |= PTE_UFFD_WP;
+  setEntry(k, vma.mm, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), address);
+}
