@@ -11,6 +11,7 @@ import { conformanceCommand } from './conformance.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
 import { initCommand } from './init.ts';
 import { replayCommand } from './replay.ts';
+import { suitesCommand } from './suites.ts';
 import { traceCommand } from './trace.ts';
 
 /** Runs one command; returns the exit status. `argv` without node and script. */
@@ -33,6 +34,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   program.addCommand(conformanceCommand(setStatus));
   program.addCommand(initCommand(setStatus));
   program.addCommand(replayCommand(setStatus));
+  program.addCommand(suitesCommand(setStatus));
   program.addCommand(traceCommand(setStatus));
   for (const command of [program, ...program.commands]) {
     command.exitOverride();

@@ -22,7 +22,7 @@ export function replayJson(r: ReplayResult, problems: readonly string[]): object
     ignored: t.ignored,
     skips: Object.fromEntries(t.skips),
     byCall: Object.fromEntries([...t.byCall].sort()),
-    divergences: r.divergences,
+    divergences: r.divergences.map(({ line, call, expected, actual }) => ({ line, call, expected, actual })),
     finalMaps: r.finalMaps,
     finalMapsNotCompared: r.finalMapsResults.reduce((n, m) => n + m.notCompared, 0),
     finalMapsDifferences: r.finalMapsResults.filter((m) => m.differences.length > 0),

@@ -6,6 +6,8 @@ import { VM_HUGETLB } from '../abi/mman.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { vpnHi, vpnLo } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
+import { pmdFrame, pmdTransHuge } from '../mm/huge/pmd.ts';
+import { isHugeZero } from '../mm/huge/zero-page.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { compoundHead } from '../mm/page/compound.ts';
 import { PG_ANON } from '../mm/page/pages.ts';
@@ -59,7 +61,7 @@ function readPmd(k: Kernel, mm: MmStruct, vma: VmArea, from: number, to: number,
   const { words } = k.memory;
   for (let at = from; at < to; at += 4096) {
     if (isLeaf) {
-      if (ptePresent(lo)) found.set(at, present(k, vma, pteFrame(lo) + (Math.floor(at / 4096) & 511)));
+      if (pmdTransHuge(lo)) found.set(at, present(k, vma, pmdFrame(lo) + (Math.floor(at / 4096) & 511)));
       else found.set(at, { letters: 'S', page: '' });
       continue;
     }
@@ -74,6 +76,7 @@ function present(k: Kernel, vma: VmArea, pfn: number): PageState {
   const { pages } = k;
   const page = pageName(pfn, k.memory.generation[pfn]!);
   const head = compoundHead(pages, pfn);
+  if (isHugeZero(k, head)) return { letters: 'PF', page };
   if (pfn === k.zeroPfn || pages.flags[head] === 0) return { letters: 'P', page };
   const isFile = (pages.flags[head]! & PG_ANON) === 0;
   const count = pages.mapcount[pfn]! + (pages.order[head]! > 0 ? pages.compoundMapcount[head]! : 0);

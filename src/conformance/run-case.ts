@@ -5,7 +5,7 @@ import { Comparison, callText, type Divergence, LEVELS, type Level } from './com
 import { Args, type Op, type Outcome } from './ops/outcome.ts';
 import { OPS } from './ops/table.ts';
 import type { TraceRecord } from './record.ts';
-import type { Recording, Step } from './recording.ts';
+import { OP_END, type Recording, type Step } from './recording.ts';
 import { RecordedResidency } from './residency.ts';
 import { startScript } from './start.ts';
 import { World } from './world.ts';
@@ -57,7 +57,7 @@ class ScriptRun {
     const name = step.ret?.['name'];
     const call = name === undefined ? step.call : { ...step.call, name };
     const outcome = this.#perform(call);
-    world.settle();
+    if (step.call['op'] === OP_END) world.settle();
     const made = world.capture.take();
     if (outcome !== null) this.#comparison.ret(step, outcome);
     this.#comparison.events(step, made);

@@ -1,5 +1,6 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
+import type { ThpEnabled } from '../mm/huge/state.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
@@ -55,8 +56,10 @@ export class World {
         frames: FRAMES,
         ramPages: RAM_PAGES,
         cpus,
+        numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
     });
@@ -69,6 +72,10 @@ export class World {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
   }
 
+  #thpEnabled(): ThpEnabled {
+    return (this.settings.get('/sys/kernel/mm/transparent_hugepage/enabled') ?? 'madvise') as ThpEnabled;
+  }
+
   get design(): Linux61 {
     return this.kernel.design as unknown as Linux61;
   }
@@ -77,7 +84,8 @@ export class World {
     return this.machine.run(path);
   }
 
-  /** Lets kernel threads that have something to do finish it. */
+  /** Lets kernel threads that have something to do finish it. Not after each call: target and controller run as SCHED_FIFO, so that
+   *  workers get the CPU only when those wait for them. */
   settle(): void {
     const { sched } = this.kernel;
     while (sched.runnableCount > 0 && sched.step()) {

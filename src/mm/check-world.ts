@@ -12,8 +12,11 @@
 import { FRAME_KERNEL, FRAME_TABLE } from '../abi/events.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
-import { vpnAddress } from '../hw/page-table.ts';
+import { pmdWord, vpnAddress, vpnHi, vpnLo } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
+import { depositsOf } from './huge/deposit.ts';
+import { pmdFrame, pmdTransHuge } from './huge/pmd.ts';
+import { isHugeZero } from './huge/zero-page.ts';
 import type { Kernel } from './kernel.ts';
 import { checkKsm } from './ksm/check.ts';
 import { compoundHead } from './page/compound.ts';
@@ -97,14 +100,57 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   };
   link(mm.pgd, `mm ${mm.id} PGD`);
   descend(mm.pgd, 3, 0, 0);
+  tables += countDeposits(k, mm, refs);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
 }
 
+/** Tables deposited with PMD tables: one for each huge entry of anonymous memory, and none else. */
+function countDeposits(k: Kernel, mm: MmStruct, refs: Int32Array): number {
+  const huge = new Map<number, number>();
+  forEachLeaf(k, mm, (_mm, address, _lo, _hi, isHuge) => {
+    const vma = mm.vmas.find(address);
+    if (!isHuge || vma === null || vma.file !== null) return;
+    const table = pmdWord(k.memory, mm.pgd, vpnHi(address), vpnLo(address)) >>> 10;
+    huge.set(table, (huge.get(table) ?? 0) + 1);
+  });
+  let deposits = 0;
+  forEachPmdTable(k, mm, (pmdTable) => {
+    const tables = depositsOf(k, pmdTable);
+    const want = huge.get(pmdTable) ?? 0;
+    assert(
+      tables.length === want,
+      `I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${want} huge entries`,
+    );
+    for (const table of tables) {
+      assert((k.pages.flags[table]! & PG_TABLE) !== 0, `I31: deposited table ${table} has PG_TABLE`);
+      refs[table] = refs[table]! + 1;
+      assert(refs[table] === 1, `I31: deposited table ${table} is linked once`);
+      deposits++;
+    }
+  });
+  return deposits;
+}
+
+function forEachPmdTable(k: Kernel, mm: MmStruct, visit: (table: number) => void): void {
+  const w = k.memory.words;
+  for (let g = 0; g < 512; g++) {
+    const pgd = w[entryWord(mm.pgd, g)]!;
+    for (let u = 0; (pgd & PTE_P) !== 0 && u < 512; u++) {
+      const pud = w[entryWord(pgd >>> 12, u)]!;
+      if ((pud & (PTE_P | PTE_PS)) === PTE_P) visit(pud >>> 12);
+    }
+  }
+}
+
 function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
-  forEachLeaf(k, mm, (_mm, address, lo, hi) => {
+  forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
     const place = `mm ${mm.id} entry at ${hex(address)}`;
     const vma = mm.vmas.find(address);
     assert(vma !== null && vma.start <= address, `I31: ${place} lies in a VMA`);
+    if (isHuge) {
+      if (pmdTransHuge(lo) && !isHugeZero(k, pmdFrame(lo))) refs[pmdFrame(lo)]!++;
+      return;
+    }
     if (pteIsSwap(lo, hi)) {
       if (!isRealSwap(hi)) {
         const pfn = swapPfn(lo);
@@ -117,7 +163,7 @@ function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint3
     } else if (ptePresent(lo) && !pteSpecial(lo)) {
       const pfn = pteFrame(lo);
       assert(pfn < k.pages.count, `I31: ${place} points to frame ${pfn}, which exists`);
-      refs[pfn] = refs[pfn]! + 1;
+      refs[compoundHead(k.pages, pfn)]!++;
     }
   });
 }
@@ -154,6 +200,15 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
   }
 }
 
+/** A tail of a compound page: its head has the counts. */
+function checkTail(k: Kernel, pfn: number, count: number, recount: number): void {
+  const head = k.pages.head[pfn]!;
+  const nr = 1 << k.pages.order[head]!;
+  assert(k.pages.head[head] === 0 && pfn > head && pfn < head + nr, `I24: frame ${pfn} is a tail of ${head}`);
+  assert(count === 0 && recount === 0, `I24: tail ${pfn} has refcount ${count}, recount ${recount}`);
+  assert((k.pages.flags[pfn]! & PG_LRU) === 0, `LRU: tail ${pfn} is on no list`);
+}
+
 function checkFrames(k: Kernel, refs: Int32Array): void {
   const free = new Uint8Array(k.pages.count);
   for (const node of k.nodes) node.freeFrames(free);
@@ -167,11 +222,16 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
       assert(mapcount[pfn] === 0, `I25: free frame ${pfn} is not mapped`);
       continue;
     }
+    if (k.pages.head[pfn] !== 0) {
+      checkTail(k, pfn, count, refs[pfn]!);
+      continue;
+    }
     // Memory of the kernel itself and of drivers: one reference.
     if (k.pages.purpose[pfn] === FRAME_KERNEL) refs[pfn] = refs[pfn]! + 1;
     // memory_failure keeps a broken frame for good, with its own reference if nobody else's.
     if ((f & PG_HWPOISON) !== 0) continue;
-    const pins = count - (count % GUP_PIN_COUNTING_BIAS);
+    const isSmall = k.pages.order[pfn] === 0;
+    const pins = isSmall ? count - (count % GUP_PIN_COUNTING_BIAS) : k.pages.pincount[pfn]!;
     assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
     assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
     const isData = (f & PG_ANON) !== 0 || k.pages.mapping[pfn] !== null || (f & PG_SWAPCACHE) !== 0;

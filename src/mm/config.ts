@@ -48,6 +48,9 @@ export interface KernelConfig {
   watermarkMin: number;
   watermarkLow: number;
   watermarkHigh: number;
+  /** transparent_hugepage/enabled and shmem_enabled at the start. */
+  thpEnabled: 'always' | 'madvise' | 'never';
+  shmemHuge: 'always' | 'within_size' | 'advise' | 'never' | 'deny' | 'force';
   /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
   injectAllocFailures: boolean;
   /** Entries handled between two points: with points off, and with points on. */
@@ -90,6 +93,8 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     watermarkMin: 0,
     watermarkLow: 0,
     watermarkHigh: 0,
+    thpEnabled: 'madvise',
+    shmemHuge: 'never',
     injectAllocFailures: false,
     strideOff: 512,
     strideOn: 8,

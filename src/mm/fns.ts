@@ -177,8 +177,9 @@ export interface ZapFns {
   tlbFlushMmuTlbonly(k: Kernel, tlb: MmuGather): AtomicPath<void>;
   /** tlb_batch_pages_flush: frees what was queued. */
   tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void>;
-  /** __tlb_remove_page_size: queues a page that `address` mapped (a table: its base); true = full, flush now. */
-  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean): boolean;
+  /** __tlb_remove_page_size: queues a page that an entry of `size` bytes (4096) at `address` mapped (a table: its base); true = full,
+   *  flush now. */
+  tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean, size?: number): boolean;
   /** unmap_vmas: one UNMAP section over [start, end), zap of every VMA (ascending array). */
   unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
   /** unmap_single_vma / unmap_page_range, no section of its own. */
@@ -265,8 +266,6 @@ export interface ZapFns {
     len: number,
     needRmapLocks: boolean,
   ): KernelPath<number>;
-  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
-  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
   /** madvise_free_single_vma, madvise_cold, madvise_pageout for a piece of one VMA. 0 or -errno. */
   madviseFree(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
   madviseCold(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
@@ -287,6 +286,51 @@ export interface ZapFns {
   flushTlbPage(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
 }
 
+/** Room huge: transparent huge pages. `word` is a PMD entry's; haddr and a block's address are multiples of 2 MiB. */
+export interface HugeFns {
+  /** vma_adjust_trans_huge: the split-PMD section of a boundary inside a covered, present 1 GiB. Call before a boundary changes. */
+  vmaAdjustTransHuge(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** __split_huge_pmd: the section, and the split if a huge page is mapped in the block of `address`. With `folio` (a locked head; 0: any)
+   *  only that one; `freeze`: to migration entries. */
+  splitHugePmd(k: Kernel, vma: VmArea, address: number, freeze: boolean, folio: number): KernelPath<void>;
+  /** The PMD level of a fault: VM_FAULT_*; VM_FAULT_FALLBACK: go on with small pages. */
+  handleHugePmd(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doHugePmdAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  doHugePmdWpPage(
+    k: Kernel,
+    vma: VmArea,
+    address: number,
+    word: number,
+    orig: number,
+    flags: number,
+  ): KernelPath<number>;
+  /** pmd_migration_entry_wait. */
+  pmdMigrationEntryWait(k: Kernel, vma: VmArea, word: number): KernelPath<number>;
+  /** zap_huge_pmd: false when the entry is not huge (any more). */
+  zapHugePmd(k: Kernel, tlb: MmuGather, vma: VmArea, word: number, haddr: number): KernelPath<boolean>;
+  /** change_huge_pmd: 0 not huge, 1 left as it is, 512 changed. */
+  changeHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    haddr: number,
+    cpFlags: number,
+  ): AtomicPath<number>;
+  /** copy_huge_pmd: 0, -ENOMEM, -EAGAIN (not huge any more: copy the page table). */
+  copyHugePmd(k: Kernel, dst: VmArea, src: VmArea, srcWord: number, haddr: number): KernelPath<number>;
+  /** move_huge_pmd: false when it cannot move whole. */
+  moveHugePmd(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newAddr: number,
+    from: number,
+    to: number,
+    needRmapLocks: boolean,
+  ): KernelPath<boolean>;
+}
+
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
 export interface MigrateFns {
   /** try_to_migrate: a migration entry in the place of every mapping. Page lock held. TTU_RMAP_LOCKED, TTU_SPLIT_HUGE_PMD. Pages
@@ -296,7 +340,8 @@ export interface MigrateFns {
   tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
   removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
-  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void>;
+  /** remove_migration_pte: in one VMA, whose first entry is at `address`. */
+  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea, address: number): KernelPath<void>;
   /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
    *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
   migratePages(
@@ -317,6 +362,11 @@ export interface MigrateFns {
     mode: number,
     reason: number,
   ): KernelPath<number>;
+  /** memory_failure, soft_offline_page: the caller's reference is taken over. 0, -EBUSY, -EHWPOISON. */
+  memoryFailure(k: Kernel, pfn: number): KernelPath<number>;
+  softOfflinePage(k: Kernel, pfn: number): KernelPath<number>;
+  /** compact_node. */
+  compactNode(k: Kernel, node: number): KernelPath<void>;
   /** folio_migrate_mapping: the place of src (locked, not mapped) in its cache goes to dst. 0 or -EAGAIN (somebody refers to it). */
   folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
 }
@@ -326,6 +376,8 @@ export interface PageFns {
   /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
    *  first (else on node 0), and with `isOnly` nowhere else (__GFP_THISNODE). */
   allocPage(k: Kernel, gfp: number, purpose: number, node?: number, isOnly?: boolean): number;
+  /** prep_new_page: a frame that was taken off the free lists becomes a page with refcount 1; returns it. */
+  prepNewPage(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): number;
   /** A compound page of 2^order frames with refcount 1, or 0; does not reclaim. Its frames hold what they held last. */
   allocPages(k: Kernel, gfp: number, order: number, purpose: number, node?: number, isOnly?: boolean): number;
   /** __alloc_pages_slowpath: wakes kswapd, reclaims, retries. Frame or 0 (out of memory). */
@@ -415,6 +467,16 @@ export interface GupFns {
     out: Int32Array,
   ): KernelPath<number>;
   unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void;
+  /** get_user_pages_fast, pin_user_pages_fast (FOLL_PIN): mmapLock not held. Looks without any lock first; takes mmapLock for the rest.
+   *  FOLL_FAST_ONLY: does not. Number of pages or -errno. */
+  getUserPagesFast(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    count: number,
+    flags: number,
+    out: Int32Array,
+  ): KernelPath<number>;
   /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
   accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
 }
@@ -485,6 +547,7 @@ export interface KernelFns
     FaultFns,
     RmapFns,
     ZapFns,
+    HugeFns,
     PageFns,
     ReclaimFns,
     FileFns,

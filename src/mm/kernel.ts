@@ -13,6 +13,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import { HugeState } from './huge/state.ts';
 import { KsmState } from './ksm/state.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import type { Buddy } from './page/buddy.ts';
@@ -67,6 +68,8 @@ export class Kernel {
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  /** Transparent huge pages. */
+  readonly huge: HugeState;
   readonly ksm: KsmState;
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
@@ -115,6 +118,7 @@ export class Kernel {
     this.pages = new Pages(config, this.memory);
     this.swap = new SwapArea(config.swapPages);
     this.reclaim = new ReclaimState(this.pages);
+    this.huge = new HugeState(config);
     this.ksm = new KsmState(this.sched);
     this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames + config.devicePrivatePages);
     for (let i = 0; i < config.cpus; i++) this.cpus.push(new Cpu(i, this.memory, config.tlbSets, config.tlbWays));

@@ -19,6 +19,8 @@ export interface Profile {
   readonly mprotectSectionPerPud: boolean;
   /** MADV_PAGEOUT asks clear_flush_young and flushes at its end (6.1), or neither (by 6.12). */
   readonly pageoutAgesAndFlushes: boolean;
+  /** A split huge page leaves dirty small entries (6.4): mprotect may then make them writable at once. */
+  readonly splitKeepsDirty: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
   readonly mremapMultiVma: boolean;
   /** mseal exists (6.10). */
@@ -72,6 +74,7 @@ const V6_1: Profile = {
   archInvalidateSecondaryTlbs: false,
   mprotectSectionPerPud: true,
   pageoutAgesAndFlushes: true,
+  splitKeepsDirty: false,
   mremapMultiVma: false,
   mseal: false,
   madvGuard: false,
@@ -100,6 +103,7 @@ const V6_6: Profile = {
   name: '6.6',
   notifier: 'linux-6.6',
   archInvalidateSecondaryTlbs: true,
+  splitKeepsDirty: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,

@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { hugeFns } from './huge/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
@@ -19,6 +20,7 @@ export const linuxFns: KernelFns = {
   ...faultFns,
   ...rmapFns,
   ...zapFns,
+  ...hugeFns,
   ...pageFns,
   ...reclaimFns,
   ...fileFns,

@@ -214,6 +214,9 @@ export class MmStruct {
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;
+  /** MMF_DISABLE_THP (prctl), and MMF_HUGE_ZERO_PAGE: a reference to the huge zero page is held. */
+  thpDisabled = false;
+  hasHugeZeroPage = false;
   /** Every task of the address space has a fatal signal pending: nobody waits for an answer any more. */
   isKilled = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */

@@ -11,8 +11,11 @@ import { EACCES, ENOMEM } from '../../src/abi/errno.ts';
 import { E_CPU_ACCESS, E_FRAME_ALLOC, E_FRAME_FREE, E_PTE, E_PTE_AD, FRAME_TABLE } from '../../src/abi/events.ts';
 import {
   MADV_COLD,
+  MADV_COLLAPSE,
   MADV_DONTNEED,
   MADV_FREE,
+  MADV_HUGEPAGE,
+  MADV_NOHUGEPAGE,
   MADV_PAGEOUT,
   MAP_ANONYMOUS,
   MAP_FIXED,
@@ -236,7 +239,10 @@ function munmap(w: RandomMemory, p: Process): void {
 }
 
 function mprotect(w: RandomMemory, p: Process): void {
-  const [start, length] = [w.address(), w.length()];
+  protect(w, p, w.address(), w.length());
+}
+
+function protect(w: RandomMemory, p: Process, start: number, length: number): void {
   const prot = [PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE][w.rng.below(3)]!;
   const r = w.call(p, NR_mprotect, start, length, prot);
   let a = start;
@@ -308,6 +314,73 @@ function exit(w: RandomMemory, p: Process): void {
   w.processes.splice(w.processes.indexOf(p), 1);
 }
 
+/** 8 MiB that may have huge pages: where there is memory for them. */
+const HUGE = 0xc0000000;
+const HUGE_SIZE = 0x800000;
+const BLOCK = 0x200000;
+
+/** A piece of the huge area: whole blocks, parts of one, or anything. */
+function hugePiece(w: RandomMemory): { start: number; length: number } {
+  const { rng } = w;
+  const block = rng.below(4);
+  const kind = rng.below(3);
+  if (kind === 0) return { start: HUGE + block * BLOCK, length: (1 + rng.below(4 - block)) * BLOCK };
+  const start = HUGE + block * BLOCK + rng.below(512) * PAGE;
+  const most = (HUGE + HUGE_SIZE - start) / PAGE;
+  return { start, length: (1 + rng.below(kind === 1 ? Math.min(most, 16) : most)) * PAGE };
+}
+
+function hugeMmap(w: RandomMemory, p: Process): void {
+  const { start, length } = hugePiece(w);
+  const flags = MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE;
+  expectEqual('mmap', w.call(p, NR_mmap, start, length, PROT_READ | PROT_WRITE, flags, -1, 0), start);
+  w.mapped(p, start, length, false);
+  if (w.rng.chance(4, 5)) w.call(p, NR_madvise, start, length, MADV_HUGEPAGE);
+}
+
+function hugeUnmap(w: RandomMemory, p: Process): void {
+  const { start, length } = hugePiece(w);
+  expectEqual('munmap', w.call(p, NR_munmap, start, length), 0);
+  for (let a = start; a < start + length; a += PAGE) p.twin.delete(a);
+}
+
+function hugeMprotect(w: RandomMemory, p: Process): void {
+  const { start, length } = hugePiece(w);
+  protect(w, p, start, length);
+}
+
+function hugeMremap(w: RandomMemory, p: Process): void {
+  const { start, length } = hugePiece(w);
+  const vma = p.task.mm!.vmas.findExact(start);
+  if (vma === null || start + length > vma.end) return;
+  const blocks = Math.floor((HUGE + HUGE_SIZE - length) / BLOCK) - HUGE / BLOCK;
+  const to = HUGE + w.rng.below(blocks + 1) * BLOCK + (w.rng.chance(2, 3) ? start % BLOCK : 0);
+  if (to + length > HUGE + HUGE_SIZE || (to < start + length && start < to + length)) return;
+  expectEqual('mremap', w.call(p, NR_mremap, start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+  w.moved(p, start, to, length);
+}
+
+function hugeMadvise(w: RandomMemory, p: Process): void {
+  const { start, length } = hugePiece(w);
+  const all = [MADV_DONTNEED, MADV_FREE, MADV_COLD, MADV_PAGEOUT, MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_COLLAPSE];
+  const advice = all[w.rng.below(all.length)]!;
+  w.call(p, NR_madvise, start, length, advice);
+  for (let a = start; a < start + length; a += PAGE) {
+    const page = p.twin.get(a);
+    if (page === undefined) continue;
+    if (advice === MADV_DONTNEED) p.twin.set(a, { ...page, cell: { byte: 0, lazy: false } });
+    else if (advice === MADV_FREE) page.cell.lazy = true;
+  }
+}
+
+/** A few pages far apart, so that huge pages come to be. */
+function hugeAccess(w: RandomMemory, p: Process): void {
+  const isWrite = w.rng.chance(2, 3);
+  for (let i = 0; i < 12; i++) w.access(p, HUGE + w.rng.below(HUGE_SIZE / PAGE) * PAGE, isWrite, 1 + w.rng.below(3));
+}
+
+const hasRoomForHuge = (w: RandomMemory): boolean => w.k.pages.count >= 4096;
+
 /** Pages go to the other node, and every status says where they are. */
 function movePages(w: RandomMemory, p: Process): void {
   const count = 1 + w.rng.below(24);
@@ -340,4 +413,10 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 8, name: 'move pages', when: (w) => w.k.nodes.length > 1, run: movePages },
   { weight: 14, name: 'read', run: (w, p) => w.access(p, w.address(), false) },
   { weight: 29, name: 'write', run: (w, p) => w.access(p, w.address(), true) },
+  { weight: 16, name: 'huge mmap', when: hasRoomForHuge, run: hugeMmap },
+  { weight: 8, name: 'huge munmap', when: hasRoomForHuge, run: hugeUnmap },
+  { weight: 14, name: 'huge mprotect', when: hasRoomForHuge, run: hugeMprotect },
+  { weight: 14, name: 'huge mremap', when: hasRoomForHuge, run: hugeMremap },
+  { weight: 20, name: 'huge madvise', when: hasRoomForHuge, run: hugeMadvise },
+  { weight: 50, name: 'huge access', when: hasRoomForHuge, run: hugeAccess },
 ];

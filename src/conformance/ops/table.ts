@@ -4,6 +4,7 @@
 import { accessOps } from './access.ts';
 import { fileOps } from './files.ts';
 import { memoryOps } from './memory.ts';
+import { migrateOps } from './migrate.ts';
 import { notifierOps } from './notifier.ts';
 import type { Op } from './outcome.ts';
 import { processOps } from './process.ts';
@@ -14,4 +15,5 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...notifierOps,
   ...processOps,
   ...fileOps,
+  ...migrateOps,
 };

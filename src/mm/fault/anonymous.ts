@@ -20,7 +20,7 @@ import { GFP_KERNEL } from '../page/pages.ts';
 import { mkPteHi, mkPteLo } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
-import { pteOffset, pteTable } from './page-tables.ts';
+import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
 
 export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   if ((vma.flags & VM_SHARED) !== 0) return VM_FAULT_SIGBUS;
@@ -28,7 +28,7 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
   const m = k.memory;
   let table = pteTable(k, mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
-  if (table === 0) return VM_FAULT_OOM;
+  if (table === 0) return withoutTable(k, mm, address);
   const word = pteOffset(table, address);
   const protLo = vma.pageProtLo;
   const protHi = mkPteHi(protLo, vma.pageProtHi);

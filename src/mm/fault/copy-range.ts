@@ -5,7 +5,7 @@
 // parent's CPU TLBs are flushed once, after the last VMA (dup_mmap). A pinned page must stay the parent's own: the child gets
 // a copy at once, allocated outside of the locks.
 
-import { ENOMEM } from '../../abi/errno.ts';
+import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
 import { FRAME_ANON } from '../../abi/events.ts';
 import {
   MM_ANONPAGES,
@@ -172,10 +172,11 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     }
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
-      const pageFlags = flags[pfn]!;
+      const head = compoundHead(k.pages, pfn);
+      const pageFlags = flags[head]!;
       if ((pageFlags & PG_ANON) !== 0) {
-        if ((pageFlags & PG_ANON_EXCLUSIVE) !== 0) {
-          if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, pfn)) {
+        if ((flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0) {
+          if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, head)) {
             if (s.prealloc === 0) {
               s.status = COPY_NEEDS_PAGE;
               return address;
@@ -183,12 +184,12 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
             copyPinned(k, s, pfn, dstWord, address);
             continue;
           }
-          flags[pfn] = pageFlags & ~PG_ANON_EXCLUSIVE;
+          flags[pfn] = flags[pfn]! & ~PG_ANON_EXCLUSIVE;
         }
         s.anon++;
       } else if ((pageFlags & PG_SWAPBACKED) !== 0) s.shmem++;
       else s.file++;
-      refcount[pfn]!++;
+      refcount[head]!++;
       pageDupRmap(k, pfn, s.dst, address);
     }
     if (s.isCow && (lo & PTE_RW) !== 0) {
@@ -200,14 +201,19 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   return address;
 }
 
-/** First address at or above `address` and below `end` whose page table exists, skipping whole missing tables; `end` if none. */
+function isNone(k: Kernel, word: number): boolean {
+  return (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
+}
+
+/** First address at or above `address` and below `end` whose PMD entry is not none, skipping whole missing tables; `end` if none. */
 function nextTable(k: Kernel, mm: MmStruct, address: number, end: number): number {
   const m = k.memory;
   while (address < end) {
     const hi = vpnHi(address);
     if (pudTable(m, mm.pgd, hi) === 0) address = address - modPower(address, 0x8000000000) + 0x8000000000;
     else if (pmdWord(m, mm.pgd, hi, vpnLo(address)) < 0) address = address - modPower(address, 0x40000000) + 0x40000000;
-    else if (pteTable(k, mm, address) === 0) address = address - modPower(address, PMD_SIZE) + PMD_SIZE;
+    else if (isNone(k, pmdWord(m, mm.pgd, hi, vpnLo(address))))
+      address = address - modPower(address, PMD_SIZE) + PMD_SIZE;
     else return address;
   }
   return end;
@@ -241,6 +247,15 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
   return 0;
 }
 
+/** copy_pmd_range for one PMD entry. */
+function* copyPmdRange(k: Kernel, s: CopyState, address: number, end: number): KernelPath<number> {
+  if (pteTable(k, s.src.mm, address) !== 0) return yield* copyPteRange(k, s, address, end);
+  const word = pmdWord(k.memory, s.src.mm.pgd, vpnHi(address), vpnLo(address));
+  const result = yield* k.fn.copyHugePmd(k, s.dst, s.src, word, address);
+  if (result !== -EAGAIN || pteTable(k, s.src.mm, address) === 0) return result === -EAGAIN ? 0 : result;
+  return yield* copyPteRange(k, s, address, end);
+}
+
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
   // vma_needs_copy.
   const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
@@ -254,7 +269,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
   let address = nextTable(k, mm, src.start, src.end);
   while (address < src.end && result === 0) {
     const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);
-    result = yield* copyPteRange(k, s, address, end);
+    result = yield* copyPmdRange(k, s, address, end);
     address = nextTable(k, mm, end, src.end);
   }
   if (s.prealloc !== 0) k.fn.putPage(k, s.prealloc);

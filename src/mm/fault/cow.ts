@@ -9,21 +9,14 @@
 // Between the copy and the recheck another thread may write the old page only through an entry that the recheck sees.
 
 import { FRAME_ANON } from '../../abi/events.ts';
-import {
-  FAULT_FLAG_UNSHARE,
-  MM_ANONPAGES,
-  VM_FAULT_OOM,
-  VM_FAULT_WRITE,
-  VM_SHARED,
-  VM_UFFD_WP,
-  VM_WRITE,
-} from '../../abi/mman.ts';
+import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_UFFD_WP, VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_COPY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
@@ -32,19 +25,21 @@ import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
+import { faultWrite } from './fault-write.ts';
 import { wpPageShared } from './file-fault.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** The COW reuse test on an anonymous page that is not marked exclusive. ptl held. */
-function mayReuseAnonPage(k: Kernel, pfn: number, vma: VmArea): boolean {
+function mayReuseAnonPage(k: Kernel, page: number, vma: VmArea): boolean {
   const pages = k.pages;
+  const pfn = compoundHead(pages, page);
   if ((pages.flags[pfn]! & PG_KSM) !== 0 || pages.refcount[pfn]! > 3) return false;
   const inSwapCache = (pages.flags[pfn]! & PG_SWAPCACHE) !== 0;
   if (pages.refcount[pfn]! > (inSwapCache ? 2 : 1)) return false;
   if (!tryLockPage(k, pfn)) return false;
   if (inSwapCache) k.fn.folioFreeSwap(k, pfn);
   const reuse = pages.refcount[pfn] === 1;
-  if (reuse) pageMoveAnonRmap(k, pfn, vma);
+  if (reuse) pageMoveAnonRmap(k, page, vma);
   unlockPage(k, pfn);
   return reuse;
 }
@@ -73,7 +68,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   }
   const isNormal = (lo & PTE_SPECIAL) === 0;
   const pfn = isNormal ? ptePfn(lo) : 0;
-  const isAnon = isNormal && (k.pages.flags[pfn]! & PG_ANON) !== 0;
+  const isAnon = isNormal && (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
   if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
     if (!unshare) wpPageReuse(k, vma, address, word);
     k.ptl.unlock(table);
@@ -88,11 +83,6 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   if (isNormal && !isAnon && (vma.flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED))
     return yield* wpPageShared(k, vma, address, pfn, lo, flags);
   return yield* k.fn.wpPageCopy(k, vma, address, pfn, lo, flags);
-}
-
-/** What a write fault that was served here returns. */
-export function faultWrite(k: Kernel): number {
-  return k.profile.faultReturnsWrite ? VM_FAULT_WRITE : 0;
 }
 
 /** wp_page_reuse: the entry becomes writable in place. ptl held. */
@@ -137,7 +127,7 @@ export function* wpPageCopy(
   if (replaced) {
     const lo = entryOfCopy(vma, pfn, origLo, flags);
     const hi = mkPteHi(vma.pageProtLo, vma.pageProtHi);
-    if (oldPfn === 0 || (k.pages.flags[oldPfn]! & PG_ANON) === 0) {
+    if (oldPfn === 0 || (k.pages.flags[compoundHead(k.pages, oldPfn)]! & PG_ANON) === 0) {
       if (oldPfn !== 0) mm.rss[mmCounterFile(k.pages, oldPfn)]!--;
       mm.rss[MM_ANONPAGES]!++;
     }
@@ -157,7 +147,7 @@ export function* wpPageCopy(
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);
   if (!replaced) k.fn.putPage(k, pfn);
   if (oldPfn !== 0) {
-    if (replaced) freeSwapCache(k, oldPfn);
+    if (replaced) freeSwapCache(k, compoundHead(k.pages, oldPfn));
     k.fn.putPage(k, oldPfn);
   }
   if (k.sched.points) yield P_PTE_SET;

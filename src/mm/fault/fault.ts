@@ -14,6 +14,7 @@ import {
   VM_EXEC,
   VM_FAULT_COMPLETED,
   VM_FAULT_ERROR,
+  VM_FAULT_FALLBACK,
   VM_FAULT_MAJOR,
   VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
@@ -26,6 +27,7 @@ import { PTE_A, PTE_RW } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT } from '../../sched/points.ts';
+import { mayFaultHuge } from '../huge/anon-fault.ts';
 import { BUS_ADRERR, type Kernel, SEGV_ACCERR, SEGV_MAPERR } from '../kernel.ts';
 import { pteMkdirty, ptePresent } from '../page/swapops.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -102,10 +104,11 @@ function* announcedFault(k: Kernel, vma: VmArea, address: number, flags: number)
 }
 
 /** handle_pte_fault: the function for what the entry is now. */
-function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number, tryHuge = true): KernelPath<number> {
   const m = k.memory;
   const page = Math.floor(address / 4096) * 4096;
   const table = pteTable(k, vma.mm, address);
+  if (table === 0 && tryHuge && mayFaultHuge(k, vma, page)) return hugeFirst(k, vma, page, flags);
   const word = table === 0 ? -1 : pteOffset(table, address);
   const lo = word < 0 ? 0 : entryLo(m, word);
   if (lo === 0 && (word < 0 || entryHi(m, word) === 0)) {
@@ -119,6 +122,13 @@ function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number):
   if ((flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE)) !== 0 && (lo & PTE_RW) === 0)
     return k.fn.doWpPage(k, vma, page, flags);
   return spuriousFault(k, vma, page, word, flags);
+}
+
+/** __handle_mm_fault where a huge page is mapped, or may be. */
+function* hugeFirst(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const result = yield* k.fn.handleHugePmd(k, vma, address, flags);
+  if ((result & VM_FAULT_FALLBACK) === 0) return result;
+  return yield* handlePteFault(k, vma, address, flags, false);
 }
 
 /** The entry allows the access already (another thread was first, or a stale TLB entry): only A and D are brought up to

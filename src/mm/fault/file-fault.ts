@@ -36,8 +36,8 @@ import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
-import { faultWrite } from './cow.ts';
-import { pteOffset, pteTable } from './page-tables.ts';
+import { faultWrite } from './fault-write.ts';
+import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
 /** do_sync_mmap_readahead after maybe_unlock_mmap_for_io: the page is read with mmapLock dropped (the file is held instead), and
@@ -175,7 +175,7 @@ function* finishFileFault(
 export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   let table = pteTable(k, vma.mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
-  if (table === 0) return VM_FAULT_OOM;
+  if (table === 0) return withoutTable(k, vma.mm, address);
   // should_fault_around: a page that is mapped along would not ask the monitor.
   const around = k.config.faultAroundPages > 1 && (vma.flags & (VM_UFFD_WP | VM_UFFD_MINOR)) === 0;
   if (around && (yield* faultAround(k, vma, address, table))) return VM_FAULT_NOPAGE;
@@ -195,7 +195,7 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
   let table = pteTable(k, mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
-  if (table === 0) return VM_FAULT_OOM;
+  if (table === 0) return withoutTable(k, mm, address);
   let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
   if (page === 0) return VM_FAULT_OOM;
@@ -231,7 +231,7 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   let table = pteTable(k, vma.mm, address);
   if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
-  if (table === 0) return VM_FAULT_OOM;
+  if (table === 0) return withoutTable(k, vma.mm, address);
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;

@@ -2,8 +2,9 @@
 // its entry becomes visible. The entry is written under the ptl of the table that holds it; who comes second gives his back.
 
 import { FRAME_TABLE } from '../../abi/events.ts';
+import { VM_FAULT_OOM } from '../../abi/mman.ts';
 import { LEVEL_PGD, LEVEL_PMD, LEVEL_PUD, PTE_P, PTE_PS, PTE_TABLE } from '../../abi/pte.ts';
-import { vpnHi, vpnLo } from '../../hw/page-table.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
@@ -48,6 +49,12 @@ export function* pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<
   return yield* tableAlloc(k, mm, entryWord(pmd, vpnLo(address) >>> 9), address, LEVEL_PMD);
 }
 
+/** The result of a fault that got no table: out of memory, or somebody mapped a huge page meanwhile and the access is tried again. */
+export function withoutTable(k: Kernel, mm: MmStruct, address: number): number {
+  const word = pmdWord(k.memory, mm.pgd, vpnHi(address), vpnLo(address));
+  return word >= 0 && (entryLo(k.memory, word) | entryHi(k.memory, word)) !== 0 ? 0 : VM_FAULT_OOM;
+}
+
 /** Frame of the table that the entry at `word` points to, made when the entry is none. */
 function* tableAlloc(k: Kernel, mm: MmStruct, word: number, address: number, level: number): KernelPath<number> {
   const m = k.memory;
@@ -58,6 +65,7 @@ function* tableAlloc(k: Kernel, mm: MmStruct, word: number, address: number, lev
   if (table === 0) return 0;
   m.zero(table);
   k.pages.flags[table] = k.pages.flags[table]! | PG_TABLE;
+  k.pages.private[table] = 0; // no page tables deposited (huge/deposit.ts)
   const holder = word >>> 10;
   if (k.sched.points || !k.ptl.tryLock(holder)) yield* k.ptl.lock(holder);
   const now = entryLo(m, word);

@@ -44,7 +44,7 @@ import {
 } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
-import { faultWrite } from './cow.ts';
+import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
 /** lock_page_or_retry: true with the lock; false when mmapLock was dropped to wait, and the fault starts over. */

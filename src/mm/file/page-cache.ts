@@ -19,6 +19,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
+import { compoundHead } from '../page/compound.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   GFP_KERNEL,
@@ -58,7 +59,8 @@ export function findGetPage(k: Kernel, mapping: AddressSpace, index: number): nu
 }
 
 /** set_page_dirty. */
-export function setPageDirty(k: Kernel, pfn: number): void {
+export function setPageDirty(k: Kernel, page: number): void {
+  const pfn = compoundHead(k.pages, page);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
   announceDirty(k, pfn);
 }

@@ -1,5 +1,6 @@
 // The functions of room mm/gup in the livepatch table.
 import type { GupFns } from '../fns.ts';
+import { getUserPagesFast } from './fast.ts';
 import { accessRemoteVm, getUserPages, pinUserPages, unpinUserPage } from './gup.ts';
 
-export const gupFns: GupFns = { getUserPages, pinUserPages, unpinUserPage, accessRemoteVm };
+export const gupFns: GupFns = { getUserPages, getUserPagesFast, pinUserPages, unpinUserPage, accessRemoteVm };

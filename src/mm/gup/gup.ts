@@ -24,13 +24,17 @@ import {
   VM_WRITE,
 } from '../../abi/mman.ts';
 import { PTE_D, PTE_P, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, ptePfn } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import { setPageDirty } from '../file/page-cache.ts';
+import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
+import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
-import { notePage } from '../rmap/rmap.ts';
+import { notePage, pinPage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { wantsWriteNotify } from '../vma/flags.ts';
 import {
@@ -63,7 +67,7 @@ const FAULT_TO_UNSHARE = -2;
 /** follow_page_pte: the page, referenced as the flags say; or FAULT_PLAIN, FAULT_TO_UNSHARE. Takes the ptl. */
 function* followPage(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
   const table = pteTable(k, mm, address);
-  if (table === 0) return FAULT_PLAIN;
+  if (table === 0) return yield* followHuge(k, mm, address, flags);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   const pfn = followEntry(k, entryLo(k.memory, pteOffset(table, address)), flags);
   k.ptl.unlock(table);
@@ -74,17 +78,39 @@ function followEntry(k: Kernel, lo: number, flags: number): number {
   const write = (flags & FOLL_WRITE) !== 0;
   if ((lo & PTE_P) === 0 || (write && (lo & PTE_RW) === 0)) return FAULT_PLAIN;
   const pfn = ptePfn(lo);
+  const isNormal = (lo & PTE_SPECIAL) === 0;
+  return grab(k, pfn, pfn, lo, flags, isNormal);
+}
+
+/** Takes the reference. `owner`: the frame that says whether the page is exclusive (the head, below a huge entry). */
+function grab(k: Kernel, pfn: number, owner: number, lo: number, flags: number, isNormal: boolean): number {
   const pages = k.pages;
+  const head = compoundHead(pages, pfn);
   // gup_must_unshare.
-  if ((flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN && (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === PG_ANON)
+  const isAnon = (pages.flags[head]! & PG_ANON) !== 0;
+  if ((flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN && isAnon && (pages.flags[owner]! & PG_ANON_EXCLUSIVE) === 0)
     return FAULT_TO_UNSHARE;
-  notePage(k, pfn);
-  if ((flags & FOLL_PIN) !== 0) pages.refcount[pfn]! += GUP_PIN_COUNTING_BIAS;
-  else if ((flags & FOLL_GET) !== 0) pages.refcount[pfn]!++;
-  if ((flags & FOLL_TOUCH) !== 0 && (lo & PTE_SPECIAL) === 0) {
-    if (write && (lo & PTE_D) === 0) setPageDirty(k, pfn);
-    k.fn.markPageAccessed(k, pfn);
+  notePage(k, head);
+  if ((flags & FOLL_PIN) !== 0) pinPage(k, pfn);
+  else if ((flags & FOLL_GET) !== 0) pages.refcount[head]!++;
+  if ((flags & FOLL_TOUCH) !== 0 && isNormal) {
+    if ((flags & FOLL_WRITE) !== 0 && (lo & PTE_D) === 0) setPageDirty(k, head);
+    k.fn.markPageAccessed(k, head);
   }
+  return pfn;
+}
+
+/** follow_trans_huge_pmd: the frame of `address` in a huge page. */
+function* followHuge(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
+  const word = pmdWord(k.memory, mm.pgd, vpnHi(address), vpnLo(address));
+  if (word < 0 || !pmdTransHuge(entryLo(k.memory, word))) return FAULT_PLAIN;
+  const ptl = word >>> 10;
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  const lo = entryLo(k.memory, word);
+  const mayUse = pmdTransHuge(lo) && (lo & PTE_P) !== 0 && ((flags & FOLL_WRITE) === 0 || (lo & PTE_RW) !== 0);
+  const head = pmdFrame(lo);
+  const pfn = mayUse ? grab(k, head + (vpnLo(address) & 511), head, lo, flags, !isHugeZero(k, head)) : FAULT_PLAIN;
+  k.ptl.unlock(ptl);
   return pfn;
 }
 
@@ -160,7 +186,9 @@ export function unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void {
   const m = k.memory;
   if (m.log.on) m.log.emit(E_UNPIN, 0, 0, 0, pfn, m.generation[pfn]!, dirty ? 1 : 0, 0, 0, 0);
   if (dirty) setPageDirty(k, pfn);
-  k.pages.refcount[pfn]! -= GUP_PIN_COUNTING_BIAS - 1;
+  const head = compoundHead(k.pages, pfn);
+  if (k.pages.order[head] === 0) k.pages.refcount[head]! -= GUP_PIN_COUNTING_BIAS - 1;
+  else k.pages.pincount[head]!--;
   k.fn.putPage(k, pfn);
 }
 

@@ -4,8 +4,15 @@
 import { describe, expect, it } from 'vitest';
 import { HandMade, SHARED_RW } from '../../../test/support/hand-made.ts';
 import { EACCES, EFAULT, ENOENT } from '../../abi/errno.ts';
-import { E_RMAP_ADD, E_RMAP_REMOVE } from '../../abi/events.ts';
-import { FAULT_FLAG_USER, FAULT_FLAG_WRITE, VM_READ } from '../../abi/mman.ts';
+import { E_RMAP_ADD, E_RMAP_REMOVE, FRAME_TABLE } from '../../abi/events.ts';
+import {
+  FAULT_FLAG_USER,
+  FAULT_FLAG_WRITE,
+  MADV_HWPOISON,
+  MADV_SOFT_OFFLINE,
+  VM_FAULT_HWPOISON,
+  VM_READ,
+} from '../../abi/mman.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_US } from '../../abi/pte.ts';
 import { entryHi } from '../../hw/pte.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
@@ -19,6 +26,8 @@ import { isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { SWP_MIGRATION_READ, SWP_MIGRATION_READ_EXCLUSIVE, SWP_MIGRATION_WRITE, swapType } from '../page/swapops.ts';
 import { getPage } from '../rmap/rmap.ts';
 import { setPageProt } from '../vma/flags.ts';
+import { compactMemory } from './compaction.ts';
+import { madviseInjectError } from './memory-failure.ts';
 import { doPagesMove, doPagesStat } from './move-pages.ts';
 
 const A = 0x100000000;
@@ -293,4 +302,87 @@ it('a file page that is not mapped is not found by its address', () => {
   w.file(vma, A);
   expect(w.move([A, A + PAGE], 1)).toEqual({ result: 0, status: [1, -ENOENT] });
   checkWorld(w.k);
+});
+
+describe('a broken frame', () => {
+  const S = span(A + PAGE);
+
+  it('leaves an entry that answers SIGBUS, and is kept from everybody', () => {
+    const w = new MigrateWorld(1);
+    const vma = w.vma(A, A + 4 * PAGE);
+    const pages = w.anonRange(vma, A, 4);
+    w.record();
+    expect(w.run(madviseInjectError(w.k, w.mm, A + PAGE, A + 2 * PAGE, MADV_HWPOISON))).toBe(0);
+    expect(w.log).toEqual([
+      `S(CLEAR,${S})`,
+      `PT-(${(A + PAGE).toString(16)})`,
+      `F(${S},12)`,
+      `CPU(${S})`,
+      `PT+(${(A + PAGE).toString(16)})`,
+      `U(${pages[1]})`,
+      `E(${S})`,
+    ]);
+    expect(w.run(w.k.fn.doUserAddrFault(w.k, w.mm, A + PAGE, FAULT_FLAG_USER)) & VM_FAULT_HWPOISON).not.toBe(0);
+    expect([...w.mm.rss]).toEqual([0, 3, 0, 0]);
+    checkWorld(w.k);
+    expect(w.run(madviseInjectError(w.k, w.mm, A + PAGE, A + 2 * PAGE, MADV_HWPOISON))).toBe(-EFAULT);
+    w.run(w.k.fn.zapPageRangeSingle(w.k, vma, A, A + 4 * PAGE, true));
+    checkWorld(w.k);
+  });
+
+  it('moves its contents first when it is only about to break', () => {
+    const w = new MigrateWorld(1);
+    const vma = w.vma(A, A + 2 * PAGE);
+    const [pfn] = w.anonRange(vma, A, 1);
+    w.k.memory.bytes[pfn! * PAGE] = 9;
+    expect(w.run(madviseInjectError(w.k, w.mm, A, A + PAGE, MADV_SOFT_OFFLINE))).toBe(0);
+    expect([w.pfn(A) !== pfn, w.k.memory.bytes[w.pfn(A) * PAGE], w.k.pages.refcount[pfn!]]).toEqual([true, 9, 1]);
+    checkWorld(w.k);
+    const free = w.k.pages.free;
+    expect(w.run(w.k.fn.softOfflinePage(w.k, hold(w, pfn!)))).toBe(0);
+    expect(w.k.pages.free).toBe(free);
+    checkWorld(w.k);
+  });
+
+  it('of a clean file page costs nothing: it is read again', () => {
+    const w = new MigrateWorld(1);
+    const inode = w.k.newInode('regular', '/f', 4 * PAGE);
+    const vma = w.vma(A, A + PAGE, SHARED_RW & ~2, inode);
+    const pfn = w.file(vma, A);
+    expect(w.run(w.k.fn.memoryFailure(w.k, hold(w, pfn)))).toBe(0);
+    expect([w.lo(A), inode.mapping.pages.size]).toEqual([0, 0]);
+    expect(w.run(w.k.fn.doUserAddrFault(w.k, w.mm, A, FAULT_FLAG_USER)) & VM_FAULT_HWPOISON).toBe(0);
+    expect(w.pfn(A)).not.toBe(pfn);
+    checkWorld(w.k);
+  });
+});
+
+function hold(w: MigrateWorld, pfn: number): number {
+  getPage(w.k, pfn);
+  return pfn;
+}
+
+describe('compaction', () => {
+  it('leaves one free part at the bottom, with every page as it was', () => {
+    const w = new HandMade({ frames: 4096, numaNodes: 2 });
+    const vma = w.vma(A, A + 4096 * PAGE);
+    const pages = w.anonRange(vma, A, 600);
+    for (let i = 0; i < 600; i++) w.k.memory.bytes[pages[i]! * PAGE] = i % 251;
+    // Every other page goes: holes.
+    for (let i = 0; i < 600; i += 2) w.run(w.k.fn.zapPageRangeSingle(w.k, vma, A + i * PAGE, A + (i + 1) * PAGE, true));
+    w.run(compactMemory(w.k));
+    checkWorld(w.k);
+    for (let i = 1; i < 600; i += 2) {
+      const pfn = w.lo(A + i * PAGE) >>> 12;
+      expect(w.k.memory.bytes[pfn * PAGE]).toBe(i % 251);
+      expect(pageToNid(w.k, pfn)).toBe(0);
+    }
+    // 300 pages went to the block at the top; below there are tables of the process only.
+    w.k.nodes[0]!.drain();
+    const free = w.k.nodes[0]!.freeFrames();
+    const left: number[] = [];
+    for (let pfn = w.k.nodes[0]!.first; pfn < 1536; pfn++) if (free[pfn] === 0) left.push(w.k.pages.purpose[pfn]!);
+    expect(left).toEqual(left.map(() => FRAME_TABLE));
+    expect(left.length).toBeLessThan(8);
+  });
 });

@@ -9,6 +9,7 @@ import { assert } from '../../base/assert.ts';
 import { OBJ_LIST } from '../../base/footprint.ts';
 import { noteFile } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
+import { ksmMigratePage } from '../ksm/rmap-walk.ts';
 import { announceDirty } from '../page/announce.ts';
 import {
   isZoneDevice,
@@ -16,6 +17,7 @@ import {
   PG_ACTIVE,
   PG_ANON,
   PG_DIRTY,
+  PG_KSM,
   PG_MLOCKED,
   PG_REFERENCED,
   PG_SWAPBACKED,
@@ -79,6 +81,7 @@ export function folioMigrateFlags(k: Kernel, dst: number, src: number): void {
   // A page of a device is on no list, and neither active nor locked in memory.
   flags[dst] = flags[dst]! | (isZoneDevice(k.pages, dst) ? moved & ~(PG_ACTIVE | PG_UNEVICTABLE | PG_MLOCKED) : moved);
   if ((moved & PG_DIRTY) !== 0) announceDirty(k, dst);
+  if ((flags[src]! & PG_KSM) !== 0) ksmMigratePage(k, dst, src);
   flags[src] = flags[src]! & ~(PG_ACTIVE | PG_UNEVICTABLE | PG_MLOCKED | PG_DIRTY | PG_REFERENCED);
   if ((flags[src]! & PG_ANON) === 0) mapping[src] = null;
 }

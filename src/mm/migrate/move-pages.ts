@@ -13,12 +13,13 @@ import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead, pageMapcount } from '../page/compound.ts';
 import { pageToNid } from '../page/nodes.ts';
-import { GFP_KERNEL, isZoneDevice } from '../page/pages.ts';
+import { isZoneDevice } from '../page/pages.ts';
 import { pteFrame, pteNone, ptePresent, pteSpecial } from '../page/swapops.ts';
-import { isolateLruPage } from '../reclaim/lru.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
-import { MIGRATE_SYNC, MR_SYSCALL, type NewPage, putbackMovablePages } from './migrate-pages.ts';
+import { isolateForMigration } from './isolate.ts';
+import { MIGRATE_SYNC, MR_SYSCALL, putbackMovablePages } from './migrate-pages.ts';
+import { targetOn } from './targets.ts';
 
 /** vma_migratable. */
 export function vmaMigratable(vma: VmArea): boolean {
@@ -68,7 +69,7 @@ function* addPageForMigration(
       else if (pageMapcount(k.pages, page) > 1 && !migrateAll) result = -EACCES;
       else {
         const head = compoundHead(k.pages, page);
-        result = isolateLruPage(k, head) ? 1 : -EBUSY;
+        result = isolateForMigration(k, head) ? 1 : -EBUSY;
         if (result === 1) list.push(head);
       }
       k.fn.putPage(k, page);
@@ -76,14 +77,6 @@ function* addPageForMigration(
   }
   lock.readUnlock();
   return result;
-}
-
-/** alloc_migration_target on `node` and nowhere else. */
-export function targetOn(node: number): NewPage {
-  return function* (k, src) {
-    const order = k.pages.order[src]!;
-    return k.fn.allocPages(k, GFP_KERNEL, order, k.pages.purpose[src]!, node, true);
-  };
 }
 
 /** move_pages_and_store_status for pages [start, end) of the call: 0, -errno, or how many pages were not moved. */

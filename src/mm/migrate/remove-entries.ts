@@ -11,7 +11,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
-import { isZoneDevice, PG_ANON, PG_DIRTY } from '../page/pages.ts';
+import { isZoneDevice, PG_ANON, PG_DIRTY, PG_KSM } from '../page/pages.ts';
 import {
   isMigration,
   isMigrationDirty,
@@ -40,12 +40,24 @@ import type { MmStruct, VmArea } from '../types.ts';
 import { endAddress, firstAddress, subpageAt } from './folio.ts';
 
 export function* removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void> {
+  const { pages } = k;
+  if ((pages.flags[dst]! & PG_KSM) !== 0) {
+    yield* k.fn.rmapWalkKsm(k, dst, (vma, address) => removeKsmPlace(k, src, dst, vma, address));
+    return;
+  }
   const lock = rmapLockOf(k, dst);
   if (lock === null) return;
   if (!isLocked && (k.sched.points || !lock.tryRead())) yield* lock.readLock();
-  for (let at = rmapNext(k, dst, 0); at >= 0; at = rmapNext(k, dst, at + 1))
-    yield* k.fn.removeMigrationPte(k, src, dst, rmapVma(k, dst, at));
+  for (let at = rmapNext(k, dst, 0); at >= 0; at = rmapNext(k, dst, at + 1)) {
+    const vma = rmapVma(k, dst, at);
+    yield* k.fn.removeMigrationPte(k, src, dst, vma, firstAddress(pages, vma, dst));
+  }
   if (!isLocked) lock.readUnlock();
+}
+
+function* removeKsmPlace(k: Kernel, src: number, dst: number, vma: VmArea, address: number): KernelPath<boolean> {
+  yield* k.fn.removeMigrationPte(k, src, dst, vma, address);
+  return true;
 }
 
 /** Word of the migration entry at `address` that names `pfn`; -1 when it does not. */
@@ -57,13 +69,20 @@ function migrationWord(k: Kernel, mm: MmStruct, address: number, pfn: number): n
   return !ptePresent(lo) && isMigration(entryHi(k.memory, word)) && swapPfn(lo) === pfn ? word : -1;
 }
 
-export function* removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea): KernelPath<void> {
+export function* removeMigrationPte(
+  k: Kernel,
+  src: number,
+  dst: number,
+  vma: VmArea,
+  address: number,
+): KernelPath<void> {
   const { pages } = k;
   const mm = vma.mm;
-  const end = endAddress(pages, vma, dst);
+  const isSmall = pages.order[dst] === 0;
+  const end = isSmall ? address + 4096 : endAddress(pages, vma, dst);
+  let fresh = isSmall ? dst : subpageAt(pages, vma, dst, address);
   let ptl = 0;
-  for (let at = firstAddress(pages, vma, dst); at < end; at += 4096) {
-    const fresh = subpageAt(pages, vma, dst, at);
+  for (let at = address; at < end; at += 4096, fresh++) {
     const old = src + (fresh - dst);
     let word = migrationWord(k, mm, at, old);
     if (word < 0) continue;

@@ -12,21 +12,26 @@ import { MMU_NOTIFY_CLEAR, SITE_MIGRATE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM } from '../page/pages.ts';
 import { migrationType, mkMigrationHi, mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
 import { ptePresent, SWP_DEVICE_WRITE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP, swapType } from '../page/swapops.ts';
 import { mmCounter, updateHiwaterRss } from '../rmap/rmap.ts';
 import { TTU_RMAP_LOCKED } from '../rmap/unmap.ts';
 import { mappingWord, rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/walk.ts';
 import type { MmStruct, VmArea } from '../types.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { endAddress, firstAddress, isMapped, subpageAt } from './folio.ts';
 
 export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void> {
-  const lock = isMapped(k.pages, pfn) ? rmapLockOf(k, pfn) : null;
+  if (!isMapped(k.pages, pfn)) return;
+  if ((k.pages.flags[pfn]! & PG_KSM) !== 0) {
+    yield* k.fn.rmapWalkKsm(k, pfn, (vma, address) => migrateKsmPlace(k, pfn, vma, address, flags));
+    return;
+  }
+  const lock = rmapLockOf(k, pfn);
   if (lock === null) return;
   const takeLock = (flags & TTU_RMAP_LOCKED) === 0;
   if (takeLock && (k.sched.points || !lock.tryRead())) yield* lock.readLock();
@@ -38,6 +43,10 @@ export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath
   if (takeLock) lock.readUnlock();
 }
 
+function* migrateKsmPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
+  return (yield* k.fn.tryToMigrateOne(k, pfn, vma, address, flags)) && isMapped(k.pages, pfn);
+}
+
 export function* tryToMigrateOne(
   k: Kernel,
   pfn: number,
@@ -46,12 +55,14 @@ export function* tryToMigrateOne(
   _flags: number,
 ): KernelPath<boolean> {
   const mm = vma.mm;
-  const end = endAddress(k.pages, vma, pfn);
+  const isSmall = k.pages.order[pfn] === 0;
+  const end = isSmall ? address + 4096 : endAddress(k.pages, vma, pfn);
   const range = mm.notifiers === null ? null : k.range(mm, address, end, MMU_NOTIFY_CLEAR, SITE_MIGRATE);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let go = true;
   let ptl = 0;
-  for (let at = address, page = subpageAt(k.pages, vma, pfn, address); go && at < end; at += 4096, page++) {
+  const first = isSmall ? pfn : subpageAt(k.pages, vma, pfn, address);
+  for (let at = address, page = first; go && at < end; at += 4096, page++) {
     let word = mappingWord(k, mm, at, page);
     if (word < 0) continue;
     const table = word >>> 10;
@@ -78,9 +89,7 @@ function* migrateEntry(k: Kernel, pfn: number, vma: VmArea, address: number, wor
   const hi = entryHi(k.memory, word);
   const isAnon = (flags[head]! & PG_ANON) !== 0;
   const isExclusive = isAnon && (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0;
-  setEntry(k, mm, word, 0, 0, address);
-  if (k.sched.points) yield P_PTES_CLEARED;
-  if (ptePresent(lo)) yield* k.fn.flushTlbPage(k, vma, address, SITE_MIGRATE);
+  yield* ptepClearFlush(k, vma, address, word, SITE_MIGRATE);
   if (ptePresent(lo) && (lo & PTE_D) !== 0) {
     flags[head] = flags[head]! | PG_DIRTY;
     announceDirty(k, head);

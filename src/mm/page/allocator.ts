@@ -121,14 +121,20 @@ function allocPage(k: Kernel, gfp: number, purpose: number, node = NUMA_NO_NODE,
     if (pages.free <= reserve(k, gfp)) return 0;
   }
   const pfn = k.nodes.length === 1 ? k.buddy.takeFrame(cpu) : takeFrame(k, cpu, node, isOnly);
-  if (pfn === 0) return 0;
+  return pfn === 0 ? 0 : prepNewPage(k, pfn, purpose, gfp === GFP_KERNEL);
+}
+
+/** prep_new_page: a frame off the free lists becomes a page with one reference. */
+function prepNewPage(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): number {
+  const pages = k.pages;
+  const memory = k.memory;
   pages.refcount[pfn] = 1;
   pages.purpose[pfn] = purpose;
   const used = pages.count - pages.free;
   if (used > k.stats.framesPeak) k.stats.framesPeak = used;
   if (memory.log.on) {
-    const mayReclaim = gfp === GFP_KERNEL && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
-    memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, mayReclaim, 0);
+    const reclaims = mayReclaim && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
+    memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, reclaims, 0);
   }
   return pfn;
 }
@@ -167,6 +173,7 @@ function freeCompound(k: Kernel, head: number): void {
   const count = 1 << order;
   if ((pages.refcount[head]! | totalMapcount(pages, head)) !== 0) bad(pages, head);
   if (memory.footprint !== null) noteFrames(k, memory.footprint, currentCpu(k), REACH_BUDDY);
+  k.huge.splitQueue.delete(head);
   const generation = memory.generation[head]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, pages.purpose[head]!, order, 0, 0);
   clearCompound(pages, head);
@@ -230,4 +237,4 @@ function putPage(k: Kernel, page: number): void {
   k.fn.freePage(k, pfn);
 }
 
-export const allocatorFns: PageFns = { allocPage, allocPages, allocPagesSlow, freePage, putPage };
+export const allocatorFns: PageFns = { prepNewPage, allocPage, allocPages, allocPagesSlow, freePage, putPage };

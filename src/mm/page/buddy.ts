@@ -242,6 +242,19 @@ export class Buddy {
     this.#freeOne(pfn, order);
   }
 
+  /** __isolate_free_page: every free block that begins in [first, end) is taken off the lists; its frames go to `out`. */
+  takeRange(first: number, end: number, out: number[]): void {
+    for (let pfn = first < this.first ? this.first : first; pfn < end; pfn++) {
+      if (this.#flags[pfn] !== PG_BUDDY) continue;
+      const count = 1 << this.#order[pfn]!;
+      this.#unlink(pfn, this.#order[pfn]!);
+      this.pages.free -= count;
+      this.free -= count;
+      for (let i = 0; i < count; i++) out.push(pfn + i);
+      pfn += count - 1;
+    }
+  }
+
   /** drain_all_pages: every per-CPU list goes back to the buddy lists. */
   drain(): void {
     for (const l of this.#pcp) this.#spill(l, l.top - l.bottom);

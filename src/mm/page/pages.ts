@@ -75,6 +75,8 @@ export class Pages {
   readonly head: Int32Array;
   /** Mappings of the whole block by one entry (PMD), in its head. */
   readonly compoundMapcount: Int32Array;
+  /** Pins of the block (FOLL_PIN), in its head. */
+  readonly pincount: Int32Array;
   readonly flags: Int32Array;
   /** anon_vma of an anonymous page (PG_ANON), address_space of a cached one, stable node of a KSM page (PG_KSM). */
   readonly mapping: (AnonVma | AddressSpace | StableNode | null)[];
@@ -101,6 +103,7 @@ export class Pages {
     this.order = uint8s(n);
     this.head = int32s(n);
     this.compoundMapcount = int32s(n);
+    this.pincount = int32s(n);
     this.flags = int32s(n);
     this.mapping = new Array<AnonVma | AddressSpace | StableNode | null>(n).fill(null);
     this.index = float64s(n);

@@ -93,7 +93,7 @@ export function* shrinkFolioList(
 function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferences: boolean): KernelPath<number> {
   const { flags, mapcount, refcount } = k.pages;
   if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return ACTIVATE;
-  if ((flags[pfn]! & PG_WRITEBACK) !== 0) return KEEP;
+  if ((flags[pfn]! & PG_WRITEBACK) !== 0 || k.pages.order[pfn] !== 0) return KEEP;
   const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn);
   if (references === REF_ACTIVATE) return ACTIVATE;
   if (references === REF_KEEP) return KEEP;

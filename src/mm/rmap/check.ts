@@ -4,12 +4,14 @@
 import { MM_SWAPENTS } from '../../abi/mman.ts';
 import { PTE_P, PTE_PS, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
 import { assert } from '../../base/assert.ts';
-import { vpnAddress } from '../../hw/page-table.ts';
+import { pmdWord, vpnAddress, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryWord } from '../../hw/pte.ts';
+import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
+import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { ksmPlaces } from '../ksm/rmap-walk.ts';
 import { pageStableNode } from '../ksm/stable-tree.ts';
-import { compoundHead } from '../page/compound.ts';
+import { compoundHead, HPAGE_PMD_NR } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_RESERVED } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
@@ -17,7 +19,7 @@ import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../t
 import { mmCounter, vmaAddress } from './rmap.ts';
 import { mappingWord, rmapNext, rmapVma } from './walk.ts';
 
-export type LeafVisitor = (mm: MmStruct, address: number, lo: number, hi: number) => void;
+export type LeafVisitor = (mm: MmStruct, address: number, lo: number, hi: number, isHuge: boolean) => void;
 
 /** Calls `visit` for every leaf entry of the address space that is not none. */
 export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
@@ -28,10 +30,13 @@ export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
     for (let u = 0; pud !== 0 && u < 512; u++) {
       const pmd = tableAt(entryWord(pud, u));
       for (let p = 0; pmd !== 0 && p < 512; p++) {
-        const table = tableAt(entryWord(pmd, p));
+        const word = entryWord(pmd, p);
+        const table = tableAt(word);
+        if (table === 0 && (w[word]! | w[word + 1]!) !== 0)
+          visit(mm, vpnAddress((g << 9) | u, p << 9), w[word]!, w[word + 1]!, true);
         for (let i = 0; table !== 0 && i < 512; i++) {
           const at = entryWord(table, i);
-          if ((w[at]! | w[at + 1]!) !== 0) visit(mm, vpnAddress((g << 9) | u, (p << 9) | i), w[at]!, w[at + 1]!);
+          if ((w[at]! | w[at + 1]!) !== 0) visit(mm, vpnAddress((g << 9) | u, (p << 9) | i), w[at]!, w[at + 1]!, false);
         }
       }
     }
@@ -42,6 +47,7 @@ export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
 export function checkRmap(k: Kernel): void {
   const places = new Map<number, string[]>();
   const owners = new Map<number, Set<number>>();
+  const hugePlaces = new Map<number, string[]>();
   const isMappedAt = (pfn: number, mm: MmStruct, address: number): void => {
     if (!places.has(pfn)) places.set(pfn, []);
     places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
@@ -50,7 +56,11 @@ export function checkRmap(k: Kernel): void {
   };
   for (const mm of k.mms.values()) {
     const rss = [0, 0, 0, 0];
-    forEachLeaf(k, mm, (_mm, address, lo, hi) => {
+    forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
+      if (isHuge) {
+        noteHugeLeaf(k, mm, address, lo, rss, hugePlaces);
+        return;
+      }
       if (pteIsSwap(lo, hi)) {
         const pfn = swapPfn(lo);
         if (isRealSwap(hi)) rss[MM_SWAPENTS]!++;
@@ -65,7 +75,8 @@ export function checkRmap(k: Kernel): void {
       const pfn = pteFrame(lo);
       rss[mmCounter(k.pages, pfn)]!++;
       isMappedAt(pfn, mm, address);
-      const flags = k.pages.flags[pfn]!;
+      const flags =
+        (k.pages.flags[compoundHead(k.pages, pfn)]! & ~PG_ANON_EXCLUSIVE) | (k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE);
       const writableAnon = (flags & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
       assert(!writableAnon || (flags & PG_ANON_EXCLUSIVE) !== 0, `I27: writable anonymous page ${pfn} is exclusive`);
     });
@@ -84,12 +95,55 @@ export function checkRmap(k: Kernel): void {
       checkKsmRmap(k, pfn, found);
       continue;
     }
-    for (let at = rmapNext(k, pfn, 0); at >= 0; at = rmapNext(k, pfn, at + 1)) {
-      const vma = rmapVma(k, pfn, at);
-      const address = vmaAddress(vma, k.pages.index[pfn]!);
-      if (mappingWord(k, vma.mm, address, pfn) >= 0) walked.push(`${vma.mm.id}:${address.toString(16)}`);
+    const head = compoundHead(k.pages, pfn);
+    for (let at = rmapNext(k, head, 0); at >= 0; at = rmapNext(k, head, at + 1)) {
+      const vma = rmapVma(k, head, at);
+      const address = vmaAddress(vma, k.pages.index[head]! + pfn - head);
+      if (address >= vma.start && address < vma.end && mappingWord(k, vma.mm, address, pfn) >= 0)
+        walked.push(`${vma.mm.id}:${address.toString(16)}`);
     }
     assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${pfn} finds ${walked}, mapped at ${found}`);
+  }
+  checkHugeRmap(k, hugePlaces);
+}
+
+/** A huge entry: 512 pages of RSS, unless it maps the huge zero page. */
+function noteHugeLeaf(
+  k: Kernel,
+  mm: MmStruct,
+  address: number,
+  lo: number,
+  rss: number[],
+  places: Map<number, string[]>,
+): void {
+  const head = pmdTransHuge(lo) ? pmdFrame(lo) : swapPfn(lo);
+  if (isHugeZero(k, head)) return;
+  rss[mmCounter(k.pages, head)]! += HPAGE_PMD_NR;
+  if (!pmdTransHuge(lo)) return;
+  const found = places.get(head) ?? [];
+  found.push(`${mm.id}:${address.toString(16)}`);
+  places.set(head, found);
+  const isWritableAnon = (k.pages.flags[head]! & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
+  const isExclusive = (k.pages.flags[head]! & PG_ANON_EXCLUSIVE) !== 0;
+  assert(!isWritableAnon || isExclusive, `I27: writable anonymous huge page ${head} is exclusive`);
+}
+
+/** Counts and rmap of pages that huge entries map. */
+function checkHugeRmap(k: Kernel, places: ReadonlyMap<number, string[]>): void {
+  for (let head = 1; head < k.pages.count; head++) {
+    const found = places.get(head) ?? [];
+    const count = k.pages.compoundMapcount[head]!;
+    assert(count === found.length, `I25: compound mapcount of ${head} is ${count}, mapped at ${found}`);
+    if (found.length === 0) continue;
+    const walked: string[] = [];
+    for (let at = rmapNext(k, head, 0); at >= 0; at = rmapNext(k, head, at + 1)) {
+      const vma = rmapVma(k, head, at);
+      const address = vmaAddress(vma, k.pages.index[head]!);
+      const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
+      const lo = word < 0 ? 0 : k.memory.words[word]!;
+      if (pmdTransHuge(lo) && pmdFrame(lo) === head) walked.push(`${vma.mm.id}:${address.toString(16)}`);
+    }
+    assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${head} finds ${walked}, mapped at ${found}`);
   }
 }
 

@@ -5,6 +5,7 @@ import { E_RMAP_ADD, E_RMAP_REMOVE, RMAP_ANON, RMAP_ANON_NEW, RMAP_DUP, RMAP_FIL
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES } from '../../abi/mman.ts';
 import { assert } from '../../base/assert.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
+import { deferredSplitHugePage } from '../huge/deferred-split.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import {
@@ -29,12 +30,12 @@ export function vmaAddress(vma: VmArea, index: number): number {
 
 /** mm_counter_file: the RSS counter of a page-cache page. */
 export function mmCounterFile(pages: Pages, pfn: number): number {
-  return (pages.flags[pfn]! & PG_SWAPBACKED) !== 0 ? MM_SHMEMPAGES : MM_FILEPAGES;
+  return (pages.flags[compoundHead(pages, pfn)]! & PG_SWAPBACKED) !== 0 ? MM_SHMEMPAGES : MM_FILEPAGES;
 }
 
 /** mm_counter: the RSS counter of a mapped page. */
 export function mmCounter(pages: Pages, pfn: number): number {
-  return (pages.flags[pfn]! & PG_ANON) !== 0 ? MM_ANONPAGES : mmCounterFile(pages, pfn);
+  return (pages.flags[compoundHead(pages, pfn)]! & PG_ANON) !== 0 ? MM_ANONPAGES : mmCounterFile(pages, pfn);
 }
 
 /** update_hiwater_rss: before RSS falls. */
@@ -50,9 +51,23 @@ export function getPage(k: Kernel, pfn: number): void {
   k.pages.refcount[head]!++;
 }
 
-/** page_maybe_dma_pinned: small pages count a pin as 1024 references, so many references look like one. */
+/** page_maybe_dma_pinned: small pages count a pin as 1024 references, so many references look like one; large ones have a count of
+ *  their own, in the head. */
 export function pageMaybeDmaPinned(pages: Pages, pfn: number): boolean {
-  return pages.refcount[pfn]! >= GUP_PIN_COUNTING_BIAS;
+  const head = compoundHead(pages, pfn);
+  return pages.order[head] === 0 ? pages.refcount[head]! >= GUP_PIN_COUNTING_BIAS : pages.pincount[head]! > 0;
+}
+
+/** try_grab_page(FOLL_PIN), with the page's table locked. */
+export function pinPage(k: Kernel, pfn: number): void {
+  const pages = k.pages;
+  const head = compoundHead(pages, pfn);
+  notePage(k, head);
+  if (pages.order[head] === 0) pages.refcount[head]! += GUP_PIN_COUNTING_BIAS;
+  else {
+    pages.refcount[head]!++;
+    pages.pincount[head]!++;
+  }
 }
 
 /** Tells the explorer's recorder that this step changes the page's counts. */
@@ -63,9 +78,10 @@ export function notePage(k: Kernel, pfn: number): void {
 
 /** `kind` is RMAP_*. */
 function announce(k: Kernel, type: number, pfn: number, vma: VmArea, address: number, kind: number): void {
-  notePage(k, pfn);
+  const head = compoundHead(k.pages, pfn);
+  notePage(k, head);
   const m = k.memory;
-  const anon = (k.pages.flags[pfn]! & PG_ANON) !== 0 ? 1 : 0;
+  const anon = (k.pages.flags[head]! & PG_ANON) !== 0 ? 1 : 0;
   if (m.log.on) m.log.emit(type, vma.mm.id, address, address + 4096, pfn, m.generation[pfn]!, anon, kind, 0, 0);
 }
 
@@ -85,7 +101,7 @@ export function pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: nu
   const pages = k.pages;
   pages.mapcount[pfn]!++;
   // A page that is anonymous already keeps its mapping: that outlives its entries while it is in the swap cache.
-  if ((pages.flags[pfn]! & PG_ANON) === 0) {
+  if ((pages.flags[compoundHead(pages, pfn)]! & PG_ANON) === 0) {
     const anonVma = vma.anonVma;
     assert(anonVma !== null, 'pageAddAnonRmap: VMA has an anon_vma');
     pages.mapping[pfn] = exclusive ? anonVma : anonVma.root;
@@ -98,8 +114,9 @@ export function pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: nu
 
 /** page_move_anon_rmap: a page that turned out to have one user becomes that VMA's own. Page lock held. */
 export function pageMoveAnonRmap(k: Kernel, pfn: number, vma: VmArea): void {
-  notePage(k, pfn);
-  k.pages.mapping[pfn] = vma.anonVma;
+  const head = compoundHead(k.pages, pfn);
+  notePage(k, head);
+  k.pages.mapping[head] = vma.anonVma;
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_ANON_EXCLUSIVE;
 }
 
@@ -120,6 +137,8 @@ export function pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: num
   assert(count >= 0, 'pageRemoveRmap: page is mapped');
   pages.mapcount[pfn] = count;
   if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_REMOVE, pfn, vma, address, 0);
+  // A part of a huge page that nobody maps any more: reclaim may split the page to get it back.
+  if (count === 0 && (pages.head[pfn]! | pages.order[pfn]!) !== 0) deferredSplitHugePage(k, compoundHead(pages, pfn));
 }
 
 export function pageTryShareAnonRmap(k: Kernel, pfn: number): boolean {

@@ -15,13 +15,14 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
-import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
+import { mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
+import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
-import { mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
+import { mmCounter, mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
 
 // Flags (enum ttu_flags).
@@ -111,7 +112,10 @@ function* unmapEntry(
   if ((lo & PTE_UFFD_WP) !== 0) installUffdWpIfNeeded(k, vma, address, word, lo, hi);
   updateHiwaterRss(mm);
 
-  if ((pages.flags[pfn]! & PG_ANON) === 0) {
+  if ((pages.flags[pfn]! & PG_HWPOISON) !== 0 && (flags & TTU_IGNORE_HWPOISON) === 0) {
+    mm.rss[mmCounter(pages, pfn)]!--;
+    setEntry(k, mm, word, mkPfnSwapLo(pfn), mkPfnSwapHi(SWP_HWPOISON), address);
+  } else if ((pages.flags[pfn]! & PG_ANON) === 0) {
     if (mm.notifiers !== null)
       yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_TRY_TO_UNMAP, true);
     mm.rss[mmCounterFile(pages, pfn)]!--;

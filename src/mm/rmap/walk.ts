@@ -21,7 +21,7 @@ export function rmapLockOf(k: Kernel, pfn: number): Rwsem | null {
   return (k.pages.flags[pfn]! & PG_ANON) !== 0 ? (mapping as AnonVma).root.lock : (mapping as AddressSpace).iMmapRwsem;
 }
 
-/** Position of the next VMA from `from` on whose range holds the page, or -1. rmap lock held. */
+/** Position of the next VMA from `from` on whose range holds the page, or a part of it, or -1. rmap lock held. */
 export function rmapNext(k: Kernel, pfn: number, from: number): number {
   const index = k.pages.index[pfn]!;
   const last = index + (1 << k.pages.order[pfn]!) - 1;

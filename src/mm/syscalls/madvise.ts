@@ -7,6 +7,7 @@ import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
+import { madviseInjectError } from '../migrate/memory-failure.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
@@ -17,6 +18,7 @@ import { hasTaskWork, runTaskWork } from './edge.ts';
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
   if (advice === A.MADV_GUARD_INSTALL || advice === A.MADV_GUARD_REMOVE) return k.profile.madvGuard;
+  if (advice === A.MADV_HWPOISON || advice === A.MADV_SOFT_OFFLINE) return true;
   return (advice >= A.MADV_NORMAL && advice <= A.MADV_DONTNEED) || (advice >= A.MADV_FREE && advice <= A.MADV_COLLAPSE);
 }
 
@@ -45,6 +47,9 @@ function needsWrite(advice: number): boolean {
 export function sysMadvise(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
   const len = a.pageAlign(1);
   const r = checkRange(k, a.int(2), a.isPageAligned(0), a.num(0), len);
+  // The length is not rounded up: the last page of an error that is injected may be short.
+  if (r > 0 && (a.int(2) === A.MADV_HWPOISON || a.int(2) === A.MADV_SOFT_OFFLINE))
+    return madviseInjectError(k, task.mm!, a.num(0), a.num(0) + a.num(1), a.int(2));
   return r <= 0 ? done(r) : doMadvise(k, task.mm!, a.num(0), a.num(0) + len, a.int(2));
 }
 

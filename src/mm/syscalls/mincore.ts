@@ -6,6 +6,7 @@ import { TASK_SIZE } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { isHugeMapped } from '../huge/mapped.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_UPTODATE } from '../page/pages.ts';
 import { isRealSwap, pteNone, ptePresent, swapOffset } from '../page/swapops.ts';
@@ -61,6 +62,7 @@ function isResident(k: Kernel, vma: VmArea, at: number): boolean {
     if (ptePresent(lo)) return true;
     if (!pteNone(lo, hi)) return !isRealSwap(hi) || k.swap.cached(swapOffset(lo, hi)) !== 0;
   }
+  if (word < 0 && isHugeMapped(k, vma, at)) return true;
   if (vma.file === null) return false;
   const pfn = vma.file.inode.mapping.pages.get(vma.pgoff + (at - vma.start) / 4096);
   return pfn !== undefined && (k.pages.flags[pfn]! & PG_UPTODATE) !== 0;

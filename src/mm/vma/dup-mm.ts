@@ -4,6 +4,7 @@
 import { VM_ACCOUNT, VM_DONTCOPY, VM_LOCKED, VM_LOCKONFAULT, VM_WIPEONFORK } from '../../abi/mman.ts';
 import { SITE_FORK } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { khugepagedFork } from '../huge/khugepaged-mm.ts';
 import type { Kernel } from '../kernel.ts';
 import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -39,9 +40,11 @@ export function copyLayout(child: MmStruct, parent: MmStruct): void {
   child.startStack = parent.startStack;
   child.mmapBase = parent.mmapBase;
   child.legacyBase = parent.legacyBase;
+  child.thpDisabled = parent.thpDisabled;
 }
 
 function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<boolean> {
+  khugepagedFork(k, child, parent);
   child.totalVm = parent.totalVm;
   child.dataVm = parent.dataVm;
   child.stackVm = parent.stackVm;

@@ -5,6 +5,8 @@ import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts'
 import { SITE_EXIT } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { khugepagedExit } from '../huge/khugepaged-mm.ts';
+import { mmPutHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -19,7 +21,9 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   yield* k.fn.ksmExit(k, mm);
   const { log } = k.memory;
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 1, 0, 0, 0);
+  khugepagedExit(k, mm);
   yield* k.fn.exitMmap(k, mm);
+  mmPutHugeZeroPage(k, mm);
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 0, 0, 0, 0);
   mmDrop(k, mm);
 }

@@ -77,7 +77,10 @@ export function* moveVma(
   if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
-    vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
+    if ((vma.flags & VM_LOCKED) !== 0) {
+      const split = yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
+      if (split !== null) split.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
+    }
     if (newVma !== vma && vma.start === oldAddr && vma.end === oldAddr + oldLen && vma.chain.length > 0)
       yield* k.fn.unlinkAnonVmas(k, vma);
     return newAddr;
@@ -86,6 +89,14 @@ export function* moveVma(
   if (error !== 0) return error;
   if ((vmFlags & VM_LOCKED) !== 0) mm.lockedVm += newLen / 4096;
   return newAddr;
+}
+
+/** The part [start, end) of the VMA as a VMA of its own, not joined with its neighbours; null when out of memory. Recorded on 6.1
+ *  for MREMAP_DONTUNMAP of a locked part. */
+function* splitOff(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<VmArea | null> {
+  if (vma.start < start && (yield* k.fn.splitVma(k, vma.mm, vma, start, true)) < 0) return null;
+  if (vma.end > end && (yield* k.fn.splitVma(k, vma.mm, vma, end, false)) < 0) return null;
+  return vma;
 }
 
 /** do_munmap of the old place. Its charge moved along: VM_ACCOUNT is concealed from munmap and given back to what stays. */

@@ -31,6 +31,7 @@ import type { NotifierRange } from '../../notifier/host.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import { pteTable } from '../fault/page-tables.ts';
+import { changePmd } from '../huge/change.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
@@ -77,10 +78,11 @@ export function* changeProtection(
     if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
     for (let at = nextPopulatedPmd(m, root, first, to); at < to; ) {
       const next = pmdEnd(at, to);
-      const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
+      const word = pmdWord(m, root, vpnHi(at), vpnLo(at));
+      const pmd = entryLo(m, word);
       if ((pmd & (PTE_P | PTE_PS)) === PTE_P) {
         changed += yield* k.fn.changePteRange(k, tlb, vma, pmd >>> 12, at, next, cpFlags);
-      }
+      } else changed += yield* changePmd(k, tlb, vma, word, at, next, cpFlags);
       at = nextPopulatedPmd(m, root, next, to);
     }
     if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
@@ -270,5 +272,7 @@ function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
   if ((vma.flags & VM_SHARED) !== 0) return true;
   if ((lo & PTE_SPECIAL) !== 0) return false;
   const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
-  return (k.pages.flags[pteFrame(lo)]! & exclusive) === exclusive;
+  const pfn = pteFrame(lo);
+  const { flags } = k.pages;
+  return ((flags[compoundHead(k.pages, pfn)]! & PG_ANON) | (flags[pfn]! & PG_ANON_EXCLUSIVE)) === exclusive;
 }

@@ -5,7 +5,6 @@ import { freePgdRange, freePgtables } from './free-pgtables.ts';
 import { tlbFinishMmu, tlbFlushMmuFree, tlbFlushMmuTlbonly, tlbGatherMmu, tlbRemovePage } from './gather-flush.ts';
 import { madviseCold, madviseFree, madvisePageout } from './madvise-age.ts';
 import { moveNormalTable, movePageTables, movePtes } from './move-page-tables.ts';
-import { vmaAdjustTransHuge } from './split-pmd.ts';
 import { flushTlbMm, flushTlbMmRange, flushTlbPage } from './tlb-flush.ts';
 import { tlbEndVma, unmapPageRange, unmapVmas, zapPageRangeSingle, zapPteRange } from './zap.ts';
 
@@ -27,7 +26,6 @@ export const zapFns: ZapFns = {
   movePageTables,
   moveNormalTable,
   movePtes,
-  vmaAdjustTransHuge,
   madviseFree,
   madviseCold,
   madvisePageout,

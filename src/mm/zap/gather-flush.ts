@@ -32,22 +32,28 @@ export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: num
   return tlb;
 }
 
-export function tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean): boolean {
+export function tlbRemovePage(
+  k: Kernel,
+  tlb: MmuGather,
+  pfn: number,
+  address: number,
+  isTable: boolean,
+  size = 4096,
+): boolean {
   const at = tlb.count;
   tlb.pages[at] = isTable ? (pfn << 1) | 1 : pfn << 1;
   tlb.count = at + 1;
   const memory = k.memory;
   if (memory.log.on) {
-    const size = isTable ? 0 : 4096;
     memory.log.emit(
       E_GATHER,
       tlb.mm.id,
       address,
-      address + size,
+      isTable ? address : address + size,
       pfn,
       memory.generation[pfn]!,
       isTable ? 1 : 0,
-      0,
+      size,
       0,
       0,
     );

@@ -77,14 +77,21 @@ function* moveExtent(
     return large;
   const extent = extentOf(PMD_SIZE, oldAddr, end, newAddr);
   const oldPmd = pmdWord(m, mm.pgd, vpnHi(oldAddr), vpnLo(oldAddr));
-  if ((entryLo(m, oldPmd) & (PTE_P | PTE_PS)) !== PTE_P) return extent;
+  const pmd = entryLo(m, oldPmd);
+  if ((pmd | entryHi(m, oldPmd)) === 0) return extent;
   let toPmd = pmdWord(m, mm.pgd, vpnHi(newAddr), vpnLo(newAddr));
   if (toPmd < 0) {
     const pmdTable = yield* pmdAlloc(k, mm, newAddr);
     if (pmdTable === 0) return 0;
     toPmd = entryWord(pmdTable, vpnLo(newAddr) >>> 9);
   }
-  if (extent === PMD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD)))
+  if ((pmd & (PTE_P | PTE_PS)) !== PTE_P) {
+    if (extent === PMD_SIZE && (yield* k.fn.moveHugePmd(k, vma, oldAddr, newAddr, oldPmd, toPmd, needRmapLocks)))
+      return extent;
+    yield* k.fn.splitHugePmd(k, vma, oldAddr, false, 0);
+    // A page of a file leaves nothing behind: faults map it at the new place.
+    if ((entryLo(m, oldPmd) & (PTE_P | PTE_PS)) !== PTE_P) return extent;
+  } else if (extent === PMD_SIZE && (yield* k.fn.moveNormalTable(k, vma, oldAddr, newAddr, oldPmd, toPmd, LEVEL_PMD)))
     return extent;
   if (pteTable(k, mm, newAddr) === 0 && (yield* k.fn.pteAlloc(k, mm, newAddr)) === 0) return 0;
   yield* k.fn.movePtes(k, vma, oldAddr, newVma, newAddr, extent, needRmapLocks);
@@ -204,7 +211,7 @@ function moveEntries(
 }
 
 /** take_rmap_locks: no rmap walk may run between the two stores. */
-function* takeRmapLocks(k: Kernel, vma: VmArea): KernelPath<void> {
+export function* takeRmapLocks(k: Kernel, vma: VmArea): KernelPath<void> {
   if (vma.file !== null) {
     const lock = vma.file.inode.mapping.iMmapRwsem;
     if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
@@ -215,7 +222,7 @@ function* takeRmapLocks(k: Kernel, vma: VmArea): KernelPath<void> {
   }
 }
 
-function dropRmapLocks(vma: VmArea): void {
+export function dropRmapLocks(vma: VmArea): void {
   if (vma.anonVma !== null) vma.anonVma.root.lock.writeUnlock();
   if (vma.file !== null) vma.file.inode.mapping.iMmapRwsem.writeUnlock();
 }

@@ -16,6 +16,7 @@ import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
+import { zapPmd } from '../huge/zap.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
@@ -62,9 +63,9 @@ export function* unmapPageRange(
   while (address < end) {
     const next = pmdEnd(address, end);
     const word = pmdWord(m, root, vpnHi(address), vpnLo(address));
-    if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P) {
+    if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P)
       yield* k.fn.zapPteRange(k, tlb, vma, word, address, next, evenCows);
-    }
+    else yield* zapPmd(k, tlb, vma, word, address, next, evenCows);
     address = nextPopulatedPmd(m, root, next, end);
   }
   yield* k.fn.tlbEndVma(k, tlb, vma);
@@ -128,7 +129,7 @@ function zapEntries(
 ): number {
   const m = k.memory;
   const mm = tlb.mm;
-  const { flags } = k.pages;
+  const { flags, head } = k.pages;
   const words = m.words;
   const tracked = m.footprint !== null;
   let anon = 0;
@@ -145,7 +146,8 @@ function zapEntries(
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
     const pfn = pteFrame(lo);
-    const isAnon = (flags[pfn]! & PG_ANON) !== 0;
+    const tailOf = head[pfn]!;
+    const isAnon = (flags[tailOf === 0 ? pfn : tailOf]! & PG_ANON) !== 0;
     if (!evenCows && !isSpecial && isAnon) continue;
     const address = start + i * 4096;
     writeEntry(m, at, 0, 0, mm.id, address, LEVEL_PTE);
@@ -170,8 +172,9 @@ function zapEntries(
 }
 
 /** What the entry knew about a page of a file goes to the page; a dirty one must be flushed before ptl is dropped. */
-function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, pfn: number): void {
+function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, page: number): void {
   const { flags } = k.pages;
+  const pfn = compoundHead(k.pages, page);
   if ((lo & PTE_D) !== 0) {
     flags[pfn] = flags[pfn]! | PG_DIRTY;
     announceDirty(k, pfn);

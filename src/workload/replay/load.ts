@@ -7,9 +7,10 @@ import { InputError } from '../../base/assert.ts';
 import { detectFormat } from '../detect-format.ts';
 import { importFaults, importMaps, importStrace, straceBatches, tidOfFileName } from '../import-file.ts';
 import { ImportReport } from '../import-report.ts';
-import { findRecording, readChunks } from '../input.ts';
+import { readChunks } from '../input.ts';
 import { decodeLatin1 } from '../line-reader.ts';
 import type { MapsSection } from '../maps.ts';
+import { DISK, type RecordingFiles } from '../recording-files.ts';
 import type { TraceRecord } from '../strace/record.ts';
 import { FaultPlan } from './fault-plan.ts';
 import type { ReplayTrace } from './replayer.ts';
@@ -20,6 +21,8 @@ export interface LoadOptions {
   readonly initialMaps?: string | null | undefined;
   readonly finalMaps?: string | null | undefined;
   readonly faults?: string | null | undefined;
+  /** Where the files lie: default on the disk. */
+  readonly files?: RecordingFiles;
 }
 
 /** A recording that was read once, to be read again while it is replayed. */
@@ -49,17 +52,17 @@ export function recordingName(path: string): string {
 }
 
 /** The file beside the trace with that ending, compressed or not; null when there is none. */
-export function besideTrace(path: string, ending: string): string | null {
-  return findRecording(`${recordingName(path)}.${ending}`);
+export function besideTrace(path: string, ending: string, files: RecordingFiles = DISK): string | null {
+  return files.find(`${recordingName(path)}.${ending}`);
 }
 
 /** Refuses what is no strace text, and pipes: they give their text once. Throws InputError. */
-async function checkFormat(path: string): Promise<void> {
-  const kind = statSync(path, { throwIfNoEntry: false });
+async function checkFormat(path: string, files: RecordingFiles): Promise<void> {
+  const kind = files === DISK ? statSync(path, { throwIfNoEntry: false }) : undefined;
   if (path === '-' || (kind !== undefined && !kind.isFile() && !kind.isDirectory()))
     throw new InputError(`${path}: not a regular file, and a recording is read more than once; expected a file`);
   const report = new ImportReport(path);
-  for await (const chunk of readChunks(path, report)) {
+  for await (const chunk of files.chunks(path, report)) {
     const head = decodeLatin1(chunk.subarray(0, 4096));
     const format = detectFormat(head.split('\n'));
     if (format === 'strace' || format === null) return;
@@ -72,10 +75,15 @@ function noteProblems(report: ImportReport, problems: string[]): void {
   for (const problem of report.problems()) problems.push(`${basename(report.path)}: ${problem}`);
 }
 
-async function loadMaps(path: string | null, strict: boolean, problems: string[]): Promise<MapsSection[]> {
+async function loadMaps(
+  path: string | null,
+  strict: boolean,
+  problems: string[],
+  files: RecordingFiles,
+): Promise<MapsSection[]> {
   if (path === null) return [];
   const report = new ImportReport(path, strict);
-  const sections = await importMaps(readChunks(path, report), report);
+  const sections = await importMaps(files.chunks(path, report), report);
   if (sections.length === 0) throw new InputError(`${path}: no mapping in it; expected the text of /proc/PID/maps`);
   noteProblems(report, problems);
   return sections;
@@ -150,13 +158,14 @@ export function scanTrace(path: string, options: LoadOptions = {}): Promise<Scan
 
 async function scan(path: string, options: LoadOptions, sink: (r: TraceRecord) => void): Promise<ScannedTrace> {
   const strict = options.strict ?? false;
-  await checkFormat(path);
+  const files = options.files ?? DISK;
+  await checkFormat(path, files);
   const report = new ImportReport(path, strict);
   const known = new Scan();
   const tid = tidOfFileName(path);
   const straceOptions = tid === null ? {} : { defaultTid: tid };
   await importStrace(
-    readChunks(path, report),
+    files.chunks(path, report),
     report,
     (r) => {
       known.add(r);
@@ -167,14 +176,14 @@ async function scan(path: string, options: LoadOptions, sink: (r: TraceRecord) =
   if (known.calls === 0)
     throw new InputError(`${path}: no system call in ${report.lines} lines; expected the output of strace`);
   const where = (given: string | null | undefined, ending: string): string | null =>
-    given === undefined ? besideTrace(path, ending) : given;
+    given === undefined ? besideTrace(path, ending, files) : given;
   const problems = report.problems();
-  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict, problems);
-  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict, problems);
+  const initialMaps = await loadMaps(where(options.initialMaps, 'maps0'), strict, problems, files);
+  const finalMaps = await loadMaps(where(options.finalMaps, 'maps1'), strict, problems, files);
   const faults = await loadFaults(options.faults ?? null, strict, problems);
   const again = (): AsyncIterable<readonly TraceRecord[]> => {
     const unread = new ImportReport(path);
-    return straceBatches(readChunks(path, unread), unread, straceOptions);
+    return straceBatches(files.chunks(path, unread), unread, straceOptions);
   };
   return {
     path,

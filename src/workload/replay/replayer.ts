@@ -30,6 +30,7 @@ import { FileCalls } from './file-calls.ts';
 import type { MapsDifference } from './final-maps.ts';
 import { InitialMaps } from './image.ts';
 import { rawCall } from './memory-calls.ts';
+import { isMemoryCall } from './memory-names.ts';
 import { Processes, type ReplayTask } from './processes.ts';
 import { applySetting, enterTask } from './settings.ts';
 import { Tally } from './tally.ts';
@@ -217,7 +218,7 @@ export class Replayer {
       const expected = expectedOf(record);
       const actual = yield* this.#values.apply(task.task, record, op, expected);
       if (actual !== null) {
-        this.#judge(record, actual, expected);
+        this.#judge(record, op, actual, expected);
         return;
       }
     }
@@ -262,8 +263,10 @@ export class Replayer {
   *#fileCall(task: ReplayTask, record: CallRecord, op: TraceOp): KernelPath<void> {
     enterTask(task);
     const result = yield* this.files.apply(task.task, record, op);
-    if (result === null) this.tally.context++;
-    else this.#judge(record, result, expectedOf(record));
+    const name = countedAs(record, op);
+    if (result !== null) this.#judge(record, op, result, expectedOf(record));
+    else if (isMemoryCall(name)) this.tally.skip(name, record.ret === null ? 'no result recorded' : 'not modelled');
+    else this.tally.context++;
   }
 
   *#memoryCall(
@@ -367,19 +370,26 @@ export class Replayer {
     }
   }
 
-  #judge(record: CallRecord, actual: number, expected: number): void {
-    if (actual === expected) this.tally.count(record.name, 'verified');
-    else this.#diverge(record, actual);
+  #judge(record: CallRecord, op: TraceOp, actual: number, expected: number): void {
+    const name = countedAs(record, op);
+    if (actual === expected) this.tally.count(name, 'verified');
+    else this.#diverge(record, actual, name);
   }
 
-  #diverge(record: CallRecord, actual: number): void {
-    this.tally.diverge(record.name, {
+  #diverge(record: CallRecord, actual: number, name = record.name): void {
+    this.tally.diverge({
       line: record.lineEnd,
+      name,
       call: `${record.name}(${(record.args ?? ['...']).join(', ')})`.slice(0, 200),
       expected: formatResult(expectedOf(record)),
       actual: formatResult(actual),
     });
   }
+}
+
+/** Name under which the call is counted: requests to a userfaultfd by themselves. */
+function countedAs(record: CallRecord, op: TraceOp): string {
+  return op.op === 'uffd_ioctl' ? op.request : record.name;
 }
 
 /** The recorded result as the kernel returns it: a value, or a negative errno. */

@@ -22,6 +22,8 @@ export const RECORDED_MACHINE: Partial<KernelConfig> = {
   capSysAdmin: true,
 };
 export const KERNEL_UNKNOWN = '6.18';
+/** Frames that replaying a test program takes at most: 1 GiB. */
+export const RECORDED_FRAMES = 1 << 18;
 
 export interface ReplayOptions {
   /** Profile name; null: the recording's, else the newest. */

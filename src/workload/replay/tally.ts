@@ -5,6 +5,8 @@ export type Outcome = 'verified' | 'learned' | 'diverged' | 'skipped';
 export interface Divergence {
   /** Line of the recording at which the call's result stands. */
   readonly line: number;
+  /** Name under which the call is counted. */
+  readonly name: string;
   /** The call as recorded, cut to a printable length. */
   readonly call: string;
   readonly expected: string;
@@ -52,8 +54,8 @@ export class Tally implements CallCounts {
     this[outcome]++;
   }
 
-  diverge(name: string, divergence: Divergence): void {
-    this.count(name, 'diverged');
+  diverge(divergence: Divergence): void {
+    this.count(divergence.name, 'diverged');
     if (this.divergences.length < DIVERGENCES_KEPT) this.divergences.push(divergence);
   }
 

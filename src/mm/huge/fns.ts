@@ -1,0 +1,22 @@
+// The functions of room mm/huge in the livepatch table.
+import type { HugeFns } from '../fns.ts';
+import { doHugePmdAnonymousPage, doHugePmdWpPage, handleHugePmd } from './anon-fault.ts';
+import { changeHugePmd } from './change.ts';
+import { copyHugePmd } from './copy.ts';
+import { pmdMigrationEntryWait } from './migration.ts';
+import { moveHugePmd } from './move.ts';
+import { splitHugePmd, vmaAdjustTransHuge } from './split-pmd.ts';
+import { zapHugePmd } from './zap.ts';
+
+export const hugeFns: HugeFns = {
+  vmaAdjustTransHuge,
+  splitHugePmd,
+  handleHugePmd,
+  doHugePmdAnonymousPage,
+  doHugePmdWpPage,
+  pmdMigrationEntryWait,
+  zapHugePmd,
+  changeHugePmd,
+  copyHugePmd,
+  moveHugePmd,
+};

@@ -1,0 +1,37 @@
+// Settings of transparent huge pages (/sys/kernel/mm/transparent_hugepage) and the objects that all address spaces share: the huge
+// zero page and the queue of huge pages of which a part is unmapped. Changed at run time through the fields; each is read
+// where Linux reads it. Nothing here is held across a point, so split_queue_lock needs no object.
+
+import type { KernelConfig } from '../config.ts';
+import type { MmStruct } from '../types.ts';
+
+export type ThpEnabled = 'always' | 'madvise' | 'never';
+export type ShmemHuge = 'always' | 'within_size' | 'advise' | 'never' | 'deny' | 'force';
+
+export class HugeState {
+  /** transparent_hugepage/enabled. */
+  enabled: ThpEnabled;
+  /** transparent_hugepage/shmem_enabled: shared anonymous memory, memfd and SysV segments. */
+  shmemEnabled: ShmemHuge;
+  /** transparent_hugepage/use_zero_page. */
+  useZeroPage = true;
+  /** khugepaged: entries looked at in one pass, and what a block may hold and still be collapsed. */
+  pagesToScan = 4096;
+  maxPtesNone = 511;
+  maxPtesSwap = 64;
+  maxPtesShared = 256;
+  /** Head of the huge zero page (0: not made yet), and its references: one of the kernel, one of each mm that ever mapped it. */
+  zeroPfn = 0;
+  zeroRefs = 0;
+  /** Huge pages partly unmapped, the longest queued first (deferred_split_queue). */
+  readonly splitQueue = new Set<number>();
+  /** Address spaces that khugepaged visits, in order of registration, and where it stopped last. */
+  readonly khugepagedMms = new Set<MmStruct>();
+  scanMm: MmStruct | null = null;
+  scanAddress = 0;
+
+  constructor(config: KernelConfig) {
+    this.enabled = config.thpEnabled;
+    this.shmemEnabled = config.shmemHuge;
+  }
+}
