@@ -28,7 +28,7 @@ export const E_PTE_AD = 2;
 // --- frames
 /** Frame handed out. a = purpose (FRAME_*), b = order, c = 1 if the request might have reclaimed. gen = its generation now. */
 export const E_FRAME_ALLOC = 3;
-/** Frame given back to the allocator; gen = generation that just ended. a = purpose, b = order. */
+/** Frame given back to the allocator; gen = generation that just ended. a = purpose, b = order, c = 1: to the hugetlb pool. */
 export const E_FRAME_FREE = 4;
 /** Page queued in an mmu_gather. start = va or table base; a = 1 for a page-table page, b = its size in bytes when not 4096. */
 export const E_GATHER = 5;
@@ -206,7 +206,8 @@ export const FRAME_FILE = 2;
 export const FRAME_TABLE = 3;
 export const FRAME_GATHER = 4;
 export const FRAME_KERNEL = 5;
-export const FRAME_NAMES: readonly string[] = ['', 'anon', 'file', 'table', 'gather', 'kernel'];
+export const FRAME_HUGETLB = 6;
+export const FRAME_NAMES: readonly string[] = ['', 'anon', 'file', 'table', 'gather', 'kernel', 'hugetlb'];
 
 // Where the contents of a page are kept once it is gone.
 export const KEPT_FILE = 0;

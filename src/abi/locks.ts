@@ -10,6 +10,9 @@ export const LOCK_ANON_VMA = 5;
 export const LOCK_PTL = 6;
 export const LOCK_DRIVER = 7;
 export const LOCK_KSM = 8;
+/** hugetlb: the fault mutex of a page of a file, and the lock of a VMA against unsharing of its page tables. */
+export const LOCK_HUGETLB_FAULT = 9;
+export const LOCK_HUGETLB_VMA = 10;
 export const LOCK_DYNAMIC = 16;
 export const LOCK_NAMES: readonly string[] = [
   '',
@@ -21,6 +24,8 @@ export const LOCK_NAMES: readonly string[] = [
   'page-table lock',
   'driver lock',
   'ksm_thread_mutex',
+  'hugetlb fault mutex',
+  'hugetlb VMA lock',
 ];
 
 /** Held by one alone: a writer, a mutex, a spinlock. */

@@ -143,6 +143,7 @@ export const VM_FAULT_MAJOR = 0x4;
 /** Until 6.1: a write fault was served by doWpPage. */
 export const VM_FAULT_WRITE = 0x8;
 export const VM_FAULT_HWPOISON = 0x10;
+export const VM_FAULT_HWPOISON_LARGE = 0x20;
 export const VM_FAULT_SIGSEGV = 0x40;
 export const VM_FAULT_NOPAGE = 0x100;
 export const VM_FAULT_LOCKED = 0x200;
@@ -150,4 +151,5 @@ export const VM_FAULT_RETRY = 0x400;
 export const VM_FAULT_FALLBACK = 0x800;
 /** Done, and mmapLock is dropped already. */
 export const VM_FAULT_COMPLETED = 0x4000;
-export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON;
+export const VM_FAULT_ERROR =
+  VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE;

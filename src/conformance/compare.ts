@@ -12,6 +12,7 @@
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { vmaName, vmaPerms, vmFlagNames } from '../mm/vma/proc-maps.ts';
+import { underRules } from './order-rules.ts';
 import { CALLBACK_KINDS, EVENT_KINDS, hex, type MadeRecord, pageOf, type TraceRecord, textOf } from './record.ts';
 import type { Step } from './recording.ts';
 import { type RecordedResidency, residencyOf } from './residency.ts';
@@ -94,6 +95,9 @@ function areaText(fields: readonly string[]): string {
   return fields.join(' ');
 }
 
+/** gate_vma of x86, execute only. */
+const GATE_AREA = '0xffffffffff600000 0xffffffffff601000 --xp 0x0 [vsyscall] ex';
+
 export class Comparison {
   readonly first = new Map<Level, Divergence>();
   readonly #kernel: Kernel;
@@ -146,6 +150,7 @@ export class Comparison {
       const name = vmaName(v, profile.heapNameStrict);
       right.push(areaText([hex(v.start), hex(v.end), vmaPerms(v), hex(offset), name, flags]));
     }
+    if (mm !== null && this.#kernel.config.vsyscall) right.push(GATE_AREA);
     this.#lines('maps', record.i, call, left, right);
   }
 
@@ -168,10 +173,12 @@ export class Comparison {
     level: Level,
     step: Step,
     call: string,
-    left: readonly TraceRecord[],
-    right: readonly MadeRecord[],
+    recorded: readonly TraceRecord[],
+    made: readonly MadeRecord[],
     renaming: Renaming | null,
   ): void {
+    const left = underRules(step, recorded);
+    const right = underRules(step, made);
     const length = Math.max(left.length, right.length);
     for (let at = 0; at < length; at++) {
       const [l, r] = [left[at], right[at]];

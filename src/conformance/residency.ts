@@ -2,7 +2,6 @@
 // memory, x mapped only here (fs/proc/task_mmu.c pte_to_pagemap_entry). Soft-dirty and uffd-wp letters of recordings are not
 // compared. Areas above 256 MiB are left out, as the recorder does.
 
-import { VM_HUGETLB } from '../abi/mman.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { vpnHi, vpnLo } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
@@ -12,7 +11,7 @@ import type { Kernel } from '../mm/kernel.ts';
 import { compoundHead } from '../mm/page/compound.ts';
 import { PG_ANON } from '../mm/page/pages.ts';
 import { pteFrame, ptePresent } from '../mm/page/swapops.ts';
-import type { MmStruct, VmArea } from '../mm/types.ts';
+import type { MmStruct } from '../mm/types.ts';
 import { pageName } from './capture.ts';
 import { address, type TraceRecord } from './record.ts';
 
@@ -33,7 +32,7 @@ export function residencyOf(k: Kernel, mm: MmStruct): Residency {
   const found: Residency = new Map();
   for (let v = mm.vmas.first(); v !== null; v = mm.vmas.next(v)) {
     if (v.end - v.start > AREA_BYTES_MAX) continue;
-    for (let at = v.start; at < v.end; at = nextPmd(at)) readPmd(k, mm, v, at, Math.min(v.end, nextPmd(at)), found);
+    for (let at = v.start; at < v.end; at = nextPmd(at)) readPmd(k, mm, at, Math.min(v.end, nextPmd(at)), found);
   }
   return found;
 }
@@ -54,25 +53,25 @@ function pmdEntry(k: Kernel, mm: MmStruct, at: number): { lo: number; hi: number
   return { lo: words[word]!, hi: words[word + 1]! };
 }
 
-function readPmd(k: Kernel, mm: MmStruct, vma: VmArea, from: number, to: number, found: Residency): void {
+function readPmd(k: Kernel, mm: MmStruct, from: number, to: number, found: Residency): void {
   const { lo, hi } = pmdEntry(k, mm, from);
   if (lo === 0 && hi === 0) return;
   const isLeaf = (lo & PTE_P) === 0 || (lo & PTE_PS) !== 0;
   const { words } = k.memory;
   for (let at = from; at < to; at += 4096) {
     if (isLeaf) {
-      if (pmdTransHuge(lo)) found.set(at, present(k, vma, pmdFrame(lo) + (Math.floor(at / 4096) & 511)));
+      if (pmdTransHuge(lo)) found.set(at, present(k, pmdFrame(lo) + (Math.floor(at / 4096) & 511)));
       else found.set(at, { letters: 'S', page: '' });
       continue;
     }
     const word = entryWord(lo >>> 12, vpnLo(at) & 511);
     const [l, h] = [words[word]!, words[word + 1]!];
-    if (ptePresent(l)) found.set(at, present(k, vma, pteFrame(l)));
+    if (ptePresent(l)) found.set(at, present(k, pteFrame(l)));
     else if (l !== 0 || h !== 0) found.set(at, { letters: 'S', page: '' });
   }
 }
 
-function present(k: Kernel, vma: VmArea, pfn: number): PageState {
+function present(k: Kernel, pfn: number): PageState {
   const { pages } = k;
   const page = pageName(pfn, k.memory.generation[pfn]!);
   const head = compoundHead(pages, pfn);
@@ -80,7 +79,7 @@ function present(k: Kernel, vma: VmArea, pfn: number): PageState {
   if (pfn === k.zeroPfn || pages.flags[head] === 0) return { letters: 'P', page };
   const isFile = (pages.flags[head]! & PG_ANON) === 0;
   const count = pages.mapcount[pfn]! + (pages.order[head]! > 0 ? pages.compoundMapcount[head]! : 0);
-  const isExclusive = count === 1 && (vma.flags & VM_HUGETLB) === 0;
+  const isExclusive = count === 1;
   return { letters: `P${isFile ? 'F' : ''}${isExclusive ? 'x' : ''}`, page };
 }
 

@@ -8,7 +8,7 @@ import { runScript } from './run-case.ts';
 const START = [
   '{"i":0,"t":"head","script":"x.mm","kernel":"6.1.0-56-amd64","cpus":1}',
   '{"i":1,"t":"maps","p":"P","vmas":[["0x400000","0x402000","r-xp","0x0","/bin/t","rd ex mr mw me sd"],["0x600000000000","0x600000010000","rw-s","0x0","/memfd:scratch (deleted)","rd wr sh mr mw me ms sd"]]}',
-  '{"i":2,"t":"pages","p":"P","d":[["0x400000",1,"PFxd","g1"]]}',
+  '{"i":2,"t":"pages","p":"P","d":[["0x400000",2,"PFxd","g1"]]}',
 ];
 
 function run(...lines: string[]) {

@@ -1,6 +1,7 @@
 // The machine on which a script is run again: kernel, processes by their names in the script, files by path, notifiers by number.
 
 import type { ThpEnabled } from '../mm/huge/state.ts';
+import { newHugetlbfsInode } from '../mm/hugetlb/file.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
@@ -10,6 +11,7 @@ import { syscall } from '../mm/syscalls/table.ts';
 import type { FileKind, Inode, MmStruct, Task } from '../mm/types.ts';
 import type { Linux61 } from '../notifier/linux-6.1.ts';
 import type { KernelPath } from '../sched/path.ts';
+import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import { createMachine, type Machine } from '../system/machine.ts';
 import { Capture } from './capture.ts';
 import { type NotifierMode, RecordingInterval, RecordingNotifier } from './notifiers.ts';
@@ -30,6 +32,21 @@ const FRAMES = 65536;
 /** Pages of the recorded machine: two nodes of 1.5 GiB. */
 const RAM_PAGES = 786432;
 
+/** A place where notifiers sleep until they are woken. */
+export class Gate {
+  isOn = false;
+  readonly #queue = new WaitQueue();
+
+  *pass(sched: Scheduler): KernelPath<void> {
+    yield* sched.waitUntil(() => !this.isOn, this.#queue, 'the recorder');
+  }
+
+  wake(sched: Scheduler): void {
+    this.isOn = false;
+    this.#queue.wakeAll(sched);
+  }
+}
+
 export class World {
   readonly machine: Machine;
   readonly kernel: Kernel;
@@ -44,6 +61,10 @@ export class World {
   readonly programs = new Map<string, ProgramLayout>();
   /** Paths of the settings that were made before the start, with their values. */
   readonly settings = new Map<string, string>();
+  /** Threads that loop in user mode on their CPU while others make calls. */
+  readonly spinning = new Set<Process>();
+  /** The next start of a section that may block sleeps in the notifier. */
+  readonly sleepInStart = new Gate();
   readonly #args = new SyscallArgs();
 
   /** `kernel`: the release that the recording names ("6.1.0-56-amd64"), which decides on the profile. */
@@ -59,6 +80,10 @@ export class World {
         numaNodes: 2,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        pkeys: true,
+        hugePages: this.#hugePages(),
+        // brd is memory.
+        swapSynchronous: true,
         thpEnabled: this.#thpEnabled(),
       },
       design: version.notifier,
@@ -70,6 +95,11 @@ export class World {
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
   #swapPages(): number {
     return this.settings.has('swapon /dev/ram0') ? 16384 : 0;
+  }
+
+  /** vm.nr_hugepages. */
+  #hugePages(): number {
+    return Number(this.settings.get('/proc/sys/vm/nr_hugepages') ?? 0);
   }
 
   #thpEnabled(): ThpEnabled {
@@ -118,6 +148,9 @@ export class World {
 
   /** The CPU runs this process from now on. Another address space's translations are not kept, and it gets no more flushes. */
   switchTo(p: Process): void {
+    this.kernel.sched.boot.cpu = p.task.cpu;
+    for (const cpu of this.kernel.cpus) cpu.isLazy = cpu.id !== p.task.cpu;
+    for (const other of this.spinning) this.kernel.cpus[other.task.cpu]!.isLazy = false;
     const cpu = this.kernel.cpus[p.task.cpu]!;
     const mm = p.task.mm;
     if (mm !== null && cpu.asid === mm.id) {
@@ -153,13 +186,15 @@ export class World {
   inode(path: string, kind: FileKind = 'regular', size = 0): Inode {
     const known = this.files.get(path);
     if (known !== undefined) return known;
-    const inode = this.kernel.newInode(kind, path, size);
+    const inode = kind === 'hugetlbfs' ? newHugetlbfsInode(this.kernel, path) : this.kernel.newInode(kind, path, size);
+    // A small ext4 (below 512 MiB) has small blocks.
+    if (path.startsWith('/mnt/ext4/')) inode.blockSize = 1024;
     this.files.set(path, inode);
     return inode;
   }
 
   newNotifier(id: number, mode: NotifierMode): RecordingNotifier {
-    return new RecordingNotifier(id, mode, this.capture, pteFrame);
+    return new RecordingNotifier(id, mode, this.capture, pteFrame, this.sleepInStart);
   }
 
   newInterval(id: number): RecordingInterval {

@@ -17,12 +17,14 @@ import { entryWord } from '../hw/pte.ts';
 import { depositsOf } from './huge/deposit.ts';
 import { pmdFrame, pmdTransHuge } from './huge/pmd.ts';
 import { isHugeZero } from './huge/zero-page.ts';
+import { checkHugetlb, mayShareTable } from './hugetlb/check.ts';
 import type { Kernel } from './kernel.ts';
 import { checkKsm } from './ksm/check.ts';
 import { compoundHead } from './page/compound.ts';
 import {
   GUP_PIN_COUNTING_BIAS,
   PG_ANON,
+  PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
   PG_RESERVED,
@@ -48,6 +50,7 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   }
   countCaches(k, refs, swapUsers);
   checkSwap(k, swapUsers, refs);
+  checkHugetlb(k, refs);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
   checkFrames(k, refs);
   checkDeviceFrames(k, refs);
@@ -80,12 +83,12 @@ function checkVmas(mm: MmStruct): void {
 function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   const w = k.memory.words;
   let tables = 0;
-  const link = (pfn: number, place: string): void => {
+  const link = (pfn: number, place: string, isShared: boolean): void => {
     const { flags, purpose } = k.pages;
     assert(purpose[pfn] === FRAME_TABLE, `I31: ${place} points to frame ${pfn}, a table`);
     assert(pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0, `I31: table ${pfn} (${place}) has PG_TABLE`);
     refs[pfn] = refs[pfn]! + 1;
-    assert(refs[pfn] === 1, `I31: table ${pfn} (${place}) is linked once`);
+    assert(refs[pfn] === 1 || isShared, `I31: table ${pfn} (${place}) is linked once`);
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
     for (let i = 0; i < 512; i++) {
@@ -93,12 +96,14 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
       if ((entry & (PTE_P | PTE_PS)) !== PTE_P) continue;
       const nextHi = level === 3 ? i << 9 : level === 2 ? hi | i : hi;
       const nextLo = level === 1 ? i << 9 : lo;
-      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(vpnAddress(nextHi, nextLo))}`);
+      const address = vpnAddress(nextHi, nextLo);
+      const isShared = mayShareTable(mm.vmas.find(address), level);
+      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(address)}`, isShared);
       tables++;
       if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
     }
   };
-  link(mm.pgd, `mm ${mm.id} PGD`);
+  link(mm.pgd, `mm ${mm.id} PGD`, false);
   descend(mm.pgd, 3, 0, 0);
   tables += countDeposits(k, mm, refs);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
@@ -224,6 +229,11 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
     }
     if (k.pages.head[pfn] !== 0) {
       checkTail(k, pfn, count, refs[pfn]!);
+      continue;
+    }
+    if ((f & PG_HUGETLB) !== 0) {
+      const want = refs[pfn]! + k.pages.pincount[pfn]!;
+      assert(count === want, `I24: huge page ${pfn} has refcount ${count}, recount ${want}`);
       continue;
     }
     // Memory of the kernel itself and of drivers: one reference.

@@ -25,8 +25,13 @@ export interface KernelConfig {
   ramPages: number;
   /** NUMA nodes, all with memory: 0 to numaNodes - 1. The frames are dealt out to them in equal, contiguous parts; CPUs belong to node 0. */
   numaNodes: number;
-  /** Swap slots; 0 = no swap area. */
+  /** Swap slots at the start; 0 = no swap area. Does its device answer at once (memory: SWP_SYNCHRONOUS_IO)? */
   swapPages: number;
+  /** Huge pages in the hugetlb pool at the start (vm.nr_hugepages). */
+  hugePages: number;
+  swapSynchronous: boolean;
+  /** vm.page-cluster: 2^n swapped pages are read together. */
+  pageCluster: number;
   /** Pages of memory of a device that the kernel knows as ZONE_DEVICE (MEMORY_DEVICE_PRIVATE). */
   devicePrivatePages: number;
   /** vm.overcommit_memory: 0 heuristic, 1 always, 2 never. */
@@ -44,6 +49,9 @@ export interface KernelConfig {
   tlbFlushCeiling: number;
   /** fault_around_bytes / PAGE_SIZE. */
   faultAroundPages: number;
+  /** read_ahead_kb / 4 of the disk, and the pages that it takes in one request (max_sectors_kb / 4). */
+  readAheadPages: number;
+  ioPages: number;
   /** Reclaim watermarks in frames; 0 = derived from `frames`. */
   watermarkMin: number;
   watermarkLow: number;
@@ -51,6 +59,8 @@ export interface KernelConfig {
   /** transparent_hugepage/enabled and shmem_enabled at the start. */
   thpEnabled: 'always' | 'madvise' | 'never';
   shmemHuge: 'always' | 'within_size' | 'advise' | 'never' | 'deny' | 'force';
+  /** The page of the old system calls is listed at the end of every map (CONFIG_LEGACY_VSYSCALL_XONLY). */
+  vsyscall: boolean;
   /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
   injectAllocFailures: boolean;
   /** Entries handled between two points: with points off, and with points on. */
@@ -61,6 +71,8 @@ export interface KernelConfig {
   capIpcLock: boolean;
   capSysRawio: boolean;
   capSysAdmin: boolean;
+  /** The CPU has protection keys (OSPKE). They are kept and stand in the entries; no access is refused by one. */
+  pkeys: boolean;
   /** Sets and ways of a CPU TLB. */
   tlbSets: number;
   tlbWays: number;
@@ -79,6 +91,9 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     ramPages: 6171023,
     numaNodes: 1,
     swapPages: 0,
+    hugePages: 0,
+    swapSynchronous: false,
+    pageCluster: 3,
     devicePrivatePages: 0,
     overcommitMode: 0,
     overcommitRatio: 50,
@@ -90,11 +105,14 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     gatherBatchesMax: 19,
     tlbFlushCeiling: 33,
     faultAroundPages: 16,
+    readAheadPages: 32,
+    ioPages: 320,
     watermarkMin: 0,
     watermarkLow: 0,
     watermarkHigh: 0,
     thpEnabled: 'madvise',
     shmemHuge: 'never',
+    vsyscall: false,
     injectAllocFailures: false,
     strideOff: 512,
     strideOn: 8,
@@ -109,6 +127,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     capIpcLock: true,
     capSysRawio: true,
     capSysAdmin: true,
+    pkeys: false,
     tlbSets: 128,
     tlbWays: 8,
     logCapacity: 4096,

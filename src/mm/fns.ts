@@ -69,6 +69,7 @@ export interface VmaFns {
     start: number,
     end: number,
     newFlags: number,
+    pkey?: number,
   ): KernelPath<number>;
   moveVma(
     k: Kernel,
@@ -409,8 +410,11 @@ export interface ReclaimFns {
   swapFree(k: Kernel, entry: number): void;
   freeSwapAndCache(k: Kernel, entry: number): void;
   addToSwap(k: Kernel, pfn: number): boolean;
-  /** lookup_swap_cache, else read from the swap area into a new frame. Frame (referenced) or 0. */
-  swapinReadahead(k: Kernel, entry: number): KernelPath<number>;
+  /** swapin_readahead for the fault at `address` of `vma` (null: shmem): the slot's page, read into the swap cache with its
+   *  neighbours. Frame (referenced), or 0 when the slot is unused or memory is short. */
+  swapinReadahead(k: Kernel, entry: number, vma: VmArea | null, address: number): KernelPath<number>;
+  /** read_swap_cache_async: the same without neighbours. */
+  readSwapCache(k: Kernel, entry: number): KernelPath<number>;
   /** swap_writepage: contents go to the swap area. */
   swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
   deleteFromSwapCache(k: Kernel, pfn: number): void;
@@ -438,9 +442,18 @@ export interface FileFns {
   punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
   /** fallocate ZERO_RANGE of a regular file: as punchHole, but nothing is written back first and the end may lie beyond EOF. */
   zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number>;
+  /** fallocate COLLAPSE_RANGE, or INSERT_RANGE, of a regular file. 0, or -EINVAL (not in whole blocks, beyond the end). */
+  shiftRange(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<number>;
   /** read/write through the page cache; bytes moved or -errno. The data itself is a pattern or `bytes`. */
   fileWrite(k: Kernel, inode: Inode, offset: number, length: number, bytes: Uint8Array | null): KernelPath<number>;
-  fileRead(k: Kernel, inode: Inode, offset: number, length: number, out: Uint8Array | null): KernelPath<number>;
+  fileRead(
+    k: Kernel,
+    inode: Inode,
+    offset: number,
+    length: number,
+    out: Uint8Array | null,
+    file?: OpenFile | null,
+  ): KernelPath<number>;
   /** Drops a reference of an inode that lost its last name and last user: its pages go. */
   evictInode(k: Kernel, inode: Inode): KernelPath<void>;
 }
@@ -478,7 +491,58 @@ export interface GupFns {
     out: Int32Array,
   ): KernelPath<number>;
   /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
-  accessRemoteVm(k: Kernel, mm: MmStruct, address: number, bytes: Uint8Array, isWrite: boolean): KernelPath<number>;
+  accessRemoteVm(
+    k: Kernel,
+    mm: MmStruct,
+    address: number,
+    bytes: Uint8Array,
+    isWrite: boolean,
+    force?: boolean,
+  ): KernelPath<number>;
+}
+
+/** Room hugetlb: mappings of the pool's huge pages (VM_HUGETLB). Each takes the place of a generic walk, per VMA. Words are those of PMD
+ *  entries, addresses multiples of 2 MiB where nothing else is said. */
+export interface HugetlbFns {
+  /** hugetlb_fault: handle_mm_fault of such a VMA. VM_FAULT_* bits. mmapLock read. */
+  hugetlbFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  hugetlbNoPage(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number>;
+  /** hugetlb_wp: ptl held, returns without it. `cached`: the file's page there, locked, or 0. */
+  hugetlbWp(k: Kernel, vma: VmArea, address: number, word: number, flags: number, cached: number): KernelPath<number>;
+  /** follow_hugetlb_page for one small page: its frame, referenced as `flags` (FOLL_*) say, or FAULT_* of room gup. */
+  followHugetlbPage(k: Kernel, vma: VmArea, address: number, flags: number): AtomicPath<number>;
+  /** __unmap_hugepage_range_final: a piece of a VMA into the caller's gather. */
+  unmapHugepageRangeFinal(k: Kernel, tlb: MmuGather, vma: VmArea, start: number, end: number): KernelPath<void>;
+  /** unmap_hugepage_range: with its own gather; only the entry of page `refPage` unless 0. Locks of VMA and mapping held for write. */
+  unmapHugepageRange(k: Kernel, vma: VmArea, start: number, end: number, refPage: number): KernelPath<void>;
+  unmapRefPrivate(k: Kernel, vma: VmArea, head: number, address: number): KernelPath<void>;
+  /** hugetlb_vmdelete_list of huge pages [first, end): i_mmap_rwsem held for write. */
+  hugetlbVmdeleteList(k: Kernel, mapping: AddressSpace, first: number, end: number): KernelPath<void>;
+  /** hugetlb_change_protection: the VMA has its new flags. Number of small pages changed. */
+  hugetlbChangeProtection(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number>;
+  /** copy_hugetlb_page_range (fork). 0 or -errno. */
+  copyHugetlbPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number>;
+  /** move_hugetlb_page_tables. Bytes moved. */
+  moveHugetlbPageTables(
+    k: Kernel,
+    vma: VmArea,
+    oldAddr: number,
+    newVma: VmArea,
+    newAddr: number,
+    len: number,
+  ): KernelPath<number>;
+  /** hugetlb_unshare_pmds of [start, end), multiples of 1 GiB. */
+  hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
+}
+
+/** Room oom: the OOM killer and its reaper. */
+export interface OomFns {
+  /** __oom_reap_task_mm: mmapLock R. False: a notifier refused a VMA. */
+  oomReapTaskMm(k: Kernel, mm: MmStruct): KernelPath<boolean>;
+  /** oom_reap_task: takes over a reference on mm. */
+  oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** out_of_memory: false when nobody is left to kill. */
+  outOfMemory(k: Kernel): KernelPath<boolean>;
 }
 
 /** Room uffd: userfaultfd. */
@@ -542,6 +606,20 @@ export interface KsmFns {
   ksmMightNeedToCopy(k: Kernel, pfn: number, vma: VmArea, address: number): KernelPath<number>;
 }
 
+/** Room track: which pages were used or written. */
+export interface TrackFns {
+  /** CLEAR_REFS_SOFT_DIRTY: write-protects every entry and forgets what was written. mmapLock W. */
+  clearSoftDirty(k: Kernel, mm: MmStruct): KernelPath<void>;
+}
+
+/** Room uprobes: breakpoints in programs. */
+export interface UprobeFns {
+  /** uprobe_mmap: the breakpoints of a new file mapping. mmapLock W. */
+  uprobeMmap(k: Kernel, vma: VmArea): KernelPath<void>;
+  /** uprobe_write_opcode: the byte at `address`, in a copy of its page. 0 or -errno. mmapLock W. */
+  uprobeWriteOpcode(k: Kernel, vma: VmArea, address: number, opcode: number): KernelPath<number>;
+}
+
 export interface KernelFns
   extends VmaFns,
     FaultFns,
@@ -552,7 +630,11 @@ export interface KernelFns
     ReclaimFns,
     FileFns,
     GupFns,
+    HugetlbFns,
     UffdFns,
+    OomFns,
     MigrateFns,
     NotifyFns,
-    KsmFns {}
+    KsmFns,
+    TrackFns,
+    UprobeFns {}

@@ -14,6 +14,7 @@ import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
 import { HugeState } from './huge/state.ts';
+import { HugetlbPool, setNrHugepages } from './hugetlb/pool.ts';
 import { KsmState } from './ksm/state.ts';
 import { type Watermarks, watermarks } from './page/allocator.ts';
 import type { Buddy } from './page/buddy.ts';
@@ -27,6 +28,7 @@ import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
 import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
 import type { DueEvent } from './uffd/events.ts';
+import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
@@ -68,9 +70,13 @@ export class Kernel {
   readonly watermarks: Watermarks;
   readonly swap: SwapArea;
   readonly reclaim: ReclaimState;
+  /** Huge pages set aside (room hugetlb). */
+  readonly hugetlb = new HugetlbPool();
   /** Transparent huge pages. */
   readonly huge: HugeState;
   readonly ksm: KsmState;
+  /** Registered probes, in the order of their registration. */
+  readonly uprobes: Uprobe[] = [];
   /** The notifier design in force; null = no notifier support compiled in. */
   design: NotifierDesign | null = null;
   readonly mms = new Map<number, MmStruct>();
@@ -100,6 +106,8 @@ export class Kernel {
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Pages of the kernel that special mappings show, by name and page. */
+  readonly specialPages = new Map<string, number>();
   /** Events of userfaultfd that running system calls will announce. */
   uffdEvents: DueEvent[] = [];
   /** Number of the next userfaultfd context. */
@@ -116,7 +124,7 @@ export class Kernel {
     this.memory = new PhysMemory(config.frames + config.devicePrivatePages, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
-    this.swap = new SwapArea(config.swapPages);
+    this.swap = new SwapArea(config.swapPages, config.swapSynchronous);
     this.reclaim = new ReclaimState(this.pages);
     this.huge = new HugeState(config);
     this.ksm = new KsmState(this.sched);
@@ -127,6 +135,7 @@ export class Kernel {
     this.nodes = makeNodes(this.pages, config);
     this.buddy = this.nodes[0]!;
     this.watermarks = watermarks(config);
+    if (config.hugePages > 0) setNrHugepages(this, config.hugePages);
   }
 
   /** Turns the explorer's recorder on (null: off) in everything that this kernel and its devices own. */

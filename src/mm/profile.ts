@@ -59,6 +59,10 @@ export interface Profile {
   readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
   readonly mempolicyModes: number;
+  /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
+  readonly hugetlbUnmapsInOwnSection: boolean;
+  /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
+  readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
   /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
@@ -93,6 +97,8 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  hugetlbUnmapsInOwnSection: true,
+  hugetlbRestoresReservation: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
@@ -110,6 +116,7 @@ const V6_6: Profile = {
   cachestat: true,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  hugetlbUnmapsInOwnSection: false,
   faultReturnsWrite: false,
 };
 
@@ -118,6 +125,7 @@ const V6_12: Profile = {
   name: '6.12',
   notifier: 'linux-6.12',
   thpAlignAnon: true,
+  hugetlbRestoresReservation: true,
   thpAlignTop: true,
   mapStackNoHugepage: true,
   mmapMergesNextFirst: false,

@@ -5,6 +5,7 @@ import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
+import type { HugetlbFile, HugetlbVma } from './hugetlb/state.ts';
 import type { MemPolicy } from './policy.ts';
 import type { Cred } from './process/cred.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
@@ -34,12 +35,20 @@ export class VmArea {
   /** The tree's own fields. */
   treePrev: VmArea | null = null;
   treeNext: VmArea | null = null;
+  /** vma_pkey: protection key of its entries (VM_PKEY_BIT0..3). */
+  pkey = 0;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
+  /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
+  swapRaPage = -1;
+  swapRaWindow = 0;
+  swapRaHits = 4;
   /** A driver's private data. */
   private: unknown = null;
+  /** hugetlb: reservations and lock of the VMA (vm_private_data). */
+  hugetlb: HugetlbVma | null = null;
 
   constructor(
     mm: MmStruct,
@@ -87,7 +96,7 @@ export interface AnonVmaChain {
   anonVma: AnonVma;
 }
 
-export type FileKind = 'regular' | 'shmem' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
 
 /** Inode and its page cache (address_space). */
 export class Inode {
@@ -107,6 +116,8 @@ export class Inode {
   uffd: UserfaultfdCtx | null = null;
   /** F_SEAL_* of a memfd. */
   seals = 0;
+  /** Bytes of a block of its file system: where a size that grows leaves the last page as it is. */
+  blockSize = 4096;
   /** Open files of this inode. With no link and no open file it is evicted. */
   users = 0;
   /** Pages charged to vm_committed_as for the whole object (shmem without VM_NORESERVE), given back at eviction. */
@@ -115,6 +126,8 @@ export class Inode {
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
+  /** hugetlbfs: reservations and fault mutexes of the file. */
+  hugetlb: HugetlbFile | null = null;
 
   constructor(id: number, kind: FileKind, path: string, size: number, iMmapRwsem: Rwsem, invalidateLock: Rwsem) {
     this.id = id;
@@ -152,6 +165,17 @@ export class AddressSpace {
   }
 }
 
+/** file_ra_state: the read-ahead window of an open file (file/readahead.ts), in pages. */
+export class FileRaState {
+  start = 0;
+  size = 0;
+  asyncSize = 0;
+  /** Faults that missed, less those that hit. */
+  mmapMiss = 0;
+  /** Byte that the last read() ended at; -1 before the first. */
+  prevPos = -1;
+}
+
 /** struct file. */
 export class OpenFile {
   readonly inode: Inode;
@@ -160,6 +184,7 @@ export class OpenFile {
   readonly isAppend: boolean;
   position = 0;
   refcount = 1;
+  readonly ra = new FileRaState();
 
   constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
     this.inode = inode;
@@ -219,6 +244,14 @@ export class MmStruct {
   hasHugeZeroPage = false;
   /** Every task of the address space has a fatal signal pending: nobody waits for an answer any more. */
   isKilled = false;
+  /** Protection keys that pkey_alloc gave out, as a bit set; 0 is everybody's. Guarded by mmapLock. */
+  pkeyMap = 1;
+  /** The key of memory that may only be executed (PROT_EXEC alone); -1 until somebody wants one. */
+  executeOnlyPkey = -1;
+  /** MMF_OOM_SKIP: its memory is gone, or nobody can take it; the OOM killer waits for it no longer. */
+  isOomSkip = false;
+  /** MMF_OOM_VICTIM. */
+  isOomVictim = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
@@ -257,6 +290,12 @@ export class Task {
   files: FileTable;
   comm: string;
   isAlive = true;
+  /** Thread group: pid of the first thread. */
+  tgid: number;
+  /** A fatal signal is pending: the task ends when it is about to return to user mode. */
+  isKilled = false;
+  /** vfork_done: the parent that waits until this task gives up the address space. */
+  vforkParent: Task | null = null;
   /** CPU that it runs on. */
   cpu = 0;
   /** personality(2). */
@@ -266,6 +305,7 @@ export class Task {
 
   constructor(pid: number, mm: MmStruct | null, files: FileTable, comm: string) {
     this.pid = pid;
+    this.tgid = pid;
     this.mm = mm;
     this.files = files;
     this.comm = comm;

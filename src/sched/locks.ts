@@ -65,6 +65,15 @@ export class Rwsem {
     return true;
   }
 
+  /** down_write_trylock. */
+  writeTrylock(): boolean {
+    if (this.sched.footprint !== null) this.#touch();
+    if (this.count !== 0) return false;
+    this.count = -1;
+    if (this.sched.log.on) this.#note(E_LOCK, LOCKF_EXCLUSIVE | LOCKF_TRYLOCK);
+    return true;
+  }
+
   #takeRead(): boolean {
     if (this.count < 0 || this.#writersWaiting > 0) return false;
     this.count++;

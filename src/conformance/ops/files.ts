@@ -22,11 +22,12 @@ const PWRITE_BYTE = 51;
 const O_CREAT = 0x40;
 
 function kindOf(path: string): FileKind {
+  if (path.startsWith('/mnt/huge/')) return 'hugetlbfs';
   return path.startsWith('/mnt/tmpfs/') ? 'shmem' : path.startsWith('/dev/') ? 'device' : 'regular';
 }
 
 /** A descriptor that the script names: the name stands in the ret record. */
-function named(world: World, fd: number, name: string): Outcome {
+export function named(world: World, fd: number, name: string): Outcome {
   if (fd < 0) return errorOutcome(fd);
   world.fds.set(name, fd);
   return { ret: fd };
@@ -114,10 +115,14 @@ function* transfer(world: World, p: Process, args: Args, file: OpenFile, isRead:
     const count = Math.min(4096 - ((buffer + done) % 4096), 4096 - ((offset + done) % 4096), length - done);
     if (isRead && offset + done >= inode.size) break;
     const at = yield* kernelAccess(world, p, buffer + done, isRead ? ACCESS_WRITE : ACCESS_READ);
-    if (at < 0) return done > 0 ? done : -EFAULT;
+    if (at < 0) {
+      // copy_to_user tries the rest once more, byte by byte; fault_in_readable does not.
+      if (isRead) yield* kernelAccess(world, p, buffer + done, ACCESS_WRITE);
+      return done > 0 ? done : -EFAULT;
+    }
     const bytes = world.kernel.memory.bytes.subarray(at, at + count);
     const r = isRead
-      ? yield* fileRead(world.kernel, inode, offset + done, count, bytes)
+      ? yield* fileRead(world.kernel, inode, offset + done, count, bytes, file)
       : yield* fileWrite(world.kernel, inode, offset + done, count, bytes.slice());
     if (r <= 0) return done > 0 ? done : r;
     done += r;

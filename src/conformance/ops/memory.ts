@@ -3,6 +3,7 @@
 import {
   NR_brk,
   NR_madvise,
+  NR_mincore,
   NR_mlock,
   NR_mlock2,
   NR_mlockall,
@@ -14,7 +15,6 @@ import {
   NR_munlockall,
   NR_munmap,
 } from '../../abi/syscalls.ts';
-import { mincorePages } from '../../mm/syscalls/mincore.ts';
 import * as C from '../../workload/strace/constants.ts';
 import type { World } from '../world.ts';
 import { type Args, addressOutcome, type Op, valueOutcome } from './outcome.ts';
@@ -83,12 +83,16 @@ const munlockall: Op = function* (world, p) {
   return valueOutcome(yield* world.syscall(p, NR_munlockall));
 };
 
-/** The vector is in the scratch block, which is in place; its bytes stand in the record. */
+/** Where the scratch block lies in the target, which is in place. */
+const SCRATCH = 0x600000000000;
+
+/** The vector is in the scratch block; its bytes stand in the record. */
 const mincore: Op = function* (world, p, args) {
-  const [start, pages] = [args.num('addr'), Math.ceil(args.num('len') / 4096)];
-  const vec = new Uint8Array(pages);
-  const r = yield* mincorePages(world.kernel, world.mmOf(p), start, vec);
-  return { ...valueOutcome(Math.min(r, 0)), vec: vec.join('') };
+  const vec = new Uint8Array(Math.ceil(args.num('len') / 4096));
+  const r = yield* world.syscall(p, NR_mincore, args.word('addr'), args.word('len'), SCRATCH);
+  if (r < 0) return { ...valueOutcome(r), vec: '' };
+  yield* world.kernel.fn.accessRemoteVm(world.kernel, world.mmOf(p), SCRATCH, vec, false);
+  return { ...valueOutcome(r), vec: vec.join('') };
 };
 
 export const memoryOps: Readonly<Record<string, Op>> = {

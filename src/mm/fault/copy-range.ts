@@ -13,6 +13,7 @@ import {
   MM_SHMEMPAGES,
   MM_SWAPENTS,
   PMD_SIZE,
+  VM_HUGETLB,
   VM_MAYWRITE,
   VM_MIXEDMAP,
   VM_PFNMAP,
@@ -260,6 +261,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
   // vma_needs_copy.
   const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
   if (src.anonVma === null && !isWatched && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
+  if ((src.flags & VM_HUGETLB) !== 0) return yield* k.fn.copyHugetlbPageRange(k, dst, src);
   const s = new CopyState(dst, src);
   const mm = src.mm;
   const range =

@@ -27,46 +27,101 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/page-cache.ts';
+import { asyncMmapReadahead, syncMmapReadahead } from '../file/readahead.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_UPTODATE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_READAHEAD, PG_UPTODATE } from '../page/pages.ts';
 import { isPteMarker, mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, pteNoneMostly } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
-import type { AddressSpace, VmArea } from '../types.ts';
+import type { AddressSpace, OpenFile, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
 import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
-/** do_sync_mmap_readahead after maybe_unlock_mmap_for_io: the page is read with mmapLock dropped (the file is held instead), and
- *  the fault starts over. */
-function* readWithoutMmapLock(k: Kernel, vma: VmArea, index: number): KernelPath<number> {
-  const file = vma.file!;
+/** maybe_unlock_mmap_for_io: in the first try of a fault mmapLock is dropped, and the file held instead. True when it was. */
+function maybeUnlockMmapForIo(vma: VmArea, file: OpenFile, flags: number): boolean {
+  if ((flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) !== FAULT_FLAG_ALLOW_RETRY) return false;
   file.refcount++;
   vma.mm.mmapLock.readUnlock();
-  const pfn = yield* k.fn.filemapGetPage(k, file.inode.mapping, index);
-  if (pfn > 0) k.fn.putPage(k, pfn);
-  fput(k, file);
-  return -(VM_FAULT_RETRY | VM_FAULT_MAJOR);
+  return true;
 }
 
-/** filemap_fault, shmem_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or
- *  the negative of VM_FAULT_* bits. */
+/** The read-ahead that a fault starts: around a page that missed, or from a marked one that it met. True when mmapLock was
+ *  dropped for it. */
+function* readAhead(
+  k: Kernel,
+  vma: VmArea,
+  file: OpenFile,
+  index: number,
+  cached: number,
+  flags: number,
+): KernelPath<boolean> {
+  const window =
+    cached === 0
+      ? syncMmapReadahead(k, file, vma.flags, index)
+      : (flags & FAULT_FLAG_TRIED) === 0
+        ? asyncMmapReadahead(k, file, vma.flags, index, cached)
+        : null;
+  if (window === null) return false;
+  const isUnlocked = maybeUnlockMmapForIo(vma, file, flags);
+  yield* window;
+  return isUnlocked;
+}
+
+/** filemap_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or the negative of
+ *  VM_FAULT_* bits. With VM_FAULT_RETRY mmapLock was dropped. */
 function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const file = vma.file!;
+  const mapping = file.inode.mapping;
+  if (isShmem(mapping)) return yield* shmemFault(k, vma, address, flags);
+  const index = linearPageIndex(vma, address);
+  noteFile(k, mapping, false);
+  if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
+  const cached = mapping.pages.get(index) ?? 0;
+  const major = cached === 0 ? VM_FAULT_MAJOR : 0;
+  let isUnlocked = yield* readAhead(k, vma, file, index, cached, flags);
+  for (;;) {
+    noteFile(k, mapping, false);
+    const now = mapping.pages.get(index) ?? 0;
+    // To be read here after all (page_not_uptodate).
+    if (!isUnlocked && (now === 0 || (k.pages.flags[now]! & PG_UPTODATE) === 0))
+      isUnlocked = maybeUnlockMmapForIo(vma, file, flags);
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (isUnlocked) {
+      if (pfn > 0) k.fn.putPage(k, pfn);
+      fput(k, file);
+      return -(VM_FAULT_RETRY | major);
+    }
+    if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
+    if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
+      k.fn.putPage(k, pfn);
+      return -(VM_FAULT_RETRY | major);
+    }
+    if (isCachedAt(k, mapping, index, pfn)) {
+      noteFile(k, mapping, false);
+      if (index < filePages(mapping)) return pfn * 2 + (major === 0 ? 0 : 1);
+      unlockPage(k, pfn);
+      k.fn.putPage(k, pfn);
+      return -VM_FAULT_SIGBUS;
+    }
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+  }
+}
+
+/** shmem_fault, with filemapFault's result: major when the page comes back from swap. */
+function* shmemFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const mapping = vma.file!.inode.mapping;
   const index = linearPageIndex(vma, address);
   let major = 0;
   for (;;) {
     noteFile(k, mapping, false);
     if (index >= filePages(mapping)) return -VM_FAULT_SIGBUS;
-    if (!mapping.pages.has(index)) {
-      if (!isShmem(mapping) && (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY)
-        return yield* readWithoutMmapLock(k, vma, index);
-      if (!isShmem(mapping) || mapping.swapped.has(index)) major = 1;
-    }
-    if ((vma.flags & (VM_UFFD_MISSING | VM_UFFD_MINOR)) !== 0 && isShmem(mapping)) {
+    if (mapping.swapped.has(index)) major = 1;
+    if ((vma.flags & (VM_UFFD_MISSING | VM_UFFD_MINOR)) !== 0) {
       const reason = shmemUserfault(vma, mapping, index);
       if (reason !== 0) return -(yield* k.fn.handleUserfault(k, vma, address, flags, reason));
     }
@@ -78,13 +133,10 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
     }
     if (isCachedAt(k, mapping, index, pfn)) {
       noteFile(k, mapping, false);
-      if (index >= filePages(mapping)) {
-        unlockPage(k, pfn);
-        k.fn.putPage(k, pfn);
-        return -VM_FAULT_SIGBUS;
-      }
-      k.fn.markPageAccessed(k, pfn);
-      return pfn * 2 + major;
+      if (index < filePages(mapping)) return pfn * 2 + major;
+      unlockPage(k, pfn);
+      k.fn.putPage(k, pfn);
+      return -VM_FAULT_SIGBUS;
     }
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
@@ -114,7 +166,8 @@ function* faultAround(k: Kernel, vma: VmArea, address: number, table: number): K
   return done;
 }
 
-/** filemap_map_pages: pages that are up to date and whose lock is free. ptl held. Number mapped. */
+/** filemap_map_pages: pages that are up to date, not marked by read-ahead, and whose lock is free. Each counts as a hit of the file's
+ *  read-around. ptl held. Number mapped. */
 function mapCachedPages(
   k: Kernel,
   vma: VmArea,
@@ -126,15 +179,18 @@ function mapCachedPages(
   const m = k.memory;
   noteFile(k, mapping, false);
   const end = filePages(mapping);
+  const { ra } = vma.file!;
   let mapped = 0;
   for (let at = first; at < last; at += 4096) {
     const index = linearPageIndex(vma, at);
     if (index >= end) break;
+    const pfn = mapping.pages.get(index);
+    if (pfn === undefined) continue;
+    if (m.footprint !== null) m.footprint.note(OBJ_PAGE, pfn, false);
+    if ((k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED | PG_READAHEAD)) !== PG_UPTODATE) continue;
+    if (ra.mmapMiss > 0) ra.mmapMiss--;
     const word = pteOffset(table, at);
     if ((entryLo(m, word) | entryHi(m, word)) !== 0) continue;
-    const pfn = mapping.pages.get(index);
-    if (pfn !== undefined && m.footprint !== null) m.footprint.note(OBJ_PAGE, pfn, false);
-    if (pfn === undefined || (k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED)) !== PG_UPTODATE) continue;
     getPage(k, pfn);
     setFileEntry(k, vma, at, word, pfn, false);
     mapped++;
@@ -256,9 +312,9 @@ function faultDirtySharedPage(k: Kernel, vma: VmArea, pfn: number, hasMkwrite: b
   const isDirtied = (k.pages.flags[pfn]! & PG_DIRTY) === 0;
   setPageDirty(k, pfn);
   unlockPage(k, pfn);
-  const mayDrop = (flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) === FAULT_FLAG_ALLOW_RETRY;
-  if ((!isDirtied && !hasMkwrite) || !mayDrop) return 0;
-  vma.mm.mmapLock.readUnlock();
+  const file = vma.file!;
+  if ((!isDirtied && !hasMkwrite) || !maybeUnlockMmapForIo(vma, file, flags)) return 0;
+  fput(k, file);
   return VM_FAULT_COMPLETED;
 }
 

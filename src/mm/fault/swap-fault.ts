@@ -4,7 +4,7 @@
 // The fault's reference on the page becomes the entry's. A write that may not have the page for itself maps it read-only and
 // goes on to doWpPage.
 
-import { E_SWAP_IN } from '../../abi/events.ts';
+import { E_SWAP_IN, FRAME_ANON } from '../../abi/events.ts';
 import {
   FAULT_FLAG_ALLOW_RETRY,
   FAULT_FLAG_TRIED,
@@ -21,11 +21,11 @@ import {
 import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { P_PTE_SET } from '../../sched/points.ts';
+import { P_IO, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_KSM, PG_MLOCKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { GFP_KERNEL, PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
 import { isMigration } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
@@ -43,6 +43,8 @@ import {
   swapType,
 } from '../page/swapops.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
+import { lookupSwapCache } from '../swap/readahead.ts';
+import { swapReadpage } from '../swap/swap-cache.ts';
 import type { VmArea } from '../types.ts';
 import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
@@ -66,6 +68,7 @@ function shouldTryToFreeSwap(k: Kernel, pfn: number, vma: VmArea, flags: number)
   const pageFlags = k.pages.flags[pfn]!;
   if ((pageFlags & PG_SWAPCACHE) === 0) return false;
   if ((vma.flags & VM_LOCKED) !== 0 || (pageFlags & PG_MLOCKED) !== 0) return true;
+  if (k.swap.isNearlyFull) return true;
   // Ours and the swap cache's: a write will want the page alone.
   return (flags & FAULT_FLAG_WRITE) !== 0 && k.pages.refcount[pfn] === 2;
 }
@@ -87,50 +90,103 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
     return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
   }
   const entry = swapOffset(lo, hi);
-  const major = k.swap.cached(entry) === 0 ? VM_FAULT_MAJOR : 0;
-  const pfn = yield* k.fn.swapinReadahead(k, entry);
-  if (pfn === 0) return entryLo(m, word) === lo ? VM_FAULT_OOM : 0;
-  if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
-    k.fn.putPage(k, pfn);
-    return VM_FAULT_RETRY | major;
+  let pfn = lookupSwapCache(k, entry, vma, address);
+  const major = pfn === 0 ? VM_FAULT_MAJOR : 0;
+  const isFresh = pfn === 0 && k.swap.isSynchronous && k.swap.users(entry) === 1;
+  if (isFresh) {
+    // swapcache_prepare: nobody else reads the slot, or gives it to somebody else, meanwhile.
+    if (k.swap.hasCache(entry)) {
+      yield P_IO;
+      return 0;
+    }
+    k.swap.addCacheCount(entry);
+    pfn = yield* readPastCache(k, entry);
+  } else if (pfn === 0) pfn = yield* k.fn.swapinReadahead(k, entry, vma, address);
+  if (pfn === 0) {
+    if (isFresh) k.swap.dropCacheCount(entry);
+    return entryLo(m, word) === lo ? VM_FAULT_OOM : 0;
   }
-  if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0 || k.pages.private[pfn] !== entry) {
-    // Somebody freed the slot meanwhile, so the entry changed too.
-    unlockPage(k, pfn);
-    k.fn.putPage(k, pfn);
-    return major;
+  const result = yield* mapSwapIn(k, vma, address, word, lo, hi, pfn, flags, isFresh);
+  if (isFresh) k.swap.dropCacheCount(entry);
+  if (result !== STILL_WRITE) return result | major;
+  return major | (yield* k.fn.doWpPage(k, vma, address, flags));
+}
+
+/** The page of a slot that only this entry needs, read past the swap cache from a device that answers at once: locked, with the
+ *  fault's reference. 0 when memory is short. */
+function* readPastCache(k: Kernel, entry: number): KernelPath<number> {
+  let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
+  if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (pfn === 0) return 0;
+  tryLockPage(k, pfn);
+  k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED;
+  k.fn.lruAdd(k, pfn);
+  if (k.sched.points) yield P_IO;
+  swapReadpage(k, pfn, entry);
+  return pfn;
+}
+
+/** Not a VM_FAULT_* bit: the page is mapped, and a write has still to get it for itself. */
+const STILL_WRITE = -1;
+
+/** The second half of do_swap_page: locks the page (a fresh one is locked) and maps it when the entry is still the same. VM_FAULT_*
+ *  bits or STILL_WRITE. */
+function* mapSwapIn(
+  k: Kernel,
+  vma: VmArea,
+  address: number,
+  word: number,
+  lo: number,
+  hi: number,
+  pfn: number,
+  flags: number,
+  isFresh: boolean,
+): KernelPath<number> {
+  const m = k.memory;
+  if (!isFresh) {
+    if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
+      k.fn.putPage(k, pfn);
+      return VM_FAULT_RETRY;
+    }
+    if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0 || k.pages.private[pfn] !== swapOffset(lo, hi)) {
+      // Somebody freed the slot meanwhile, so the entry changed too.
+      unlockPage(k, pfn);
+      k.fn.putPage(k, pfn);
+      return 0;
+    }
   }
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) {
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;
   }
-  const page = yield* k.fn.ksmMightNeedToCopy(k, pfn, vma, address);
+  const page = isFresh ? pfn : yield* k.fn.ksmMightNeedToCopy(k, pfn, vma, address);
   if (page < 0) {
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;
   }
+  const table = word >>> 10;
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (entryLo(m, word) !== lo || entryHi(m, word) !== hi) {
     k.ptl.unlock(table);
     unlockPage(k, pfn);
     k.fn.putPage(k, pfn);
     if (page !== pfn) k.fn.putPage(k, page);
-    return major;
+    return 0;
   }
-  const isWrite = (flags & FAULT_FLAG_WRITE) !== 0;
-  const stillWrite = mapSwapPage(k, vma, address, word, pfn, page, flags);
+  const stillWrite = mapSwapPage(k, vma, address, word, pfn, page, flags, isFresh);
   k.ptl.unlock(table);
   unlockPage(k, pfn);
   // A copy took the place of the swap cache's page, whose reference is left over.
   if (page !== pfn) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
-  if (!stillWrite) return isWrite ? major | faultWrite(k) : major;
-  return major | (yield* k.fn.doWpPage(k, vma, address, flags));
+  if (stillWrite) return STILL_WRITE;
+  return (flags & FAULT_FLAG_WRITE) !== 0 ? faultWrite(k) : 0;
 }
 
-/** Maps the swap-cache page `pfn`, or the copy of it that `page` is, in place of the entry. True when a write fault still needs doWpPage. ptl and page lock held. */
+/** Maps the page `pfn`, or the copy of it that `page` is, in place of the entry. One that was read past the cache is ours alone.
+ *  True when a write fault still needs doWpPage. ptl and page lock held. */
 function mapSwapPage(
   k: Kernel,
   vma: VmArea,
@@ -139,12 +195,13 @@ function mapSwapPage(
   pfn: number,
   page: number,
   flags: number,
+  isFresh: boolean,
 ): boolean {
   const m = k.memory;
   const mm = vma.mm;
   const old = entryLo(m, word);
   const entry = swapOffset(old, entryHi(m, word));
-  const wasExclusive = (old & SWP_EXCLUSIVE) !== 0;
+  const wasExclusive = isFresh || (old & SWP_EXCLUSIVE) !== 0;
   k.fn.swapFree(k, entry);
   if (shouldTryToFreeSwap(k, pfn, vma, flags)) k.fn.folioFreeSwap(k, pfn);
   mm.rss[MM_ANONPAGES]!++;

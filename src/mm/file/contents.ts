@@ -81,3 +81,28 @@ export function eraseOnDisk(mapping: AddressSpace, start: number, end: number): 
     mapping.disk.set(index, page);
   }
 }
+
+/** The bytes from `end` on move down to `start`; or (`isInsert`) those from `start` on up to `end`, zeros in between. `size`: of the
+ *  file before. */
+export function shiftOnDisk(mapping: AddressSpace, start: number, end: number, size: number, isInsert: boolean): void {
+  const old = new Map<number, Uint8Array>();
+  const oldPage = (index: number): Uint8Array => {
+    let page = old.get(index);
+    if (page === undefined) old.set(index, (page = diskPage(mapping, index)));
+    return page;
+  };
+  const oldByte = (offset: number): number => (offset < size ? oldPage(Math.floor(offset / 4096))[offset % 4096]! : 0);
+  const newSize = isInsert ? size + (end - start) : size - (end - start);
+  const made = new Map<number, Uint8Array>();
+  for (let offset = start; offset < newSize; offset++) {
+    const index = Math.floor(offset / 4096);
+    let page = made.get(index);
+    if (page === undefined) made.set(index, (page = oldPage(index).slice()));
+    const isGap = isInsert && offset < end;
+    page[offset % 4096] = isGap ? 0 : oldByte(isInsert ? offset - (end - start) : offset + (end - start));
+  }
+  for (const [index, page] of made) mapping.disk.set(index, page);
+  const last = Math.ceil(newSize / 4096);
+  for (const index of mapping.disk.keys()) if (index >= last) mapping.disk.delete(index);
+  mapping.patternEnd = Math.min(mapping.patternEnd, newSize);
+}

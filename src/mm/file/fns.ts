@@ -2,7 +2,7 @@
 import type { FileFns } from '../fns.ts';
 import { deleteFromPageCache, filemapGetPage, findGetPage } from './page-cache.ts';
 import { filemapWriteAndWaitRange, fileRead, fileWrite, writepage } from './read-write.ts';
-import { evictInode, punchHole, truncate, unmapMappingRange, zeroRange } from './truncate.ts';
+import { evictInode, punchHole, shiftRange, truncate, unmapMappingRange, zeroRange } from './truncate.ts';
 
 export const fileFns: FileFns = {
   findGetPage,
@@ -14,6 +14,7 @@ export const fileFns: FileFns = {
   truncate,
   punchHole,
   zeroRange,
+  shiftRange,
   fileWrite,
   fileRead,
   evictInode,

@@ -31,6 +31,7 @@ import {
   PG_UPTODATE,
 } from '../page/pages.ts';
 import { getPage } from '../rmap/rmap.ts';
+import { lookupSwapCache } from '../swap/readahead.ts';
 import type { AddressSpace } from '../types.ts';
 import { readFromDisk } from './contents.ts';
 
@@ -154,7 +155,8 @@ function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<
 
 /** shmem_swapin_folio: the page goes from the swap cache back into the page cache. Frame, 0 to look again, or -ENOMEM. */
 function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: number): KernelPath<number> {
-  const pfn = yield* k.fn.swapinReadahead(k, entry);
+  const cached = lookupSwapCache(k, entry, null, 0);
+  const pfn = cached !== 0 ? cached : yield* k.fn.swapinReadahead(k, entry, null, 0);
   noteFile(k, mapping, false);
   if (pfn === 0) return mapping.swapped.get(index) === entry ? -ENOMEM : 0;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);

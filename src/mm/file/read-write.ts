@@ -9,11 +9,12 @@ import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceWriteOut } from '../page/announce.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
-import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
+import { PG_DIRTY, PG_READAHEAD, PG_WRITEBACK } from '../page/pages.ts';
 import { getPage } from '../rmap/rmap.ts';
-import type { AddressSpace, Inode } from '../types.ts';
+import type { AddressSpace, Inode, OpenFile } from '../types.ts';
 import { patternByte, writeToDisk } from './contents.ts';
 import { isCachedAt, isShmem, noteFile, setPageDirty } from './page-cache.ts';
+import { pageCacheAsyncRa, pageCacheSyncRa } from './readahead.ts';
 import { indicesIn } from './truncate.ts';
 
 /** folio_clear_dirty_for_io: true when the page is to be written. Page lock held. */
@@ -122,27 +123,50 @@ function copyIn(k: Kernel, inode: Inode, to: number, offset: number, count: numb
   else for (let i = 0; i < count; i++) k.memory.bytes[to + i] = patternByte(inode.id, offset + i);
 }
 
-/** Number of bytes up to the end of the file, or -ENOMEM before the first one. */
+/** Reads [offset, offset + length) up to the end of the file. Bytes, or -ENOMEM before the first one. With `file` pages are read
+ *  ahead of the reader (filemap_get_pages); a hole of shared memory reads as zeros and stays one. */
 export function* fileRead(
   k: Kernel,
   inode: Inode,
   offset: number,
   length: number,
   out: Uint8Array | null,
+  file: OpenFile | null = null,
 ): KernelPath<number> {
+  const { mapping } = inode;
+  const shmem = isShmem(mapping);
   let done = 0;
   while (done < length && offset + done < inode.size) {
     const at = offset + done;
-    const pfn = yield* k.fn.filemapGetPage(k, inode.mapping, Math.floor(at / 4096));
-    if (pfn < 0) return done > 0 || pfn === -EFAULT ? done : pfn;
+    const index = Math.floor(at / 4096);
     const from = at % 4096;
-    const count = Math.min(4096 - from, length - done, inode.size - at);
+    const wanted = Math.min(4096 - from, length - done);
+    noteFile(k, mapping, false);
+    if (shmem && !mapping.pages.has(index) && !mapping.swapped.has(index)) {
+      const count = Math.min(wanted, inode.size - at);
+      if (out !== null) out.fill(0, done, done + count);
+      done += count;
+      continue;
+    }
+    if (!shmem && file !== null) yield* readAheadOf(k, file, index, Math.ceil((offset + length) / 4096) - index);
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (pfn < 0) return done > 0 || pfn === -EFAULT ? done : pfn;
+    const count = Math.min(wanted, inode.size - at);
     k.memory.touch(pfn, false);
     if (count > 0 && out !== null) out.set(k.memory.bytes.subarray(pfn * 4096 + from, pfn * 4096 + from + count), done);
-    k.fn.markPageAccessed(k, pfn);
+    // Several reads of one page count as one use of it.
+    if (file === null || Math.floor((file.ra.prevPos - 1) / 4096) !== index) k.fn.markPageAccessed(k, pfn);
     k.fn.putPage(k, pfn);
     if (count <= 0) break;
     done += count;
+    if (file !== null) file.ra.prevPos = at + count;
   }
   return done;
+}
+
+/** The read-ahead of a read() that wants `count` pages from `index` on: the first is missing, or marked. */
+function* readAheadOf(k: Kernel, file: OpenFile, index: number, count: number): KernelPath<void> {
+  const pfn = file.inode.mapping.pages.get(index);
+  if (pfn === undefined) yield* pageCacheSyncRa(k, file, index, count);
+  else if ((k.pages.flags[pfn]! & PG_READAHEAD) !== 0) yield* pageCacheAsyncRa(k, file, pfn, index, count);
 }

@@ -11,13 +11,15 @@
 // Zapping is done VMA by VMA in file-offset order, each one complete with its flush and frees. i_mmap lock held for read.
 // invalidateLock is held for write throughout, so that no page comes into the cache meanwhile.
 
+import { EINVAL } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { hugetlbEvictInode, hugetlbPunchHole, hugetlbTruncate } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { intervalNext } from '../rmap/interval.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { AddressSpace, Inode } from '../types.ts';
-import { eraseOnDisk } from './contents.ts';
+import { eraseOnDisk, shiftOnDisk } from './contents.ts';
 import { getPageLocked, isCachedAt, isShmem, noteFile, setPageDirty } from './page-cache.ts';
 
 /** Pages of a folio_batch. */
@@ -121,10 +123,18 @@ function* truncatePart(k: Kernel, mapping: AddressSpace, index: number, start: n
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   if (isCachedAt(k, mapping, index, pfn)) {
     zeroPart(k, pfn, start - index * 4096, end - index * 4096);
-    setPageDirty(k, pfn);
+    if (cutsBlock(mapping, index, start, end)) setPageDirty(k, pfn);
   }
   unlockPage(k, pfn);
   k.fn.putPage(k, pfn);
+}
+
+/** Does [start, end) cut a block of the page: is there anything to write? Blocks that it covers are given back as they are. */
+function cutsBlock(mapping: AddressSpace, index: number, start: number, end: number): boolean {
+  if (isShmem(mapping)) return true;
+  const { blockSize } = mapping.inode;
+  const from = index * 4096;
+  return (start > from && start % blockSize !== 0) || (end < from + 4096 && end % blockSize !== 0);
 }
 
 function zeroPart(k: Kernel, pfn: number, from: number, to: number): void {
@@ -150,6 +160,7 @@ function* invalidating(k: Kernel, mapping: AddressSpace, body: KernelPath<void>)
 }
 
 export function truncate(k: Kernel, inode: Inode, size: number): KernelPath<number> {
+  if (inode.kind === 'hugetlbfs') return hugetlbTruncate(k, inode, size);
   return invalidating(k, inode.mapping, setSize(k, inode, size));
 }
 
@@ -165,6 +176,7 @@ function* setSize(k: Kernel, inode: Inode, size: number): KernelPath<void> {
   if (shmem) yield* bringInPart(k, mapping, size);
   noteFile(k, mapping, true);
   inode.size = size;
+  if (size > old) yield* pagecacheIsizeExtended(k, inode, old, size);
   const hole = Math.ceil(size / 4096) * 4096;
   // Shared memory looks first whether a whole page goes; ext4 does both rounds always, also for a file that grows or stays.
   const rounds = !shmem || old > hole;
@@ -174,8 +186,59 @@ function* setSize(k: Kernel, inode: Inode, size: number): KernelPath<void> {
   if (rounds) yield* k.fn.unmapMappingRange(k, mapping, hole, Number.POSITIVE_INFINITY, true);
 }
 
+/** pagecache_isize_extended: the file grew from the middle of a page, beyond the block that `from` is in. That page's entries are
+ *  made read-only, so that a store to the new blocks is heard of. */
+function* pagecacheIsizeExtended(k: Kernel, inode: Inode, from: number, to: number): KernelPath<void> {
+  const { mapping, blockSize } = inode;
+  const rounded = Math.ceil(from / blockSize) * blockSize;
+  if (blockSize === 4096 || to <= rounded || rounded % 4096 === 0) return;
+  const index = Math.floor(from / 4096);
+  const pfn = k.fn.findGetPage(k, mapping, index);
+  if (pfn === 0) return;
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
+  if (isCachedAt(k, mapping, index, pfn) && (yield* k.fn.pageMkclean(k, pfn)) > 0) setPageDirty(k, pfn);
+  unlockPage(k, pfn);
+  k.fn.putPage(k, pfn);
+}
+
+/** ext4_collapse_range (`isInsert`: ext4_insert_range) of [start, end): the rest of the file moves down (up). What moves is written
+ *  back first, then everything from `start` on leaves the cache as in a truncation. 0 or -EINVAL. */
+export function* shiftRange(
+  k: Kernel,
+  inode: Inode,
+  start: number,
+  end: number,
+  isInsert: boolean,
+): KernelPath<number> {
+  const { mapping, blockSize } = inode;
+  if (start % blockSize !== 0 || end % blockSize !== 0) return -EINVAL;
+  if (isInsert ? start >= inode.size : end >= inode.size) return -EINVAL;
+  return yield* invalidating(k, mapping, shiftPages(k, inode, start, end, isInsert));
+}
+
+function* shiftPages(k: Kernel, inode: Inode, start: number, end: number, isInsert: boolean): KernelPath<void> {
+  const { mapping } = inode;
+  const from = Math.floor(start / 4096) * 4096;
+  if (isInsert) yield* k.fn.filemapWriteAndWaitRange(k, mapping, from, Number.POSITIVE_INFINITY);
+  else {
+    // The page that `start` lies in goes out too, whole or in part.
+    yield* k.fn.filemapWriteAndWaitRange(k, mapping, from, start + 1);
+    yield* k.fn.filemapWriteAndWaitRange(k, mapping, end, Number.POSITIVE_INFINITY);
+  }
+  // truncate_pagecache.
+  yield* k.fn.unmapMappingRange(k, mapping, from, Number.POSITIVE_INFINITY, true);
+  yield* truncatePages(k, mapping, from, Number.POSITIVE_INFINITY);
+  yield* k.fn.unmapMappingRange(k, mapping, from, Number.POSITIVE_INFINITY, true);
+  noteFile(k, mapping, true);
+  const old = inode.size;
+  if (isInsert) inode.size = old + (end - start);
+  shiftOnDisk(mapping, start, end, old, isInsert);
+  if (!isInsert) inode.size = old - (end - start);
+}
+
 export function* punchHole(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
   const mapping = inode.mapping;
+  if (inode.kind === 'hugetlbfs') return yield* hugetlbPunchHole(k, inode, start, end);
   if (isShmem(mapping)) return yield* invalidating(k, mapping, punchShmem(k, mapping, start, end));
   // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
   // the file, or beyond the page that contains it.
@@ -210,6 +273,10 @@ function* truncatePagecacheRange(k: Kernel, mapping: AddressSpace, start: number
 }
 
 export function* evictInode(k: Kernel, inode: Inode): KernelPath<void> {
+  if (inode.kind === 'hugetlbfs') {
+    yield* hugetlbEvictInode(k, inode);
+    return;
+  }
   yield* truncatePages(k, inode.mapping, 0, Number.POSITIVE_INFINITY);
   inode.mapping.disk.clear();
   k.inodes.delete(inode.id);

@@ -17,13 +17,18 @@ import {
   VM_FAULT_ERROR,
   VM_FAULT_OOM,
   VM_FAULT_RETRY,
+  VM_HUGETLB,
   VM_IO,
   VM_MAYREAD,
+  VM_MAYSHARE,
+  VM_MAYWRITE,
   VM_PFNMAP,
   VM_READ,
+  VM_SHARED,
+  VM_SOFTDIRTY,
   VM_WRITE,
 } from '../../abi/mman.ts';
-import { PTE_D, PTE_P, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
+import { PTE_D, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, ptePfn } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
@@ -55,28 +60,44 @@ function mayAccess(k: Kernel, vma: VmArea, flags: number): boolean {
   if ((vma.flags & (VM_IO | VM_PFNMAP)) !== 0) return false;
   const isLongtermWrite = (flags & FOLL_LONGTERM) !== 0 && (flags & FOLL_WRITE) !== 0;
   if (isLongtermWrite && k.profile.longtermPinNeedsNoDirtyTracking && wantsWriteNotify(vma)) return false;
-  if ((flags & FOLL_WRITE) !== 0) return (vma.flags & VM_WRITE) !== 0;
+  if ((flags & FOLL_WRITE) !== 0) {
+    // A debugger writes into memory that the program may not write: into a copy, never into what is shared.
+    const isCow = (vma.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE;
+    return (vma.flags & VM_WRITE) !== 0 || ((flags & FOLL_FORCE) !== 0 && isCow);
+  }
   // mlock forces its way into write-only memory.
   return (vma.flags & ((flags & FOLL_FORCE) !== 0 ? VM_READ | VM_MAYREAD : VM_READ)) !== 0;
 }
 
 /** The look-up needs a fault with these FAULT_FLAG_* (negative). */
-const FAULT_PLAIN = -1;
-const FAULT_TO_UNSHARE = -2;
+export const FAULT_PLAIN = -1;
+export const FAULT_TO_UNSHARE = -2;
 
 /** follow_page_pte: the page, referenced as the flags say; or FAULT_PLAIN, FAULT_TO_UNSHARE. Takes the ptl. */
-function* followPage(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
-  const table = pteTable(k, mm, address);
-  if (table === 0) return yield* followHuge(k, mm, address, flags);
+function* followPage(k: Kernel, vma: VmArea, address: number, flags: number): AtomicPath<number> {
+  if ((vma.flags & VM_HUGETLB) !== 0) return yield* k.fn.followHugetlbPage(k, vma, address, flags);
+  const table = pteTable(k, vma.mm, address);
+  if (table === 0) return yield* followHuge(k, vma.mm, address, flags);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-  const pfn = followEntry(k, entryLo(k.memory, pteOffset(table, address)), flags);
+  const pfn = followEntry(k, vma, entryLo(k.memory, pteOffset(table, address)), flags);
   k.ptl.unlock(table);
   return pfn;
 }
 
-function followEntry(k: Kernel, lo: number, flags: number): number {
+/** can_follow_write_pte: may the page be written through this entry? Forced, without write access, only the copy that an earlier
+ *  fault made: an exclusive anonymous page. */
+function canFollowWrite(k: Kernel, vma: VmArea, lo: number, flags: number): boolean {
+  if ((lo & PTE_RW) !== 0) return true;
+  if ((flags & FOLL_FORCE) === 0 || (vma.flags & (VM_SHARED | VM_MAYSHARE | VM_MAYWRITE | VM_WRITE)) !== VM_MAYWRITE)
+    return false;
+  const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
+  if ((lo & PTE_SPECIAL) !== 0 || (k.pages.flags[ptePfn(lo)]! & exclusive) !== exclusive) return false;
+  return (vma.flags & VM_SOFTDIRTY) !== 0 || (lo & PTE_SOFT_DIRTY) !== 0;
+}
+
+function followEntry(k: Kernel, vma: VmArea, lo: number, flags: number): number {
   const write = (flags & FOLL_WRITE) !== 0;
-  if ((lo & PTE_P) === 0 || (write && (lo & PTE_RW) === 0)) return FAULT_PLAIN;
+  if ((lo & PTE_P) === 0 || (write && !canFollowWrite(k, vma, lo, flags))) return FAULT_PLAIN;
   const pfn = ptePfn(lo);
   const isNormal = (lo & PTE_SPECIAL) === 0;
   return grab(k, pfn, pfn, lo, flags, isNormal);
@@ -132,28 +153,43 @@ function* getPages(
   out: Int32Array | null,
 ): KernelPath<number> {
   let vma: VmArea | null = null;
-  let address = start - (start % 4096);
+  // The first fault, and those after it, tell the offset in the page that the caller asked for.
+  let address = start;
   for (let done = 0; done < count; done++, address += 4096) {
     if (vma === null || address >= vma.end) {
       vma = mm.vmas.findExact(address);
       if (vma === null || !mayAccess(k, vma, flags)) return done > 0 ? done : -EFAULT;
     }
-    let pfn = yield* followPage(k, mm, address, flags);
+    const isHuge = (vma.flags & VM_HUGETLB) !== 0;
+    let pfn = yield* followPage(k, vma, address, flags);
     while (pfn < 0) {
       if ((flags & FOLL_NOFAULT) !== 0) return done > 0 ? done : -EFAULT;
-      const result = yield* k.fn.handleMmFault(k, vma, address, faultFlags(flags, pfn === FAULT_TO_UNSHARE));
+      // Huge pages are faulted in without handle_mm_fault.
+      const fault = isHuge ? k.fn.hugetlbFault : k.fn.handleMmFault;
+      const result = yield* fault(k, vma, address, faultFlags(flags, pfn === FAULT_TO_UNSHARE));
       if ((result & (VM_FAULT_COMPLETED | VM_FAULT_RETRY)) !== 0) {
         k.gupUnlocked = true;
         return done;
       }
       const failed = result & VM_FAULT_ERROR;
       if (failed !== 0) return done > 0 ? done : (failed & VM_FAULT_OOM) !== 0 ? -ENOMEM : -EFAULT;
-      pfn = yield* followPage(k, mm, address, flags);
+      pfn = yield* followPage(k, vma, address, flags);
     }
     if (out !== null) out[done] = pfn;
     const m = k.memory;
     if ((flags & FOLL_PIN) !== 0 && m.log.on)
-      m.log.emit(E_PIN, mm.id, address, address + 4096, pfn, m.generation[pfn]!, flags, 0, 0, 0);
+      m.log.emit(
+        E_PIN,
+        mm.id,
+        address - (address % 4096),
+        address - (address % 4096) + 4096,
+        pfn,
+        m.generation[pfn]!,
+        flags,
+        0,
+        0,
+        0,
+      );
   }
   return count;
 }
@@ -194,20 +230,23 @@ export function unpinUserPage(k: Kernel, pfn: number, dirty: boolean): void {
 
 const onePage = new Int32Array(1);
 
-/** access_remote_vm: takes mmapLock itself. Stops at the first address that cannot be reached. */
+/** access_remote_vm: takes mmapLock itself. Stops at the first address that cannot be reached. `force` (ptrace, /proc/PID/mem):
+ *  what the program itself may not access, if it could be made accessible. */
 export function* accessRemoteVm(
   k: Kernel,
   mm: MmStruct,
   address: number,
   bytes: Uint8Array,
   isWrite: boolean,
+  force = false,
 ): KernelPath<number> {
+  const flags = FOLL_REMOTE | (isWrite ? FOLL_WRITE : 0) | (force ? FOLL_FORCE : 0);
   const lock = mm.mmapLock;
   const memory = k.memory.bytes;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let done = 0;
   while (done < bytes.length) {
-    const got = yield* k.fn.getUserPages(k, mm, address + done, 1, FOLL_REMOTE | (isWrite ? FOLL_WRITE : 0), onePage);
+    const got = yield* k.fn.getUserPages(k, mm, address + done, 1, flags, onePage);
     if (got < 1) break;
     const pfn = onePage[0]!;
     k.memory.touch(pfn, isWrite);

@@ -14,7 +14,7 @@ import { MMU_NOTIFY_CLEAR, SITE_KSM } from '../../abi/notifier.ts';
 import { PTE_D, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import { P_PTE_SET, P_PTES_CLEARED } from '../../sched/points.ts';
+import { P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_SWAPCACHE } from '../page/pages.ts';
@@ -22,6 +22,7 @@ import { mkPteHi, mkPteLo } from '../page/swapops.ts';
 import { getPage, updateHiwaterRss, vmaAddress } from '../rmap/rmap.ts';
 import { mappedWord, setEntry } from '../rmap/walk.ts';
 import type { AnonVma, VmArea } from '../types.ts';
+import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { pageStableNode } from './stable-tree.ts';
 
 /** page_address_in_vma: where the VMA maps this anonymous page, or -1. A KSM page has no address of its own. */
@@ -35,9 +36,7 @@ function pageAddressInVma(k: Kernel, pfn: number, vma: VmArea): number {
 }
 
 function* clearAndFlush(k: Kernel, vma: VmArea, word: number, address: number): AtomicPath<void> {
-  setEntry(k, vma.mm, word, 0, 0, address);
-  if (k.sched.points) yield P_PTES_CLEARED;
-  yield* k.fn.flushTlbPage(k, vma, address, SITE_KSM);
+  yield* ptepClearFlush(k, vma, address, word, SITE_KSM);
   if (vma.mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, vma.mm, address, address + 4096, SITE_KSM, false);
 }
 

@@ -20,6 +20,7 @@ import { P_RECLAIM } from '../../sched/points.ts';
 import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
+import { freeHugePage } from '../hugetlb/pool.ts';
 import type { Kernel } from '../kernel.ts';
 import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
 import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
@@ -32,6 +33,7 @@ import {
   LIST_FREE,
   LIST_PCP,
   type Pages,
+  PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
 } from './pages.ts';
@@ -203,6 +205,10 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
 
 function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
+  if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
+    freeHugePage(k, pfn);
+    return;
+  }
   if (pages.order[pfn]! !== 0) {
     freeCompound(k, pfn);
     return;

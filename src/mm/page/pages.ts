@@ -23,6 +23,8 @@ export const PG_ANON_EXCLUSIVE = 1 << 12;
 export const PG_TABLE = 1 << 13;
 export const PG_RESERVED = 1 << 14;
 export const PG_RECLAIM = 1 << 15;
+/** Mark of read-ahead: the same bit, as in Linux. */
+export const PG_READAHEAD = PG_RECLAIM;
 export const PG_WORKINGSET = 1 << 16;
 /** The frame is broken: nobody gets it any more. */
 export const PG_HWPOISON = 1 << 24;
@@ -33,6 +35,10 @@ export const PG_KSM = 1 << 18;
 /** Idle page tracking: not used since it was marked; used since, as a cleared A bit told. */
 export const PG_IDLE = 1 << 19;
 export const PG_YOUNG = 1 << 20;
+
+/** Huge page of the hugetlb pool, and one that takes its reservation back when it is freed unused (HPageRestoreReserve). */
+export const PG_HUGETLB = 1 << 25;
+export const PG_HUGETLB_RESTORE = 1 << 26;
 
 // Identities of OBJ_LIST in footprints.
 /** The buddy lists, and the number of free frames where it decides something. */
@@ -45,6 +51,8 @@ export const LIST_LRU_LEAVE = 4;
 export const LIST_ANON_VMA = 5;
 /** KSM's list of address spaces and its trees. */
 export const LIST_KSM = 6;
+/** The pool of huge pages. */
+export const LIST_HUGETLB = 7;
 /** Free frames of CPU 0; the next numbers are those of the other CPUs. */
 export const LIST_PCP = 16;
 

@@ -74,7 +74,9 @@ export function* buildMm(k: Kernel, layout: ProgramLayout, old: MmStruct | null)
   let brk = 0;
   for (const area of layout.areas) {
     if (area.end > TASK_SIZE) continue;
-    yield* insertVma(k, mm, makeVma(k, mm, area, layout, files));
+    const vma = makeVma(k, mm, area, layout, files);
+    yield* insertVma(k, mm, vma);
+    if (k.uprobes.length > 0) yield* k.fn.uprobeMmap(k, vma);
     if (area.path === '[heap]') brk = area.start;
     if (area.path === '[stack]') mm.startStack = layout.startStack ?? area.end - 4096;
   }

@@ -1,14 +1,15 @@
 // The functions of rooms mm/reclaim and mm/swap in the livepatch table.
 import type { ReclaimFns } from '../fns.ts';
+import { swapinReadahead } from '../swap/readahead.ts';
 import {
   addToSwap,
   deleteFromSwapCache,
   folioFreeSwap,
   freeSwapAndCache,
   getSwapPage,
+  readSwapCache,
   swapDuplicate,
   swapFree,
-  swapinReadahead,
   swapWritepage,
 } from '../swap/swap-cache.ts';
 import { lruAdd, lruDeactivate, lruDel, markPageAccessed } from './lru.ts';
@@ -31,6 +32,7 @@ export const reclaimFns: ReclaimFns = {
   freeSwapAndCache,
   addToSwap,
   swapinReadahead,
+  readSwapCache,
   swapWritepage,
   deleteFromSwapCache,
   folioFreeSwap,

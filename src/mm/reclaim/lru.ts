@@ -16,6 +16,7 @@ import {
   LIST_LRU_LEAVE,
   PG_ACTIVE,
   PG_ANON,
+  PG_IDLE,
   PG_LRU,
   PG_MLOCKED,
   PG_RECLAIM,
@@ -53,11 +54,12 @@ export function noteLruScan(k: Kernel): void {
 
 export function markPageAccessed(k: Kernel, pfn: number): void {
   const flags = k.pages.flags;
-  const f = flags[pfn]!;
+  const f = flags[pfn]! & ~PG_IDLE;
   if ((f & PG_REFERENCED) === 0) {
     flags[pfn] = f | PG_REFERENCED;
     return;
   }
+  flags[pfn] = f;
   if ((f & (PG_ACTIVE | PG_UNEVICTABLE)) !== 0) return;
   const onList = (f & PG_LRU) !== 0;
   if (onList) lruDel(k, pfn);

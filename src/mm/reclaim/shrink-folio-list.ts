@@ -74,8 +74,7 @@ export function* shrinkFolioList(
     if (verdict === ACTIVATE) {
       const f = flags[pfn]!;
       // The page stays: give its slot back when swap runs short (mem_cgroup_swap_full).
-      if ((f & PG_SWAPCACHE) !== 0 && ((f & PG_MLOCKED) !== 0 || k.swap.free * 2 < k.swap.pages))
-        k.fn.folioFreeSwap(k, pfn);
+      if ((f & PG_SWAPCACHE) !== 0 && ((f & PG_MLOCKED) !== 0 || k.swap.isNearlyFull)) k.fn.folioFreeSwap(k, pfn);
       if ((f & PG_MLOCKED) === 0) flags[pfn] = flags[pfn]! | PG_ACTIVE;
     }
     unlockPage(k, pfn);

@@ -44,6 +44,10 @@ export class ReclaimState {
   readonly #flags: Int32Array;
   readonly #next: Int32Array;
   readonly #prev: Int32Array;
+  /** What swap_cluster_readahead remembers: hits of pages that were read ahead, the last slot and window. */
+  swapinHits = 4;
+  swapinPrevious = 0;
+  swapinWindow = 0;
   /** Threads inside direct reclaim or kswapd (PF_MEMALLOC). */
   readonly #reclaiming = new Set<Thread>();
 

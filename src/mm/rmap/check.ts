@@ -1,7 +1,7 @@
 // Checks of room rmap by naive walks of every page table: mapcounts, RSS, exclusivity, and that the reverse map of each mapped page finds
 // exactly the entries that map it. For tests; numbers are those of the invariants' list.
 
-import { MM_SWAPENTS } from '../../abi/mman.ts';
+import { MM_SWAPENTS, VM_HUGETLB } from '../../abi/mman.ts';
 import { PTE_P, PTE_PS, PTE_RW, PTE_SPECIAL } from '../../abi/pte.ts';
 import { assert } from '../../base/assert.ts';
 import { pmdWord, vpnAddress, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -12,7 +12,7 @@ import type { Kernel } from '../kernel.ts';
 import { ksmPlaces } from '../ksm/rmap-walk.ts';
 import { pageStableNode } from '../ksm/stable-tree.ts';
 import { compoundHead, HPAGE_PMD_NR } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_RESERVED } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_HUGETLB, PG_KSM, PG_RESERVED } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent } from '../page/swapops.ts';
 import type { AddressSpace, AnonVma, AnonVmaChain, MmStruct, VmArea } from '../types.ts';
@@ -21,7 +21,12 @@ import { mappingWord, rmapNext, rmapVma } from './walk.ts';
 
 export type LeafVisitor = (mm: MmStruct, address: number, lo: number, hi: number, isHuge: boolean) => void;
 
-/** Calls `visit` for every leaf entry of the address space that is not none. */
+function isHugetlb(mm: MmStruct, address: number): boolean {
+  const vma = mm.vmas.findExact(address);
+  return vma !== null && (vma.flags & VM_HUGETLB) !== 0;
+}
+
+/** Calls `visit` for every leaf entry of the address space that is not none; hugetlb's are for hugetlb/check.ts. */
 export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
   const w = k.memory.words;
   const tableAt = (word: number): number => ((w[word]! & (PTE_P | PTE_PS)) === PTE_P ? w[word]! >>> 12 : 0);
@@ -32,8 +37,10 @@ export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
       for (let p = 0; pmd !== 0 && p < 512; p++) {
         const word = entryWord(pmd, p);
         const table = tableAt(word);
-        if (table === 0 && (w[word]! | w[word + 1]!) !== 0)
-          visit(mm, vpnAddress((g << 9) | u, p << 9), w[word]!, w[word + 1]!, true);
+        if (table === 0 && (w[word]! | w[word + 1]!) !== 0) {
+          const address = vpnAddress((g << 9) | u, p << 9);
+          if (!isHugetlb(mm, address)) visit(mm, address, w[word]!, w[word + 1]!, true);
+        }
         for (let i = 0; table !== 0 && i < 512; i++) {
           const at = entryWord(table, i);
           if ((w[at]! | w[at + 1]!) !== 0) visit(mm, vpnAddress((g << 9) | u, (p << 9) | i), w[at]!, w[at + 1]!, false);
@@ -131,6 +138,7 @@ function noteHugeLeaf(
 /** Counts and rmap of pages that huge entries map. */
 function checkHugeRmap(k: Kernel, places: ReadonlyMap<number, string[]>): void {
   for (let head = 1; head < k.pages.count; head++) {
+    if ((k.pages.flags[head]! & PG_HUGETLB) !== 0) continue;
     const found = places.get(head) ?? [];
     const count = k.pages.compoundMapcount[head]!;
     assert(count === found.length, `I25: compound mapcount of ${head} is ${count}, mapped at ${found}`);

@@ -7,7 +7,7 @@ import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_ANON, PG_KSM, PG_MLOCKED } from '../page/pages.ts';
+import { PG_ANON, PG_IDLE, PG_KSM, PG_MLOCKED, PG_YOUNG } from '../page/pages.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
@@ -96,6 +96,17 @@ export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address
     }
   }
   k.ptl.unlock(ptl);
+  if (locked) return -1;
   // A mapping that is read once from start to end does not count as use.
-  return locked ? -1 : young && (vma.flags & VM_SEQ_READ) === 0 ? 1 : 0;
+  const used = young && (vma.flags & VM_SEQ_READ) === 0 ? 1 : 0;
+  return (k.pages.flags[pfn]! & (PG_IDLE | PG_YOUNG)) === 0 ? used : used + usedBefore(k, pfn, used);
+}
+
+/** What idle page tracking left: an idle page that was used is so no more; one whose A bit it had taken counts as used, once. */
+function usedBefore(k: Kernel, pfn: number, used: number): number {
+  const { flags } = k.pages;
+  if (used > 0) flags[pfn] = flags[pfn]! & ~PG_IDLE;
+  if ((flags[pfn]! & PG_YOUNG) === 0) return 0;
+  flags[pfn] = flags[pfn]! & ~PG_YOUNG;
+  return 1;
 }

@@ -75,9 +75,9 @@ it('a page that is read back stays cached until nobody needs its slot', () => {
   w.run(w.k.fn.madvisePageout(w.k, vma, vma.start, vma.end));
   const slot = 1;
   expect([w.k.swap.users(slot), w.k.swap.cached(slot)]).toEqual([1, 0]);
-  const pfn = w.run(w.k.fn.swapinReadahead(w.k, slot));
+  const pfn = w.run(w.k.fn.readSwapCache(w.k, slot));
   expect(w.k.swap.cached(slot)).toBe(pfn);
-  expect(w.run(w.k.fn.swapinReadahead(w.k, slot))).toBe(pfn);
+  expect(w.run(w.k.fn.readSwapCache(w.k, slot))).toBe(pfn);
   w.k.fn.putPage(w.k, pfn);
   w.k.fn.putPage(w.k, pfn);
   checkWorld(w.k);

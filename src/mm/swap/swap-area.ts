@@ -2,44 +2,84 @@
 // bytes. Slot 0 is the header of a swap file and never handed out, so that 0 can mean "none". Slots are found by a rotating
 // cursor, as Linux's cluster scan does on a fresh area. The whole table is swap_info->lock's and never held across a point.
 //
-// Kernel names: swap_info_struct, swap_map, SWAP_HAS_CACHE, scan_swap_map_slots, __swap_duplicate, __swap_entry_free.
+// The area is turned on and off at run time (swap/swapoff.ts). On a device that answers at once (brd, zram) a page that only one
+// entry needs is read past the swap cache (SWP_SYNCHRONOUS_IO).
+//
+// Kernel names: swap_info_struct, swap_map, SWAP_HAS_CACHE, SWP_WRITEOK, scan_swap_map_slots, __swap_duplicate,
+// __swap_entry_free, vm_swap_full.
 
 import { ENOENT } from '../../abi/errno.ts';
-import { int32s, uint8s, uint32s } from '../../base/arena.ts';
+import { float64s, int32s, uint8s, uint32s } from '../../base/arena.ts';
 import { assert } from '../../base/assert.ts';
 
 /** Bytes are kept in pieces of 256 pages, made when first written. */
 const PIECE_PAGES = 256;
 
 export class SwapArea {
-  readonly pages: number;
+  /** Slots of the area; 0 = no swap. */
+  pages = 0;
+  /** SWP_SYNCHRONOUS_IO. */
+  isSynchronous = false;
+  /** SWP_WRITEOK: slots are handed out. */
+  isWritable = false;
   /** Page-table entries (and shmem slots) that name the slot. */
-  readonly #users: Uint32Array;
+  #users = uint32s(1);
   /** SWAP_HAS_CACHE. */
-  readonly #hasCache: Uint8Array;
-  readonly #cache: Int32Array;
-  readonly #bytes: (Uint8Array | null)[];
+  #hasCache = uint8s(1);
+  #cache = int32s(1);
+  /** What the cache remembers of an evicted page (reclaim/workingset.ts); 0 = nothing. */
+  #shadow = float64s(1);
+  #bytes: (Uint8Array | null)[] = [];
   #next = 1;
   /** Slots in use now, and the most that ever were. */
   used = 0;
   usedPeak = 0;
 
   /** `pages` slots; 0 = no swap. */
-  constructor(pages: number) {
+  constructor(pages: number, isSynchronous = false) {
+    if (pages > 0) this.turnOn(pages, isSynchronous);
+  }
+
+  /** swapon: an area of `pages` slots. There was none. */
+  turnOn(pages: number, isSynchronous: boolean): void {
+    assert(this.pages === 0, 'SwapArea.turnOn: the area is off');
     this.pages = pages;
+    this.isSynchronous = isSynchronous;
+    this.isWritable = true;
+    this.#next = 1;
     this.#users = uint32s(pages + 1);
     this.#hasCache = uint8s(pages + 1);
     this.#cache = int32s(pages + 1);
+    this.#shadow = float64s(pages + 1);
     this.#bytes = new Array<Uint8Array | null>(Math.ceil((pages + 1) / PIECE_PAGES)).fill(null);
   }
 
+  /** The area is empty: it goes. */
+  turnOff(): void {
+    assert(this.used === 0, 'SwapArea.turnOff: no slot is in use');
+    this.pages = 0;
+    this.isWritable = false;
+  }
+
+  /** get_nr_swap_pages: slots that can still be had. */
   get free(): number {
-    return this.pages - this.used;
+    return this.isWritable ? this.pages - this.used : 0;
+  }
+
+  /** vm_swap_full: pages that are in memory again should give their slots back. */
+  get isNearlyFull(): boolean {
+    return this.free * 2 < this.pages;
+  }
+
+  /** First slot at or above `from` that is in use, or 0. */
+  nextUsed(from: number): number {
+    for (let slot = from; slot <= this.pages; slot++) if (this.isUsed(slot)) return slot;
+    return 0;
   }
 
   /** A free slot, counted once for the cache; 0 = the area is full. */
   allocate(): number {
-    if (this.used === this.pages) return 0;
+    if (this.free === 0) return 0;
     let slot = this.#next;
     while (this.#users[slot] !== 0 || this.#hasCache[slot] !== 0) slot = slot === this.pages ? 1 : slot + 1;
     this.#next = slot === this.pages ? 1 : slot + 1;
@@ -105,8 +145,25 @@ export class SwapArea {
     this.#freeIfUnused(slot);
   }
 
+  /** swapcache_clear: gives the count of swapcache_prepare back; no page was cached. */
+  dropCacheCount(slot: number): void {
+    assert(this.#hasCache[slot] === 1 && this.#cache[slot] === 0, 'SwapArea.dropCacheCount: counted, without a page');
+    this.#hasCache[slot] = 0;
+    this.#freeIfUnused(slot);
+  }
+
+  shadow(slot: number): number {
+    return this.#shadow[slot]!;
+  }
+
+  setShadow(slot: number, shadow: number): void {
+    this.#shadow[slot] = shadow;
+  }
+
   #freeIfUnused(slot: number): void {
-    if (!this.isUsed(slot)) this.used--;
+    if (this.isUsed(slot)) return;
+    this.used--;
+    this.#shadow[slot] = 0;
   }
 
   /** Stores 4096 bytes of `from` at `at`. */

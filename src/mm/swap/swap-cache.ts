@@ -12,7 +12,16 @@ import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty, announceWriteOut } from '../page/announce.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, LIST_SWAP, PG_DIRTY, PG_SWAPBACKED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
+import {
+  GFP_KERNEL,
+  GFP_NOWAIT,
+  LIST_SWAP,
+  PG_DIRTY,
+  PG_READAHEAD,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+} from '../page/pages.ts';
 
 function note(k: Kernel): void {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_SWAP, true);
@@ -94,7 +103,9 @@ export function deleteFromSwapCache(k: Kernel, pfn: number): void {
   k.fn.putPage(k, pfn);
 }
 
-export function* swapinReadahead(k: Kernel, entry: number): KernelPath<number> {
+/** read_swap_cache_async: the page of the slot, from the cache or read into a new frame (`isNew`, which read-ahead marks: see
+ *  swap/readahead.ts). Frame (referenced), or 0 when nobody needs the slot any more or memory is short. */
+export function* readSwapCache(k: Kernel, entry: number, isReadahead = false): KernelPath<number> {
   const { refcount, flags } = k.pages;
   for (;;) {
     const cached = k.swap.cached(entry);
@@ -108,8 +119,13 @@ export function* swapinReadahead(k: Kernel, entry: number): KernelPath<number> {
       return cached;
     }
     if (k.swap.users(entry) === 0) return 0;
-    let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
-    if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+    if (k.swap.hasCache(entry)) {
+      // A fault reads it past the cache.
+      yield P_IO;
+      continue;
+    }
+    let pfn = k.fn.allocPage(k, isReadahead ? GFP_NOWAIT : GFP_KERNEL, FRAME_ANON);
+    if (pfn === 0 && !isReadahead) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
     if (pfn === 0) return 0;
     if (k.swap.cached(entry) !== 0 || k.swap.users(entry) === 0) {
       k.fn.putPage(k, pfn);
@@ -119,15 +135,21 @@ export function* swapinReadahead(k: Kernel, entry: number): KernelPath<number> {
     flags[pfn] = flags[pfn]! | PG_SWAPBACKED;
     k.swap.addCacheCount(entry);
     insert(k, pfn, entry);
+    if (isReadahead) flags[pfn] = flags[pfn]! | PG_READAHEAD;
     k.fn.lruAdd(k, pfn);
     if (k.sched.points) yield P_IO;
-    k.memory.touch(pfn, true);
-    k.swap.read(entry, k.memory.bytes, pfn * 4096);
-    flags[pfn] = flags[pfn]! | PG_UPTODATE;
-    k.stats.swapIns++;
+    swapReadpage(k, pfn, entry);
     unlockPage(k, pfn);
     return pfn;
   }
+}
+
+/** swap_readpage. */
+export function swapReadpage(k: Kernel, pfn: number, entry: number): void {
+  k.memory.touch(pfn, true);
+  k.swap.read(entry, k.memory.bytes, pfn * 4096);
+  k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_UPTODATE;
+  k.stats.swapIns++;
 }
 
 /** swap_writepage: page lock held. Afterwards the page is clean. */

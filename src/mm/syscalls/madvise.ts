@@ -105,11 +105,13 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
   switch (advice) {
     case A.MADV_DONTNEED:
     case A.MADV_DONTNEED_LOCKED:
+      if ((vma.flags & A.VM_HUGETLB) !== 0) return dontneedHugetlb(k, vma, start, end);
       if ((vma.flags & A.VM_PFNMAP) !== 0) return done(-EINVAL);
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
       return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
-      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
+      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null || vma.name !== null)
+        return done(-EINVAL);
       return vma.uffd === null ? k.fn.madviseFree(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_COLD:
     case A.MADV_PAGEOUT:
@@ -147,6 +149,13 @@ function canMadviseModify(vma: VmArea, advice: number): boolean {
     default:
       return true;
   }
+}
+
+/** Locked or not. Only whole huge pages: the end is rounded down. */
+function dontneedHugetlb(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
+  if (start % A.PMD_SIZE !== 0) return done(-EINVAL);
+  const stop = end - (end % A.PMD_SIZE);
+  return stop <= start ? done(0) : dontneed(k, vma, start, stop);
 }
 
 function* dontneed(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {

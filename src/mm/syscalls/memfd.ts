@@ -1,7 +1,9 @@
 // memfd_create, file seals, ftruncate, truncate, fallocate, fsync (mm/memfd.c, mm/shmem.c, fs/open.c, fs/sync.c).
 
 import { EBADF, EBUSY, EFAULT, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, EPERM, ESPIPE } from '../../abi/errno.ts';
+import { MAP_HUGE_SHIFT, VM_NORESERVE } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { hugetlbFallocate, hugetlbFileSetup, isHugePageSize } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { installFile } from '../process/files.ts';
 import type { Inode, OpenFile, Task } from '../types.ts';
@@ -13,6 +15,8 @@ export const MFD_ALLOW_SEALING = 2;
 export const MFD_HUGETLB = 4;
 export const MFD_NOEXEC_SEAL = 8;
 export const MFD_EXEC = 16;
+/** log2 of the size of huge pages. */
+const MFD_HUGE_SIZE = 0x3f << MAP_HUGE_SHIFT;
 
 export const F_SEAL_SEAL = 0x1;
 export const F_SEAL_SHRINK = 0x2;
@@ -28,6 +32,9 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const FALLOC_FL_INSERT_RANGE = 0x20;
 export const FALLOC_FL_UNSHARE_RANGE = 0x40;
 
+/** Modes of ext4 that shared memory does not have. */
+const EXT4_MODES = FALLOC_FL_ZERO_RANGE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+
 const NAME_MAX_MEMFD = 249;
 /** Largest file of ext4 with 4 KiB blocks. */
 const EXT4_MAX_BYTES = 0xffffffff * 4096;
@@ -41,12 +48,16 @@ export function memfdCreate(k: Kernel, task: Task, name: string, flags: number):
 /** The file of memfd_create, or -EINVAL, -EFAULT. `name` null: its pointer leads nowhere. */
 export function memfdFile(k: Kernel, task: Task, name: string | null, flags: number): OpenFile | number {
   const known = MFD_CLOEXEC | MFD_ALLOW_SEALING | (k.profile.memfdExec ? MFD_NOEXEC_SEAL | MFD_EXEC : 0);
-  if ((flags & MFD_HUGETLB) === 0 && (flags & ~known) !== 0) return -EINVAL;
-  if ((flags & MFD_HUGETLB) !== 0) return -EINVAL; // no huge pages
+  const isHuge = (flags & MFD_HUGETLB) !== 0;
+  if ((flags & ~(isHuge ? known | MFD_HUGETLB | MFD_HUGE_SIZE : known)) !== 0) return -EINVAL;
   if ((flags & MFD_EXEC) !== 0 && (flags & MFD_NOEXEC_SEAL) !== 0) return -EINVAL;
   if (name === null) return -EFAULT;
   if (name.length > NAME_MAX_MEMFD) return -EINVAL;
-  const file = shmemFileSetup(k, task.mm!, `/memfd:${name}`, 0, true)!;
+  const log2 = (flags >>> MAP_HUGE_SHIFT) & 63;
+  if (isHuge && !isHugePageSize(log2)) return -ENODEV;
+  const file = isHuge
+    ? hugetlbFileSetup(k, `/memfd:${name}`, 0, VM_NORESERVE)!
+    : shmemFileSetup(k, task.mm!, `/memfd:${name}`, 0, true)!;
   const isNoExec = (flags & MFD_NOEXEC_SEAL) !== 0;
   file.inode.seals = (flags & MFD_ALLOW_SEALING) !== 0 || isNoExec ? 0 : F_SEAL_SEAL;
   if (isNoExec) file.inode.seals |= F_SEAL_EXEC;
@@ -58,7 +69,7 @@ export function addSeals(task: Task, fd: number, seals: number): number {
   const file = task.files.open.get(fd);
   if (file === undefined) return -EBADF;
   if (!file.isWritable) return -EPERM;
-  if ((seals & ~0x3f) !== 0 || file.inode.kind !== 'shmem') return -EINVAL;
+  if ((seals & ~0x3f) !== 0 || (file.inode.kind !== 'shmem' && file.inode.kind !== 'hugetlbfs')) return -EINVAL;
   if ((file.inode.seals & F_SEAL_SEAL) !== 0) return -EPERM;
   if ((seals & F_SEAL_WRITE) !== 0 && (file.inode.seals & F_SEAL_WRITE) === 0) {
     if (file.inode.mapping.writableCount > 0) return -EBUSY;
@@ -96,7 +107,7 @@ export function sysFtruncate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<
 }
 
 function isRegular(inode: Inode): boolean {
-  return inode.kind === 'regular' || inode.kind === 'shmem';
+  return inode.kind === 'regular' || inode.kind === 'shmem' || inode.kind === 'hugetlbfs';
 }
 
 /** truncate of the inode that a path names. */
@@ -130,9 +141,9 @@ function checkFallocate(file: OpenFile, mode: number, offset: number, len: numbe
   const kind = file.inode.kind;
   if (kind === 'pipe') return -ESPIPE;
   if (kind === 'directory') return -EISDIR;
-  if (kind !== 'regular' && kind !== 'shmem') return -ENODEV;
+  if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs') return -ENODEV;
   if (offset + len > (kind === 'regular' ? EXT4_MAX_BYTES : 2 ** 63 - 1)) return -EFBIG;
-  const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? FALLOC_FL_ZERO_RANGE : 0);
+  const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? EXT4_MODES : 0);
   return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
 }
 
@@ -150,11 +161,17 @@ function* fallocate(
     if ((inode.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0) return -EPERM;
     return yield* k.fn.punchHole(k, inode, offset, end);
   }
+  if ((mode & FALLOC_FL_COLLAPSE_RANGE) !== 0) return yield* k.fn.shiftRange(k, inode, offset, end, false);
+  if ((mode & FALLOC_FL_INSERT_RANGE) !== 0) {
+    if (inode.size + len > Math.min(EXT4_MAX_BYTES, task.mm!.limits.fsize)) return -EFBIG;
+    return yield* k.fn.shiftRange(k, inode, offset, end, true);
+  }
   const isKeeping = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
   if (!isKeeping && end > inode.size) {
     if (end > task.mm!.limits.fsize) return -EFBIG;
     if ((inode.seals & F_SEAL_GROW) !== 0) return -EPERM;
   }
+  if (inode.kind === 'hugetlbfs') return yield* hugetlbFallocate(k, inode, offset, end, isKeeping);
   if ((mode & FALLOC_FL_ZERO_RANGE) !== 0) {
     const r = yield* k.fn.zeroRange(k, inode, offset, end);
     if (r < 0) return r;

@@ -2,11 +2,12 @@
 // when the page cache has the page, mapped or not.
 
 import { EFAULT, EINVAL, ENOMEM } from '../../abi/errno.ts';
-import { TASK_SIZE } from '../../abi/mman.ts';
+import { TASK_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { isHugeMapped } from '../huge/mapped.ts';
+import { hugePteOffset } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_UPTODATE } from '../page/pages.ts';
 import { isRealSwap, pteNone, ptePresent, swapOffset } from '../page/swapops.ts';
@@ -55,6 +56,10 @@ export function* mincorePages(k: Kernel, mm: MmStruct, start: number, out: Uint8
 
 function isResident(k: Kernel, vma: VmArea, at: number): boolean {
   const m = k.memory;
+  if ((vma.flags & VM_HUGETLB) !== 0) {
+    const pmd = hugePteOffset(k, vma.mm, at);
+    return pmd >= 0 && !pteNone(entryLo(m, pmd), entryHi(m, pmd));
+  }
   const word = pteWord(m, vma.mm.pgd, vpnHi(at), vpnLo(at));
   if (word >= 0) {
     const lo = entryLo(m, word);

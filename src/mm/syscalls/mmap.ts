@@ -10,10 +10,14 @@ import {
   MAP_LOCKED,
   MAP_NONBLOCK,
   MAP_POPULATE,
+  PMD_SIZE,
+  VM_NORESERVE,
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { hugetlbFileSetup, isHugePageSize } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import type { OpenFile, Task } from '../types.ts';
+import { fput } from '../vma/adjust.ts';
 import type { SyscallArgs } from './args.ts';
 import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
@@ -44,9 +48,15 @@ function* ksysMmap(
   if ((flags & MAP_ANONYMOUS) === 0) {
     file = task.files.open.get(fd) ?? null;
     if (file === null) return -EBADF;
-    if ((flags & MAP_HUGETLB) !== 0) return -EINVAL;
+    if (file.inode.kind === 'hugetlbfs') len = alignHuge(len);
+    else if ((flags & MAP_HUGETLB) !== 0) return -EINVAL;
   } else if ((flags & MAP_HUGETLB) !== 0) {
-    return mmapHugetlb(flags, len);
+    const log2 = (flags >>> MAP_HUGE_SHIFT) & 63;
+    if (!isHugePageSize(log2)) return -EINVAL;
+    // No page of 1 GiB was set aside.
+    if (log2 === 30) return len === 0 ? -EINVAL : -ENOMEM;
+    len = alignHuge(len);
+    file = hugetlbFileSetup(k, '/anon_hugepage', len, VM_NORESERVE)!;
   }
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
@@ -54,14 +64,12 @@ function* ksysMmap(
   const isPopulated =
     (flags & MAP_LOCKED) !== 0 || locksFuture(mm) || (flags & (MAP_POPULATE | MAP_NONBLOCK)) === MAP_POPULATE;
   lock.writeUnlock();
+  if (file !== null && (flags & MAP_ANONYMOUS) !== 0) fput(k, file);
   if (isPopulated && result >= 0) yield* k.fn.mmPopulate(k, mm, result, result + len);
   if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
 }
 
-/** No huge page is reserved: hugetlb_file_setup cannot reserve one either. */
-function mmapHugetlb(flags: number, len: number): number {
-  const log2 = (flags >>> MAP_HUGE_SHIFT) & 63;
-  if ((log2 !== 0 && log2 !== 21 && log2 !== 30) || len === 0) return -EINVAL;
-  return -ENOMEM;
+function alignHuge(len: number): number {
+  return Math.ceil(len / PMD_SIZE) * PMD_SIZE;
 }

@@ -9,9 +9,11 @@ import {
   MREMAP_DONTUNMAP,
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
+  PMD_SIZE,
   TASK_SIZE,
   VM_ACCOUNT,
   VM_DONTEXPAND,
+  VM_HUGETLB,
   VM_LOCKED,
   VM_MAYSHARE,
   VM_PFNMAP,
@@ -144,6 +146,12 @@ function* remapOne(
   const vma = mm.vmas.findExact(addr);
   if (vma === null) return -EFAULT;
   if ((vma.flags & VM_SEALED) !== 0) return -EPERM;
+  if ((vma.flags & VM_HUGETLB) !== 0) {
+    // Whole huge pages, and never more of them: what is reserved cannot grow.
+    oldLen = Math.ceil(oldLen / PMD_SIZE) * PMD_SIZE;
+    newLen = Math.ceil(newLen / PMD_SIZE) * PMD_SIZE;
+    if (addr % PMD_SIZE !== 0 || newAddr % PMD_SIZE !== 0 || newLen > oldLen) return -EINVAL;
+  }
   if ((flags & NEW_PLACE) !== 0) return yield* mremapTo(k, task, out, addr, oldLen, newLen, flags, newAddr);
   if (oldLen >= newLen) {
     if (oldLen === newLen) return addr;

@@ -4,9 +4,10 @@
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../../abi/errno.ts';
 import { TASK_SIZE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { FOLL_REMOTE, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import { ptraceMayRead } from '../process/cred.ts';
-import type { Task } from '../types.ts';
+import type { MmStruct, Task } from '../types.ts';
 
 /** UIO_MAXIOV. */
 const PIECES_MAX = 1024;
@@ -125,7 +126,39 @@ function* copyRun(
 ): KernelPath<boolean> {
   const bytes = new Uint8Array(count);
   if (far + count > TASK_SIZE) return false;
-  if (!isWrite && (yield* k.fn.accessRemoteVm(k, target.mm!, far, bytes, false)) < count) return false;
+  if (!isWrite && (yield* accessPinned(k, target.mm!, far, bytes, false)) < count) return false;
   if (!Number.isNaN(near) && (yield* k.fn.accessRemoteVm(k, task.mm!, near, bytes, !isWrite)) < count) return false;
-  return !isWrite || (yield* k.fn.accessRemoteVm(k, target.mm!, far, bytes, true)) === count;
+  return !isWrite || (yield* accessPinned(k, target.mm!, far, bytes, true)) === count;
+}
+
+const onePage = new Int32Array(1);
+
+/** process_vm_rw_single_vec for bytes of one page: copied while the page is pinned. A read of a page that fork shares gives the
+ *  target its own first. Bytes copied or -errno. */
+function* accessPinned(
+  k: Kernel,
+  mm: MmStruct,
+  address: number,
+  bytes: Uint8Array,
+  isWrite: boolean,
+): KernelPath<number> {
+  const lock = mm.mmapLock;
+  const page = address - (address % 4096);
+  const flags = FOLL_REMOTE | FOLL_UNLOCKABLE | (isWrite ? FOLL_WRITE : 0);
+  if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+  let got = yield* k.fn.pinUserPages(k, mm, page, 1, flags, onePage);
+  if (k.gupUnlocked) {
+    k.gupUnlocked = false;
+    if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+    got = yield* k.fn.pinUserPages(k, mm, page, 1, flags & ~FOLL_UNLOCKABLE, onePage);
+  }
+  lock.readUnlock();
+  if (got < 1) return -EFAULT;
+  const pfn = onePage[0]!;
+  k.memory.touch(pfn, isWrite);
+  const at = pfn * 4096 + (address % 4096);
+  if (isWrite) k.memory.bytes.set(bytes, at);
+  else bytes.set(k.memory.bytes.subarray(at, at + bytes.length));
+  k.fn.unpinUserPage(k, pfn, isWrite);
+  return bytes.length;
 }

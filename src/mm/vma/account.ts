@@ -27,7 +27,8 @@ export function mayExpandVm(mm: MmStruct, flags: number, pages: number): boolean
 
 /** __vm_enough_memory: charges `pages` to the machine, or refuses. Returns 0 or -ENOMEM (nothing charged). */
 export function vmEnoughMemory(k: Kernel, mm: MmStruct, pages: number): number {
-  const { overcommitMode: mode, ramPages, overcommitRatio, swapPages } = k.config;
+  const { overcommitMode: mode, ramPages, overcommitRatio } = k.config;
+  const swapPages = k.swap.pages;
   k.committed += pages;
   if (mode === 1) return 0;
   if (mode === 0) {

@@ -1,10 +1,11 @@
 // dup_mm and dup_mmap (kernel/fork.c): the address space of a forked child. Parent and child mmapLock held for write
 // throughout, so that no fault of another thread sees entries that are write-protected in one table only.
 
-import { VM_ACCOUNT, VM_DONTCOPY, VM_LOCKED, VM_LOCKONFAULT, VM_WIPEONFORK } from '../../abi/mman.ts';
+import { VM_ACCOUNT, VM_DONTCOPY, VM_HUGETLB, VM_LOCKED, VM_LOCKONFAULT, VM_WIPEONFORK } from '../../abi/mman.ts';
 import { SITE_FORK } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { khugepagedFork } from '../huge/khugepaged-mm.ts';
+import { hugetlbDupVmaPrivate } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
 import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -33,6 +34,8 @@ export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>
 export function copyLayout(child: MmStruct, parent: MmStruct): void {
   child.limits = { ...parent.limits };
   child.mdwe = inheritedMdwe(parent.mdwe);
+  child.pkeyMap = parent.pkeyMap;
+  child.executeOnlyPkey = parent.executeOnlyPkey;
   child.startCode = parent.startCode;
   child.endCode = parent.endCode;
   child.startBrk = parent.startBrk;
@@ -69,6 +72,7 @@ function* dupMmap(k: Kernel, child: MmStruct, parent: MmStruct): KernelPath<bool
     }
     if (copy.uffd !== null) k.fn.dupUserfaultfd(k, copy);
     copy.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
+    if ((copy.flags & VM_HUGETLB) !== 0) hugetlbDupVmaPrivate(k, copy);
     getFile(copy.file);
     k.fn.linkVma(k, child, copy);
     if (copy.file !== null) yield* k.fn.linkFileVma(k, copy, v);

@@ -21,7 +21,7 @@ import {
   VM_UFFD_WP,
   VM_WRITE,
 } from '../../abi/mman.ts';
-import { PTE_A, PTE_HI_NX, PTE_P, PTE_PROTNONE, PTE_RW, PTE_US } from '../../abi/pte.ts';
+import { PTE_A, PTE_HI_NX, PTE_HI_PKEY_SHIFT, PTE_P, PTE_PROTNONE, PTE_RW, PTE_US } from '../../abi/pte.ts';
 import type { Profile } from '../profile.ts';
 import type { VmArea } from '../types.ts';
 
@@ -54,7 +54,7 @@ export function setPageProt(vma: VmArea): void {
   let i = vma.flags & 15;
   if (i >= (VM_SHARED | VM_WRITE) && wantsWriteNotify(vma)) i &= ~VM_SHARED;
   vma.pageProtLo = PROT_LO[i]!;
-  vma.pageProtHi = PROT_HI[i]!;
+  vma.pageProtHi = PROT_HI[i]! | (vma.pkey << PTE_HI_PKEY_SHIFT);
 }
 
 /** calc_vm_prot_bits: PROT_READ, WRITE and EXEC have the values of VM_READ, WRITE and EXEC. */

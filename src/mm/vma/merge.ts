@@ -28,9 +28,10 @@ function isMergeableVma(
   file: OpenFile | null,
   policy: MemPolicy | null,
   uffd: UserfaultfdCtx | null,
+  pkey: number,
 ): boolean {
   if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
-  if (vma.uffd !== uffd || !isSamePolicy(vma.policy, policy)) return false;
+  if (vma.uffd !== uffd || vma.pkey !== pkey || !isSamePolicy(vma.policy, policy)) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -64,9 +65,10 @@ export function canMergeAfter(
   pgoff: number,
   policy: MemPolicy | null = source === null ? null : source.policy,
   uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
+  pkey = source === null ? 0 : source.pkey,
 ): boolean {
   return (
-    isMergeableVma(p, vma, flags, file, policy, uffd) &&
+    isMergeableVma(p, vma, flags, file, policy, uffd, pkey) &&
     isMergeableAnonVma(p, vma, anonVma, source) &&
     vma.pgoff + (vma.end - vma.start) / 4096 === pgoff
   );
@@ -83,8 +85,9 @@ export function canMergeBefore(
   pgoffEnd: number,
   policy: MemPolicy | null = source === null ? null : source.policy,
   uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
+  pkey = source === null ? 0 : source.pkey,
 ): boolean {
-  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy, uffd)) return false;
+  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy, uffd, pkey)) return false;
   return isMergeableAnonVma(p, vma, anonVma, source);
 }
 
@@ -127,6 +130,7 @@ export function mergeExisting(
   flags: number,
   policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
+  pkey = vma.pkey,
 ): KernelPath<VmArea | null> | null {
   if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
@@ -139,9 +143,11 @@ export function mergeExisting(
   const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
   const next = isRight ? (vma.treeNext as VmArea | null) : null;
   const joinsPrev =
-    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy, uffd);
+    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy, uffd, pkey);
   const joinsNext =
-    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy, uffd);
+    next !== null &&
+    next.start === end &&
+    canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy, uffd, pkey);
   if (!joinsPrev && !joinsNext) return null;
   if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))

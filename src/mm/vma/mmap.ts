@@ -21,8 +21,10 @@ import {
   MAP_STACK,
   MAP_TYPE,
   PROT_WRITE,
+  USER_PGTABLES_CEILING,
   VM_ACCOUNT,
   VM_GROWSDOWN,
+  VM_HUGETLB,
   VM_LOCKED,
   VM_LOCKONFAULT,
   VM_MAYEXEC,
@@ -35,11 +37,13 @@ import {
   VM_SPECIAL,
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { hugetlbfsMmap } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { deniesWriteExec } from '../syscalls/prctl.ts';
 import type { MmStruct, OpenFile, Task } from '../types.ts';
 import { VmArea } from '../types.ts';
 import { canDoMlock, mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
+import { fput } from './adjust.ts';
 import { isAccountable, mapToFlags, protToFlags, setPageProt } from './flags.ts';
 import { mergeNew } from './merge.ts';
 import { shmemFileSetup } from './shmem-file.ts';
@@ -119,7 +123,9 @@ export function doMmap(
     return done(-EINVAL);
   }
   if (deniesWriteExec(mm, vmFlags, vmFlags)) return done(-EACCES);
-  if ((flags & MAP_NORESERVE) !== 0 && k.config.overcommitMode !== 2) vmFlags |= VM_NORESERVE;
+  // Huge pages are never overcommitted without MAP_NORESERVE, and always with it.
+  const isHuge = file !== null && file.inode.kind === 'hugetlbfs';
+  if ((flags & MAP_NORESERVE) !== 0 && (isHuge || k.config.overcommitMode !== 2)) vmFlags |= VM_NORESERVE;
   return k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
 }
 
@@ -146,7 +152,7 @@ function fileMapFlags(
   }
   if (!file.isReadable) return -EACCES;
   const kind = file.inode.kind;
-  if (kind !== 'regular' && kind !== 'shmem') return -ENODEV;
+  if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs') return -ENODEV;
   if ((vmFlags & VM_GROWSDOWN) !== 0) return -EINVAL;
   return type === MAP_PRIVATE ? 0 : VM_MAYSHARE;
 }
@@ -181,7 +187,8 @@ export function* mmapRegion(
   if (!mayExpandVm(mm, vmFlags, pages)) {
     if (!isCovering || !mayExpandVm(mm, vmFlags, pages - countVmaPages(mm, addr, end, 0))) return -ENOMEM;
   }
-  const isCharged = isAccountable(vmFlags);
+  const isHuge = file !== null && file.inode.kind === 'hugetlbfs';
+  const isCharged = !isHuge && isAccountable(vmFlags);
   if (isCovering) {
     if (isCharged && k.profile.mmapChecksBeforeUnmap) {
       const more = pages - countVmaPages(mm, addr, end, VM_ACCOUNT);
@@ -212,15 +219,34 @@ export function* mmapRegion(
       getFile(file);
     }
     vma = new VmArea(mm, addr, end, vmFlags | VM_SOFTDIRTY, file, pgoff, k.config.stackGuardGap);
+    if (isHuge) {
+      const r = hugetlbfsMmap(k, vma);
+      if (r < 0) return yield* failedMmap(k, vma, r);
+      vmFlags = vma.flags;
+    }
     setPageProt(vma);
     if (file === null) k.fn.linkVma(k, mm, vma);
     else yield* insertVma(k, mm, vma);
   }
   vmStatAccount(mm, vmFlags, pages);
   if ((vmFlags & VM_LOCKED) !== 0) {
-    if ((vmFlags & VM_SPECIAL) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
+    if ((vmFlags & (VM_SPECIAL | VM_HUGETLB)) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     else mm.lockedVm += pages;
   }
+  if (file !== null && k.uprobes.length > 0) yield* k.fn.uprobeMmap(k, vma);
   vma.flags |= VM_SOFTDIRTY;
   return addr;
+}
+
+/** The file would not be mapped after all: what it may have mapped already is taken away again (nothing), with the section for it. */
+function* failedMmap(k: Kernel, vma: VmArea, error: number): KernelPath<number> {
+  const { mm, file, start, end } = vma;
+  fput(k, file!);
+  vma.file = null;
+  const next = mm.vmas.find(end);
+  const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
+  const ceiling = next === null ? USER_PGTABLES_CEILING : next.start;
+  vma.flags &= ~VM_HUGETLB;
+  yield* k.fn.unmapRegion(k, mm, [vma], start, end, prev === null ? 0 : prev.end, ceiling);
+  return error;
 }

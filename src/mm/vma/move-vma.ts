@@ -6,8 +6,9 @@
 // its new place.
 
 import { EINVAL, ENOMEM } from '../../abi/errno.ts';
-import { MREMAP_DONTUNMAP, VM_ACCOUNT, VM_LOCKED, VM_LOCKONFAULT } from '../../abi/mman.ts';
+import { MREMAP_DONTUNMAP, VM_ACCOUNT, VM_HUGETLB, VM_LOCKED, VM_LOCKONFAULT } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { clearVmaResvHugePages, hugetlbVmOpOpen } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
@@ -27,6 +28,7 @@ function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: numb
   if (merged !== null) return merged;
   const copy = vmaDup(k, mm, vma, addr, addr + len, pgoff);
   if (vma.chain.length > 0 && (yield* takeAnonVma(k, copy, vma)) < 0) return null;
+  if ((copy.flags & VM_HUGETLB) !== 0) hugetlbVmOpOpen(k, copy, vma);
   getFile(copy.file);
   yield* insertVma(k, mm, copy);
   return copy;
@@ -74,6 +76,7 @@ export function* moveVma(
       oldLen = newLen;
     }
   }
+  if ((vmFlags & VM_HUGETLB) !== 0) clearVmaResvHugePages(k, vma);
   if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {

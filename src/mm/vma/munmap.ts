@@ -4,9 +4,18 @@
 
 import { EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import { E_VMA_REMOVE } from '../../abi/events.ts';
-import { TASK_SIZE, USER_PGTABLES_CEILING, VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED, VM_SEALED } from '../../abi/mman.ts';
+import {
+  TASK_SIZE,
+  USER_PGTABLES_CEILING,
+  VM_ACCOUNT,
+  VM_GROWSDOWN,
+  VM_HUGETLB,
+  VM_LOCKED,
+  VM_SEALED,
+} from '../../abi/mman.ts';
 import { SITE_MUNMAP } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { hugetlbVmOpClose } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -88,5 +97,6 @@ export function* unmapRegion(
 
 /** remove_vma: drops the VMA's file. Its pages, tables and rmap links are gone. */
 export function removeVma(k: Kernel, vma: VmArea): void {
+  if ((vma.flags & VM_HUGETLB) !== 0) hugetlbVmOpClose(k, vma);
   if (vma.file !== null) fput(k, vma.file);
 }

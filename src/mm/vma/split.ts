@@ -5,6 +5,8 @@ import { EINVAL, ENOMEM } from '../../abi/errno.ts';
 import { E_VMA_ADD } from '../../abi/events.ts';
 import { PMD_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { hugetlbSplit } from '../hugetlb/pmd.ts';
+import { hugetlbVmOpOpen } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MemPolicy } from '../policy.ts';
 import type { MmStruct, OpenFile } from '../types.ts';
@@ -21,6 +23,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.pageProtHi = vma.pageProtHi;
   copy.name = vma.name;
   copy.uffd = vma.uffd;
+  copy.pkey = vma.pkey;
   copy.policy = vma.policy;
   copy.private = vma.private;
   return copy;
@@ -44,6 +47,10 @@ export function* splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, ne
   const fresh = newBelow ? vmaDup(k, mm, vma, vma.start, addr, vma.pgoff) : vmaDup(k, mm, vma, addr, vma.end, pgoffAt);
   const keepStart = newBelow ? addr : vma.start;
   const keepEnd = newBelow ? vma.end : addr;
+  if ((vma.flags & VM_HUGETLB) !== 0) {
+    yield* hugetlbSplit(k, vma, addr);
+    hugetlbVmOpOpen(k, fresh, vma);
+  }
   if (cutsHugeBlock(vma, keepStart, keepEnd)) yield* k.fn.vmaAdjustTransHuge(k, vma, keepStart, keepEnd);
   if (!isInRmap(vma)) {
     setBounds(k, mm, vma, keepStart, keepEnd, newBelow ? pgoffAt : vma.pgoff);
@@ -85,7 +92,7 @@ export function* splitVmaLimited(
   return yield* k.fn.splitVma(k, mm, vma, addr, newBelow);
 }
 
-/** The VMA that is exactly [start, end) of `vma` with `flags`, `policy` and `uffd` in mind: merged with a neighbour that has
+/** The VMA that is exactly [start, end) of `vma` with `flags`, `policy`, `uffd` and `pkey` in mind: merged with a neighbour that has
  *  those (then it may be larger), or cut out. The caller sets what is new. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
 export function* vmaModify(
   k: Kernel,
@@ -95,8 +102,9 @@ export function* vmaModify(
   flags: number,
   policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
+  pkey = vma.pkey,
 ): KernelPath<VmArea | null> {
-  const merge = mergeExisting(k, vma, start, end, flags, policy, uffd);
+  const merge = mergeExisting(k, vma, start, end, flags, policy, uffd, pkey);
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

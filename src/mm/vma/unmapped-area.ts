@@ -44,7 +44,9 @@ export function getUnmappedArea(
 ): number {
   if (len > TASK_SIZE) return -ENOMEM;
   let found: number;
-  if (file !== null) {
+  if (file !== null && file.inode.kind === 'hugetlbfs') {
+    found = hugetlbUnmappedArea(mm, addr, len, flags);
+  } else if (file !== null) {
     const isThpFile = k.profile.thpAlignFile && file.inode.kind === 'regular';
     found = isThpFile ? thpUnmappedArea(k, mm, addr, len, pgoff, flags) : topDown(mm, addr, len, flags);
   } else if ((flags & MAP_SHARED) === 0 && k.profile.thpAlignAnon && addr === 0 && modPower(len, PMD_SIZE) === 0) {
@@ -73,6 +75,23 @@ function thpUnmappedArea(k: Kernel, mm: MmStruct, addr: number, len: number, pgo
     }
   }
   return topDown(mm, addr, len, flags);
+}
+
+/** hugetlb_get_unmapped_area: whole huge pages only. */
+function hugetlbUnmappedArea(mm: MmStruct, hint: number, len: number, flags: number): number {
+  if (len % PMD_SIZE !== 0) return -EINVAL;
+  if (len > TASK_SIZE) return -ENOMEM;
+  if ((flags & MAP_FIXED) !== 0) return hint % PMD_SIZE !== 0 ? -EINVAL : hint;
+  const addr = hint - modPower(hint, PMD_SIZE);
+  if (addr !== 0 && addr <= TASK_SIZE - len) {
+    const vma = mm.vmas.find(addr);
+    if (vma === null || addr + len <= vmStartGap(vma)) return addr;
+  }
+  const mask = PMD_SIZE - 4096;
+  const found = mm.vmas.gapTopDown(4096, mm.mmapBase, len, mask, 0);
+  if (found >= 0) return found;
+  const low = mm.vmas.gapBottomUp(mm.legacyBase, TASK_SIZE, len, mask, 0);
+  return low >= 0 ? low : -ENOMEM;
 }
 
 /** arch_get_unmapped_area_topdown. */

@@ -226,8 +226,8 @@ export class VmaTree<T extends VmaTreeItem> {
   /** The highest free address for `length` bytes in [low, high), or -1. Kernel: unmapped_area_topdown.
    *
    *  The kernel looks for a gap of length + alignMask bytes, the worst case, puts the block at its end and rounds down to
-   *  (address - alignOffset) % (alignMask + 1) == 0. A gap which would fit only by luck of alignment is not taken.
-   *  alignMask + 1 is a power of two. */
+   *  ((address - alignOffset) & alignMask) == 0. A gap which would fit only by luck of alignment is not taken.
+   *  alignMask is 2^n - 1, or that without its lowest bits (those of a page: they are clear anyway). */
   gapTopDown(low: number, high: number, length: number, alignMask: number, alignOffset: number): number {
     const need = length + alignMask;
     let limit = high;
@@ -246,7 +246,7 @@ export class VmaTree<T extends VmaTreeItem> {
       }
       const addr = gapEnd - length;
       if (alignMask === 0) return addr;
-      return addr - floorMod(addr - alignOffset, alignMask + 1);
+      return addr - floorMod(addr - alignOffset, unitOf(alignMask));
     }
     return -1;
   }
@@ -264,7 +264,7 @@ export class VmaTree<T extends VmaTreeItem> {
       const gapStart = prev === null || prev.end < limit ? limit : prev.end;
       if (above === null && high - gapStart < need) return -1;
       if (gapStart + need > high) return -1;
-      const addr = alignMask === 0 ? gapStart : gapStart + floorMod(alignOffset - gapStart, alignMask + 1);
+      const addr = alignMask === 0 ? gapStart : gapStart + floorMod(alignOffset - gapStart, unitOf(alignMask));
       if (above === null || above.startGap === 0) return addr;
       const guardStart = above.start > above.startGap ? above.start - above.startGap : 0;
       if (guardStart >= addr + need - 1) return addr;
@@ -377,6 +377,11 @@ export class VmaTree<T extends VmaTreeItem> {
 
 function endOf(item: VmaTreeItem | null): number {
   return item === null ? 0 : item.end;
+}
+
+/** The power of two of which an address must be a multiple: what follows the mask. */
+function unitOf(alignMask: number): number {
+  return alignMask + (alignMask & -alignMask);
 }
 
 /** a mod m, never negative, for a power of two m; exact for safe integers, where `%` is slow and keeps the sign. */

@@ -21,7 +21,7 @@ export function* swapinRange(k: Kernel, vma: VmArea, start: number, end: number)
     const lo = entryLo(m, word);
     const hi = entryHi(m, word);
     if (!pteIsSwap(lo, hi) || !isRealSwap(hi)) continue;
-    const pfn = yield* k.fn.swapinReadahead(k, swapOffset(lo, hi));
+    const pfn = yield* k.fn.readSwapCache(k, swapOffset(lo, hi));
     if (pfn > 0) k.fn.putPage(k, pfn);
   }
   return 0;
@@ -30,6 +30,7 @@ export function* swapinRange(k: Kernel, vma: VmArea, start: number, end: number)
 /** File or shared memory: pages of the range that lie inside the file are read. mmapLock is dropped meanwhile. 0. */
 export function* willneedFile(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   const file = vma.file!;
+  if (file.inode.kind === 'hugetlbfs') return 0;
   const lock = vma.mm.mmapLock;
   const first = vma.pgoff + (start - vma.start) / 4096;
   const last = Math.min(first + (end - start) / 4096, Math.ceil(file.inode.size / 4096));

@@ -8,7 +8,7 @@
 // Locks: mmapLock for write; ptl inside. Kernel names: change_pud_range, change_pmd_range, change_pte_range,
 // can_change_pte_writable, pte_needs_flush.
 
-import { PGDIR_SIZE, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
+import { PGDIR_SIZE, VM_HUGETLB, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
 import { MMU_NOTIFY_PROTECTION_VMA, SITE_MPROTECT } from '../../abi/notifier.ts';
 import {
   LEVEL_PTE,
@@ -62,6 +62,7 @@ export function* changeProtection(
   end: number,
   cpFlags: number,
 ): KernelPath<number> {
+  if ((vma.flags & VM_HUGETLB) !== 0) return yield* k.fn.hugetlbChangeProtection(k, vma, start, end);
   const m = k.memory;
   const root = vma.mm.pgd;
   const perPud = k.profile.mprotectSectionPerPud;

@@ -5,7 +5,7 @@
 //
 // Locks: mmapLock (read is enough: the VMAs are detached, nobody else can find these tables).
 
-import { PGDIR_SIZE, PMD_SIZE, PUD_SIZE, TASK_SIZE } from '../../abi/mman.ts';
+import { PGDIR_SIZE, PMD_SIZE, PUD_SIZE, TASK_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import { LEVEL_PGD, LEVEL_PMD, LEVEL_PUD, PTE_P, PTE_PS } from '../../abi/pte.ts';
 import { vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
@@ -33,13 +33,18 @@ export function* freePgtables(
     let last = vmas[i++]!;
     yield* unlinkFromRmap(k, last);
     // Nearby VMAs share one call: they share tables.
-    while (i < vmas.length && vmas[i]!.start <= last.end + PMD_SIZE) {
+    while (i < vmas.length && mayShareCall(last, vmas[i]!)) {
       last = vmas[i++]!;
       yield* unlinkFromRmap(k, last);
     }
     const above = i < vmas.length ? vmas[i]!.start : ceiling;
     yield* k.fn.freePgdRange(k, tlb, start, last.end, prevEnd, above);
   }
+}
+
+/** hugetlb VMAs are freed one by one. */
+function mayShareCall(last: VmArea, next: VmArea): boolean {
+  return next.start <= last.end + PMD_SIZE && ((last.flags | next.flags) & VM_HUGETLB) === 0;
 }
 
 function* unlinkFromRmap(k: Kernel, vma: VmArea): KernelPath<void> {

@@ -118,7 +118,7 @@ export function* tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void> {
 
 /** free_pages_and_swap_cache, release_pages: drops one reference of each; those that were the last free their page. */
 function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): void {
-  const { refcount, flags } = k.pages;
+  const { refcount, flags, order } = k.pages;
   const footprint = k.memory.footprint;
   for (let i = from; i < to; i++) {
     const pfn = compoundHead(k.pages, queued[i]! >>> 1);
@@ -129,7 +129,13 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
     assert(refs >= 0, 'releasePages: the queued page had a reference');
     refcount[pfn] = refs;
     queued[i] = refs > 0 ? 0 : pfn << 1;
-    if (refs === 0 && (flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+    if (refs !== 0) continue;
+    if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+    // A large page goes at once, before the small ones.
+    if (order[pfn]! !== 0) {
+      queued[i] = 0;
+      k.fn.freePage(k, pfn);
+    }
   }
   for (let i = to - 1; i >= from; i--) {
     const v = queued[i]!;

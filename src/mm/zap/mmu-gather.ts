@@ -29,6 +29,8 @@ export class MmuGather {
   start = Number.POSITIVE_INFINITY;
   end = 0;
   freedTables = false;
+  /** A shared PMD table was unlinked (hugetlb). */
+  unsharedTables = false;
   /** CLEARED_* */
   cleared = 0;
   /** SITE_* of the operation, for the moments. */
@@ -69,6 +71,7 @@ export class MmuGather {
     this.start = Number.POSITIVE_INFINITY;
     this.end = this.fullMm ? Number.POSITIVE_INFINITY : 0;
     this.freedTables = false;
+    this.unsharedTables = false;
     this.cleared = 0;
   }
 

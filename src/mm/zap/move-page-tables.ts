@@ -7,7 +7,7 @@
 // place before it was filled): always for whole tables, else when the caller says so; then the ptls of both tables, old first.
 // Kernel names: get_extent, move_pgt_entry, move_normal_pud, move_normal_pmd, move_ptes, take_rmap_locks.
 
-import { PMD_SIZE, PUD_SIZE } from '../../abi/mman.ts';
+import { PMD_SIZE, PUD_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import { MMU_NOTIFY_UNMAP, SITE_MREMAP } from '../../abi/notifier.ts';
 import { LEVEL_PMD, LEVEL_PTE, LEVEL_PUD, PTE_P, PTE_PS, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, pudWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -31,6 +31,7 @@ export function* movePageTables(
   needRmapLocks: boolean,
 ): KernelPath<number> {
   if (len === 0) return 0;
+  if ((vma.flags & VM_HUGETLB) !== 0) return yield* k.fn.moveHugetlbPageTables(k, vma, oldAddr, newVma, newAddr, len);
   const mm = vma.mm;
   const end = oldAddr + len;
   const shift = newAddr - oldAddr;

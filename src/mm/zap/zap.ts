@@ -9,7 +9,7 @@
 // Locks: mmapLock (read is enough), or i_mmap_rwsem for truncate; ptl inside.
 // Kernel names: unmap_vmas, unmap_single_vma, unmap_page_range, zap_pte_range, zap_page_range_single, should_zap_page.
 
-import { MM_ANONPAGES, MM_SWAPENTS, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
+import { MM_ANONPAGES, MM_SWAPENTS, VM_HUGETLB, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
 import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -17,6 +17,7 @@ import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import { zapPmd } from '../huge/zap.ts';
+import { adjustRangeIfPmdSharingPossible } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
@@ -57,6 +58,10 @@ export function* unmapPageRange(
   end: number,
   evenCows: boolean,
 ): KernelPath<void> {
+  if ((vma.flags & VM_HUGETLB) !== 0) {
+    yield* k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
+    return;
+  }
   const m = k.memory;
   const root = tlb.mm.pgd;
   let address = nextPopulatedPmd(m, root, start, end);
@@ -243,6 +248,7 @@ export function* zapPageRangeSingle(
 ): KernelPath<void> {
   const mm = vma.mm;
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_CLEAR, SITE_ZAP);
+  if (range !== null && (vma.flags & VM_HUGETLB) !== 0) adjustRangeIfPmdSharingPossible(vma, range);
   const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_ZAP);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   yield* k.fn.unmapPageRange(k, tlb, vma, start, end, evenCows);

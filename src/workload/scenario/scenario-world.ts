@@ -31,6 +31,8 @@ export const SMALL_KERNEL: Partial<KernelConfig> = {
   gatherBundle: 2,
   gatherBatchesMax: 0,
   faultAroundPages: 1,
+  readAheadPages: 0,
+  pageCluster: 0,
   tlbSets: 4,
   tlbWays: 2,
   logCapacity: 16,
