@@ -63,6 +63,7 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   const pages = prologue.find((r) => r.t === 'pages');
   if (maps === undefined) throw new Error('conformance: the recording has no first maps');
   const layout = layoutOf(world, maps);
+  world.kernel.config.vsyscall = layout.areas.some((a) => a.path === '[vsyscall]');
   const text = layout.areas.find((a) => a.perms === 'r-xp' && !a.path.startsWith('['));
   if (text !== undefined) world.programs.set(text.path, layout);
   const shared = layout.areas.filter((a) => a.perms === 'rw-s');

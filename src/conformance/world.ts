@@ -78,6 +78,7 @@ export class World {
         ramPages: RAM_PAGES,
         cpus,
         numaNodes: 2,
+        devicePrivatePages: 4096,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
         pkeys: true,

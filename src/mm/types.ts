@@ -39,6 +39,8 @@ export class VmArea {
   pkey = 0;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
+  /** Path that is shown although the memory is anonymous: a private mapping of /dev/zero. It joins no other VMA. */
+  shownPath: string | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
   /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
@@ -96,7 +98,8 @@ export interface AnonVmaChain {
   anonVma: AnonVma;
 }
 
-export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+/** 'zero' is /dev/zero: shared mappings become memory of their own, private ones anonymous memory. */
+export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'zero' | 'pipe' | 'socket' | 'anon';
 
 /** Inode and its page cache (address_space). */
 export class Inode {
@@ -126,6 +129,10 @@ export class Inode {
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
+  /** Its mode has no execute bits (MFD_NOEXEC_SEAL). */
+  isNoExec = false;
+  /** memfd_secret: nobody but the program's own accesses gets at its pages. */
+  isSecret = false;
   /** hugetlbfs: reservations and fault mutexes of the file. */
   hugetlb: HugetlbFile | null = null;
 
@@ -182,15 +189,18 @@ export class OpenFile {
   readonly isReadable: boolean;
   readonly isWritable: boolean;
   readonly isAppend: boolean;
+  /** O_PATH: a name, not an open file; calls that want one answer -EBADF. */
+  readonly isPath: boolean;
   position = 0;
   refcount = 1;
   readonly ra = new FileRaState();
 
-  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
+  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false, isPath = false) {
     this.inode = inode;
     this.isReadable = isReadable;
     this.isWritable = isWritable;
     this.isAppend = isAppend;
+    this.isPath = isPath;
   }
 }
 

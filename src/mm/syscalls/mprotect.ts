@@ -9,7 +9,9 @@ import {
   PROT_SEM,
   PROT_WRITE,
   VM_ACCESS_FLAGS,
+  VM_EXEC,
   VM_GROWSDOWN,
+  VM_MAYEXEC,
 } from '../../abi/mman.ts';
 import { SITE_MPROTECT } from '../../abi/notifier.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
@@ -26,6 +28,7 @@ import {
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { deniesWriteExec } from './prctl.ts';
 
+const READ_IMPLIES_EXEC = 0x400000;
 const GROWS = PROT_GROWSDOWN | PROT_GROWSUP;
 const PROT_KNOWN = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
 
@@ -114,6 +117,7 @@ function* mprotectLocked(
   }
   const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MPROTECT);
   const newAccess = protToFlags(prot);
+  const isReadExec = (task.personality & READ_IMPLIES_EXEC) !== 0 && (prot & PROT_READ) !== 0;
   let at = start;
   let result = 0;
   while (at < end) {
@@ -121,7 +125,8 @@ function* mprotectLocked(
       result = -ENOMEM;
       break;
     }
-    const newFlags = (vma.flags & ~VM_ACCESS_FLAGS) | newAccess;
+    const isExec = isReadExec && (vma.flags & VM_MAYEXEC) !== 0;
+    const newFlags = (vma.flags & ~VM_ACCESS_FLAGS) | newAccess | (isExec ? VM_EXEC : 0);
     if ((newFlags & ~(newFlags >> 4) & VM_ACCESS_FLAGS) !== 0) {
       result = -EACCES;
       break;

@@ -9,6 +9,7 @@ import {
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
+  VM_DROPPABLE,
   VM_EXEC,
   VM_GROWSDOWN,
   VM_LOCKED,
@@ -75,6 +76,11 @@ export function mapToFlags(profile: Profile, mapFlags: number): number {
 /** accountable_mapping: private, writable, not NORESERVE. */
 export function isAccountable(flags: number): boolean {
   return (flags & (VM_NORESERVE | VM_SHARED | VM_WRITE)) === VM_WRITE;
+}
+
+/** VM_DROPPABLE: its pages may go at any time. */
+export function isDroppable(flags: number): boolean {
+  return (flags & VM_DROPPABLE) === VM_DROPPABLE;
 }
 
 export function isDataMapping(flags: number): boolean {

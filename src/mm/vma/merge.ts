@@ -32,6 +32,7 @@ function isMergeableVma(
 ): boolean {
   if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
   if (vma.uffd !== uffd || vma.pkey !== pkey || !isSamePolicy(vma.policy, policy)) return false;
+  if (vma.shownPath !== null) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -104,7 +105,7 @@ export function mergeNew(
   file: OpenFile | null,
   pgoff: number,
 ): KernelPath<VmArea | null> | null {
-  if ((flags & VM_SPECIAL) !== 0) return null;
+  if ((flags & VM_SPECIAL) !== 0 || (source !== null && source.shownPath !== null)) return null;
   const p = k.profile;
   const anonVma = source === null ? null : source.anonVma;
   const pgoffEnd = pgoff + (end - start) / 4096;
@@ -132,7 +133,7 @@ export function mergeExisting(
   uffd: UserfaultfdCtx | null = vma.uffd,
   pkey = vma.pkey,
 ): KernelPath<VmArea | null> | null {
-  if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
+  if (((flags | vma.flags) & VM_SPECIAL) !== 0 || vma.shownPath !== null) return null;
   const p = k.profile;
   const isLeft = start === vma.start;
   const isRight = end === vma.end;

@@ -25,6 +25,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.uffd = vma.uffd;
   copy.pkey = vma.pkey;
   copy.policy = vma.policy;
+  copy.shownPath = vma.shownPath;
   copy.private = vma.private;
   return copy;
 }
