@@ -25,6 +25,8 @@ export interface Process {
   readonly task: Task;
   /** Number of execs: the name of its address space gets as many primes. */
   execs: number;
+  /** Real programs: the address space was replaced already when the exec is announced. */
+  isExecDone: boolean;
 }
 
 /** Frames of the simulated memory. */
@@ -130,10 +132,11 @@ export class World {
     return p;
   }
 
-  addProcess(name: string, task: Task): Process {
-    const p: Process = { name, task, execs: 0 };
+  /** `isWatched`: the recorder watches its address space from now on. */
+  addProcess(name: string, task: Task, isWatched = true): Process {
+    const p: Process = { name, task, execs: 0, isExecDone: false };
     this.processes.set(name, p);
-    if (task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
+    if (isWatched && task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
     return p;
   }
 
