@@ -2,7 +2,6 @@
 /** Costs per huge page, and per page of reclaim, swap, migration and KSM; beside the running kernel's where it can show them. */
 import { compareWithHost, elapsed, mayWant, now } from './harness.mjs';
 import {
-  ANON,
   load,
   MADV_DONTNEED,
   Machine,
@@ -18,7 +17,6 @@ import {
 /** @typedef {import('./harness.mjs').Compared} Compared */
 /** @typedef {import('./harness.mjs').HostLines} HostLines */
 
-const MADV_MERGEABLE = 12;
 const MADV_HUGEPAGE = 14;
 const MADV_PAGEOUT = 21;
 const MADV_COLLAPSE = 25;

@@ -34,6 +34,7 @@ import {
   LIST_FREE,
   LIST_PCP,
   type Pages,
+  PG_COMPOUND,
   PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
@@ -210,12 +211,10 @@ function freePage(k: Kernel, pfn: number): void {
     freeZoneDevicePage(k, pfn);
     return;
   }
-  if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
-    freeHugePage(k, pfn);
-    return;
-  }
-  if (pages.order[pfn]! !== 0) {
-    freeCompound(k, pfn);
+  const flags = pages.flags[pfn]!;
+  if ((flags & PG_COMPOUND) !== 0) {
+    if ((flags & PG_HUGETLB) !== 0) freeHugePage(k, pfn);
+    else freeCompound(k, pfn);
     return;
   }
   if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
@@ -225,7 +224,7 @@ function freePage(k: Kernel, pfn: number): void {
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
-  const isPoisoned = (pages.flags[pfn]! & PG_HWPOISON) !== 0;
+  const isPoisoned = (flags & PG_HWPOISON) !== 0;
   pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
   // A broken frame goes to nobody any more.
