@@ -1,7 +1,7 @@
 // What the controller does to a process from outside: merging, probes, debugging, the files that forget accesses, copies
 // between address spaces.
 
-import { EINVAL, ENOENT } from '../../abi/errno.ts';
+import { ENOENT } from '../../abi/errno.ts';
 import { PTE_P, PTE_PS } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo } from '../../hw/pte.ts';
@@ -106,10 +106,6 @@ const sleep: Op = function* () {
   return {};
 };
 
-const writeFile: Op = function* (_world, _p, args) {
-  return valueOutcome(args.text('path') === '' ? -EINVAL : 0);
-};
-
 export const trackingOps: Readonly<Record<string, Op>> = {
   ksm_run: ksm,
   clear_refs: clearRefsOp,
@@ -121,5 +117,4 @@ export const trackingOps: Readonly<Record<string, Op>> = {
   page_idle_set: idleSet,
   page_idle_get: idleGet,
   sleep,
-  write_file: writeFile,
 };
