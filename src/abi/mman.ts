@@ -22,6 +22,7 @@ export const PROT_GROWSUP = 0x02000000;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 export const MAP_SHARED_VALIDATE = 3;
+export const MAP_DROPPABLE = 8;
 export const MAP_TYPE = 0xf;
 export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
@@ -106,6 +107,8 @@ export const VM_ACCOUNT = 0x100000;
 export const VM_NORESERVE = 0x200000;
 export const VM_HUGETLB = 0x400000;
 export const VM_SYNC = 0x800000;
+/** Linux's bit 40. The bits run out: a droppable VMA is always VM_WIPEONFORK, and VM_SYNC has no other use with it. */
+export const VM_DROPPABLE = 0x2800000;
 /** Linux's bit 37; bit 24 (VM_ARCH_1) has no other use here. */
 export const VM_UFFD_MINOR = 0x1000000;
 export const VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR;

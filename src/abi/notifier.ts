@@ -38,6 +38,8 @@ export const SITE_MIGRATE = 14;
 export const SITE_KSM = 15;
 export const SITE_COLLAPSE = 16;
 export const SITE_HUGETLB = 17;
+export const SITE_OOM_REAP = 18;
+export const SITE_EXCLUSIVE = 19;
 export const SITE_NAMES: readonly string[] = [
   'munmap',
   'zap',
@@ -57,4 +59,6 @@ export const SITE_NAMES: readonly string[] = [
   'ksm',
   'collapse',
   'hugetlb',
+  'oom_reap',
+  'exclusive',
 ];

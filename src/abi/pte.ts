@@ -18,6 +18,8 @@ export const PTE_PROTNONE = 0x100;
 export const PTE_SPECIAL = 0x200;
 export const PTE_UFFD_WP = 0x400;
 export const PTE_SOFT_DIRTY = 0x800;
+/** Protection key: bits 59..62. */
+export const PTE_HI_PKEY_SHIFT = 27;
 export const PTE_HI_NX = 0x80000000 | 0;
 export const PTE_PFN_SHIFT = 12;
 /** Non-leaf user entry: P RW US A D. */

@@ -22,6 +22,7 @@ import {
   EV_A,
   EV_B,
   EV_C,
+  EV_D,
   EV_END,
   EV_GEN,
   EV_MM,
@@ -34,9 +35,11 @@ import { PAGE_SIZE, ULONG_MAX } from '../abi/mman.ts';
 import type { RecordSink } from '../base/record-log.ts';
 import { FREE_TO_HUGETLB_POOL } from '../mm/hugetlb/pool.ts';
 import type { Kernel } from '../mm/kernel.ts';
+import { PG_RESERVED } from '../mm/page/pages.ts';
 import { hex, type MadeRecord } from './record.ts';
 
-const FAULT_FLAG_NAMES: readonly string[] = [
+/** FAULT_FLAG_* by bit. */
+export const FAULT_FLAG_NAMES: readonly string[] = [
   'WRITE',
   'MKWRITE',
   'ALLOW_RETRY',
@@ -162,8 +165,16 @@ export class Capture implements RecordSink {
     if (kind === 0) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
-    const record = { t: 'map', mm, page, addr: hex(start), kind: MAP_KINDS[kind]! };
+    const addr = this.#addressByIndex(ring[at + EV_MM]!, ring[at + EV_PFN]!, start);
+    const record = { t: 'map', mm, page, addr: hex(addr), kind: MAP_KINDS[kind]! };
     this.push(order > 0 ? { ...record, order } : record);
+  }
+
+  /** The recorder computes a page's address from its index in the object; pages of the kernel's image all have index 0. */
+  #addressByIndex(mm: number, pfn: number, address: number): number {
+    const { kernel } = this;
+    if ((kernel.pages.flags[pfn]! & PG_RESERVED) === 0) return address;
+    return kernel.mms.get(mm)?.vmas.findExact(address)?.start ?? address;
   }
 
   #unmap(ring: Float64Array, at: number, mm: string): void {
@@ -197,7 +208,14 @@ export class Capture implements RecordSink {
   #tlb(ring: Float64Array, at: number, mm: string, start: number): void {
     const end = ring[at + EV_END]!;
     const pages = end === ULONG_MAX ? 'ALL' : Math.floor((end - start) / 2 ** this.#stride);
-    this.push({ t: 'tlb', mm, reason: 'local_mm_shootdown', pages });
+    const { kernel } = this;
+    const cpu = ring[at + EV_D]!;
+    const own = kernel.sched.current.cpu;
+    const mask = kernel.mms.get(ring[at + EV_MM]!)?.cpuMask ?? 0;
+    if (cpu === own) {
+      if ((mask & ~(1 << own)) !== 0) this.push({ t: 'tlb', mm, reason: 'remote_send_ipi', pages });
+      this.push({ t: 'tlb', mm, reason: 'local_mm_shootdown', pages });
+    } else if (!kernel.cpus[cpu]!.isLazy) this.push({ t: 'tlb', mm, reason: 'remote_shootdown', pages });
   }
 
   /** Frame numbers of a name, for messages. */

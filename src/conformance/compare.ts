@@ -12,6 +12,7 @@
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { vmaName, vmaPerms, vmFlagNames } from '../mm/vma/proc-maps.ts';
+import { underRules } from './order-rules.ts';
 import { CALLBACK_KINDS, EVENT_KINDS, hex, type MadeRecord, pageOf, type TraceRecord, textOf } from './record.ts';
 import type { Step } from './recording.ts';
 import { type RecordedResidency, residencyOf } from './residency.ts';
@@ -94,6 +95,9 @@ function areaText(fields: readonly string[]): string {
   return fields.join(' ');
 }
 
+/** gate_vma of x86, execute only. */
+const GATE_AREA = '0xffffffffff600000 0xffffffffff601000 --xp 0x0 [vsyscall] ex';
+
 export class Comparison {
   readonly first = new Map<Level, Divergence>();
   readonly #kernel: Kernel;
@@ -146,10 +150,18 @@ export class Comparison {
       const name = vmaName(v, profile.heapNameStrict);
       right.push(areaText([hex(v.start), hex(v.end), vmaPerms(v), hex(offset), name, flags]));
     }
+    if (mm !== null && this.#kernel.config.vsyscall) right.push(GATE_AREA);
     this.#lines('maps', record.i, call, left, right);
   }
 
-  events(step: Step, made: readonly MadeRecord[]): void {
+  /** The area that a fault fell into. */
+  area(record: TraceRecord, call: string, expected: string, actual: string): void {
+    this.#lines('maps', record.i, call, [expected], [actual]);
+  }
+
+  /** `isUnordered`: frees are compared as a set. For an address space that the recorder did not watch: what it had mapped, and so how
+   *  its pages were batched, is not recorded. */
+  events(step: Step, made: readonly MadeRecord[], isUnordered = false): void {
     for (const r of step.events) if (r.t === 'free') this.#freed.add(String(r['page']));
     const call = callText(step.call);
     if (!this.first.has('callbacks')) {
@@ -159,19 +171,33 @@ export class Comparison {
     }
     if (!this.first.has('events')) {
       const left = step.events.filter((r) => EVENT_KINDS.has(r.t));
-      const right = made.filter((r) => EVENT_KINDS.has(r.t));
+      const events = made.filter((r) => EVENT_KINDS.has(r.t));
+      const right = isUnordered ? this.#inOrderOf(left, events) : events;
       this.#ordered('events', step, call, left, right, this.#eventPages);
     }
+  }
+
+  /** The frees among `made` in the order of the recorded ones that they are, as far as the pages are known; the rest after them. */
+  #inOrderOf(recorded: readonly TraceRecord[], made: readonly MadeRecord[]): MadeRecord[] {
+    const rest = [...made];
+    const sorted: MadeRecord[] = [];
+    for (const r of recorded) {
+      const at = rest.findIndex((m) => m.t === 'free' && this.#eventPages.nameOf(m.page!) === r['page']);
+      if (at >= 0) sorted.push(...rest.splice(at, 1));
+    }
+    return [...sorted, ...rest];
   }
 
   #ordered(
     level: Level,
     step: Step,
     call: string,
-    left: readonly TraceRecord[],
-    right: readonly MadeRecord[],
+    recorded: readonly TraceRecord[],
+    made: readonly MadeRecord[],
     renaming: Renaming | null,
   ): void {
+    const left = underRules(step, recorded);
+    const right = underRules(step, made);
     const length = Math.max(left.length, right.length);
     for (let at = 0; at < length; at++) {
       const [l, r] = [left[at], right[at]];

@@ -11,6 +11,7 @@ import { MmuNotifier } from '../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { type Capture, pageName } from './capture.ts';
 import { hex } from './record.ts';
+import type { Gate } from './world.ts';
 
 /** Callbacks that the recorder has. */
 type OpName =
@@ -41,13 +42,15 @@ export class RecordingNotifier {
   mn: MmuNotifier<MmuNotifierOps>;
   readonly #capture: Capture;
   readonly #frames: (lo: number) => number;
+  readonly #gate: Gate;
 
   /** `frameOf`: frame number of a present entry. */
-  constructor(id: number, mode: NotifierMode, capture: Capture, frameOf: (lo: number) => number) {
+  constructor(id: number, mode: NotifierMode, capture: Capture, frameOf: (lo: number) => number, gate: Gate) {
     this.id = id;
     this.mode = mode;
     this.#capture = capture;
     this.#frames = frameOf;
+    this.#gate = gate;
     this.ops = this.#makeOps();
     this.mn = new MmuNotifier<MmuNotifierOps>(this.ops);
   }
@@ -92,8 +95,9 @@ export class RecordingNotifier {
       *invalidateRangeStart(_mn, range): KernelPath<number> {
         const isRefused = self.mode.eagain !== 0 && !range.blockable;
         self.#range('invalidate_range_start', range);
-        if (!isRefused) return 0;
-        return -EAGAIN;
+        if (isRefused) return -EAGAIN;
+        if (range.blockable) yield* self.#gate.pass(self.#capture.kernel.sched);
+        return 0;
       },
       *invalidateRangeEnd(_mn, range): KernelPath<void> {
         self.#range('invalidate_range_end', range);

@@ -17,6 +17,9 @@ export interface Step {
 /** The operation that stands for the end of the recording. */
 export const OP_END = 'end of the recording';
 
+/** Before the name of an operation: the end of one that ran in the background. */
+export const OP_LATE = 'end of ';
+
 export interface Recording {
   readonly name: string;
   readonly head: TraceRecord;
@@ -50,11 +53,21 @@ export function recordingOf(name: string, records: readonly TraceRecord[]): Reco
     if (r.t === 'call') {
       current = { call: r, ret: null, events: [], states: [] };
       steps.push(current);
-      open.set(`${String(r['p'])} ${String(r['n'])}`, current);
+      open.set(`${String(r['p'])} ${String(r['op'])} ${String(r['n'])}`, current);
     } else if (r.t === 'ret') {
-      const key = `${String(r['p'])} ${String(r['n'])}`;
+      const key = `${String(r['p'])} ${String(r['op'])} ${String(r['n'])}`;
       const step = open.get(key);
       if (step !== undefined) step.ret = r;
+      else {
+        // A call that ran in the background has ended, at a number of its own.
+        current = {
+          call: { i: r.i, t: 'call', p: r['p'], op: `${OP_LATE}${String(r['op'])}` },
+          ret: r,
+          events: [],
+          states: [],
+        };
+        steps.push(current);
+      }
       open.delete(key);
     } else if (current === null) prologue.push(r);
     else if (r.t === 'end') {

@@ -65,10 +65,13 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   const pages = prologue.find((r) => r.t === 'pages');
   if (maps === undefined) throw new Error('conformance: the recording has no first maps');
   const layout = layoutOf(world, maps);
+  world.kernel.config.vsyscall = layout.areas.some((a) => a.path === '[vsyscall]');
   const text = layout.areas.find((a) => a.perms === 'r-xp' && !a.path.startsWith('['));
   if (text !== undefined) world.programs.set(text.path, layout);
   const shared = layout.areas.filter((a) => a.perms === 'rw-s');
-  const controller = world.run(createProcess(world.kernel, { ...layout, areas: shared }));
+  // The controller is a program with a C library, which has read the header of the kernel's image.
+  const image = layout.areas.filter((a) => a.path === '[vdso]');
+  const controller = world.run(createProcess(world.kernel, { ...layout, areas: [...shared, ...image] }));
   world.addProcess(CONTROLLER, controller);
   const p = world.addProcess(String(maps['p']), world.run(createProcess(world.kernel, layout)));
   memCgroupAttach(world.kernel, p.task.mm!, world.group);
@@ -79,7 +82,7 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
     world.switchTo(task === controller ? world.process(CONTROLLER) : p);
     if (pages !== undefined && task === p.task) populate(world, task, pages);
     else
-      for (const a of task === controller ? shared : touchedByDefault(layout.areas))
+      for (const a of task === controller ? [...shared, ...image.map(firstPage)] : touchedByDefault(layout.areas))
         touchAll(world, task, a.start, a.end);
   }
   activateStack(world, p.task);
@@ -103,6 +106,10 @@ function touchedByDefault(areas: readonly AreaLayout[]): { start: number; end: n
   return areas
     .filter((a) => !a.path.startsWith('[') || a.path === '[stack]')
     .map((a) => (a.path === '[stack]' ? { start: a.end - 4096, end: a.end } : a));
+}
+
+function firstPage(area: AreaLayout): { start: number; end: number } {
+  return { start: area.start, end: area.start + 4096 };
 }
 
 function touchAll(world: World, task: Task, start: number, end: number): void {

@@ -13,6 +13,7 @@ import { syscall } from '../mm/syscalls/table.ts';
 import type { FileKind, Inode, MmStruct, Task } from '../mm/types.ts';
 import type { Linux61 } from '../notifier/linux-6.1.ts';
 import type { KernelPath } from '../sched/path.ts';
+import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import { createMachine, type Machine } from '../system/machine.ts';
 import { Capture } from './capture.ts';
 import { type NotifierMode, RecordingInterval, RecordingNotifier } from './notifiers.ts';
@@ -26,12 +27,29 @@ export interface Process {
   readonly task: Task;
   /** Number of execs: the name of its address space gets as many primes. */
   execs: number;
+  /** Real programs: the address space was replaced already when the exec is announced. */
+  isExecDone: boolean;
 }
 
 /** Frames of the simulated memory. */
 const FRAMES = 65536;
 /** Pages of the recorded machine: two nodes of 1.5 GiB. */
 const RAM_PAGES = 786432;
+
+/** A place where notifiers sleep until they are woken. */
+export class Gate {
+  isOn = false;
+  readonly #queue = new WaitQueue();
+
+  *pass(sched: Scheduler): KernelPath<void> {
+    yield* sched.waitUntil(() => !this.isOn, this.#queue, 'the recorder');
+  }
+
+  wake(sched: Scheduler): void {
+    this.isOn = false;
+    this.#queue.wakeAll(sched);
+  }
+}
 
 export class World {
   readonly machine: Machine;
@@ -49,6 +67,10 @@ export class World {
   readonly programs = new Map<string, ProgramLayout>();
   /** Paths of the settings that were made before the start, with their values. */
   readonly settings = new Map<string, string>();
+  /** Threads that loop in user mode on their CPU while others make calls. */
+  readonly spinning = new Set<Process>();
+  /** The next start of a section that may block sleeps in the notifier. */
+  readonly sleepInStart = new Gate();
   readonly #args = new SyscallArgs();
 
   /** `kernel`: the release that the recording names ("6.1.0-56-amd64"), which decides on the profile. */
@@ -62,8 +84,10 @@ export class World {
         ramPages: RAM_PAGES,
         cpus,
         numaNodes: 2,
+        devicePrivatePages: 4096,
         overcommitMode: 1,
         swapPages: this.#swapPages(),
+        pkeys: true,
         hugePages: this.#hugePages(),
         // brd is memory.
         swapSynchronous: true,
@@ -113,10 +137,11 @@ export class World {
     return p;
   }
 
-  addProcess(name: string, task: Task): Process {
-    const p: Process = { name, task, execs: 0 };
+  /** `isWatched`: the recorder watches its address space from now on. */
+  addProcess(name: string, task: Task, isWatched = true): Process {
+    const p: Process = { name, task, execs: 0, isExecDone: false };
     this.processes.set(name, p);
-    if (task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
+    if (isWatched && task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
     return p;
   }
 
@@ -134,6 +159,9 @@ export class World {
   switchTo(p: Process): void {
     // What is read before the start belongs to the controller.
     this.kernel.reclaim.activeGroup = this.capture.isOn ? (p.task.mm?.memcg ?? 0) : 0;
+    this.kernel.sched.boot.cpu = p.task.cpu;
+    for (const cpu of this.kernel.cpus) cpu.isLazy = cpu.id !== p.task.cpu;
+    for (const other of this.spinning) this.kernel.cpus[other.task.cpu]!.isLazy = false;
     const cpu = this.kernel.cpus[p.task.cpu]!;
     const mm = p.task.mm;
     if (mm !== null && cpu.asid === mm.id) {
@@ -177,7 +205,7 @@ export class World {
   }
 
   newNotifier(id: number, mode: NotifierMode): RecordingNotifier {
-    return new RecordingNotifier(id, mode, this.capture, pteFrame);
+    return new RecordingNotifier(id, mode, this.capture, pteFrame, this.sleepInStart);
   }
 
   newInterval(id: number): RecordingInterval {

@@ -29,6 +29,8 @@ export class Cpu {
   /** Address space loaded (CR3): ASID, root table; 0 when none. Only load() changes them. */
   asid = 0;
   root = 0;
+  /** It idles with an address space still loaded (lazy TLB mode): nobody runs there. */
+  isLazy = false;
   /** Why the last translation failed: WALK_NOT_PRESENT or WALK_DENIED. */
   faultCause = 0;
   misses = 0;

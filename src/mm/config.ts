@@ -59,6 +59,8 @@ export interface KernelConfig {
   /** transparent_hugepage/enabled and shmem_enabled at the start. */
   thpEnabled: 'always' | 'madvise' | 'never';
   shmemHuge: 'always' | 'within_size' | 'advise' | 'never' | 'deny' | 'force';
+  /** The page of the old system calls is listed at the end of every map (CONFIG_LEGACY_VSYSCALL_XONLY). */
+  vsyscall: boolean;
   /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
   injectAllocFailures: boolean;
   /** Entries handled between two points: with points off, and with points on. */
@@ -69,6 +71,8 @@ export interface KernelConfig {
   capIpcLock: boolean;
   capSysRawio: boolean;
   capSysAdmin: boolean;
+  /** The CPU has protection keys (OSPKE). They are kept and stand in the entries; no access is refused by one. */
+  pkeys: boolean;
   /** Sets and ways of a CPU TLB. */
   tlbSets: number;
   tlbWays: number;
@@ -108,6 +112,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     watermarkHigh: 0,
     thpEnabled: 'madvise',
     shmemHuge: 'never',
+    vsyscall: false,
     injectAllocFailures: false,
     strideOff: 512,
     strideOn: 8,
@@ -122,6 +127,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     capIpcLock: true,
     capSysRawio: true,
     capSysAdmin: true,
+    pkeys: false,
     tlbSets: 128,
     tlbWays: 8,
     logCapacity: 4096,

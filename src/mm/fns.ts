@@ -8,6 +8,8 @@
 // AtomicPath may not, a plain function is atomic.
 
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import type { MigrateVma } from './hmm/migrate-vma.ts';
+import type { HmmRange } from './hmm/range-fault.ts';
 import type { Kernel } from './kernel.ts';
 import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
@@ -71,6 +73,7 @@ export interface VmaFns {
     start: number,
     end: number,
     newFlags: number,
+    pkey?: number,
   ): KernelPath<number>;
   moveVma(
     k: Kernel,
@@ -331,6 +334,39 @@ export interface HugeFns {
     to: number,
     needRmapLocks: boolean,
   ): KernelPath<boolean>;
+  /** madvise_free_huge_pmd for [start, end) of a block: true when it is done, false when its small entries are to be freed. */
+  madviseFreeHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    start: number,
+    end: number,
+  ): KernelPath<boolean>;
+  /** The huge half of madvise_cold_or_pageout_pte_range; pages to be reclaimed go to `isolated` (null: MADV_COLD). */
+  coldHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    start: number,
+    end: number,
+    isolated: number[] | null,
+  ): KernelPath<boolean>;
+  /** split_huge_page_to_list: page lock and a reference held; both belong to `page` afterwards. 0, -EBUSY, -EAGAIN. */
+  splitHugePage(k: Kernel, page: number, list: number[] | null): KernelPath<number>;
+  /** hpage_collapse_scan_pmd: SCAN_* (huge/scan-result.ts). mmapLock held for read; dropped when k.huge.lockDropped says so. */
+  collapseScanPmd(k: Kernel, vma: VmArea, haddr: number, isKhugepaged: boolean): KernelPath<number>;
+  /** collapse_huge_page: mmapLock held for read, dropped. */
+  collapseHugePage(
+    k: Kernel,
+    mm: MmStruct,
+    haddr: number,
+    hasSwapped: boolean,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
+  /** deferred_split_scan: number of pages split, of those of which a part is unmapped. */
+  deferredSplitScan(k: Kernel, want: number): KernelPath<number>;
 }
 
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
@@ -371,6 +407,38 @@ export interface MigrateFns {
   compactNode(k: Kernel, node: number): KernelPath<void>;
   /** folio_migrate_mapping: the place of src (locked, not mapped) in its cache goes to dst. 0 or -EAGAIN (somebody refers to it). */
   folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
+}
+
+/** Room hmm: what drivers of devices with page tables of their own call. mmapLock held for read throughout. */
+export interface HmmFns {
+  /** hmm_range_fault. 0, -EBUSY (invalidated: begin again), -EFAULT, -EPERM. */
+  hmmRangeFault(k: Kernel, range: HmmRange): KernelPath<number>;
+  /** migrate_vma_setup: pages of the range are locked and mapped nowhere afterwards. 0 or -EINVAL. */
+  migrateVmaSetup(k: Kernel, args: MigrateVma): KernelPath<number>;
+  migrateVmaCollect(k: Kernel, args: MigrateVma): KernelPath<void>;
+  migrateDeviceUnmap(k: Kernel, src: Int32Array, npages: number, faultPage: number): KernelPath<void>;
+  /** migrate_vma_pages, migrate_vma_finalize: after the driver has filled args.dst with locked pages and copied. */
+  migrateVmaPages(k: Kernel, args: MigrateVma): KernelPath<void>;
+  migrateVmaFinalize(k: Kernel, args: MigrateVma): KernelPath<void>;
+  /** make_device_exclusive_range: `pages` gets locked, referenced frames, 0 where none could be had. Number looked at, or -errno. */
+  makeDeviceExclusiveRange(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    end: number,
+    pages: Int32Array,
+    owner: object | null,
+  ): KernelPath<number>;
+  /** folio_make_device_exclusive. Page lock held. */
+  pageMakeDeviceExclusive(
+    k: Kernel,
+    pfn: number,
+    mm: MmStruct,
+    address: number,
+    owner: object | null,
+  ): KernelPath<boolean>;
+  /** remove_device_exclusive_entry: a fault on the entry at `word`. VM_FAULT_*. */
+  removeDeviceExclusiveEntry(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number>;
 }
 
 /** Room page: frames. */
@@ -550,6 +618,16 @@ export interface HugetlbFns {
   hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
 }
 
+/** Room oom: the OOM killer and its reaper. */
+export interface OomFns {
+  /** __oom_reap_task_mm: mmapLock R. False: a notifier refused a VMA. */
+  oomReapTaskMm(k: Kernel, mm: MmStruct): KernelPath<boolean>;
+  /** oom_reap_task: takes over a reference on mm. */
+  oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** out_of_memory: false when nobody is left to kill. */
+  outOfMemory(k: Kernel): KernelPath<boolean>;
+}
+
 /** Room uffd: userfaultfd. */
 export interface UffdFns {
   /** handle_userfault: see uffd/fault.ts. VM_FAULT_RETRY: mmapLock was dropped. */
@@ -637,7 +715,9 @@ export interface KernelFns
     GupFns,
     HugetlbFns,
     UffdFns,
+    OomFns,
     MigrateFns,
+    HmmFns,
     NotifyFns,
     KsmFns,
     TrackFns,

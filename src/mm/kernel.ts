@@ -13,6 +13,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import type { DevPagemap } from './hmm/device-memory.ts';
 import { HugeState } from './huge/state.ts';
 import { HugetlbPool, setNrHugepages } from './hugetlb/pool.ts';
 import { KsmState } from './ksm/state.ts';
@@ -82,6 +83,8 @@ export class Kernel {
   readonly mms = new Map<number, MmStruct>();
   readonly tasks = new Map<number, Task>();
   readonly inodes = new Map<number, Inode>();
+  /** Memory of devices, in order of frames. */
+  readonly pagemaps: DevPagemap[] = [];
   /** SysV shared memory segments. */
   readonly shm = new ShmIds();
   /** Inodes whose last open file went while their last name was gone: evicted at the end of the system call (task_work). */
@@ -106,6 +109,8 @@ export class Kernel {
   referencedVmFlags = 0;
   /** Frame of the shared zero page. */
   zeroPfn = 0;
+  /** Pages of the kernel that special mappings show, by name and page. */
+  readonly specialPages = new Map<string, number>();
   /** Events of userfaultfd that running system calls will announce. */
   uffdEvents: DueEvent[] = [];
   /** Number of the next userfaultfd context. */

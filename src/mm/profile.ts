@@ -55,6 +55,16 @@ export interface Profile {
   readonly munmapNoDowngradeBelowStack: boolean;
   /** /proc/PID/maps: [heap] must overlap the heap (6.6); before, an area that only touched it (bss) was named too. */
   readonly heapNameStrict: boolean;
+  /** Guard regions may stand in file mappings and in memory that is not writable (6.15). */
+  readonly guardFiles: boolean;
+  /** A sealed memfd (F_SEAL_WRITE) may be mapped shared for reading; the mapping can never be written (6.14). */
+  readonly sealedReadOnlyMaps: boolean;
+  /** MAP_DROPPABLE exists (6.11). */
+  readonly mapDroppable: boolean;
+  /** Private mappings of /dev/zero are placed as files of the page cache are (6.16). */
+  readonly thpAlignZero: boolean;
+  /** UFFD_FEATURE_* that UFFDIO_API knows. */
+  readonly uffdFeatures: number;
   /** cachestat exists (6.5). */
   readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
@@ -102,6 +112,11 @@ const V6_1: Profile = {
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
+  guardFiles: false,
+  sealedReadOnlyMaps: false,
+  mapDroppable: false,
+  thpAlignZero: false,
+  uffdFeatures: 0x1fff,
 };
 
 const V6_6: Profile = {
@@ -114,6 +129,7 @@ const V6_6: Profile = {
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
   cachestat: true,
+  uffdFeatures: 0x7fff,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
   hugetlbUnmapsInOwnSection: false,
@@ -137,6 +153,8 @@ const V6_12: Profile = {
   pageoutAgesAndFlushes: false,
   mseal: true,
   mempolicyModes: 7,
+  mapDroppable: true,
+  uffdFeatures: 0x1ffff,
 };
 
 const V6_18: Profile = {
@@ -148,6 +166,9 @@ const V6_18: Profile = {
   ext4MmapMaxPages: 2 ** 51 - 1,
   smapsNamesLockOnFault: true,
   processMadviseSelf: true,
+  guardFiles: true,
+  sealedReadOnlyMaps: true,
+  thpAlignZero: true,
 };
 
 export const PROFILES: readonly Profile[] = [V6_1, V6_6, V6_12, V6_18];

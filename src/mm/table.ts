@@ -4,11 +4,13 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { hmmFns } from './hmm/fns.ts';
 import { hugeFns } from './huge/fns.ts';
 import { hugetlbFns } from './hugetlb/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
 import { migrateFns } from './migrate/fns.ts';
 import { notifyFns } from './notify.ts';
+import { oomFns } from './oom/fns.ts';
 import { pageFns } from './page/fns.ts';
 import { reclaimFns } from './reclaim/fns.ts';
 import { rmapFns } from './rmap/fns.ts';
@@ -30,7 +32,9 @@ export const linuxFns: KernelFns = {
   ...gupFns,
   ...hugetlbFns,
   ...uffdFns,
+  ...oomFns,
   ...migrateFns,
+  ...hmmFns,
   ...notifyFns,
   ...ksmFns,
   ...trackFns,

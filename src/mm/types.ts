@@ -35,8 +35,12 @@ export class VmArea {
   /** The tree's own fields. */
   treePrev: VmArea | null = null;
   treeNext: VmArea | null = null;
+  /** vma_pkey: protection key of its entries (VM_PKEY_BIT0..3). */
+  pkey = 0;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
+  /** Path that is shown although the memory is anonymous: a private mapping of /dev/zero. It joins no other VMA. */
+  shownPath: string | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
   /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
@@ -94,7 +98,8 @@ export interface AnonVmaChain {
   anonVma: AnonVma;
 }
 
-export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'pipe' | 'socket' | 'anon';
+/** 'zero' is /dev/zero: shared mappings become memory of their own, private ones anonymous memory. */
+export type FileKind = 'regular' | 'shmem' | 'hugetlbfs' | 'directory' | 'device' | 'zero' | 'pipe' | 'socket' | 'anon';
 
 /** Inode and its page cache (address_space). */
 export class Inode {
@@ -124,6 +129,10 @@ export class Inode {
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
   isSysv = false;
+  /** Its mode has no execute bits (MFD_NOEXEC_SEAL). */
+  isNoExec = false;
+  /** memfd_secret: nobody but the program's own accesses gets at its pages. */
+  isSecret = false;
   /** hugetlbfs: reservations and fault mutexes of the file. */
   hugetlb: HugetlbFile | null = null;
 
@@ -182,15 +191,18 @@ export class OpenFile {
   readonly isReadable: boolean;
   readonly isWritable: boolean;
   readonly isAppend: boolean;
+  /** O_PATH: a name, not an open file; calls that want one answer -EBADF. */
+  readonly isPath: boolean;
   position = 0;
   refcount = 1;
   readonly ra = new FileRaState();
 
-  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false) {
+  constructor(inode: Inode, isReadable: boolean, isWritable: boolean, isAppend = false, isPath = false) {
     this.inode = inode;
     this.isReadable = isReadable;
     this.isWritable = isWritable;
     this.isAppend = isAppend;
+    this.isPath = isPath;
   }
 }
 
@@ -244,6 +256,14 @@ export class MmStruct {
   hasHugeZeroPage = false;
   /** Every task of the address space has a fatal signal pending: nobody waits for an answer any more. */
   isKilled = false;
+  /** Protection keys that pkey_alloc gave out, as a bit set; 0 is everybody's. Guarded by mmapLock. */
+  pkeyMap = 1;
+  /** The key of memory that may only be executed (PROT_EXEC alone); -1 until somebody wants one. */
+  executeOnlyPkey = -1;
+  /** MMF_OOM_SKIP: its memory is gone, or nobody can take it; the OOM killer waits for it no longer. */
+  isOomSkip = false;
+  /** MMF_OOM_VICTIM. */
+  isOomVictim = false;
   /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
@@ -284,6 +304,12 @@ export class Task {
   files: FileTable;
   comm: string;
   isAlive = true;
+  /** Thread group: pid of the first thread. */
+  tgid: number;
+  /** A fatal signal is pending: the task ends when it is about to return to user mode. */
+  isKilled = false;
+  /** vfork_done: the parent that waits until this task gives up the address space. */
+  vforkParent: Task | null = null;
   /** CPU that it runs on. */
   cpu = 0;
   /** personality(2). */
@@ -293,6 +319,7 @@ export class Task {
 
   constructor(pid: number, mm: MmStruct | null, files: FileTable, comm: string) {
     this.pid = pid;
+    this.tgid = pid;
     this.mm = mm;
     this.files = files;
     this.comm = comm;

@@ -68,6 +68,8 @@ export class Thread {
   result: unknown;
   /** Position in the runnable list, -1 when not in it. */
   slot = -1;
+  /** CPU on which it runs, where somebody asks which of several it is. */
+  cpu = 0;
   /** Address of the page fault that it takes. */
   faultAddress = 0;
   /** Step at which a timed wait ends. */

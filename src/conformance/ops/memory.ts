@@ -1,9 +1,9 @@
 // Memory system calls of a script.
 
-import { EINVAL } from '../../abi/errno.ts';
 import {
   NR_brk,
   NR_madvise,
+  NR_mincore,
   NR_mlock,
   NR_mlock2,
   NR_mlockall,
@@ -15,7 +15,6 @@ import {
   NR_munlockall,
   NR_munmap,
 } from '../../abi/syscalls.ts';
-import { mincorePages } from '../../mm/syscalls/mincore.ts';
 import * as C from '../../workload/strace/constants.ts';
 import type { World } from '../world.ts';
 import { type Args, addressOutcome, type Op, valueOutcome } from './outcome.ts';
@@ -84,12 +83,16 @@ const munlockall: Op = function* (world, p) {
   return valueOutcome(yield* world.syscall(p, NR_munlockall));
 };
 
-/** The vector is in the scratch block, which is in place; its bytes stand in the record. */
+/** Where the scratch block lies in the target, which is in place. */
+const SCRATCH = 0x600000000000;
+
+/** The vector is in the scratch block; its bytes stand in the record. */
 const mincore: Op = function* (world, p, args) {
-  const [start, pages] = [args.num('addr'), Math.ceil(args.num('len') / 4096)];
-  const vec = new Uint8Array(pages);
-  const r = start % 4096 !== 0 ? -EINVAL : yield* mincorePages(world.kernel, world.mmOf(p), start, vec);
-  return { ...valueOutcome(Math.min(r, 0)), vec: r < 0 ? '' : vec.join('') };
+  const vec = new Uint8Array(Math.ceil(args.num('len') / 4096));
+  const r = yield* world.syscall(p, NR_mincore, args.word('addr'), args.word('len'), SCRATCH);
+  if (r < 0) return { ...valueOutcome(r), vec: '' };
+  yield* world.kernel.fn.accessRemoteVm(world.kernel, world.mmOf(p), SCRATCH, vec, false);
+  return { ...valueOutcome(r), vec: vec.join('') };
 };
 
 export const memoryOps: Readonly<Record<string, Op>> = {

@@ -1,6 +1,6 @@
 // Calls of the recorder's kernel module: registering and removing notifiers.
 
-import { EBUSY } from '../../abi/errno.ts';
+import { EBUSY, EINVAL } from '../../abi/errno.ts';
 import type { MmuNotifier } from '../../notifier/subscriptions.ts';
 import type { NotifierMode } from '../notifiers.ts';
 import type { World } from '../world.ts';
@@ -31,8 +31,10 @@ const register: Op = function* (world, p, args) {
 };
 
 const unregister: Op = function* (world, _p, args) {
-  const { mn } = notifier(world, args);
-  if (mn.mm !== null) yield* world.design.list.unregister(mn, mn.mm);
+  // The recorder's module looks its number up.
+  const mn = world.notifiers.get(args.num('id'))?.mn;
+  if (mn === undefined || mn.mm === null) return errorOutcome(-EINVAL);
+  yield* world.design.list.unregister(mn, mn.mm);
   return { ret: 0 };
 };
 

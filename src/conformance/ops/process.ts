@@ -4,13 +4,21 @@ import { ENOENT } from '../../abi/errno.ts';
 import { ACCESS_EXEC, ACCESS_WRITE } from '../../hw/walker.ts';
 import { userTranslate } from '../../mm/cpu-access.ts';
 import { putFiles } from '../../mm/process/files.ts';
-import { CLONE_FILES, CLONE_VFORK, CLONE_VM, doClone, doExec, doExit } from '../../mm/process/task.ts';
+import {
+  CLONE_FILES,
+  CLONE_THREAD,
+  CLONE_VFORK,
+  CLONE_VM,
+  doClone,
+  doExec,
+  doExit,
+  isInVfork,
+} from '../../mm/process/task.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { OP_END } from '../recording.ts';
+import { OP_END, OP_LATE } from '../recording.ts';
 import type { Process, World } from '../world.ts';
 import { type Args, errorOutcome, type Op, type Outcome } from './outcome.ts';
 
-const CLONE_THREAD = 0x10000;
 /** Where the loop of the target lies. */
 const TEXT = 0x400000;
 
@@ -38,13 +46,30 @@ export function* exitTask(world: World, p: Process): KernelPath<void> {
   world.processes.delete(p.name);
 }
 
+/** exit_group or a fatal signal: every thread of the process ends, the one given last. */
+export function* exitGroup(world: World, p: Process): KernelPath<void> {
+  const others = [...world.processes.values()].filter((o) => o !== p && o.task.tgid === p.task.tgid);
+  for (const other of others) yield* exitTask(world, other);
+  yield* exitTask(world, p);
+}
+
+/** The parent of a vfork goes on. */
+const resumed: Op = function* (world, p): KernelPath<Outcome> {
+  return { resumed: !isInVfork(world.kernel, p.task) };
+};
+
 const exit: Op = function* (world, p, args): KernelPath<Outcome> {
   yield* exitTask(world, p);
   return { exited: args.num('code') };
 };
 
+const exitAll: Op = function* (world, p, args): KernelPath<Outcome> {
+  yield* exitGroup(world, p);
+  return { exited: args.num('code') };
+};
+
 const kill: Op = function* (world, _p, args): KernelPath<Outcome> {
-  yield* exitTask(world, world.process(args.text('of')));
+  yield* exitGroup(world, world.process(args.text('of')));
   return { killed: args.num('sig') };
 };
 
@@ -76,11 +101,12 @@ const execve: Op = function* (world, p, args): KernelPath<Outcome> {
 export const processOps: Readonly<Record<string, Op>> = {
   fork: cloneOp(0),
   vfork: cloneOp(CLONE_VM | CLONE_VFORK),
+  [`${OP_LATE}vfork`]: resumed,
   clone_vm: cloneOp(CLONE_VM),
   thread: cloneOp(CLONE_VM | CLONE_FILES | CLONE_THREAD),
   execve,
   exit,
-  exit_group: exit,
+  exit_group: exitAll,
   kill,
   [OP_END]: endOfRecording,
 };

@@ -102,10 +102,6 @@ const idleGet: Op = function* (world, _p, args) {
   return { ret: 0, pages };
 };
 
-const sleep: Op = function* () {
-  return {};
-};
-
 export const trackingOps: Readonly<Record<string, Op>> = {
   ksm_run: ksm,
   clear_refs: clearRefsOp,
@@ -116,5 +112,4 @@ export const trackingOps: Readonly<Record<string, Op>> = {
   uprobe_del: uprobeDel,
   page_idle_set: idleSet,
   page_idle_get: idleGet,
-  sleep,
 };

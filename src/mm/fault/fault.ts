@@ -33,6 +33,7 @@ import { BUS_ADRERR, type Kernel, SEGV_ACCERR, SEGV_MAPERR } from '../kernel.ts'
 import { pteMkdirty, ptePresent } from '../page/swapops.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
+import { specialMappingFault } from './special-mapping.ts';
 
 /** access_error: does the VMA forbid the access? A write-only VMA is readable on x86. */
 function accessError(vma: VmArea, flags: number): boolean {
@@ -114,7 +115,10 @@ function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number, 
   const word = table === 0 ? -1 : pteOffset(table, address);
   const lo = word < 0 ? 0 : entryLo(m, word);
   if (lo === 0 && (word < 0 || entryHi(m, word) === 0)) {
-    if (vma.file === null) return k.fn.doAnonymousPage(k, vma, page, flags);
+    if (vma.file === null) {
+      if (vma.name !== null) return specialMappingFault(k, vma, page, flags);
+      return k.fn.doAnonymousPage(k, vma, page, flags);
+    }
     if ((flags & FAULT_FLAG_WRITE) === 0) return k.fn.doReadFault(k, vma, page, flags);
     return (vma.flags & VM_SHARED) === 0
       ? k.fn.doCowFault(k, vma, page, flags)

@@ -22,11 +22,12 @@ import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO, P_PTE_SET } from '../../sched/points.ts';
+import { pagemapOf } from '../hmm/device-memory.ts';
 import type { Kernel } from '../kernel.ts';
 import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
-import { isMigration } from '../page/pfn-swap.ts';
+import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -45,6 +46,7 @@ import {
 import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { workingsetRefault } from '../reclaim/workingset.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
+import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import { swapReadpage } from '../swap/swap-cache.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -75,6 +77,25 @@ function shouldTryToFreeSwap(k: Kernel, pfn: number, vma: VmArea, flags: number)
   return (flags & FAULT_FLAG_WRITE) !== 0 && k.pages.refcount[pfn] === 2;
 }
 
+/** The page is in memory of a device: its driver brings it back. */
+function* faultToRam(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number> {
+  const m = k.memory;
+  const ptl = word >>> 10;
+  const lo = entryLo(m, word);
+  const hi = entryHi(m, word);
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  if (entryLo(m, word) !== lo || entryHi(m, word) !== hi || !isDevicePrivate(hi)) {
+    k.ptl.unlock(ptl);
+    return 0;
+  }
+  const pfn = swapPfn(lo);
+  getPage(k, pfn);
+  k.ptl.unlock(ptl);
+  const result = yield* pagemapOf(k, pfn).ops.migrateToRam(k, vma, address, pfn, flags);
+  k.fn.putPage(k, pfn);
+  return result;
+}
+
 export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const m = k.memory;
   const table = pteTable(k, vma.mm, address);
@@ -88,6 +109,8 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
       yield* migrationEntryWait(k, word);
       return 0;
     }
+    if (isDeviceExclusive(hi)) return yield* k.fn.removeDeviceExclusiveEntry(k, vma, address, word, flags);
+    if (isDevicePrivate(hi)) return yield* faultToRam(k, vma, address, word, flags);
     if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
     return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
   }

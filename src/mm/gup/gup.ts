@@ -57,7 +57,7 @@ import {
 /** check_vma_flags. A long-term pin for writing would let a device write file pages behind the back of dirty tracking:
  *  page_mkclean write-protects the entry and believes the page clean (refused since 6.5, writable_file_mapping_allowed). */
 function mayAccess(k: Kernel, vma: VmArea, flags: number): boolean {
-  if ((vma.flags & (VM_IO | VM_PFNMAP)) !== 0) return false;
+  if ((vma.flags & (VM_IO | VM_PFNMAP)) !== 0 || vma.file?.inode.isSecret === true) return false;
   const isLongtermWrite = (flags & FOLL_LONGTERM) !== 0 && (flags & FOLL_WRITE) !== 0;
   if (isLongtermWrite && k.profile.longtermPinNeedsNoDirtyTracking && wantsWriteNotify(vma)) return false;
   if ((flags & FOLL_WRITE) !== 0) {

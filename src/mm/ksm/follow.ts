@@ -1,9 +1,9 @@
 // follow_page (mm/gup.c) as KSM uses it: the page that an address maps, with a reference, or none. No fault.
-import { PTE_P, PTE_PS } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo } from '../../hw/pte.ts';
 import type { AtomicPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { pteFrame, ptePresent } from '../page/swapops.ts';
 import { getPage } from '../rmap/rmap.ts';
@@ -28,8 +28,7 @@ function* followHuge(k: Kernel, mm: MmStruct, address: number): AtomicPath<numbe
   const ptl = word >>> 10;
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const lo = entryLo(k.memory, word);
-  const isLeaf = (lo & (PTE_P | PTE_PS)) === (PTE_P | PTE_PS);
-  const pfn = isLeaf ? (lo >>> 12) + (vpnLo(address) & 511) : 0;
+  const pfn = pmdTransHuge(lo) ? pmdFrame(lo) + (vpnLo(address) & 511) : 0;
   if (pfn !== 0) getPage(k, pfn);
   k.ptl.unlock(ptl);
   return pfn;

@@ -10,6 +10,7 @@ import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { removeMigrationPmd } from '../huge/rmap-walk.ts';
 import type { Kernel } from '../kernel.ts';
 import { isZoneDevice, PG_ANON, PG_DIRTY, PG_KSM } from '../page/pages.ts';
 import {
@@ -79,6 +80,7 @@ export function* removeMigrationPte(
   const { pages } = k;
   const mm = vma.mm;
   const isSmall = pages.order[dst] === 0;
+  if (!isSmall && (yield* removeMigrationPmd(k, src, dst, vma))) return;
   const end = isSmall ? address + 4096 : endAddress(pages, vma, dst);
   let fresh = isSmall ? dst : subpageAt(pages, vma, dst, address);
   let ptl = 0;

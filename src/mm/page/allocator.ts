@@ -20,6 +20,7 @@ import { P_RECLAIM } from '../../sched/points.ts';
 import { CHOOSE_ALLOC_FAILURE } from '../../sched/scheduler.ts';
 import type { KernelConfig } from '../config.ts';
 import type { PageFns } from '../fns.ts';
+import { freeZoneDevicePage } from '../hmm/device-memory.ts';
 import { freeHugePage } from '../hugetlb/pool.ts';
 import type { Kernel } from '../kernel.ts';
 import { memCgroupUncharge } from '../reclaim/mem-cgroup.ts';
@@ -207,6 +208,10 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
 
 function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
+  if (pfn >= pages.count) {
+    freeZoneDevicePage(k, pfn);
+    return;
+  }
   if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
     freeHugePage(k, pfn);
     return;

@@ -147,6 +147,15 @@ export function isRealSwap(hi: number): boolean {
 export const UFFD_WP_MARKER_LO = mkSwapLo(1);
 export const UFFD_WP_MARKER_HI = mkSwapHi(SWP_PTE_MARKER, 1);
 
+/** make_pte_marker(PTE_MARKER_GUARD). */
+export const GUARD_MARKER_LO = mkSwapLo(4);
+export const GUARD_MARKER_HI = mkSwapHi(SWP_PTE_MARKER, 4);
+
+/** is_guard_swp_entry; soft-dirty does not count. */
+export function isGuardMarker(lo: number, hi: number): boolean {
+  return (lo & ~SWP_SOFT_DIRTY) === GUARD_MARKER_LO && hi === GUARD_MARKER_HI;
+}
+
 /** is_pte_marker, of an entry that is not present. */
 export function isPteMarker(lo: number, hi: number): boolean {
   return (lo | hi) !== 0 && hi >>> TYPE_SHIFT === SWP_PTE_MARKER;

@@ -15,6 +15,12 @@ function lowestFree(files: FileTable, from: number): number {
   return fd;
 }
 
+/** fdget: the open file of a descriptor; undefined when there is none, or only a path (O_PATH). */
+export function fdget(task: Task, fd: number): OpenFile | undefined {
+  const file = task.files.open.get(fd);
+  return file?.isPath === true ? undefined : file;
+}
+
 /** fd_install: `file` (a reference of which is taken over) gets the lowest free descriptor. The descriptor or -EMFILE. */
 export function installFile(k: Kernel, task: Task, file: OpenFile, closeOnExec = false): number {
   const fd = lowestFree(task.files, 0);

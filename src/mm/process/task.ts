@@ -4,6 +4,7 @@
 import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { threadsOf } from '../oom/kill.ts';
 import { FileTable, type MmStruct, Task } from '../types.ts';
 import { closeFd, dupFiles, putFiles } from './files.ts';
 import { buildMm, type ProgramLayout } from './layout.ts';
@@ -12,6 +13,7 @@ import { buildMm, type ProgramLayout } from './layout.ts';
 export const CLONE_VM = 0x100;
 export const CLONE_FILES = 0x400;
 export const CLONE_VFORK = 0x4000;
+export const CLONE_THREAD = 0x10000;
 
 function nextPid(k: Kernel): number {
   let pid = 1;
@@ -32,6 +34,12 @@ export function* createProcess(k: Kernel, layout: ProgramLayout, pid = 0, comm =
   return addTask(k, new Task(pid === 0 ? nextPid(k) : pid, mm, new FileTable(), comm));
 }
 
+/** Does the task wait in vfork for a child that still uses its address space? Who runs the tasks lets it go on when not. */
+export function isInVfork(k: Kernel, task: Task): boolean {
+  for (const other of k.tasks.values()) if (other.vforkParent === task) return true;
+  return false;
+}
+
 /** kernel_clone: a child task. With CLONE_VM it shares the address space (threads, vfork), else it gets a copy. `pid` 0 =
  *  the next free one. Returns the pid, or -ENOMEM, or -EAGAIN when the pid is taken. */
 export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelPath<number> {
@@ -46,6 +54,8 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   if (isSharingFiles) task.files.users++;
   const files = isSharingFiles ? task.files : dupFiles(task.files);
   const child = new Task(pid === 0 ? nextPid(k) : pid, childMm, files, task.comm);
+  if ((flags & CLONE_VFORK) !== 0) child.vforkParent = task;
+  if ((flags & CLONE_THREAD) !== 0) child.tgid = task.tgid;
   child.cpu = task.cpu;
   child.policy = task.policy;
   child.personality = task.personality;
@@ -58,7 +68,10 @@ export function* doExec(k: Kernel, task: Task, layout: ProgramLayout): KernelPat
   const old = task.mm;
   const mm = yield* buildMm(k, layout, old);
   if (mm === null) return -ENOMEM;
+  // de_thread: of a program's threads only the one that calls execve lives on.
+  for (const other of threadsOf(k, task)) if (other !== task) yield* doExit(k, other);
   task.mm = mm;
+  task.vforkParent = null;
   if (old !== null) yield* k.fn.mmPut(k, old);
   if (task.files.users > 1) {
     task.files.users--;
@@ -72,9 +85,16 @@ export function* doExec(k: Kernel, task: Task, layout: ProgramLayout): KernelPat
 export function* doExit(k: Kernel, task: Task): KernelPath<number> {
   const mm = task.mm;
   task.mm = null;
+  task.vforkParent = null;
   task.isAlive = false;
   if (mm !== null) yield* k.fn.mmPut(k, mm);
   yield* putFiles(k, task.files);
   k.tasks.delete(task.pid);
   return 0;
+}
+
+/** do_group_exit: exit_group, or a fatal signal. Every thread of the process ends; the one given ends last. */
+export function* doGroupExit(k: Kernel, task: Task): KernelPath<number> {
+  for (const other of threadsOf(k, task)) if (other !== task) yield* doExit(k, other);
+  return yield* doExit(k, task);
 }

@@ -3,7 +3,7 @@
 
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import { CLONE_VFORK, CLONE_VM, doClone, doExit } from '../process/task.ts';
+import { CLONE_VFORK, CLONE_VM, doClone, doExit, doGroupExit } from '../process/task.ts';
 import type { Task } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
 
@@ -23,4 +23,9 @@ export function sysVfork(k: Kernel, task: Task): KernelPath<number> {
 /** exit(status): the task and, if it was the last user, its address space are gone when the path ends. */
 export function sysExit(k: Kernel, task: Task): KernelPath<number> {
   return doExit(k, task);
+}
+
+/** exit_group(status): the same for every thread of the process. */
+export function sysExitGroup(k: Kernel, task: Task): KernelPath<number> {
+  return doGroupExit(k, task);
 }

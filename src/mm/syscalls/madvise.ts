@@ -5,13 +5,16 @@ import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from 
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
+import { madviseCollapse } from '../huge/madvise-collapse.ts';
 import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
 import { madviseInjectError } from '../migrate/memory-failure.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
+import { isDroppable } from '../vma/flags.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
+import { madviseGuardInstall, madviseGuardRemove } from '../zap/guard.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { hasTaskWork, runTaskWork } from './edge.ts';
 
@@ -110,7 +113,8 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
       return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
-      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null) return done(-EINVAL);
+      if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null || vma.name !== null)
+        return done(-EINVAL);
       return vma.uffd === null ? k.fn.madviseFree(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
     case A.MADV_COLD:
     case A.MADV_PAGEOUT:
@@ -124,10 +128,11 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_POPULATE_WRITE:
       return madvisePopulate(k, vma.mm, start, end, advice === A.MADV_POPULATE_WRITE);
     case A.MADV_COLLAPSE:
-      return done(collapse(vma, start, end));
+      return madviseCollapse(k, vma, start, end);
     case A.MADV_GUARD_INSTALL:
+      return madviseGuardInstall(k, vma, start, end);
     case A.MADV_GUARD_REMOVE:
-      return done(-EINVAL); // not modelled
+      return madviseGuardRemove(k, vma, start, end);
     default:
       return updateFlags(k, vma, start, end, advice);
   }
@@ -214,13 +219,6 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
   return 0;
 }
 
-/** madvise_collapse without huge pages: nothing to do, or nothing that can be done. */
-function collapse(vma: VmArea, start: number, end: number): number {
-  const fits = (from: number, to: number): boolean => Math.ceil(from / A.PMD_SIZE) * A.PMD_SIZE + A.PMD_SIZE <= to;
-  if (!fits(vma.start, vma.end)) return -EINVAL;
-  return fits(start, end) ? -EINVAL : 0;
-}
-
 /** The flags after an advice that changes flags only; null: EINVAL. */
 function newFlags(vma: VmArea, advice: number): number | null {
   const f = vma.flags;
@@ -238,10 +236,11 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_WIPEONFORK:
       return vma.file !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
     case A.MADV_KEEPONFORK:
-      return f & ~A.VM_WIPEONFORK;
+      return isDroppable(f) ? null : f & ~A.VM_WIPEONFORK;
     case A.MADV_DONTDUMP:
       return f | A.VM_DONTDUMP;
     case A.MADV_DODUMP:
+      if (isDroppable(f)) return null;
       return (f & A.VM_HUGETLB) === 0 && (f & A.VM_SPECIAL) !== 0 ? null : f & ~A.VM_DONTDUMP;
     case A.MADV_MERGEABLE:
       return mayBeMergeable(f) ? f | A.VM_MERGEABLE : f;

@@ -5,7 +5,7 @@ import { MAP_HUGE_SHIFT, VM_NORESERVE } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { hugetlbFallocate, hugetlbFileSetup, isHugePageSize } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
-import { installFile } from '../process/files.ts';
+import { fdget, installFile } from '../process/files.ts';
 import type { Inode, OpenFile, Task } from '../types.ts';
 import { shmemFileSetup, shmemReacctSize } from '../vma/shmem-file.ts';
 import type { SyscallArgs } from './args.ts';
@@ -36,6 +36,7 @@ export const FALLOC_FL_UNSHARE_RANGE = 0x40;
 const EXT4_MODES = FALLOC_FL_ZERO_RANGE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
 
 const NAME_MAX_MEMFD = 249;
+const O_CLOEXEC = 0o2000000;
 /** Largest file of ext4 with 4 KiB blocks. */
 const EXT4_MAX_BYTES = 0xffffffff * 4096;
 
@@ -60,33 +61,47 @@ export function memfdFile(k: Kernel, task: Task, name: string | null, flags: num
     : shmemFileSetup(k, task.mm!, `/memfd:${name}`, 0, true)!;
   const isNoExec = (flags & MFD_NOEXEC_SEAL) !== 0;
   file.inode.seals = (flags & MFD_ALLOW_SEALING) !== 0 || isNoExec ? 0 : F_SEAL_SEAL;
+  file.inode.isNoExec = isNoExec;
   if (isNoExec) file.inode.seals |= F_SEAL_EXEC;
+  return file;
+}
+
+/** memfd_secret(flags): its file, or -EINVAL. */
+export function secretFile(k: Kernel, task: Task, flags: number): OpenFile | number {
+  if ((flags & ~O_CLOEXEC) !== 0) return -EINVAL;
+  const file = shmemFileSetup(k, task.mm!, '/secretmem', 0, true)!;
+  file.inode.isSecret = true;
   return file;
 }
 
 /** fcntl F_ADD_SEALS. 0, -EBADF, -EPERM, -EINVAL, -EBUSY (a writable shared mapping exists). */
 export function addSeals(task: Task, fd: number, seals: number): number {
-  const file = task.files.open.get(fd);
+  const file = fdget(task, fd);
   if (file === undefined) return -EBADF;
   if (!file.isWritable) return -EPERM;
-  if ((seals & ~0x3f) !== 0 || (file.inode.kind !== 'shmem' && file.inode.kind !== 'hugetlbfs')) return -EINVAL;
+  const isMemory = file.inode.kind === 'shmem' || file.inode.kind === 'hugetlbfs';
+  if ((seals & ~0x3f) !== 0 || !isMemory || file.inode.isSecret) return -EINVAL;
   if ((file.inode.seals & F_SEAL_SEAL) !== 0) return -EPERM;
   if ((seals & F_SEAL_WRITE) !== 0 && (file.inode.seals & F_SEAL_WRITE) === 0) {
     if (file.inode.mapping.writableCount > 0) return -EBUSY;
   }
+  if ((seals & F_SEAL_EXEC) !== 0 && !file.inode.isNoExec)
+    seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
   file.inode.seals |= seals;
   return 0;
 }
 
 /** fcntl F_GET_SEALS: the seals, -EBADF, -EINVAL (no file in memory). */
 export function getSeals(task: Task, fd: number): number {
-  const file = task.files.open.get(fd);
+  const file = fdget(task, fd);
   if (file === undefined) return -EBADF;
-  return file.inode.kind === 'shmem' ? file.inode.seals : -EINVAL;
+  const isMemory = file.inode.kind === 'shmem' || file.inode.kind === 'hugetlbfs';
+  return isMemory && !file.inode.isSecret ? file.inode.seals : -EINVAL;
 }
 
 /** do_truncate with its checks (notify_change, inode_newsize_ok, shmem_setattr). 0, -EFBIG or -EPERM (sealed), -ENOMEM. */
 export function* truncateInode(k: Kernel, task: Task, inode: Inode, size: number): KernelPath<number> {
+  if (inode.isSecret && inode.size > 0) return -EINVAL;
   if ((inode.seals & F_SEAL_SHRINK) !== 0 && size < inode.size) return -EPERM;
   if ((inode.seals & F_SEAL_GROW) !== 0 && size > inode.size) return -EPERM;
   if (size > inode.size && size > (task.mm?.limits.fsize ?? Number.POSITIVE_INFINITY)) return -EFBIG;
@@ -98,7 +113,7 @@ export function* truncateInode(k: Kernel, task: Task, inode: Inode, size: number
 /** ftruncate(fd, length). */
 export function sysFtruncate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
   const size = a.signed(1);
-  const file = task.files.open.get(a.int(0));
+  const file = fdget(task, a.int(0));
   if (size < 0) return done(-EINVAL);
   if (file === undefined) return done(-EBADF);
   if (!isRegular(file.inode) || !file.isWritable) return done(-EINVAL);
@@ -119,7 +134,7 @@ export function truncatePath(k: Kernel, task: Task, inode: Inode, size: number):
 
 /** fallocate(fd, mode, offset, len). */
 export function sysFallocate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
-  const file = task.files.open.get(a.int(0));
+  const file = fdget(task, a.int(0));
   if (file === undefined) return done(-EBADF);
   const r = checkFallocate(file, a.int(1), a.signed(2), a.signed(3));
   return r < 0 ? done(r) : fallocate(k, task, file, a.int(1), a.signed(2), a.signed(3));
@@ -142,6 +157,7 @@ function checkFallocate(file: OpenFile, mode: number, offset: number, len: numbe
   if (kind === 'pipe') return -ESPIPE;
   if (kind === 'directory') return -EISDIR;
   if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs') return -ENODEV;
+  if (file.inode.isSecret) return -EOPNOTSUPP;
   if (offset + len > (kind === 'regular' ? EXT4_MAX_BYTES : 2 ** 63 - 1)) return -EFBIG;
   const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? EXT4_MODES : 0);
   return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
@@ -181,7 +197,7 @@ function* fallocate(
 
 /** fsync(fd), fdatasync(fd). */
 export function sysFsync(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
-  const file = task.files.open.get(a.int(0));
+  const file = fdget(task, a.int(0));
   if (file === undefined) return done(-EBADF);
   if (file.inode.kind === 'pipe' || file.inode.kind === 'socket') return done(-EINVAL);
   return file.inode.kind === 'regular' ? fsync(k, file.inode) : done(0);

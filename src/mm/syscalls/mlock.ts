@@ -17,6 +17,7 @@ import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { canDoMlock } from '../vma/account.ts';
+import { isDroppable } from '../vma/flags.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { populateRange } from '../vma/populate.ts';
 import { vmaModify } from '../vma/split.ts';
@@ -93,6 +94,7 @@ function* applyVmaLockFlags(k: Kernel, mm: MmStruct, start: number, len: number,
 function* mlockFixup(k: Kernel, vma: VmArea, start: number, end: number, flags: number): KernelPath<number> {
   const old = vma.flags;
   if (flags === old || (old & (VM_SPECIAL | VM_HUGETLB)) !== 0) return 0;
+  if (isDroppable(old) || vma.file?.inode.isSecret === true) return 0;
   const piece = yield* vmaModify(k, vma, start, end, flags);
   if (piece === null) return k.vmaError;
   const pages = (end - start) / 4096;

@@ -16,6 +16,7 @@ import {
 import { done, type KernelPath } from '../../sched/path.ts';
 import { hugetlbFileSetup, isHugePageSize } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
+import { fdget } from '../process/files.ts';
 import type { OpenFile, Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
 import type { SyscallArgs } from './args.ts';
@@ -46,7 +47,7 @@ function* ksysMmap(
   const mm = task.mm!;
   let file: OpenFile | null = null;
   if ((flags & MAP_ANONYMOUS) === 0) {
-    file = task.files.open.get(fd) ?? null;
+    file = fdget(task, fd) ?? null;
     if (file === null) return -EBADF;
     if (file.inode.kind === 'hugetlbfs') len = alignHuge(len);
     else if ((flags & MAP_HUGETLB) !== 0) return -EINVAL;

@@ -1,6 +1,6 @@
-// mprotect, pkey_mprotect, pkey_alloc, pkey_free: do_mprotect_pkey (mm/mprotect.c), on a machine without protection keys.
+// mprotect, pkey_mprotect, pkey_alloc, pkey_free: do_mprotect_pkey (mm/mprotect.c).
 
-import { EACCES, EINVAL, ENOMEM } from '../../abi/errno.ts';
+import { EACCES, EINVAL, ENOMEM, ENOSPC } from '../../abi/errno.ts';
 import {
   PROT_EXEC,
   PROT_GROWSDOWN,
@@ -9,16 +9,26 @@ import {
   PROT_SEM,
   PROT_WRITE,
   VM_ACCESS_FLAGS,
+  VM_EXEC,
   VM_GROWSDOWN,
+  VM_MAYEXEC,
 } from '../../abi/mman.ts';
 import { SITE_MPROTECT } from '../../abi/notifier.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Task } from '../types.ts';
 import { protToFlags } from '../vma/flags.ts';
+import {
+  allocPkey,
+  isPkeyAllocated,
+  overrideMprotectPkey,
+  PKEY_DISABLE_ACCESS,
+  PKEY_DISABLE_WRITE,
+} from '../vma/pkeys.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { deniesWriteExec } from './prctl.ts';
 
+const READ_IMPLIES_EXEC = 0x400000;
 const GROWS = PROT_GROWSDOWN | PROT_GROWSUP;
 const PROT_KNOWN = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
 
@@ -32,15 +42,27 @@ export function sysPkeyMprotect(k: Kernel, task: Task, a: SyscallArgs): KernelPa
   return mprotectPkey(k, task, a, a.int(3));
 }
 
-/** pkey_alloc(flags, access_rights): no keys exist. */
-export function sysPkeyAlloc(_k: Kernel, _task: Task, a: SyscallArgs): KernelPath<number> {
-  void a;
-  return done(-EINVAL);
+/** pkey_alloc(flags, access_rights): a key, -EINVAL (also without keys in the CPU) or -ENOSPC. */
+export function* sysPkeyAlloc(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  if (!a.isZero(0) || a.num(1) > (PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE) || !k.config.pkeys) return -EINVAL;
+  const mm = task.mm!;
+  const lock = mm.mmapLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  const pkey = allocPkey(mm);
+  lock.writeUnlock();
+  return pkey < 0 ? -ENOSPC : pkey;
 }
 
-/** pkey_free(pkey). */
-export function sysPkeyFree(): KernelPath<number> {
-  return done(-EINVAL);
+/** pkey_free(pkey): entries that have the key keep it. 0 or -EINVAL. */
+export function* sysPkeyFree(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
+  const mm = task.mm!;
+  const lock = mm.mmapLock;
+  if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+  const pkey = a.int(0);
+  const isHeld = k.config.pkeys && isPkeyAllocated(k, mm, pkey);
+  if (isHeld) mm.pkeyMap &= ~(1 << pkey);
+  lock.writeUnlock();
+  return isHeld ? 0 : -EINVAL;
 }
 
 function mprotectPkey(k: Kernel, task: Task, a: SyscallArgs, pkey: number): KernelPath<number> {
@@ -82,7 +104,7 @@ function* mprotectLocked(
   pkey: number,
 ): KernelPath<number> {
   const mm = task.mm!;
-  if (pkey !== -1 && pkey !== 0) return -EINVAL;
+  if (pkey !== -1 && !isPkeyAllocated(k, mm, pkey)) return -EINVAL;
   let vma = mm.vmas.find(start);
   if (vma === null) return -ENOMEM;
   if ((grows & PROT_GROWSDOWN) !== 0) {
@@ -95,6 +117,7 @@ function* mprotectLocked(
   }
   const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MPROTECT);
   const newAccess = protToFlags(prot);
+  const isReadExec = (task.personality & READ_IMPLIES_EXEC) !== 0 && (prot & PROT_READ) !== 0;
   let at = start;
   let result = 0;
   while (at < end) {
@@ -102,7 +125,8 @@ function* mprotectLocked(
       result = -ENOMEM;
       break;
     }
-    const newFlags = (vma.flags & ~VM_ACCESS_FLAGS) | newAccess;
+    const isExec = isReadExec && (vma.flags & VM_MAYEXEC) !== 0;
+    const newFlags = (vma.flags & ~VM_ACCESS_FLAGS) | newAccess | (isExec ? VM_EXEC : 0);
     if ((newFlags & ~(newFlags >> 4) & VM_ACCESS_FLAGS) !== 0) {
       result = -EACCES;
       break;
@@ -112,7 +136,8 @@ function* mprotectLocked(
       break;
     }
     const stop = Math.min(end, vma.end);
-    result = yield* k.fn.mprotectFixup(k, tlb, vma, at, stop, newFlags);
+    const newPkey = k.config.pkeys ? overrideMprotectPkey(mm, vma, prot, pkey) : 0;
+    result = yield* k.fn.mprotectFixup(k, tlb, vma, at, stop, newFlags, newPkey);
     if (result < 0) break;
     at = stop;
     if (at < end) vma = mm.vmas.find(at);

@@ -17,7 +17,7 @@ const BYTES_MAX = 0x7ffff000;
 /** One element of an iovec. */
 export interface IoPiece {
   /** NaN: somewhere in the caller's memory where the kernel can read and write; its contents count as zeros. */
-  readonly base: number;
+  base: number;
   /** As passed: 2^63 and more are negative lengths. */
   readonly length: number;
 }

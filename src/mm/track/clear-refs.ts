@@ -22,13 +22,16 @@ import {
   VM_SOFTDIRTY,
 } from '../../abi/mman.ts';
 import { MMU_NOTIFY_SOFT_DIRTY, SITE_SOFT_DIRTY } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_P, PTE_PS, PTE_RW, PTE_SOFT_DIRTY } from '../../abi/pte.ts';
+import { LEVEL_PTE, PTE_A, PTE_RW, PTE_SOFT_DIRTY } from '../../abi/pte.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import { pteOffset } from '../fault/page-tables.ts';
+import { pmdFrame, pmdIsSwap, pmdIsTable, pmdTransHuge } from '../huge/pmd.ts';
+import { pmdpInvalidate, setPmd } from '../huge/pmd-flush.ts';
+import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_REFERENCED, PG_YOUNG } from '../page/pages.ts';
@@ -85,10 +88,31 @@ function* clearVma(k: Kernel, vma: VmArea, isSoftDirty: boolean): KernelPath<voi
   const root = vma.mm.pgd;
   for (let at = nextPopulatedPmd(m, root, vma.start, vma.end); at < vma.end; ) {
     const next = pmdEnd(at, vma.end);
-    const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
-    if ((pmd & (PTE_P | PTE_PS)) === PTE_P) yield* clearTable(k, vma, pmd >>> 12, at, next, isSoftDirty);
+    const word = pmdWord(m, root, vpnHi(at), vpnLo(at));
+    const pmd = entryLo(m, word);
+    if (pmdIsTable(pmd)) yield* clearTable(k, vma, pmd >>> 12, at, next, isSoftDirty);
+    else yield* clearHuge(k, vma, word, at, isSoftDirty);
     at = nextPopulatedPmd(m, root, next, vma.end);
   }
+}
+
+/** clear_refs_pte_range for a huge page: clear_soft_dirty_pmd, or A of the huge entry. */
+function* clearHuge(k: Kernel, vma: VmArea, word: number, haddr: number, isSoftDirty: boolean): AtomicPath<void> {
+  const ptl = word >>> 10;
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  const m = k.memory;
+  const lo = entryLo(m, word);
+  const hi = entryHi(m, word);
+  if (isSoftDirty && pmdTransHuge(lo)) {
+    const old = yield* pmdpInvalidate(k, vma, word, haddr, SITE_SOFT_DIRTY);
+    setPmd(k, vma, word, old & ~(PTE_RW | PTE_SOFT_DIRTY), hi, haddr);
+  } else if (isSoftDirty && pmdIsSwap(lo, hi)) {
+    if ((lo & SWP_SOFT_DIRTY) !== 0) setPmd(k, vma, word, lo & ~SWP_SOFT_DIRTY, hi, haddr);
+  } else if (pmdTransHuge(lo) && !isHugeZero(k, pmdFrame(lo))) {
+    if ((lo & PTE_A) !== 0) setPmd(k, vma, word, lo & ~PTE_A, hi, haddr);
+    forgetUse(k, pmdFrame(lo));
+  }
+  k.ptl.unlock(ptl);
 }
 
 /** clear_refs_pte_range: [start, end) of one table. */

@@ -7,10 +7,12 @@
 
 import { CB_CLEAR_YOUNG } from '../../abi/events.ts';
 import { LEVEL_PMD, LEVEL_PTE, PTE_A } from '../../abi/pte.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
 import type { Kernel } from '../kernel.ts';
-import { totalMapcount } from '../page/compound.ts';
+import { compoundHead, totalMapcount } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ANON, PG_IDLE, PG_KSM, PG_LRU, PG_YOUNG } from '../page/pages.ts';
 import { getPage, notePage, vmaAddress } from '../rmap/rmap.ts';
@@ -57,12 +59,34 @@ function* clearPteRefs(k: Kernel, pfn: number): KernelPath<void> {
 
 /** page_idle_clear_pte_refs_one (ptep_clear_young_notify). */
 function* clearOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<void> {
+  const frames = 1 << k.pages.order[pfn]!;
+  if (frames > 1 && address >= vma.start && (yield* clearHuge(k, pfn, vma, address))) return;
+  for (let i = 0; i < frames; i++) {
+    const at = address + i * 4096;
+    if (at >= vma.start && at < vma.end) yield* clearSmall(k, pfn + i, vma, at);
+  }
+}
+
+/** False: the block is not mapped by one entry. */
+function* clearHuge(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<boolean> {
+  const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
+  if (word < 0) return false;
+  const ptl = word >>> 10;
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  const lo = entryLo(k.memory, word);
+  const isMapped = pmdTransHuge(lo) && pmdFrame(lo) === pfn;
+  if (isMapped) yield* clearYoungNotify(k, vma, pfn, word, address, LEVEL_PMD);
+  k.ptl.unlock(ptl);
+  return isMapped;
+}
+
+function* clearSmall(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<void> {
   let word = mappedWord(k, vma.mm, address, pfn);
   if (word < 0) return;
   const ptl = word >>> 10;
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   word = mappedWord(k, vma.mm, address, pfn);
-  if (word >= 0) yield* clearYoungNotify(k, vma, pfn, word, address, LEVEL_PTE);
+  if (word >= 0) yield* clearYoungNotify(k, vma, compoundHead(k.pages, pfn), word, address, LEVEL_PTE);
   k.ptl.unlock(ptl);
 }
 

@@ -44,8 +44,6 @@ export const UFFD_FEATURE_MINOR_HUGETLBFS = 0x200;
 export const UFFD_FEATURE_MINOR_SHMEM = 0x400;
 export const UFFD_FEATURE_EXACT_ADDRESS = 0x800;
 export const UFFD_FEATURE_WP_HUGETLBFS_SHMEM = 0x1000;
-/** UFFD_API_FEATURES of 6.1. */
-export const UFFD_API_FEATURES = 0x1fff;
 
 // uffd_msg.event
 export const UFFD_EVENT_PAGEFAULT = 0x12;

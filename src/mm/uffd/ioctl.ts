@@ -7,6 +7,7 @@ import { ACCESS_READ } from '../../hw/walker.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { userTranslate } from '../cpu-access.ts';
 import type { Kernel } from '../kernel.ts';
+import { CAP_SYS_PTRACE, capable } from '../process/cred.ts';
 import { installFile } from '../process/files.ts';
 import type { MmStruct, Task } from '../types.ts';
 import { openInode } from '../vma/shmem-file.ts';
@@ -14,10 +15,18 @@ import * as U from './context.ts';
 import { noteUffd, wakeUserfault } from './fault.ts';
 import { MCOPY_ATOMIC_CONTINUE, MCOPY_ATOMIC_NORMAL, MCOPY_ATOMIC_ZEROPAGE } from './fill.ts';
 
-/** userfaultfd(flags): a descriptor for faults of the caller's address space, -EINVAL or -EMFILE. */
+/** userfaultfd(flags): a descriptor for faults of the caller's address space, -EPERM, -EINVAL or -EMFILE. */
 export function userfaultfd(k: Kernel, task: Task, flags: number): number {
+  const ctx = userfaultfdContext(k, task, flags);
+  return typeof ctx === 'number' ? ctx : openContext(k, task, ctx);
+}
+
+/** The context of userfaultfd(flags), or -EPERM (faults of the kernel, without CAP_SYS_PTRACE), -EINVAL. */
+export function userfaultfdContext(k: Kernel, task: Task, flags: number): U.UserfaultfdCtx | number {
+  const isPrivileged = capable(task.mm!.limits.cred, CAP_SYS_PTRACE);
+  if ((flags & U.UFFD_USER_MODE_ONLY) === 0 && !isPrivileged) return -EPERM;
   if ((flags & ~(U.UFFD_USER_MODE_ONLY | U.O_CLOEXEC | U.O_NONBLOCK)) !== 0) return -EINVAL;
-  return openContext(k, task, new U.UserfaultfdCtx(k.nextUffd++, holdMm(task.mm!), flags));
+  return new U.UserfaultfdCtx(k.nextUffd++, holdMm(task.mm!), flags);
 }
 
 function holdMm(mm: MmStruct): MmStruct {
@@ -40,7 +49,7 @@ export function uffdOf(task: Task, fd: number): U.UserfaultfdCtx | null {
 
 /** UFFDIO_API: the features wanted become those of the context, once. 0, -EINVAL (unknown ones, or done before), -EPERM. */
 export function uffdioApi(k: Kernel, ctx: U.UserfaultfdCtx, api: number, features: number): number {
-  if (api !== U.UFFD_API || (features & ~U.UFFD_API_FEATURES) !== 0) return -EINVAL;
+  if (api !== U.UFFD_API || (features & ~k.profile.uffdFeatures) !== 0) return -EINVAL;
   if ((features & U.UFFD_FEATURE_EVENT_FORK) !== 0 && !k.config.capSysAdmin) return -EPERM;
   if (ctx.isInitialized) return -EINVAL;
   noteUffd(k, ctx, true);

@@ -2,13 +2,20 @@
 // pte_install_uffd_wp_if_needed). A page of a file may leave the page table and come back through the page cache; the marker
 // stands in for it so that the mark is not lost. Anonymous memory needs none: its swap entries carry the mark.
 
-import { FAULT_FLAG_WRITE, VM_FAULT_SIGBUS, VM_SHARED, VM_UFFD_WP } from '../../abi/mman.ts';
+import { FAULT_FLAG_WRITE, VM_FAULT_SIGBUS, VM_FAULT_SIGSEGV, VM_SHARED, VM_UFFD_WP } from '../../abi/mman.ts';
 import { PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
-import { isPteMarker, ptePresent, SWP_UFFD_WP, UFFD_WP_MARKER_HI, UFFD_WP_MARKER_LO } from '../page/swapops.ts';
+import {
+  isGuardMarker,
+  isPteMarker,
+  ptePresent,
+  SWP_UFFD_WP,
+  UFFD_WP_MARKER_HI,
+  UFFD_WP_MARKER_LO,
+} from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 
 /** Must the entry (lo, hi), which goes, leave a marker behind? */
@@ -32,6 +39,9 @@ export function installUffdWpIfNeeded(
 
 /** handle_pte_marker: a fault on a marker is one of a none entry that keeps the mark; a marker that means nothing any more goes. */
 export function handlePteMarker(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  const table = pteTable(k, vma.mm, address);
+  const word = pteOffset(table, address);
+  if (table !== 0 && isGuardMarker(entryLo(k.memory, word), entryHi(k.memory, word))) return done(VM_FAULT_SIGSEGV);
   if (vma.file === null) return sigbus();
   if ((vma.flags & VM_UFFD_WP) === 0) return clearMarker(k, vma, address);
   if ((flags & FAULT_FLAG_WRITE) === 0) return k.fn.doReadFault(k, vma, address, flags);

@@ -36,6 +36,8 @@ export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null>
 export function copyLayout(child: MmStruct, parent: MmStruct): void {
   child.limits = { ...parent.limits };
   child.mdwe = inheritedMdwe(parent.mdwe);
+  child.pkeyMap = parent.pkeyMap;
+  child.executeOnlyPkey = parent.executeOnlyPkey;
   child.startCode = parent.startCode;
   child.endCode = parent.endCode;
   child.startBrk = parent.startBrk;

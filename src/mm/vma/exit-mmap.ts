@@ -51,6 +51,7 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   updateHiwaterRss(mm);
   yield* k.fn.unmapVmas(k, tlb, vmas, 0, ULONG_MAX);
   lock.readUnlock();
+  mm.isOomSkip = true;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   yield* k.fn.freePgtables(k, tlb, vmas, 0, USER_PGTABLES_CEILING);
   yield* k.fn.tlbFinishMmu(k, tlb);

@@ -9,6 +9,7 @@ import {
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
+  VM_DROPPABLE,
   VM_EXEC,
   VM_GROWSDOWN,
   VM_LOCKED,
@@ -21,7 +22,7 @@ import {
   VM_UFFD_WP,
   VM_WRITE,
 } from '../../abi/mman.ts';
-import { PTE_A, PTE_HI_NX, PTE_P, PTE_PROTNONE, PTE_RW, PTE_US } from '../../abi/pte.ts';
+import { PTE_A, PTE_HI_NX, PTE_HI_PKEY_SHIFT, PTE_P, PTE_PROTNONE, PTE_RW, PTE_US } from '../../abi/pte.ts';
 import type { Profile } from '../profile.ts';
 import type { VmArea } from '../types.ts';
 
@@ -54,7 +55,7 @@ export function setPageProt(vma: VmArea): void {
   let i = vma.flags & 15;
   if (i >= (VM_SHARED | VM_WRITE) && wantsWriteNotify(vma)) i &= ~VM_SHARED;
   vma.pageProtLo = PROT_LO[i]!;
-  vma.pageProtHi = PROT_HI[i]!;
+  vma.pageProtHi = PROT_HI[i]! | (vma.pkey << PTE_HI_PKEY_SHIFT);
 }
 
 /** calc_vm_prot_bits: PROT_READ, WRITE and EXEC have the values of VM_READ, WRITE and EXEC. */
@@ -75,6 +76,11 @@ export function mapToFlags(profile: Profile, mapFlags: number): number {
 /** accountable_mapping: private, writable, not NORESERVE. */
 export function isAccountable(flags: number): boolean {
   return (flags & (VM_NORESERVE | VM_SHARED | VM_WRITE)) === VM_WRITE;
+}
+
+/** VM_DROPPABLE: its pages may go at any time. */
+export function isDroppable(flags: number): boolean {
+  return (flags & VM_DROPPABLE) === VM_DROPPABLE;
 }
 
 export function isDataMapping(flags: number): boolean {

@@ -28,9 +28,11 @@ function isMergeableVma(
   file: OpenFile | null,
   policy: MemPolicy | null,
   uffd: UserfaultfdCtx | null,
+  pkey: number,
 ): boolean {
   if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
-  if (vma.uffd !== uffd || !isSamePolicy(vma.policy, policy)) return false;
+  if (vma.uffd !== uffd || vma.pkey !== pkey || !isSamePolicy(vma.policy, policy)) return false;
+  if (vma.shownPath !== null) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -64,9 +66,10 @@ export function canMergeAfter(
   pgoff: number,
   policy: MemPolicy | null = source === null ? null : source.policy,
   uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
+  pkey = source === null ? 0 : source.pkey,
 ): boolean {
   return (
-    isMergeableVma(p, vma, flags, file, policy, uffd) &&
+    isMergeableVma(p, vma, flags, file, policy, uffd, pkey) &&
     isMergeableAnonVma(p, vma, anonVma, source) &&
     vma.pgoff + (vma.end - vma.start) / 4096 === pgoff
   );
@@ -83,8 +86,9 @@ export function canMergeBefore(
   pgoffEnd: number,
   policy: MemPolicy | null = source === null ? null : source.policy,
   uffd: UserfaultfdCtx | null = source === null ? null : source.uffd,
+  pkey = source === null ? 0 : source.pkey,
 ): boolean {
-  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy, uffd)) return false;
+  if (vma.pgoff !== pgoffEnd || !isMergeableVma(p, vma, flags, file, policy, uffd, pkey)) return false;
   return isMergeableAnonVma(p, vma, anonVma, source);
 }
 
@@ -101,7 +105,7 @@ export function mergeNew(
   file: OpenFile | null,
   pgoff: number,
 ): KernelPath<VmArea | null> | null {
-  if ((flags & VM_SPECIAL) !== 0) return null;
+  if ((flags & VM_SPECIAL) !== 0 || (source !== null && source.shownPath !== null)) return null;
   const p = k.profile;
   const anonVma = source === null ? null : source.anonVma;
   const pgoffEnd = pgoff + (end - start) / 4096;
@@ -127,8 +131,9 @@ export function mergeExisting(
   flags: number,
   policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
+  pkey = vma.pkey,
 ): KernelPath<VmArea | null> | null {
-  if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
+  if (((flags | vma.flags) & VM_SPECIAL) !== 0 || vma.shownPath !== null) return null;
   const p = k.profile;
   const isLeft = start === vma.start;
   const isRight = end === vma.end;
@@ -139,9 +144,11 @@ export function mergeExisting(
   const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
   const next = isRight ? (vma.treeNext as VmArea | null) : null;
   const joinsPrev =
-    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy, uffd);
+    prev !== null && prev.end === start && canMergeAfter(p, prev, flags, anonVma, vma, file, pgoff, policy, uffd, pkey);
   const joinsNext =
-    next !== null && next.start === end && canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy, uffd);
+    next !== null &&
+    next.start === end &&
+    canMergeBefore(p, next, flags, anonVma, vma, file, pgoffEnd, policy, uffd, pkey);
   if (!joinsPrev && !joinsNext) return null;
   if (isLeft && isRight && p.mergeKeepsClosers && hasClose(vma)) return null;
   if (joinsPrev && joinsNext && areAnonVmasCompatible(prev, next) && !(p.mergeKeepsClosers && hasClose(next)))

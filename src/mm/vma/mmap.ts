@@ -6,6 +6,7 @@ import {
   MAP_32BIT,
   MAP_ANONYMOUS,
   MAP_DENYWRITE,
+  MAP_DROPPABLE,
   MAP_EXECUTABLE,
   MAP_FIXED,
   MAP_FIXED_NOREPLACE,
@@ -20,9 +21,13 @@ import {
   MAP_SHARED_VALIDATE,
   MAP_STACK,
   MAP_TYPE,
+  PROT_EXEC,
+  PROT_READ,
   PROT_WRITE,
   USER_PGTABLES_CEILING,
   VM_ACCOUNT,
+  VM_DONTDUMP,
+  VM_DROPPABLE,
   VM_GROWSDOWN,
   VM_HUGETLB,
   VM_LOCKED,
@@ -35,6 +40,7 @@ import {
   VM_SHARED,
   VM_SOFTDIRTY,
   VM_SPECIAL,
+  VM_WRITE,
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { hugetlbfsMmap } from '../hugetlb/file.ts';
@@ -79,6 +85,8 @@ const LEGACY_MAP_MASK =
 const MAX_LFS_PAGES = 2 ** 51 - 1;
 
 const F_SEAL_WRITE = 0x8;
+const F_SEAL_FUTURE_WRITE = 0x10;
+const READ_IMPLIES_EXEC = 0x400000;
 
 /** do_mmap: rows 6 to 24 of the table of checks, then mmap_region. `len` is the length as given, at most 2^64 - 1, already
  *  rounded up to pages (2^64 stands for an overflow). Returns the address or -errno. A plain function: mmap_region's path is
@@ -95,6 +103,7 @@ export function doMmap(
 ): KernelPath<number> {
   const mm = task.mm!;
   if (len === 0) return done(-EINVAL);
+  if ((prot & PROT_READ) !== 0 && (task.personality & READ_IMPLIES_EXEC) !== 0) prot |= PROT_EXEC;
   if ((flags & MAP_FIXED_NOREPLACE) !== 0) flags |= MAP_FIXED;
   if ((flags & MAP_FIXED) === 0) addr = roundHintToMin(k, addr);
   if (len >= 2 ** 64) return done(-ENOMEM);
@@ -113,6 +122,19 @@ export function doMmap(
       vmFlags |= VM_SHARED | VM_MAYSHARE;
       if (!file.isWritable) vmFlags &= ~(VM_MAYWRITE | VM_SHARED);
     }
+    if (file.inode.seals !== 0) {
+      vmFlags = sealedFlags(k, file, vmFlags);
+      if (vmFlags === 0) return done(-EPERM);
+    }
+    if (file.inode.isSecret) {
+      if ((vmFlags & VM_MAYSHARE) === 0) return done(-EINVAL);
+      vmFlags |= VM_LOCKED | VM_DONTDUMP;
+      if (mlockFutureCheck(mm, vmFlags, len / 4096) < 0) return done(-EAGAIN);
+    }
+  } else if ((flags & MAP_TYPE) === MAP_DROPPABLE && k.profile.mapDroppable) {
+    if ((vmFlags & (VM_GROWSDOWN | VM_LOCKED)) !== 0) return done(-EINVAL);
+    pgoff = addr / 4096;
+    vmFlags |= VM_DROPPABLE | VM_NORESERVE | VM_DONTDUMP;
   } else if ((flags & MAP_TYPE) === MAP_SHARED) {
     if ((vmFlags & VM_GROWSDOWN) !== 0) return done(-EINVAL);
     pgoff = 0;
@@ -126,6 +148,7 @@ export function doMmap(
   // Huge pages are never overcommitted without MAP_NORESERVE, and always with it.
   const isHuge = file !== null && file.inode.kind === 'hugetlbfs';
   if ((flags & MAP_NORESERVE) !== 0 && (isHuge || k.config.overcommitMode !== 2)) vmFlags |= VM_NORESERVE;
+  if (file !== null && file.inode.kind === 'zero') return mmapZero(k, task, file, addr, len, vmFlags, pgoff);
   return k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
 }
 
@@ -152,9 +175,42 @@ function fileMapFlags(
   }
   if (!file.isReadable) return -EACCES;
   const kind = file.inode.kind;
-  if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs') return -ENODEV;
+  if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs' && kind !== 'zero') return -ENODEV;
   if ((vmFlags & VM_GROWSDOWN) !== 0) return -EINVAL;
   return type === MAP_PRIVATE ? 0 : VM_MAYSHARE;
+}
+
+/** memfd_check_seals_mmap, mapping_map_writable: 0 when the seals forbid the mapping. */
+function sealedFlags(k: Kernel, file: OpenFile, vmFlags: number): number {
+  const { seals } = file.inode;
+  if ((vmFlags & VM_SHARED) === 0 || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) === 0) return vmFlags;
+  if ((vmFlags & VM_WRITE) !== 0) return 0;
+  // mmapRegion refuses what may become writable under F_SEAL_WRITE.
+  return (seals & F_SEAL_WRITE) !== 0 && !k.profile.sealedReadOnlyMaps ? vmFlags : vmFlags & ~VM_MAYWRITE;
+}
+
+/** mmap_zero: a shared mapping of /dev/zero gets a file of its own (shmem_zero_setup), a private one is anonymous memory. */
+function* mmapZero(
+  k: Kernel,
+  task: Task,
+  device: OpenFile,
+  addr: number,
+  len: number,
+  vmFlags: number,
+  pgoff: number,
+): KernelPath<number> {
+  const mm = task.mm!;
+  if ((vmFlags & VM_SHARED) === 0) {
+    const at = yield* k.fn.mmapRegion(k, task, null, addr, len, vmFlags, addr / 4096);
+    const vma = at < 0 ? null : mm.vmas.findExact(at);
+    if (vma !== null && vma.start === at && vma.end === at + len) vma.shownPath = device.inode.path;
+    return at;
+  }
+  const file = shmemFileSetup(k, mm, '/dev/zero', len, (vmFlags & VM_NORESERVE) !== 0);
+  if (file === null) return -ENOMEM;
+  const at = yield* k.fn.mmapRegion(k, task, file, addr, len, vmFlags, pgoff);
+  fput(k, file);
+  return at;
 }
 
 /** Pages of mappings inside [addr, end) (count_vma_pages_range), and those of them that are VM_ACCOUNT. */

@@ -23,7 +23,7 @@ export function setVmaFlags(k: Kernel, vma: VmArea, flags: number): void {
   if (log.on) noteVma(k, E_VMA_ADD, vma);
 }
 
-/** Changes [start, end) of `vma` to `newFlags`, merging or cutting VMAs, and its entries. Charges a private mapping that
+/** Changes [start, end) of `vma` to `newFlags` and `pkey`, merging or cutting VMAs, and its entries. Charges a private mapping that
  *  becomes writable. Returns 0, -ENOMEM (limits, overcommit, map count), -EINVAL (hugetlb edge) or -EPERM (sealed). */
 export function* mprotectFixup(
   k: Kernel,
@@ -32,11 +32,12 @@ export function* mprotectFixup(
   start: number,
   end: number,
   newFlags: number,
+  pkey = vma.pkey,
 ): KernelPath<number> {
   const mm = vma.mm;
   const oldFlags = vma.flags;
   if ((oldFlags & VM_SEALED) !== 0) return -EPERM;
-  if (newFlags === oldFlags) return 0;
+  if (newFlags === oldFlags && pkey === vma.pkey) return 0;
   const pages = (end - start) / 4096;
   let charged = 0;
   if ((newFlags & VM_WRITE) !== 0) {
@@ -54,11 +55,12 @@ export function* mprotectFixup(
   ) {
     newFlags &= ~VM_ACCOUNT;
   }
-  const piece = yield* vmaModify(k, vma, start, end, newFlags);
+  const piece = yield* vmaModify(k, vma, start, end, newFlags, vma.policy, vma.uffd, pkey);
   if (piece === null) {
     vmUnacctMemory(k, charged);
     return k.vmaError;
   }
+  piece.pkey = pkey;
   setVmaFlags(k, piece, newFlags);
   const cpFlags = wantsManualWriteUpgrade(piece) ? MM_CP_TRY_CHANGE_WRITABLE : 0;
   yield* k.fn.changeProtection(k, tlb, piece, start, end, cpFlags);

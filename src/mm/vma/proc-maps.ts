@@ -96,6 +96,7 @@ export function vmaName(vma: VmArea, isHeapStrict = false): string {
     return inode.path.replaceAll('\n', '\\012') + (inode.isDeleted ? ' (deleted)' : '');
   }
   if (vma.name !== null) return vma.name;
+  if (vma.shownPath !== null) return vma.shownPath;
   const mm = vma.mm;
   const isHeap = isHeapStrict
     ? vma.start < mm.brk && vma.end > mm.startBrk

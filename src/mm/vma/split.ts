@@ -23,7 +23,9 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.pageProtHi = vma.pageProtHi;
   copy.name = vma.name;
   copy.uffd = vma.uffd;
+  copy.pkey = vma.pkey;
   copy.policy = vma.policy;
+  copy.shownPath = vma.shownPath;
   copy.private = vma.private;
   return copy;
 }
@@ -91,7 +93,7 @@ export function* splitVmaLimited(
   return yield* k.fn.splitVma(k, mm, vma, addr, newBelow);
 }
 
-/** The VMA that is exactly [start, end) of `vma` with `flags`, `policy` and `uffd` in mind: merged with a neighbour that has
+/** The VMA that is exactly [start, end) of `vma` with `flags`, `policy`, `uffd` and `pkey` in mind: merged with a neighbour that has
  *  those (then it may be larger), or cut out. The caller sets what is new. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
 export function* vmaModify(
   k: Kernel,
@@ -101,8 +103,9 @@ export function* vmaModify(
   flags: number,
   policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
+  pkey = vma.pkey,
 ): KernelPath<VmArea | null> {
-  const merge = mergeExisting(k, vma, start, end, flags, policy, uffd);
+  const merge = mergeExisting(k, vma, start, end, flags, policy, uffd, pkey);
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

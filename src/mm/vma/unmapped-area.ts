@@ -47,7 +47,9 @@ export function getUnmappedArea(
   if (file !== null && file.inode.kind === 'hugetlbfs') {
     found = hugetlbUnmappedArea(mm, addr, len, flags);
   } else if (file !== null) {
-    const isThpFile = k.profile.thpAlignFile && file.inode.kind === 'regular';
+    const { kind } = file.inode;
+    const isThpZero = k.profile.thpAlignZero && kind === 'zero' && (flags & MAP_SHARED) === 0;
+    const isThpFile = (k.profile.thpAlignFile && kind === 'regular') || isThpZero;
     found = isThpFile ? thpUnmappedArea(k, mm, addr, len, pgoff, flags) : topDown(mm, addr, len, flags);
   } else if ((flags & MAP_SHARED) === 0 && k.profile.thpAlignAnon && addr === 0 && modPower(len, PMD_SIZE) === 0) {
     found = thpUnmappedArea(k, mm, addr, len, 0, flags);
@@ -66,7 +68,8 @@ export function getUnmappedArea(
 function thpUnmappedArea(k: Kernel, mm: MmStruct, addr: number, len: number, pgoff: number, flags: number): number {
   const off = pgoff * 4096;
   const offAlign = Math.ceil(off / PMD_SIZE) * PMD_SIZE;
-  if (off + len - offAlign >= PMD_SIZE) {
+  // Rounding up the last offsets overflows a loff_t, and the difference becomes huge.
+  if (off + len - offAlign >= PMD_SIZE || offAlign >= 2 ** 63) {
     const found = topDown(mm, addr, len + PMD_SIZE, flags);
     if (found === addr) return addr;
     if (found >= 0) {

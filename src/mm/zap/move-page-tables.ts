@@ -16,7 +16,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_MOVED } from '../../sched/points.ts';
 import { pmdAlloc, pteTable, pudAlloc } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
-import { isPteMarker, ptePresent, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
+import { isGuardMarker, isPteMarker, ptePresent, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
 import { hasUffdWithoutEventRemap } from '../uffd/events.ts';
 import { modPower } from '../vma/address.ts';
@@ -204,7 +204,7 @@ function moveEntries(
     if (isPresent) anyPresent = true;
     const bytes = i * 4096;
     writeEntry(m, at, 0, 0, mmId, oldAddr + bytes, LEVEL_PTE);
-    if (keep !== -1 && !isPresent && isPteMarker(lo, hi)) continue;
+    if (keep !== -1 && !isPresent && isPteMarker(lo, hi) && !isGuardMarker(lo, hi)) continue;
     const newLo = isPresent ? (lo & keep) | PTE_SOFT_DIRTY : (lo & keepSwap) | SWP_SOFT_DIRTY;
     writeEntry(m, to + 2 * i, newLo, hi, mmId, newAddr + bytes, LEVEL_PTE);
   }

@@ -37,15 +37,21 @@ export function* flushTlbMmRange(
   if (log.on) log.emit(E_FLUSH, mm.id, start, end, 0, 0, strideShift, freedTables ? 1 : 0, 0, 0);
   const isFull = isFullFlush(k, start, end, strideShift);
   if (k.memory.footprint !== null) noteCpuMask(k.memory.footprint, mm, false);
+  const own = k.sched.current.cpu;
   // A probe is flushed from its own address on; what goes is the page of that address.
   const skew = start & 4095;
   let isFirst = true;
-  for (let cpu = 0, mask = mm.cpuMask; mask !== 0; cpu++, mask >>>= 1) {
-    if ((mask & 1) === 0) continue;
+  for (let i = 0, left = mm.cpuMask; left !== 0; i++) {
+    // The CPU that asks for the flush does its own part first.
+    const cpu = i === 0 ? own : i <= own ? i - 1 : i;
+    if ((left & (1 << cpu)) === 0) continue;
+    left &= ~(1 << cpu);
     if (!isFirst && k.sched.points) yield P_IPI;
     isFirst = false;
     if (isFull) k.cpus[cpu]!.invalidateAll(mm.id);
     else k.cpus[cpu]!.invalidateRange(mm.id, start - skew, end - skew);
+    // Tables go: a CPU that only has the address space left over from before leaves it for good.
+    if (freedTables && k.cpus[cpu]!.isLazy) mm.cpuMask &= ~(1 << cpu);
   }
   if (mm.notifiers === null || site === FLUSH_OF_GATHER) return;
   yield* k.fn.mmuNotifierCpuTlbFlushed(k, mm, isFull ? 0 : start, isFull ? ULONG_MAX : end, site);

@@ -13,11 +13,10 @@ import type { KernelPath } from '../../sched/path.ts';
 import { returnedFd } from '../strace/decode.ts';
 import type { CallRecord } from '../strace/record.ts';
 import type { MemoryOp, TraceOp } from '../strace/trace-op.ts';
-import type { FdRef, TextArg } from '../strace/values.ts';
+import { AT_FDCWD, type FdRef, type TextArg } from '../strace/values.ts';
 import { kindOfDescriptor, ReplayFiles, resolvePath } from './files.ts';
 
 const O_CLOEXEC = 0o2000000;
-const MFD_CLOEXEC = 1;
 const AT_REMOVEDIR = 0x200;
 const F_SETFD = 2;
 const F_ADD_SEALS = 1033;
@@ -63,9 +62,11 @@ export class FileCalls {
   }
 
   /** The path of an *at argument. */
-  #path(dirFd: FdRef | null, path: TextArg | null): string | null {
+  #path(task: Task, dirFd: FdRef | null, path: TextArg | null): string | null {
     if (path === null || path.text === null || path.isCut) return null;
-    const base = dirFd?.path ?? '/';
+    const isCwd = dirFd === null || dirFd.fd === AT_FDCWD;
+    if (dirFd !== null && isCwd && dirFd.path !== null) this.files.cwd.set(task, dirFd.path);
+    const base = dirFd?.path ?? (isCwd ? this.files.cwd.get(task) : undefined) ?? '/';
     return resolvePath(base, path.text);
   }
 
@@ -86,10 +87,10 @@ export class FileCalls {
   }
 
   /** Puts the file that a call made at the descriptor that it got in the recording. */
-  *placeMade(task: Task, record: CallRecord, file: OpenFile, flags: number): KernelPath<void> {
+  *placeMade(task: Task, record: CallRecord, file: OpenFile, closeOnExec: boolean): KernelPath<void> {
     const fd = returnedFd(record);
     if (fd === null) fput(this.#kernel, file);
-    else yield* this.#place(task, fd.fd, file, (flags & MFD_CLOEXEC) !== 0);
+    else yield* this.#place(task, fd.fd, file, closeOnExec);
   }
 
   /** A descriptor of something that is no file on a disk or in memory. */
@@ -151,13 +152,14 @@ export class FileCalls {
     switch (op.op) {
       case 'open': {
         const fd = returnedFd(record);
-        const path = fd?.path ?? this.#path(op.dirFd, op.path);
+        const path = fd?.path ?? this.#path(task, op.dirFd, op.path);
         if (fd === null || path === null) return;
         const file = this.#reopened(task, op.path.text, op.flags.lo) ?? this.#open(path, op.flags.lo);
         yield* this.#place(task, fd.fd, file, (op.flags.lo & O_CLOEXEC) !== 0);
         return;
       }
       case 'fdopen':
+        if (op.how === 'USERFAULTFD_IOC_NEW') return;
         for (const fd of op.fds) yield* this.#placeUnmapped(task, fd, op.pid ?? 0);
         return;
       case 'dup': {
@@ -169,13 +171,18 @@ export class FileCalls {
         } else yield* placeFile(this.#kernel, task, fd.fd, file, op.isCloexec);
         return;
       }
+      case 'chdir': {
+        const to = op.fd !== null ? op.fd.path : this.#path(task, null, op.path);
+        if (to !== null) this.files.cwd.set(task, to);
+        return;
+      }
       case 'close_range':
         for (const fd of [...task.files.open.keys()]) {
           if (fd >= op.first.num && fd <= op.last.num) yield* closeFd(this.#kernel, task, fd);
         }
         return;
       default:
-        this.#sizes(task, record, op);
+        yield* this.#sizes(task, record, op);
     }
   }
 
@@ -184,17 +191,20 @@ export class FileCalls {
     fput(this.#kernel, file);
   }
 
-  #sizes(task: Task, record: CallRecord, op: TraceOp): void {
+  *#sizes(task: Task, record: CallRecord, op: TraceOp): KernelPath<void> {
     const ret = record.ret!.num;
     if (op.op === 'stat') {
-      const path = op.path !== null && op.path.text === '' ? null : this.#path(op.fd, op.path);
+      const path = op.path !== null && op.path.text === '' ? null : this.#path(task, op.fd, op.path);
       const inode = path !== null ? this.files.known(path) : op.fd === null ? null : this.#inodeOfFd(task, op.fd);
       if (inode !== null) this.files.stat(inode, op.mode, op.size?.num ?? null);
     } else if (op.op === 'read' || op.op === 'write') {
       const file = ReplayFiles.of(task, op.fd.fd);
       if (file === null || Number.isNaN(ret)) return;
       const at = op.offset?.num ?? (op.op === 'write' && file.isAppend ? file.inode.size : file.position);
-      if (file.inode.kind === 'regular' || file.inode.kind === 'shmem') this.files.growTo(file.inode, at + ret);
+      // A file in memory has the pages that were written; of others only the size matters.
+      if (op.op === 'write' && file.inode.kind === 'shmem' && ret > 0)
+        yield* this.#kernel.fn.fileWrite(this.#kernel, file.inode, at, ret, null);
+      else if (file.inode.kind === 'regular' || file.inode.kind === 'shmem') this.files.growTo(file.inode, at + ret);
       if (op.offset === null) file.position = at + ret;
     } else if (op.op === 'lseek') {
       const file = ReplayFiles.of(task, op.fd.fd);
@@ -205,14 +215,14 @@ export class FileCalls {
       this.files.growTo(out.inode, out.position + ret);
       out.position += ret;
     } else if (op.op === 'truncate') {
-      const path = this.#path(null, op.path);
+      const path = this.#path(task, null, op.path);
       if (path !== null) this.files.setSize(this.files.inode(path), op.length.num);
     } else if (op.op === 'unlink' && (op.flags.lo & AT_REMOVEDIR) === 0) {
-      const path = this.#path(op.dirFd, op.path);
+      const path = this.#path(task, op.dirFd, op.path);
       if (path !== null) this.files.unlink(path);
     } else if (op.op === 'rename') {
-      const from = this.#path(op.oldDirFd, op.oldPath);
-      const to = this.#path(op.newDirFd, op.newPath);
+      const from = this.#path(task, op.oldDirFd, op.oldPath);
+      const to = this.#path(task, op.newDirFd, op.newPath);
       if (from !== null && to !== null) this.files.rename(from, to);
     }
   }

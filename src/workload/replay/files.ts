@@ -13,6 +13,7 @@ const O_ACCMODE = 3;
 const O_CREAT = 0o100;
 const O_TRUNC = 0o1000;
 const O_APPEND = 0o2000;
+const O_PATH = 0o10000000;
 
 const F_SEAL_SEAL = 1;
 
@@ -30,6 +31,7 @@ export function resolvePath(directory: string, path: string): string {
 
 function kindOfPath(path: string): FileKind {
   if (path.startsWith('/dev/shm/') || path.startsWith('/memfd:')) return 'shmem';
+  if (path === '/dev/zero') return 'zero';
   if (path.startsWith('/dev/')) return 'device';
   return 'regular';
 }
@@ -44,6 +46,8 @@ export function kindOfDescriptor(name: string): FileKind {
 export class ReplayFiles {
   readonly #kernel: Kernel;
   readonly #byPath = new Map<string, Inode>();
+  /** Working directories, as far as calls told them; a child begins with its parent's. */
+  readonly cwd = new WeakMap<Task, string>();
   /** Inodes whose size no call has told yet. */
   readonly #sizeUnknown = new Set<Inode>();
 
@@ -77,6 +81,7 @@ export class ReplayFiles {
     const mode = flags & O_ACCMODE;
     if ((flags & O_TRUNC) !== 0 && mode !== 0) this.setSize(inode, 0);
     else if ((flags & O_CREAT) !== 0 && inode.size === 0 && !this.#sizeUnknown.has(inode)) inode.size = 0;
+    if ((flags & O_PATH) !== 0) return new OpenFile(inode, false, false, false, true);
     return new OpenFile(inode, mode !== 1, mode !== 0, (flags & O_APPEND) !== 0);
   }
 
@@ -93,7 +98,7 @@ export class ReplayFiles {
   /** What stat said. Sizes of files that were mapped or written are only believed when they were unknown. */
   stat(inode: Inode, mode: number | null, size: number | null): void {
     if (mode !== null && (mode & S_IFMT) === S_IFDIR) inode.kind = 'directory';
-    if (mode !== null && (mode & S_IFMT) === S_IFCHR) inode.kind = 'device';
+    if (mode !== null && (mode & S_IFMT) === S_IFCHR && inode.kind !== 'zero') inode.kind = 'device';
     if (mode !== null && (mode & S_IFMT) === S_IFREG && size !== null && !Number.isNaN(size)) this.setSize(inode, size);
   }
 

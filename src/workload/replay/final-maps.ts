@@ -14,10 +14,15 @@ export interface MapsDifference {
   readonly line: string;
 }
 
+/** Names of SysV segments are their keys, which the recordings' texts have renumbered, and their maps have not. */
+function nameOf(vma: MapsVma): string {
+  return vma.name.replace(/^\/SYSV[0-9a-f]{8}(?= \(deleted\)$)/, '/SYSV');
+}
+
 function keyOf(vma: MapsVma): string {
   const start = vma.name === '[stack]' ? '' : vma.start.toString(16);
   // Offsets of mappings without a file print as 0 in either.
-  return `${start}-${vma.end.toString(16)} ${vma.perms} ${vma.offset.toString(16)} ${vma.name}`;
+  return `${start}-${vma.end.toString(16)} ${vma.perms} ${vma.offset.toString(16)} ${nameOf(vma)}`;
 }
 
 /** Differences in address order; empty when the maps are equal. */

@@ -11,9 +11,11 @@ import { readChunks } from '../input.ts';
 import { decodeLatin1 } from '../line-reader.ts';
 import type { MapsSection } from '../maps.ts';
 import { DISK, type RecordingFiles } from '../recording-files.ts';
-import type { TraceRecord } from '../strace/record.ts';
+import { decodeCall } from '../strace/decode.ts';
+import type { CallRecord, TraceRecord } from '../strace/record.ts';
 import { FaultPlan } from './fault-plan.ts';
 import type { ReplayTrace } from './replayer.ts';
+import type { Piece } from './touched-pieces.ts';
 
 export interface LoadOptions {
   readonly strict?: boolean;
@@ -37,6 +39,8 @@ export interface ScannedTrace extends ReplayTrace {
   readonly problems: readonly string[];
   /** Faulting addresses by process of the fault list, in order of first appearance. */
   readonly faults: readonly Float64Array[];
+  /** Memory that the program gives to a userfaultfd: its first accesses are what the program waits for. */
+  readonly untouched: readonly Piece[];
   /** Kernel of the recording: a profile name; null when nothing tells. */
   readonly kernel: string | null;
 }
@@ -111,6 +115,8 @@ class Scan {
   calls = 0;
   /** Kernel that uname told; null when it was not asked. */
   kernel: string | null = null;
+  /** Ranges registered with a userfaultfd. */
+  readonly registered: Piece[] = [];
   readonly #tasks = new Set<number>();
   readonly #threads = new Set<number>();
 
@@ -119,11 +125,18 @@ class Scan {
     if (r.kind !== 'call') return;
     this.calls++;
     this.#tasks.add(r.tid);
+    if (r.name === 'ioctl' && r.args?.[1] === 'UFFDIO_REGISTER') this.#addRegistered(r);
     if (r.name === 'uname' && this.kernel === null) {
       const release = /release="(\d+)\.(\d+)/.exec((r.args ?? []).join(','));
       if (release !== null) this.kernel = profileFor(Number(release[1]), Number(release[2]));
     } else if (r.name.startsWith('clone') && r.ret !== null && /CLONE_THREAD/.test((r.args ?? []).join()))
       this.#threads.add(r.ret.num);
+  }
+
+  #addRegistered(r: CallRecord): void {
+    const op = decodeCall(r);
+    if (op.op !== 'uffd_ioctl' || op.start === null || op.length === null) return;
+    this.registered.push({ start: op.start.num, end: op.start.num + op.length.num });
   }
 
   processes(): number[] {
@@ -195,6 +208,7 @@ async function scan(path: string, options: LoadOptions, sink: (r: TraceRecord) =
     initialMaps,
     finalMaps,
     faults,
+    untouched: known.registered,
     kernel: known.kernel ?? kernelOfMaps(initialMaps),
   };
 }

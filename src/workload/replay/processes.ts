@@ -111,6 +111,8 @@ export class Processes {
       limits: op.isThread ? parent.limits : { ...parent.limits },
     };
     this.#tasks.set(tid, child);
+    const cwd = this.#files.cwd.get(parent.task);
+    if (cwd !== undefined) this.#files.cwd.set(child.task, cwd);
     if (!op.sharesMm && child.task.mm !== null) yield* this.onNewMm(child, child.task.mm);
     return 0;
   }

@@ -114,7 +114,7 @@ export async function runReplay(trace: ScannedTrace, options: ReplayOptions, now
     linuxFns,
   );
   const plans = options.touch === 'faults' ? faultPlans(trace) : new Map();
-  const replayer = new Replayer(k, trace, new Toucher(options.touch, plans));
+  const replayer = new Replayer(k, trace, new Toucher(options.touch, plans, trace.untouched));
   const begin = now();
   let done = 0;
   let ended: string | null = null;

@@ -9,6 +9,8 @@
 // sample and populate touch a piece before the next call of the process, unless that call only makes the piece longer: a
 // program that commits a region page by page uses it when it has it whole.
 //
+// Memory that the program registers with a userfaultfd is left alone: the program waits for its first accesses.
+//
 // Whether memory was touched matters for more than residency: VMAs that own pages of different fork histories do not merge.
 
 import { MAP_FIXED, VM_ACCESS_FLAGS, VM_FAULT_ERROR, VM_FAULT_OOM } from '../../abi/mman.ts';
@@ -54,9 +56,17 @@ export class Toucher {
   /** Memory that a task has got and not used yet. */
   readonly #pending = new WeakMap<Task, { start: number; end: number }>();
 
-  constructor(policy: TouchPolicy, plans: ReadonlyMap<number, FaultPlan> = new Map()) {
+  readonly #untouched: readonly Piece[];
+
+  /** `untouched`: ranges that the policies sample and populate leave alone. */
+  constructor(
+    policy: TouchPolicy,
+    plans: ReadonlyMap<number, FaultPlan> = new Map(),
+    untouched: readonly Piece[] = [],
+  ) {
     this.policy = policy;
     this.plans = plans;
+    this.#untouched = policy === 'faults' ? [] : untouched;
   }
 
   /** Before a call of the process: the recorded faults that are needed now, or the piece that is complete. */
@@ -96,7 +106,7 @@ export class Toucher {
 
   *#touch(k: Kernel, mm: MmStruct, task: Task, va: number): KernelPath<void> {
     const kind = classifyTouch(k, mm, va);
-    if (kind < FAULT_READ) return;
+    if (kind < FAULT_READ || this.#untouched.some((p) => p.start <= va && va < p.end)) return;
     if (k.sched.points) yield P_SYSCALL;
     this.touched++;
     const result = yield* touchPage(k, mm, task.cpu, va, kind === FAULT_WRITE);

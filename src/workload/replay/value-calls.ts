@@ -12,7 +12,7 @@ import { ioDestroy, ioSetup } from '../../mm/syscalls/aio.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { cachestat } from '../../mm/syscalls/cachestat.ts';
 import { processMadvise } from '../../mm/syscalls/madvise.ts';
-import { memfdFile } from '../../mm/syscalls/memfd.ts';
+import { MFD_CLOEXEC, memfdFile, secretFile } from '../../mm/syscalls/memfd.ts';
 import {
   getMempolicy,
   mbind,
@@ -26,7 +26,8 @@ import { mincorePages } from '../../mm/syscalls/mincore.ts';
 import { type IoVector, processVm } from '../../mm/syscalls/process-vm.ts';
 import { type ShmidDs, shmctl } from '../../mm/syscalls/shm.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
-import type { Task } from '../../mm/types.ts';
+import type { OpenFile, Task } from '../../mm/types.ts';
+import { UFFD_USER_MODE_ONLY } from '../../mm/uffd/context.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { CallRecord } from '../strace/record.ts';
 import type { MaskArg, TraceOp } from '../strace/trace-op.ts';
@@ -35,11 +36,15 @@ import type { Word64 } from '../word64.ts';
 import type { FileCalls } from './file-calls.ts';
 import type { Processes } from './processes.ts';
 import { canRead, canWrite } from './reach.ts';
+import { faultAddress, uffdIoctl, userfaultfdFile } from './uffd-calls.ts';
 
 const TWO_32 = 4294967296;
+const O_CLOEXEC = 0o2000000;
 const RANGE_BYTES = 16;
 const CACHESTAT_BYTES = 40;
 const SHMID_DS_BYTES = 112;
+/** An address that is never mapped: below mmap_min_addr. */
+const UNREACHABLE = 1;
 
 /** A word as an unsigned number, rounded above 2^53. */
 function unsigned(word: Word64): number {
@@ -76,11 +81,23 @@ function vectorOf(pieces: readonly IoVec[] | null, count: Word64): IoVector {
   };
 }
 
+/** strace prints the bytes that process_vm_readv filled, not where. Of buffers beyond them it saw nothing: they may lead nowhere,
+ *  and do when the call stopped in front of one. */
+function leaveUnprinted(local: IoVector, filled: number): void {
+  let at = 0;
+  for (const piece of local.pieces ?? []) {
+    if (at >= filled && Number.isNaN(piece.base)) piece.base = UNREACHABLE;
+    at += piece.length;
+  }
+}
+
 export class ValueCalls {
   readonly #kernel: Kernel;
   readonly #processes: Processes;
   readonly #files: FileCalls;
   readonly #args = new SyscallArgs();
+  /** Page of the last fault that a monitor read. */
+  #faulted = 0;
 
   constructor(kernel: Kernel, processes: Processes, files: FileCalls) {
     this.#kernel = kernel;
@@ -100,6 +117,23 @@ export class ValueCalls {
     switch (op.op) {
       case 'memfd_create':
         return yield* this.#memfdCreate(task, record, op, expected);
+      case 'memfd_secret':
+        return yield* this.#made(task, record, secretFile(k, task, op.flags.lo), op.flags.lo, expected);
+      case 'userfaultfd':
+        return yield* this.#made(task, record, userfaultfdFile(k, task, op.flags.lo), op.flags.lo, expected);
+      case 'uffd_ioctl':
+        return yield* uffdIoctl(k, task, op, this.#faulted);
+      case 'read':
+        if (op.fd.path === 'anon_inode:[userfaultfd]' && typeof op.buffer?.text === 'string')
+          this.#faulted = faultAddress(op.buffer.text) ?? this.#faulted;
+        return null;
+      case 'fdopen': {
+        // The ioctl of /dev/userfaultfd needs no capability: who may open the device may use it.
+        if (op.how !== 'USERFAULTFD_IOC_NEW' || expected < 0) return null;
+        const file = userfaultfdFile(k, task, UFFD_USER_MODE_ONLY);
+        yield* this.#made(task, record, file, 0, expected);
+        return null;
+      }
       case 'shmctl':
         return yield* this.#shmctl(task, op);
       case 'mincore':
@@ -113,6 +147,7 @@ export class ValueCalls {
       case 'process_vm': {
         const remote = vectorOf(op.remote, op.remoteCount);
         const local = vectorOf(op.local, op.localCount);
+        if (!op.isWrite && expected >= 0) leaveUnprinted(local, expected);
         const target = this.#target(task, op.pid === 0 ? -1 : op.pid);
         return yield* processVm(k, task, target, local, remote, unsigned(op.flags), op.isWrite);
       }
@@ -196,9 +231,14 @@ export class ValueCalls {
     const k = this.#kernel;
     const { text, isCut } = op.name;
     const name = isCut && expected === -EINVAL ? text!.padEnd(256) : text;
-    const made = memfdFile(k, task, name, op.flags.lo);
-    if (typeof made === 'number') return made;
-    yield* this.#files.placeMade(task, record, made, op.flags.lo);
+    const isClosing = (op.flags.lo & MFD_CLOEXEC) !== 0;
+    return yield* this.#made(task, record, memfdFile(k, task, name, op.flags.lo), isClosing ? O_CLOEXEC : 0, expected);
+  }
+
+  /** A call that made a file, or failed: the file goes to the descriptor that the recorded call got. */
+  *#made(task: Task, record: CallRecord, file: OpenFile | number, flags: number, expected: number): KernelPath<number> {
+    if (typeof file === 'number') return file;
+    yield* this.#files.placeMade(task, record, file, (flags & O_CLOEXEC) !== 0);
     return expected >= 0 ? expected : 0;
   }
 

@@ -42,7 +42,16 @@ export interface MadviseStep {
   readonly do: 'madvise';
   readonly at: number;
   readonly pages?: number;
-  readonly advice: 'dontneed' | 'free' | 'cold' | 'pageout' | 'willneed' | 'dontfork' | 'populate-write';
+  readonly advice:
+    | 'dontneed'
+    | 'free'
+    | 'cold'
+    | 'pageout'
+    | 'willneed'
+    | 'dontfork'
+    | 'populate-write'
+    | 'mergeable'
+    | 'unmergeable';
 }
 export interface MremapStep {
   readonly do: 'mremap';
@@ -88,6 +97,27 @@ export interface ReclaimStep {
   /** Pages wanted. */
   readonly pages?: number;
 }
+/** KSM: whole scans over all mergeable memory. */
+export interface KsmStep {
+  readonly do: 'ksm';
+  /** 1 when left out. */
+  readonly scans?: number;
+}
+/** What the kernel does to the thread's task from outside: soft-dirty bits are cleared (clear_refs 4), the page is marked idle, a
+ *  debugger writes four bytes of it (ptrace). */
+export interface OutsideStep {
+  readonly do: 'soft-dirty' | 'idle' | 'poke';
+  /** 0 when left out. */
+  readonly at?: number;
+  /** poke: what is written; 1 when left out. */
+  readonly value?: number;
+}
+/** A breakpoint at the start of a page of a file (uprobe), or its removal. */
+export interface ProbeStep {
+  readonly do: 'probe' | 'unprobe';
+  readonly file: string;
+  readonly page?: number;
+}
 /** Registers the driver with the address space of the thread's task, or takes the device off it. */
 export interface BindStep {
   readonly do: 'bind' | 'unbind';
@@ -110,6 +140,9 @@ export type Step =
   | ExitStep
   | FileStep
   | ReclaimStep
+  | KsmStep
+  | OutsideStep
+  | ProbeStep
   | BindStep
   | RunStep;
 

@@ -95,6 +95,12 @@ const STEPS: Readonly<Record<FileStep['do'], string>> = {
   punch: '{ do: punch, file: data, page: 0, pages: 1 }',
   fsync: '{ do: fsync, file: data }',
   reclaim: '{ do: reclaim, pages: 1 }',
+  ksm: '{ do: ksm, scans: 2 }',
+  'soft-dirty': '{ do: soft-dirty }',
+  idle: '{ do: idle, at: 0 }',
+  poke: '{ do: poke, at: 0, value: 7 }',
+  probe: '{ do: probe, file: data, page: 0 }',
+  unprobe: '{ do: unprobe, file: data, page: 0 }',
   bind: '{ do: bind }',
   unbind: '{ do: unbind }',
 };

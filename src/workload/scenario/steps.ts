@@ -5,14 +5,19 @@ import * as NR from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
+import { followMappedPage } from '../../mm/ksm/follow.ts';
+import { ksmRun } from '../../mm/ksm/scan.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
-import type { Task } from '../../mm/types.ts';
+import { CLEAR_REFS_SOFT_DIRTY, clearRefs } from '../../mm/track/clear-refs.ts';
+import { pageIdleSet } from '../../mm/track/page-idle.ts';
+import type { MmStruct, Task } from '../../mm/types.ts';
+import { uprobeRegister, uprobeUnregister } from '../../mm/uprobes/uprobes.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
 import type { ScenarioContext } from './context.ts';
-import type { AccessStep, MmapStep, MremapStep, Prot, Step, ThreadScript } from './scenario.ts';
+import type { AccessStep, MmapStep, MremapStep, OutsideStep, Prot, Step, ThreadScript } from './scenario.ts';
 
 const PAGE = 4096;
 
@@ -29,6 +34,8 @@ const ADVICE: Readonly<Record<string, number>> = {
   willneed: M.MADV_WILLNEED,
   dontfork: M.MADV_DONTFORK,
   'populate-write': M.MADV_POPULATE_WRITE,
+  mergeable: M.MADV_MERGEABLE,
+  unmergeable: M.MADV_UNMERGEABLE,
 };
 
 function call(c: ScenarioContext, task: Task, nr: number, ...a: number[]): KernelPath<number> {
@@ -66,6 +73,19 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'reclaim':
       yield* k.fn.tryToFreePages(k, step.pages ?? 1);
       return;
+    case 'ksm':
+      yield* ksmRun(k, step.scans ?? 1);
+      return;
+    case 'soft-dirty':
+    case 'idle':
+    case 'poke':
+      return yield* outside(c, step, task.mm);
+    case 'probe':
+    case 'unprobe': {
+      const change = step.do === 'probe' ? uprobeRegister : uprobeUnregister;
+      refused(c, step, yield* change(k, c.inode(step.file), (step.page ?? 0) * PAGE));
+      return;
+    }
     case 'fork': {
       const pid = yield* call(c, task, NR.NR_fork);
       refused(c, step, pid);
@@ -99,6 +119,26 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     default:
       refused(c, step, yield* memoryCall(c, step, task));
   }
+}
+
+/** What others do to an address space, if it is still there. */
+function* outside(c: ScenarioContext, step: OutsideStep, mm: MmStruct | null): KernelPath<void> {
+  const k = c.kernel;
+  if (mm === null || mm.users === 0) return;
+  mm.users++;
+  if (step.do === 'soft-dirty') yield* clearRefs(k, mm, CLEAR_REFS_SOFT_DIRTY);
+  else if (step.do === 'poke') {
+    const { value = 1 } = step;
+    const bytes = Uint8Array.of(value, value >> 8, value >> 16, value >> 24);
+    yield* k.fn.accessRemoteVm(k, mm, c.va(step.at ?? 0), bytes, true, true);
+  } else {
+    const pfn = yield* followMappedPage(k, mm, c.va(step.at ?? 0));
+    if (pfn !== 0) {
+      yield* pageIdleSet(k, pfn);
+      k.fn.putPage(k, pfn);
+    }
+  }
+  yield* k.fn.mmPut(k, mm);
 }
 
 function memoryCall(

@@ -162,7 +162,7 @@ function namePair(op: 'rename' | 'link', isAt: boolean, flags: C.ConstantTable):
 
 const FD_MAKERS =
   'socket accept accept4 eventfd eventfd2 epoll_create epoll_create1 signalfd signalfd4 timerfd_create inotify_init ' +
-  'inotify_init1 fanotify_init perf_event_open io_uring_setup memfd_secret pidfd_open pidfd_getfd open_tree fsopen fsmount ' +
+  'inotify_init1 fanotify_init perf_event_open io_uring_setup pidfd_open pidfd_getfd open_tree fsopen fsmount ' +
   'fspick mq_open open_by_handle_at bpf landlock_create_ruleset open_tree_attr';
 
 export const FILE_DECODERS: Readonly<Record<string, Decoder>> = {

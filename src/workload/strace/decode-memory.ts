@@ -172,6 +172,7 @@ export const MEMORY_DECODERS: Readonly<Record<string, Decoder>> = {
   shmat: (a) => ({ op: 'shmat', shmid: a.int(0), addr: a.word(1), flags: a.flags(2, C.SHMAT) }),
   shmdt: (a) => ({ op: 'shmdt', addr: a.word(0) }),
   shmctl: (a) => ({ op: 'shmctl', shmid: a.int(0), cmd: (a.flags(1, C.SHMCTL).lo | 0) & ~0x100, arg: a.raw(2) }),
+  memfd_secret: (a) => ({ op: 'memfd_secret', flags: a.flags(0, C.OPEN) }),
   memfd_create: (a) => ({ op: 'memfd_create', name: a.text(0), flags: a.flags(1, C.MFD) }),
   mbind: (a) => ({
     op: 'mbind',

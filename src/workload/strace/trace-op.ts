@@ -86,6 +86,7 @@ export type MemoryOp =
   | { readonly op: 'shmdt'; readonly addr: Word64 }
   /** cmd: without IPC_64. */
   | { readonly op: 'shmctl'; readonly shmid: number; readonly cmd: number; readonly arg: string }
+  | { readonly op: 'memfd_secret'; readonly flags: Word64 }
   | { readonly op: 'memfd_create'; readonly name: TextArg; readonly flags: Word64 }
   | {
       readonly op: 'mbind';
