@@ -24,7 +24,8 @@ const memoryReclaimOp: Op = function* (world, _p, args) {
   return r === -EAGAIN ? errorOutcome(r) : { ret: r };
 };
 
-const writeFile: Op = function* (world, _p, args) {
+/** A write to a file of a memory cgroup or of /proc/sys/vm; to any other: nothing happens. */
+export const writeAdminFile: Op = function* (world, _p, args) {
   const [path, value] = [args.text('path'), args.text('value')];
   if (path === '') return errorOutcome(-EINVAL);
   if (path.endsWith('/memory.max')) yield* setMemoryMax(world.kernel, world.group, pagesOf(value));
@@ -36,5 +37,4 @@ const writeFile: Op = function* (world, _p, args) {
 export const reclaimOps: Readonly<Record<string, Op>> = {
   swapoff: swapoffOp,
   memory_reclaim: memoryReclaimOp,
-  write_file: writeFile,
 };

@@ -71,6 +71,21 @@ export class Lruvec {
     this.count[l] = this.count[l]! + 1;
   }
 
+  /** Puts a page just ahead of `anchor`, which is on the list that its flags name: it is looked at after that. */
+  addBefore(pages: Pages, pfn: number, anchor: number): void {
+    const { next, prev, flags } = pages;
+    const l = lruList(flags[pfn]!);
+    assert((flags[anchor]! & PG_LRU) !== 0, 'Lruvec.addBefore: the anchor is on a list');
+    const before = prev[anchor]!;
+    flags[pfn] = flags[pfn]! | PG_LRU;
+    next[pfn] = anchor;
+    prev[pfn] = before;
+    prev[anchor] = pfn;
+    if (before === 0) this.head[l] = pfn;
+    else next[before] = pfn;
+    this.count[l] = this.count[l]! + 1;
+  }
+
   /** Takes a page off its list; PG_ACTIVE and PG_UNEVICTABLE stay as they are. */
   remove(pages: Pages, pfn: number): void {
     const { next, prev, flags } = pages;

@@ -59,16 +59,8 @@ export class ReclaimState {
 
   /** lru_add_page_tail: a part of a huge page that was split joins its list, just ahead of the page `anchor`: looked at after it. */
   addBefore(pfn: number, anchor: number): void {
-    const l = lruList(this.#flags[pfn]!);
-    assert((this.#flags[anchor]! & PG_LRU) !== 0, 'ReclaimState.addBefore: the anchor is on a list');
-    const before = this.#prev[anchor]!;
-    this.#flags[pfn] = this.#flags[pfn]! | PG_LRU;
-    this.#next[pfn] = anchor;
-    this.#prev[pfn] = before;
-    this.#prev[anchor] = pfn;
-    if (before === 0) this.head[l] = pfn;
-    else this.#next[before] = pfn;
-    this.count[l] = this.count[l]! + 1;
+    this.#pages.memcg[pfn] = this.#pages.memcg[anchor]!;
+    this.lruvecOf(anchor).addBefore(this.#pages, pfn, anchor);
   }
 
   /** Takes a page off its list; PG_ACTIVE and PG_UNEVICTABLE stay as they are. */
