@@ -12,6 +12,7 @@ import {
   MM_FILEPAGES,
   MM_SHMEMPAGES,
   MM_SWAPENTS,
+  PGDIR_SIZE,
   PMD_SIZE,
   VM_HUGETLB,
   VM_MAYWRITE,
@@ -29,7 +30,7 @@ import { P_PTES_COPIED } from '../../sched/points.ts';
 import { tryRestoreExclusivePte } from '../hmm/exclusive.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
-import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_COMPOUND, PG_SWAPBACKED } from '../page/pages.ts';
 import {
   isDeviceExclusive,
   isDevicePrivate,
@@ -56,7 +57,8 @@ import {
 import { getPage, pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
-import { pteOffset, pteTable } from './page-tables.ts';
+import { nextPopulatedPud, pudEnd } from '../zap/walk-range.ts';
+import { pmdAlloc, pteOffset, pteTable, pudAlloc } from './page-tables.ts';
 
 // Why a chunk ended before its time.
 const COPY_MORE = 0;
@@ -193,8 +195,12 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     }
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
-      const head = compoundHead(k.pages, pfn);
-      const pageFlags = flags[head]!;
+      let head = pfn;
+      let pageFlags = flags[pfn]!;
+      if ((pageFlags & PG_COMPOUND) !== 0) {
+        head = compoundHead(k.pages, pfn);
+        pageFlags = flags[head]!;
+      }
       if ((pageFlags & PG_ANON) !== 0) {
         if ((flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0) {
           if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, head)) {
@@ -278,6 +284,21 @@ function* copyPmdRange(k: Kernel, s: CopyState, address: number, end: number): K
   return yield* copyPteRange(k, s, address, end);
 }
 
+/** The child gets every PUD and PMD table that the parent has in the VMA, filled or not. False: out of memory. */
+function* makeUpperTables(k: Kernel, dst: VmArea, src: VmArea): KernelPath<boolean> {
+  const m = k.memory;
+  const end = src.end;
+  for (let at = src.start; at < end; at = at - modPower(at, PGDIR_SIZE) + PGDIR_SIZE) {
+    if (pudTable(m, src.mm.pgd, vpnHi(at)) === 0) continue;
+    if (pudTable(m, dst.mm.pgd, vpnHi(at)) === 0 && (yield* pudAlloc(k, dst.mm, at)) === 0) return false;
+  }
+  for (let at = nextPopulatedPud(m, src.mm.pgd, src.start, end); at < end; ) {
+    if (pmdWord(m, dst.mm.pgd, vpnHi(at), vpnLo(at)) < 0 && (yield* pmdAlloc(k, dst.mm, at)) === 0) return false;
+    at = nextPopulatedPud(m, src.mm.pgd, pudEnd(at, end), end);
+  }
+  return true;
+}
+
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
   // vma_needs_copy.
   const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
@@ -289,6 +310,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
     s.isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK) : null;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let result = 0;
+  if (!(yield* makeUpperTables(k, dst, src))) result = -ENOMEM;
   let address = nextTable(k, mm, src.start, src.end);
   while (address < src.end && result === 0) {
     const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);

@@ -5,6 +5,7 @@ import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from 
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
+import { madviseCollapse } from '../huge/madvise-collapse.ts';
 import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
 import { madviseInjectError } from '../migrate/memory-failure.ts';
@@ -128,7 +129,7 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_POPULATE_WRITE:
       return madvisePopulate(k, vma.mm, start, end, advice === A.MADV_POPULATE_WRITE);
     case A.MADV_COLLAPSE:
-      return done(collapse(vma, start, end));
+      return madviseCollapse(k, vma, start, end);
     case A.MADV_GUARD_INSTALL:
       return madviseGuardInstall(k, vma, start, end);
     case A.MADV_GUARD_REMOVE:
@@ -217,13 +218,6 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
     at += got * 4096;
   }
   return 0;
-}
-
-/** madvise_collapse without huge pages: nothing to do, or nothing that can be done. */
-function collapse(vma: VmArea, start: number, end: number): number {
-  const fits = (from: number, to: number): boolean => Math.ceil(from / A.PMD_SIZE) * A.PMD_SIZE + A.PMD_SIZE <= to;
-  if (!fits(vma.start, vma.end)) return -EINVAL;
-  return fits(start, end) ? -EINVAL : 0;
 }
 
 /** The flags after an advice that changes flags only; null: EINVAL. */

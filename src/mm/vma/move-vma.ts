@@ -57,6 +57,7 @@ export function* moveVma(
   const vmFlags = vma.flags;
   const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;
   if (charge > 0 && vmEnoughMemory(k, mm, charge) < 0) return -ENOMEM;
+  if (isKept && (vmFlags & VM_LOCKED) !== 0) yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
   const newVma = yield* copyVma(k, vma, newAddr, newLen, vma.pgoff + (oldAddr - vma.start) / 4096);
   if (newVma === null) {
     vmUnacctMemory(k, charge);
@@ -80,10 +81,7 @@ export function* moveVma(
   if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
-    if ((vma.flags & VM_LOCKED) !== 0) {
-      const split = yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
-      if (split !== null) split.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
-    }
+    vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     if (newVma !== vma && vma.start === oldAddr && vma.end === oldAddr + oldLen && vma.chain.length > 0)
       yield* k.fn.unlinkAnonVmas(k, vma);
     return newAddr;
