@@ -76,6 +76,8 @@ export interface KernelConfig {
   oomKiller: boolean;
   /** The CPU has protection keys (OSPKE). They are kept and stand in the entries; no access is refused by one. */
   pkeys: boolean;
+  /** CONFIG_MEMORY_FAILURE: MADV_HWPOISON and MADV_SOFT_OFFLINE exist. */
+  memoryFailure: boolean;
   /** Sets and ways of a CPU TLB. */
   tlbSets: number;
   tlbWays: number;
@@ -132,6 +134,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     capSysAdmin: true,
     oomKiller: false,
     pkeys: false,
+    memoryFailure: true,
     tlbSets: 128,
     tlbWays: 8,
     logCapacity: 4096,
