@@ -39,6 +39,7 @@ export const SITE_KSM = 15;
 export const SITE_COLLAPSE = 16;
 export const SITE_HUGETLB = 17;
 export const SITE_OOM_REAP = 18;
+export const SITE_EXCLUSIVE = 19;
 export const SITE_NAMES: readonly string[] = [
   'munmap',
   'zap',
@@ -59,4 +60,5 @@ export const SITE_NAMES: readonly string[] = [
   'collapse',
   'hugetlb',
   'oom_reap',
+  'exclusive',
 ];

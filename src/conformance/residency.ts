@@ -10,6 +10,7 @@ import { isHugeZero } from '../mm/huge/zero-page.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { compoundHead } from '../mm/page/compound.ts';
 import { PG_ANON } from '../mm/page/pages.ts';
+import { isHwpoison, isMigration, isPfnSwap, swapPfn } from '../mm/page/pfn-swap.ts';
 import { pteFrame, ptePresent } from '../mm/page/swapops.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { pageName } from './capture.ts';
@@ -67,8 +68,17 @@ function readPmd(k: Kernel, mm: MmStruct, from: number, to: number, found: Resid
     const word = entryWord(lo >>> 12, vpnLo(at) & 511);
     const [l, h] = [words[word]!, words[word + 1]!];
     if (ptePresent(l)) found.set(at, present(k, pteFrame(l)));
-    else if (l !== 0 || h !== 0) found.set(at, { letters: 'S', page: '' });
+    else if (l !== 0 || h !== 0) found.set(at, { letters: notPresent(k, l, h), page: '' });
   }
+}
+
+/** An entry that names a page counts as that page does. A page on its way is mapped nowhere. */
+function notPresent(k: Kernel, lo: number, hi: number): string {
+  if (!isPfnSwap(hi)) return 'S';
+  const { pages } = k;
+  const pfn = swapPfn(lo);
+  const isFile = !isHwpoison(hi) && (pages.flags[compoundHead(pages, pfn)]! & PG_ANON) === 0;
+  return `S${isFile ? 'F' : ''}${!isMigration(hi) && !isHwpoison(hi) && pages.mapcount[pfn] === 1 ? 'x' : ''}`;
 }
 
 function present(k: Kernel, pfn: number): PageState {

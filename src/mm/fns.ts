@@ -8,10 +8,14 @@
 // AtomicPath may not, a plain function is atomic.
 
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import type { MigrateVma } from './hmm/migrate-vma.ts';
+import type { HmmRange } from './hmm/range-fault.ts';
 import type { Kernel } from './kernel.ts';
 import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
+import type { Lruvec } from './reclaim/lruvec.ts';
+import type { MemCgroup } from './reclaim/mem-cgroup.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
@@ -46,6 +50,7 @@ export interface VmaFns {
     len: number,
     vmFlags: number,
     pgoff: number,
+    shown?: OpenFile | null,
   ): KernelPath<number>;
   /** do_mas_align_munmap. `downgrade`: may turn mmapLock W into R; returns 1 if it did, 0, or -errno. */
   doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, downgrade: boolean): KernelPath<number>;
@@ -160,9 +165,9 @@ export interface RmapFns {
   tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean>;
   tryToUnmapOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended, 1 when the page lock is (isLocked:
-   *  the caller holds it). k.referencedVmFlags then holds the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and
+   *  the caller holds it; `target`: only what this memory cgroup did counts). k.referencedVmFlags then holds the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and
    *  the walk stopped there). */
-  folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number>;
+  folioReferenced(k: Kernel, pfn: number, isLocked: boolean, target?: MemCgroup | null): KernelPath<number>;
   folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number>;
   /** page_mkclean: write-protects and cleans every shared mapping; number of entries changed. */
   pageMkclean(k: Kernel, pfn: number): KernelPath<number>;
@@ -330,6 +335,39 @@ export interface HugeFns {
     to: number,
     needRmapLocks: boolean,
   ): KernelPath<boolean>;
+  /** madvise_free_huge_pmd for [start, end) of a block: true when it is done, false when its small entries are to be freed. */
+  madviseFreeHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    start: number,
+    end: number,
+  ): KernelPath<boolean>;
+  /** The huge half of madvise_cold_or_pageout_pte_range; pages to be reclaimed go to `isolated` (null: MADV_COLD). */
+  coldHugePmd(
+    k: Kernel,
+    tlb: MmuGather,
+    vma: VmArea,
+    word: number,
+    start: number,
+    end: number,
+    isolated: number[] | null,
+  ): KernelPath<boolean>;
+  /** split_huge_page_to_list: page lock and a reference held; both belong to `page` afterwards. 0, -EBUSY, -EAGAIN. */
+  splitHugePage(k: Kernel, page: number, list: number[] | null): KernelPath<number>;
+  /** hpage_collapse_scan_pmd: SCAN_* (huge/scan-result.ts). mmapLock held for read; dropped when k.huge.lockDropped says so. */
+  collapseScanPmd(k: Kernel, vma: VmArea, haddr: number, isKhugepaged: boolean): KernelPath<number>;
+  /** collapse_huge_page: mmapLock held for read, dropped. */
+  collapseHugePage(
+    k: Kernel,
+    mm: MmStruct,
+    haddr: number,
+    hasSwapped: boolean,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
+  /** deferred_split_scan: number of pages split, of those of which a part is unmapped. */
+  deferredSplitScan(k: Kernel, want: number): KernelPath<number>;
 }
 
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
@@ -372,6 +410,38 @@ export interface MigrateFns {
   folioMigrateMapping(k: Kernel, dst: number, src: number, extra: number): number;
 }
 
+/** Room hmm: what drivers of devices with page tables of their own call. mmapLock held for read throughout. */
+export interface HmmFns {
+  /** hmm_range_fault. 0, -EBUSY (invalidated: begin again), -EFAULT, -EPERM. */
+  hmmRangeFault(k: Kernel, range: HmmRange): KernelPath<number>;
+  /** migrate_vma_setup: pages of the range are locked and mapped nowhere afterwards. 0 or -EINVAL. */
+  migrateVmaSetup(k: Kernel, args: MigrateVma): KernelPath<number>;
+  migrateVmaCollect(k: Kernel, args: MigrateVma): KernelPath<void>;
+  migrateDeviceUnmap(k: Kernel, src: Int32Array, npages: number, faultPage: number): KernelPath<void>;
+  /** migrate_vma_pages, migrate_vma_finalize: after the driver has filled args.dst with locked pages and copied. */
+  migrateVmaPages(k: Kernel, args: MigrateVma): KernelPath<void>;
+  migrateVmaFinalize(k: Kernel, args: MigrateVma): KernelPath<void>;
+  /** make_device_exclusive_range: `pages` gets locked, referenced frames, 0 where none could be had. Number looked at, or -errno. */
+  makeDeviceExclusiveRange(
+    k: Kernel,
+    mm: MmStruct,
+    start: number,
+    end: number,
+    pages: Int32Array,
+    owner: object | null,
+  ): KernelPath<number>;
+  /** folio_make_device_exclusive. Page lock held. */
+  pageMakeDeviceExclusive(
+    k: Kernel,
+    pfn: number,
+    mm: MmStruct,
+    address: number,
+    owner: object | null,
+  ): KernelPath<boolean>;
+  /** remove_device_exclusive_entry: a fault on the entry at `word`. VM_FAULT_*. */
+  removeDeviceExclusiveEntry(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number>;
+}
+
 /** Room page: frames. */
 export interface PageFns {
   /** Frame from the free lists (above the watermark that gfp may use), or 0: then call allocPagesSlow. refcount 1. `node`: asked there
@@ -398,8 +468,21 @@ export interface ReclaimFns {
   lruDeactivate(k: Kernel, pfn: number): void;
   /** try_to_free_pages: direct reclaim of at least `want` pages; number reclaimed. */
   tryToFreePages(k: Kernel, want: number): KernelPath<number>;
-  shrinkFolioList(k: Kernel, pages: number[], isKswapd: boolean, ignoreReferences: boolean): KernelPath<number>;
-  shrinkActiveList(k: Kernel, isFile: boolean, want: number): KernelPath<void>;
+  /** shrink_folio_list of isolated pages, on behalf of `target` (null: of everybody). Number freed. */
+  shrinkFolioList(
+    k: Kernel,
+    pages: number[],
+    isKswapd: boolean,
+    ignoreReferences: boolean,
+    target?: MemCgroup | null,
+  ): KernelPath<number>;
+  shrinkActiveList(
+    k: Kernel,
+    lruvec: Lruvec,
+    isFile: boolean,
+    want: number,
+    target: MemCgroup | null,
+  ): KernelPath<void>;
   /** reclaim_pages (MADV_PAGEOUT): isolated pages. */
   reclaimPages(k: Kernel, pages: number[]): KernelPath<number>;
   /** kswapd's loop; spawned as a daemon in interleaved runs. */
@@ -417,7 +500,8 @@ export interface ReclaimFns {
   readSwapCache(k: Kernel, entry: number): KernelPath<number>;
   /** swap_writepage: contents go to the swap area. */
   swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
-  deleteFromSwapCache(k: Kernel, pfn: number): void;
+  /** `shadow`: what reclaim leaves in the page's place; 0 = nothing. */
+  deleteFromSwapCache(k: Kernel, pfn: number, shadow?: number): void;
   /** folio_free_swap: page lock held. Takes a swap-cache page off its slot when no entry uses it any more; true if it did. */
   folioFreeSwap(k: Kernel, pfn: number): boolean;
 }
@@ -429,7 +513,7 @@ export interface FileFns {
   /** The same, reading or (shmem) allocating it. Frame (referenced) or -errno (-ENOMEM; -EFAULT beyond end of file). */
   filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number>;
   /** Removes a clean or truncated page from the cache; drops the cache's reference. Page lock held. */
-  deleteFromPageCache(k: Kernel, pfn: number): void;
+  deleteFromPageCache(k: Kernel, pfn: number, shadow?: number): void;
   /** writepage: mkclean, then contents to the disk. */
   writepage(k: Kernel, pfn: number): KernelPath<void>;
   /** filemap_write_and_wait_range, bytes. */
@@ -634,6 +718,7 @@ export interface KernelFns
     UffdFns,
     OomFns,
     MigrateFns,
+    HmmFns,
     NotifyFns,
     KsmFns,
     TrackFns,

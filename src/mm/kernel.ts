@@ -13,6 +13,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { type Chooser, Scheduler, WaitQueues } from '../sched/scheduler.ts';
 import type { KernelConfig } from './config.ts';
 import type { KernelFns } from './fns.ts';
+import type { DevPagemap } from './hmm/device-memory.ts';
 import { HugeState } from './huge/state.ts';
 import { HugetlbPool, setNrHugepages } from './hugetlb/pool.ts';
 import { KsmState } from './ksm/state.ts';
@@ -82,6 +83,8 @@ export class Kernel {
   readonly mms = new Map<number, MmStruct>();
   readonly tasks = new Map<number, Task>();
   readonly inodes = new Map<number, Inode>();
+  /** Memory of devices, in order of frames. */
+  readonly pagemaps: DevPagemap[] = [];
   /** SysV shared memory segments. */
   readonly shm = new ShmIds();
   /** Inodes whose last open file went while their last name was gone: evicted at the end of the system call (task_work). */
@@ -167,6 +170,7 @@ export class Kernel {
     this.memory.zero(pgd);
     const id = this.#nextMm++;
     const mm = new MmStruct(id, pgd, new Rwsem(this.sched, LOCK_MMAP, id), new VmaTree(), this.initialLimits());
+    mm.pkeyMap = this.config.pkeys ? 1 : 0;
     this.mms.set(id, mm);
     if (this.memory.log.on) this.memory.log.emit(E_MM_NEW, id, 0, 0, pgd, this.memory.generation[pgd]!, 0, 0, 0, 0);
     return mm;

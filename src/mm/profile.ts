@@ -65,6 +65,8 @@ export interface Profile {
   readonly thpAlignZero: boolean;
   /** UFFD_FEATURE_* that UFFDIO_API knows. */
   readonly uffdFeatures: number;
+  /** The modes of fallocate exclude each other, and FALLOC_FL_WRITE_ZEROES is one (6.17). */
+  readonly fallocateModesExclude: boolean;
   /** cachestat exists (6.5). */
   readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
@@ -73,10 +75,10 @@ export interface Profile {
   readonly hugetlbUnmapsInOwnSection: boolean;
   /** Guard regions mark their VMA (VM_MAYBE_GUARD; in 6.18 as measured); before, every one got an anon_vma, now anonymous memory alone. */
   readonly guardMarksVma: boolean;
+  /** MREMAP_DONTUNMAP of a part of a locked area cuts it out (6.1, recorded); by 6.18 (measured) the whole area is no longer locked. */
+  readonly dontunmapCutsLocked: boolean;
   /** hugetlb mappings are placed by the search for all files, hints rounded up (by 6.18, measured), or by one of their own. */
   readonly hugetlbGenericSearch: boolean;
-  /** MREMAP_DONTUNMAP of a part of a locked area cuts it out; by 6.18 (measured) the whole area is no longer locked. */
-  readonly dontunmapCutsLocked: boolean;
   /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
   readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
@@ -115,13 +117,14 @@ const V6_1: Profile = {
   longtermPinNeedsNoDirtyTracking: false,
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
-  dontunmapCutsLocked: true,
   hugetlbGenericSearch: false,
+  dontunmapCutsLocked: true,
   guardMarksVma: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
   guardFiles: false,
+  fallocateModesExclude: false,
   sealedReadOnlyMaps: false,
   mapDroppable: false,
   thpAlignZero: false,
@@ -169,8 +172,8 @@ const V6_12: Profile = {
 const V6_18: Profile = {
   ...V6_12,
   name: '6.18',
-  dontunmapCutsLocked: false,
   hugetlbGenericSearch: true,
+  dontunmapCutsLocked: false,
   guardMarksVma: true,
   mremapMultiVma: true,
   madvGuard: true,
@@ -179,6 +182,7 @@ const V6_18: Profile = {
   smapsNamesLockOnFault: true,
   processMadviseSelf: true,
   guardFiles: true,
+  fallocateModesExclude: true,
   sealedReadOnlyMaps: true,
   thpAlignZero: true,
 };

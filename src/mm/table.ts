@@ -4,6 +4,7 @@ import { faultFns } from './fault/fns.ts';
 import { fileFns } from './file/fns.ts';
 import type { KernelFns } from './fns.ts';
 import { gupFns } from './gup/fns.ts';
+import { hmmFns } from './hmm/fns.ts';
 import { hugeFns } from './huge/fns.ts';
 import { hugetlbFns } from './hugetlb/fns.ts';
 import { ksmFns } from './ksm/fns.ts';
@@ -33,6 +34,7 @@ export const linuxFns: KernelFns = {
   ...uffdFns,
   ...oomFns,
   ...migrateFns,
+  ...hmmFns,
   ...notifyFns,
   ...ksmFns,
   ...trackFns,

@@ -39,8 +39,8 @@ export class VmArea {
   pkey = 0;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
-  /** Path that is shown although the memory is anonymous: a private mapping of /dev/zero. It joins no other VMA. */
-  shownPath: string | null = null;
+  /** vm_file of a VMA whose memory is anonymous all the same: a private mapping of /dev/zero. `file` is null then. */
+  shownFile: OpenFile | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
   /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
@@ -155,6 +155,8 @@ export class AddressSpace {
   readonly pages = new Map<number, number>();
   /** Shmem only: page index -> swap entry of pages that are out. */
   readonly swapped = new Map<number, number>();
+  /** Shadows of evicted pages (reclaim/workingset.ts): page index -> shadow. */
+  readonly shadows = new Map<number, number>();
   /** Contents on disk that differ from the generated pattern: page index -> 4096 bytes. */
   readonly disk = new Map<number, Uint8Array>();
   /** VMAs that map this file, ordered by page offset (ties: insertion order). Guarded by iMmapRwsem. */
@@ -269,6 +271,8 @@ export class MmStruct {
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
   limits: ProcessLimits;
+  /** Memory cgroup that its memory is charged to, by number; 0 = the root. */
+  memcg = 0;
   /** CPUs that have run this mm (mm_cpumask), as a bit set of CPU ids (< 31). */
   cpuMask = 0;
 

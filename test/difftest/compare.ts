@@ -26,9 +26,11 @@ export interface Counts {
   accesses: number;
   maps: number;
   mincore: number;
+  /** Processes that unmapped or protected the program that performs the operations, and died of it. */
+  ended: number;
 }
 
-export const newCounts = (): Counts => ({ operations: 0, calls: 0, accesses: 0, maps: 0, mincore: 0 });
+export const newCounts = (): Counts => ({ operations: 0, calls: 0, accesses: 0, maps: 0, mincore: 0, ended: 0 });
 
 const STORY = 40;
 
@@ -50,6 +52,7 @@ class Comparison {
   readonly #model: Model;
   readonly #counts: Counts;
   readonly #story: string[] = [];
+  #hasEnded = false;
 
   constructor(ops: readonly Op[], host: HostRun, model: Model, counts: Counts) {
     this.#ops = ops;
@@ -71,6 +74,7 @@ class Comparison {
       }
       const found = this.#one(op, i);
       if (found !== null) return found;
+      if (this.#hasEnded) return null;
     }
     return null;
   }
@@ -81,6 +85,7 @@ class Comparison {
     this.#model.task = this.#model.fork();
     const found = this.run(from, to);
     if (found !== null) return found;
+    this.#hasEnded = false;
     this.#model.exit();
     this.#model.task = parent;
     this.#story.push('}');
@@ -97,6 +102,11 @@ class Comparison {
       here = `failed: ${(e as Error).message}`;
     }
     if (here === undefined) return null;
+    if (host === undefined && !this.#model.isIntact()) {
+      this.#hasEnded = true;
+      this.#counts.ended++;
+      return null;
+    }
     if (host === undefined) host = 'nothing: the program was gone';
     this.#count(op.nr);
     const [a, b] = comparable(this.#model, op, here, host);

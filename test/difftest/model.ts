@@ -16,7 +16,7 @@ import { mincorePages } from '../../src/mm/syscalls/mincore.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
 import { linuxFns } from '../../src/mm/table.ts';
 import type { Task } from '../../src/mm/types.ts';
-import { procMaps, vmFlagNames } from '../../src/mm/vma/proc-maps.ts';
+import { procMaps, vmaPerms, vmFlagNames } from '../../src/mm/vma/proc-maps.ts';
 import {
   FILE_PAGES,
   OP_FORK,
@@ -77,12 +77,15 @@ export class Model {
   /** Numbers that operations returned, for arguments that name them. */
   readonly #values: number[] = [];
   readonly #args = new SyscallArgs();
+  /** host.c itself: text, data, stack. */
+  readonly #own: readonly AreaLayout[];
 
   constructor(host: HostRun, config: Partial<KernelConfig>, path: string) {
     arena.reset();
     this.k = Arena.use(arena, () => new Kernel(kernelConfig(config), linuxFns));
     const { k } = this;
     const areas = areasOf(host.layout);
+    this.#own = areas.filter((a) => !a.path.startsWith('[v'));
     const stack = areas.find((a) => a.path === '[stack]')!;
     const first = k.sched.run(createProcess(k, { areas, startBrk: host.startBrk, startStack: stack.end - 8 }));
     this.#openFiles(first, path);
@@ -105,6 +108,18 @@ export class Model {
     task.files.open.get(memfd)!.inode.size = FILE_PAGES * 4096;
     openFile(k, task, inode, true, false);
     for (const fd of [0, 1, 2]) task.files.open.delete(fd);
+  }
+
+  /** Is host.c still mapped as it was when it began? */
+  isIntact(): boolean {
+    for (const area of this.#own) {
+      for (let at = area.start; at < area.end; ) {
+        const vma = this.task.mm!.vmas.findExact(at);
+        if (vma === null || vmaPerms(vma) !== area.perms) return false;
+        at = vma.end;
+      }
+    }
+    return true;
   }
 
   /** The argument as a number; words above 2^53 are rounded. */

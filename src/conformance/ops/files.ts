@@ -48,7 +48,7 @@ const fill: Op = function* (world, _p, args): KernelPath<Outcome> {
 const open: Op = function* (world, p, args, call) {
   const path = args.text('path');
   const flags = args.flags('flags', C.OPEN);
-  if (!world.files.has(path) && (flags & O_CREAT) === 0) return errorOutcome(-ENOENT);
+  if (!world.files.has(path) && kindOf(path) !== 'device' && (flags & O_CREAT) === 0) return errorOutcome(-ENOENT);
   const mode = flags & 3;
   const fd = openFile(world.kernel, p.task, world.inode(path, kindOf(path)), mode !== 1, mode !== 0);
   return named(world, fd, nameOf(call));

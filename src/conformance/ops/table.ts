@@ -5,6 +5,7 @@ import { accessOps } from './access.ts';
 import { damonOps } from './damon.ts';
 import { dyingOps } from './dying.ts';
 import { fileOps } from './files.ts';
+import { hmmOps } from './hmm.ts';
 import { memoryOps } from './memory.ts';
 import { migrateOps } from './migrate.ts';
 import { notifierOps } from './notifier.ts';
@@ -28,4 +29,5 @@ export const OPS: Readonly<Record<string, Op>> = {
   ...trackingOps,
   ...damonOps,
   ...migrateOps,
+  ...hmmOps,
 };

@@ -5,13 +5,14 @@
 // parent's CPU TLBs are flushed once, after the last VMA (dup_mmap). A pinned page must stay the parent's own: the child gets
 // a copy at once, allocated outside of the locks.
 
-import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
+import { EAGAIN, EBUSY, ENOMEM } from '../../abi/errno.ts';
 import { FRAME_ANON } from '../../abi/events.ts';
 import {
   MM_ANONPAGES,
   MM_FILEPAGES,
   MM_SHMEMPAGES,
   MM_SWAPENTS,
+  PGDIR_SIZE,
   PMD_SIZE,
   VM_HUGETLB,
   VM_MAYWRITE,
@@ -26,10 +27,18 @@ import { pmdWord, pudTable, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_COPIED } from '../../sched/points.ts';
+import { tryRestoreExclusivePte } from '../hmm/exclusive.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
-import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
-import { isDevicePrivate, isMigration, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_COMPOUND, PG_SWAPBACKED } from '../page/pages.ts';
+import {
+  isDeviceExclusive,
+  isDevicePrivate,
+  isMigration,
+  readOnlyType,
+  swapPfn,
+  withSwapType,
+} from '../page/pfn-swap.ts';
 import {
   isGuardMarker,
   isRealSwap,
@@ -48,12 +57,14 @@ import {
 import { getPage, pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
-import { pteOffset, pteTable } from './page-tables.ts';
+import { nextPopulatedPud, pudEnd } from '../zap/walk-range.ts';
+import { pmdAlloc, pteOffset, pteTable, pudAlloc } from './page-tables.ts';
 
 // Why a chunk ended before its time.
 const COPY_MORE = 0;
 const COPY_NEEDS_PAGE = 1;
 const COPY_NO_MEMORY = 2;
+const COPY_BUSY = 3;
 
 /** One copy_page_range: what the chunks count, and the page made for a pinned one. */
 class CopyState {
@@ -157,7 +168,7 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
     let lo = entryLo(m, srcWord);
-    const hi = entryHi(m, srcWord);
+    let hi = entryHi(m, srcWord);
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
       if ((lo | hi) === 0) continue;
       if (swapType(hi) === SWP_PTE_MARKER) {
@@ -165,17 +176,31 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
         continue;
       }
       if (!isRealSwap(hi)) {
-        copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
-        continue;
+        if (!isDeviceExclusive(hi)) {
+          copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
+          continue;
+        }
+        // The device loses the page; then it is copied as any other.
+        if (!tryRestoreExclusivePte(k, s.src, address, srcWord)) {
+          s.status = COPY_BUSY;
+          return address;
+        }
+        lo = entryLo(m, srcWord);
+        hi = entryHi(m, srcWord);
+      } else if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
+      else {
+        s.status = COPY_NO_MEMORY;
+        return address;
       }
-      if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
-      s.status = COPY_NO_MEMORY;
-      return address;
     }
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
-      const head = compoundHead(k.pages, pfn);
-      const pageFlags = flags[head]!;
+      let head = pfn;
+      let pageFlags = flags[pfn]!;
+      if ((pageFlags & PG_COMPOUND) !== 0) {
+        head = compoundHead(k.pages, pfn);
+        pageFlags = flags[head]!;
+      }
       if ((pageFlags & PG_ANON) !== 0) {
         if ((flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0) {
           if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, head)) {
@@ -239,6 +264,7 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
     k.ptl.unlock(srcTable);
     k.ptl.unlock(dstTable);
     if (s.status === COPY_NO_MEMORY) return -ENOMEM;
+    if (s.status === COPY_BUSY) return -EBUSY;
     if (s.status === COPY_NEEDS_PAGE) {
       let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
       if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
@@ -258,6 +284,21 @@ function* copyPmdRange(k: Kernel, s: CopyState, address: number, end: number): K
   return yield* copyPteRange(k, s, address, end);
 }
 
+/** The child gets every PUD and PMD table that the parent has in the VMA, filled or not. False: out of memory. */
+function* makeUpperTables(k: Kernel, dst: VmArea, src: VmArea): KernelPath<boolean> {
+  const m = k.memory;
+  const end = src.end;
+  for (let at = src.start; at < end; at = at - modPower(at, PGDIR_SIZE) + PGDIR_SIZE) {
+    if (pudTable(m, src.mm.pgd, vpnHi(at)) === 0) continue;
+    if (pudTable(m, dst.mm.pgd, vpnHi(at)) === 0 && (yield* pudAlloc(k, dst.mm, at)) === 0) return false;
+  }
+  for (let at = nextPopulatedPud(m, src.mm.pgd, src.start, end); at < end; ) {
+    if (pmdWord(m, dst.mm.pgd, vpnHi(at), vpnLo(at)) < 0 && (yield* pmdAlloc(k, dst.mm, at)) === 0) return false;
+    at = nextPopulatedPud(m, src.mm.pgd, pudEnd(at, end), end);
+  }
+  return true;
+}
+
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
   // vma_needs_copy.
   const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
@@ -269,6 +310,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
     s.isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK) : null;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let result = 0;
+  if (!(yield* makeUpperTables(k, dst, src))) result = -ENOMEM;
   let address = nextTable(k, mm, src.start, src.end);
   while (address < src.end && result === 0) {
     const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);

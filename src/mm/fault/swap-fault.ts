@@ -22,11 +22,12 @@ import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO, P_PTE_SET } from '../../sched/points.ts';
+import { pagemapOf } from '../hmm/device-memory.ts';
 import type { Kernel } from '../kernel.ts';
 import { migrationEntryWait } from '../migrate/wait.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
-import { isMigration } from '../page/pfn-swap.ts';
+import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
   mkPteHi,
@@ -42,10 +43,13 @@ import {
   swapOffset,
   swapType,
 } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
+import { workingsetRefault } from '../reclaim/workingset.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
+import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import { swapReadpage } from '../swap/swap-cache.ts';
-import type { VmArea } from '../types.ts';
+import type { MmStruct, VmArea } from '../types.ts';
 import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -73,6 +77,25 @@ function shouldTryToFreeSwap(k: Kernel, pfn: number, vma: VmArea, flags: number)
   return (flags & FAULT_FLAG_WRITE) !== 0 && k.pages.refcount[pfn] === 2;
 }
 
+/** The page is in memory of a device: its driver brings it back. */
+function* faultToRam(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number> {
+  const m = k.memory;
+  const ptl = word >>> 10;
+  const lo = entryLo(m, word);
+  const hi = entryHi(m, word);
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  if (entryLo(m, word) !== lo || entryHi(m, word) !== hi || !isDevicePrivate(hi)) {
+    k.ptl.unlock(ptl);
+    return 0;
+  }
+  const pfn = swapPfn(lo);
+  getPage(k, pfn);
+  k.ptl.unlock(ptl);
+  const result = yield* pagemapOf(k, pfn).ops.migrateToRam(k, vma, address, pfn, flags);
+  k.fn.putPage(k, pfn);
+  return result;
+}
+
 export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const m = k.memory;
   const table = pteTable(k, vma.mm, address);
@@ -86,6 +109,8 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
       yield* migrationEntryWait(k, word);
       return 0;
     }
+    if (isDeviceExclusive(hi)) return yield* k.fn.removeDeviceExclusiveEntry(k, vma, address, word, flags);
+    if (isDevicePrivate(hi)) return yield* faultToRam(k, vma, address, word, flags);
     if (swapType(hi) === SWP_PTE_MARKER) return yield* k.fn.handlePteMarker(k, vma, address, flags);
     return swapType(hi) === SWP_HWPOISON ? VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
   }
@@ -100,7 +125,7 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
       return 0;
     }
     k.swap.addCacheCount(entry);
-    pfn = yield* readPastCache(k, entry);
+    pfn = yield* readPastCache(k, vma.mm, entry);
   } else if (pfn === 0) pfn = yield* k.fn.swapinReadahead(k, entry, vma, address);
   if (pfn === 0) {
     if (isFresh) k.swap.dropCacheCount(entry);
@@ -114,12 +139,14 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
 
 /** The page of a slot that only this entry needs, read past the swap cache from a device that answers at once: locked, with the
  *  fault's reference. 0 when memory is short. */
-function* readPastCache(k: Kernel, entry: number): KernelPath<number> {
+function* readPastCache(k: Kernel, mm: MmStruct, entry: number): KernelPath<number> {
   let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   if (pfn === 0) return 0;
   tryLockPage(k, pfn);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED;
+  workingsetRefault(k, pfn, k.swap.shadow(entry));
   k.fn.lruAdd(k, pfn);
   if (k.sched.points) yield P_IO;
   swapReadpage(k, pfn, entry);

@@ -20,6 +20,7 @@ import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
+import { faultWrite } from '../fault/fault-write.ts';
 import { pmdAlloc } from '../fault/page-tables.ts';
 import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';
@@ -196,9 +197,10 @@ export function* doHugePmdWpPage(
       unlockPage(k, head);
     }
     if (isOurs) {
-      if ((flags & FAULT_FLAG_UNSHARE) === 0) reuse(k, vma, address, word);
+      const isUnshare = (flags & FAULT_FLAG_UNSHARE) !== 0;
+      if (!isUnshare) reuse(k, vma, address, word);
       k.ptl.unlock(ptl);
-      return 0;
+      return isUnshare ? 0 : faultWrite(k);
     }
     k.ptl.unlock(ptl);
   }

@@ -1,10 +1,13 @@
 // The functions of room mm/huge in the livepatch table.
 import type { HugeFns } from '../fns.ts';
+import { coldHugePmd, madviseFreeHugePmd } from './age.ts';
 import { doHugePmdAnonymousPage, doHugePmdWpPage, handleHugePmd } from './anon-fault.ts';
 import { changeHugePmd } from './change.ts';
+import { collapseHugePage, collapseScanPmd } from './collapse.ts';
 import { copyHugePmd } from './copy.ts';
 import { pmdMigrationEntryWait } from './migration.ts';
 import { moveHugePmd } from './move.ts';
+import { deferredSplitScan, splitHugePage } from './split-page.ts';
 import { splitHugePmd, vmaAdjustTransHuge } from './split-pmd.ts';
 import { zapHugePmd } from './zap.ts';
 
@@ -19,4 +22,10 @@ export const hugeFns: HugeFns = {
   changeHugePmd,
   copyHugePmd,
   moveHugePmd,
+  madviseFreeHugePmd,
+  coldHugePmd,
+  splitHugePage,
+  deferredSplitScan,
+  collapseScanPmd,
+  collapseHugePage,
 };

@@ -29,6 +29,8 @@ export class HugeState {
   readonly khugepagedMms = new Set<MmStruct>();
   scanMm: MmStruct | null = null;
   scanAddress = 0;
+  /** The last collapseScanPmd dropped mmapLock. */
+  lockDropped = false;
 
   constructor(config: KernelConfig) {
     this.enabled = config.thpEnabled;

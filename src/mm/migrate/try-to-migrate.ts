@@ -12,18 +12,21 @@ import { MMU_NOTIFY_CLEAR, SITE_MIGRATE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import { setPmdMigrationEntry } from '../huge/rmap-walk.ts';
+import { splitHugePmdAddress } from '../huge/split-pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HUGETLB, PG_HWPOISON, PG_KSM } from '../page/pages.ts';
 import { migrationType, mkMigrationHi, mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
 import { ptePresent, SWP_DEVICE_WRITE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP, swapType } from '../page/swapops.ts';
 import { mmCounter, updateHiwaterRss } from '../rmap/rmap.ts';
-import { TTU_RMAP_LOCKED } from '../rmap/unmap.ts';
+import { TTU_RMAP_LOCKED, TTU_SPLIT_HUGE_PMD } from '../rmap/unmap.ts';
 import { mappingWord, rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/walk.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { endAddress, firstAddress, isMapped, subpageAt } from './folio.ts';
+import { tryToMigrateHugetlbOne } from './hugetlb.ts';
 
 export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void> {
   if (!isMapped(k.pages, pfn)) return;
@@ -52,14 +55,17 @@ export function* tryToMigrateOne(
   pfn: number,
   vma: VmArea,
   address: number,
-  _flags: number,
+  flags: number,
 ): KernelPath<boolean> {
   const mm = vma.mm;
+  if ((k.pages.flags[pfn]! & PG_HUGETLB) !== 0) return yield* tryToMigrateHugetlbOne(k, pfn, vma, address);
   const isSmall = k.pages.order[pfn] === 0;
+  if (!isSmall && (flags & TTU_SPLIT_HUGE_PMD) !== 0) yield* splitHugePmdAddress(k, vma, address, true, pfn);
   const end = isSmall ? address + 4096 : endAddress(k.pages, vma, pfn);
   const range = mm.notifiers === null ? null : k.range(mm, address, end, MMU_NOTIFY_CLEAR, SITE_MIGRATE);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let go = true;
+  if (!isSmall && (flags & TTU_SPLIT_HUGE_PMD) === 0) go = (yield* setPmdMigrationEntry(k, pfn, vma, address)) >= 0;
   let ptl = 0;
   const first = isSmall ? pfn : subpageAt(k.pages, vma, pfn, address);
   for (let at = address, page = first; go && at < end; at += 4096, page++) {

@@ -6,6 +6,8 @@ import type { Kernel } from '../kernel.ts';
 
 function announce(k: Kernel, type: number, pfn: number, a: number): void {
   const m = k.memory;
+  // What becomes of memory of a device is its driver's business.
+  if (pfn >= k.pages.count) return;
   m.log.emit(type, 0, 0, 0, pfn, m.generation[pfn]!, a, 0, 0, 0);
 }
 

@@ -55,3 +55,13 @@ export function unlockPage(k: Kernel, pfn: number): void {
   if (log.on) log.emit(E_UNLOCK, 0, 0, 0, 0, 0, LOCK_PAGE, pfn, LOCKF_EXCLUSIVE, 0);
   if (!k.pageLockQueues.isEmpty) k.pageLockQueues.wakeAll(pfn, k.sched);
 }
+
+/** unlock_page of a small page that was a tail of a locked huge page until now: nobody took its lock by itself, but somebody may have
+ *  come to wait for it since. */
+export function unlockTail(k: Kernel, pfn: number): void {
+  const footprint = k.memory.footprint;
+  if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
+  const flags = k.pages.flags;
+  flags[pfn] = flags[pfn]! & ~PG_LOCKED;
+  if (!k.pageLockQueues.isEmpty) k.pageLockQueues.wakeAll(pfn, k.sched);
+}

@@ -5,20 +5,28 @@
 import { CB_CLEAR_FLUSH_YOUNG } from '../../abi/events.ts';
 import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import { hugeReferencedOne } from '../huge/rmap-walk.ts';
 import type { Kernel } from '../kernel.ts';
+import { isMapped } from '../migrate/folio.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ANON, PG_IDLE, PG_KSM, PG_MLOCKED, PG_YOUNG } from '../page/pages.ts';
+import type { MemCgroup } from '../reclaim/mem-cgroup.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma } from './walk.ts';
 
-export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
+export function* folioReferenced(
+  k: Kernel,
+  pfn: number,
+  isLocked: boolean,
+  target: MemCgroup | null = null,
+): KernelPath<number> {
   const pages = k.pages;
   let vmFlags = 0;
   let referenced = 0;
   if ((pages.flags[pfn]! & PG_KSM) !== 0) return yield* ksmReferenced(k, pfn, isLocked);
-  const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
+  const lock = isMapped(pages, pfn) ? rmapLockOf(k, pfn) : null;
   if (lock === null) {
     k.referencedVmFlags = 0;
     return 0;
@@ -34,17 +42,20 @@ export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): Ker
     k.referencedVmFlags = 0;
     return -1;
   }
-  let left = pages.mapcount[pfn]!;
+  const isHuge = pages.order[pfn] !== 0;
+  let left = isHuge ? 1 : pages.mapcount[pfn]!;
   for (let at = rmapNext(k, pfn, 0); at >= 0 && left > 0; at = rmapNext(k, pfn, at + 1)) {
     const vma = rmapVma(k, pfn, at);
+    // invalid_folio_referenced_vma: use by other groups is no reason to keep it in this one.
+    if (target !== null && vma.mm.memcg !== target.id) continue;
     const address = vmaAddress(vma, pages.index[pfn]!);
-    if (mappedWord(k, vma.mm, address, pfn) < 0) continue;
-    const young = yield* k.fn.folioReferencedOne(k, pfn, vma, address);
+    if (!isHuge && mappedWord(k, vma.mm, address, pfn) < 0) continue;
+    const young = isHuge ? yield* hugeReferencedOne(k, pfn, vma) : yield* k.fn.folioReferencedOne(k, pfn, vma, address);
     if (young < 0) {
       vmFlags |= VM_LOCKED;
       break;
     }
-    left--;
+    if (!isHuge) left--;
     if (young > 0) {
       referenced += young;
       vmFlags |= vma.flags;

@@ -13,8 +13,11 @@ import { PTE_D, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
+import { splitHugePmdAddress } from '../huge/split-pmd.ts';
 import type { Kernel } from '../kernel.ts';
+import { endAddress, firstAddress, isMapped, subpageAt } from '../migrate/folio.ts';
 import { announceDirty } from '../page/announce.ts';
+import { compoundHead, totalMapcount } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM, PG_MLOCKED, PG_SWAPBACKED } from '../page/pages.ts';
 import { mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
 import { mkSwapHi, mkSwapLo, SWP_EXCLUSIVE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
@@ -22,7 +25,7 @@ import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { setFlushPending, shouldDeferFlush } from './flush-batch.ts';
-import { mmCounter, mmCounterFile, updateHiwaterRss, vmaAddress } from './rmap.ts';
+import { mmCounter, mmCounterFile, updateHiwaterRss } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma, setEntry } from './walk.ts';
 
 // Flags (enum ttu_flags).
@@ -39,17 +42,17 @@ export function* tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<b
     yield* k.fn.rmapWalkKsm(k, pfn, (vma, address) => unmapKsmPlace(k, pfn, vma, address, flags));
     return pages.mapcount[pfn] === 0;
   }
-  const lock = pages.mapcount[pfn] === 0 ? null : rmapLockOf(k, pfn);
-  if (lock === null) return pages.mapcount[pfn] === 0;
+  const lock = isMapped(pages, pfn) ? rmapLockOf(k, pfn) : null;
+  if (lock === null) return !isMapped(pages, pfn);
   const takeLock = (flags & TTU_RMAP_LOCKED) === 0;
   if (takeLock && (k.sched.points || !lock.tryRead())) yield* lock.readLock();
   for (let at = rmapNext(k, pfn, 0); at >= 0; at = rmapNext(k, pfn, at + 1)) {
     const vma = rmapVma(k, pfn, at);
-    const go = yield* k.fn.tryToUnmapOne(k, pfn, vma, vmaAddress(vma, pages.index[pfn]!), flags);
-    if (!go || pages.mapcount[pfn] === 0) break;
+    const go = yield* k.fn.tryToUnmapOne(k, pfn, vma, firstAddress(pages, vma, pfn), flags);
+    if (!go || !isMapped(pages, pfn)) break;
   }
   if (takeLock) lock.readUnlock();
-  return pages.mapcount[pfn] === 0;
+  return !isMapped(pages, pfn);
 }
 
 function* unmapKsmPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
@@ -64,9 +67,24 @@ export function* tryToUnmapOne(
   flags: number,
 ): KernelPath<boolean> {
   const mm = vma.mm;
-  const range =
-    mm.notifiers === null ? null : k.range(mm, address, address + 4096, MMU_NOTIFY_CLEAR, SITE_TRY_TO_UNMAP);
+  const isHuge = k.pages.order[pfn] !== 0;
+  if (isHuge && (flags & TTU_SPLIT_HUGE_PMD) !== 0) yield* splitHugePmdAddress(k, vma, address, false, pfn);
+  const end = isHuge ? endAddress(k.pages, vma, pfn) : address + 4096;
+  const range = mm.notifiers === null ? null : k.range(mm, address, end, MMU_NOTIFY_CLEAR, SITE_TRY_TO_UNMAP);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  let go = true;
+  if (isHuge) {
+    const first = subpageAt(k.pages, vma, pfn, address);
+    for (let at = address; at < end && go; at += 4096)
+      go = yield* unmapPlace(k, first + (at - address) / 4096, vma, at, flags);
+  } else go = yield* unmapPlace(k, pfn, vma, address, flags);
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+  return go;
+}
+
+/** One small entry. False: stop the walk. */
+function* unmapPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
+  const mm = vma.mm;
   let go = true;
   let word = mappedWord(k, mm, address, pfn);
   if (word >= 0) {
@@ -76,13 +94,13 @@ export function* tryToUnmapOne(
     if (word >= 0) {
       if ((flags & TTU_IGNORE_MLOCK) === 0 && (vma.flags & VM_LOCKED) !== 0) {
         // The page belongs on the unevictable list (mlock_vma_folio).
-        k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_MLOCKED;
+        const head = compoundHead(k.pages, pfn);
+        k.pages.flags[head] = k.pages.flags[head]! | PG_MLOCKED;
         go = false;
       } else go = yield* unmapEntry(k, pfn, vma, address, word, flags);
     }
     k.ptl.unlock(ptl);
   }
-  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   return go;
 }
 
@@ -99,15 +117,17 @@ function* unmapEntry(
   const pages = k.pages;
   const lo = entryLo(k.memory, word);
   const hi = entryHi(k.memory, word);
-  const anonExclusive = (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
+  const head = compoundHead(pages, pfn);
+  const isAnon = (pages.flags[head]! & PG_ANON) !== 0;
+  const anonExclusive = isAnon && (pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0;
   if (shouldDeferFlush(k, mm, flags)) {
     setEntry(k, mm, word, 0, 0, address);
     if (k.sched.points) yield P_PTES_CLEARED;
     yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
   } else yield* ptepClearFlush(k, vma, address, word, SITE_TRY_TO_UNMAP);
   if ((lo & PTE_D) !== 0) {
-    pages.flags[pfn] = pages.flags[pfn]! | PG_DIRTY;
-    announceDirty(k, pfn);
+    pages.flags[head] = pages.flags[head]! | PG_DIRTY;
+    announceDirty(k, head);
   }
   if ((lo & PTE_UFFD_WP) !== 0) installUffdWpIfNeeded(k, vma, address, word, lo, hi);
   updateHiwaterRss(mm);
@@ -115,15 +135,15 @@ function* unmapEntry(
   if ((pages.flags[pfn]! & PG_HWPOISON) !== 0 && (flags & TTU_IGNORE_HWPOISON) === 0) {
     mm.rss[mmCounter(pages, pfn)]!--;
     setEntry(k, mm, word, mkPfnSwapLo(pfn), mkPfnSwapHi(SWP_HWPOISON), address);
-  } else if ((pages.flags[pfn]! & PG_ANON) === 0) {
+  } else if (!isAnon) {
     if (mm.notifiers !== null)
       yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_TRY_TO_UNMAP, true);
     mm.rss[mmCounterFile(pages, pfn)]!--;
-  } else if ((pages.flags[pfn]! & PG_SWAPBACKED) === 0) {
+  } else if ((pages.flags[head]! & PG_SWAPBACKED) === 0) {
     // MADV_FREE: may be dropped only while nobody wrote it again and only the reclaimer and the entries refer to it.
-    if (pages.refcount[pfn] !== 1 + pages.mapcount[pfn]! || (pages.flags[pfn]! & PG_DIRTY) !== 0) {
+    if (pages.refcount[head] !== 1 + totalMapcount(pages, head) || (pages.flags[head]! & PG_DIRTY) !== 0) {
       setEntry(k, mm, word, lo, hi, address);
-      pages.flags[pfn] = pages.flags[pfn]! | PG_SWAPBACKED;
+      pages.flags[head] = pages.flags[head]! | PG_SWAPBACKED;
       return false;
     }
     if (mm.notifiers !== null)

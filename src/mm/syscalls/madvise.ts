@@ -5,11 +5,13 @@ import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from 
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
+import { madviseCollapse } from '../huge/madvise-collapse.ts';
 import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
 import { madviseInjectError } from '../migrate/memory-failure.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { isDroppable } from '../vma/flags.ts';
+import { vmFile } from '../vma/merge.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
@@ -20,7 +22,7 @@ import { hasTaskWork, runTaskWork } from './edge.ts';
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
   if (advice === A.MADV_GUARD_INSTALL || advice === A.MADV_GUARD_REMOVE) return k.profile.madvGuard;
-  if (advice === A.MADV_HWPOISON || advice === A.MADV_SOFT_OFFLINE) return true;
+  if (advice === A.MADV_HWPOISON || advice === A.MADV_SOFT_OFFLINE) return k.config.memoryFailure;
   return (advice >= A.MADV_NORMAL && advice <= A.MADV_DONTNEED) || (advice >= A.MADV_FREE && advice <= A.MADV_COLLAPSE);
 }
 
@@ -127,7 +129,7 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
     case A.MADV_POPULATE_WRITE:
       return madvisePopulate(k, vma.mm, start, end, advice === A.MADV_POPULATE_WRITE);
     case A.MADV_COLLAPSE:
-      return done(collapse(vma, start, end));
+      return madviseCollapse(k, vma, start, end);
     case A.MADV_GUARD_INSTALL:
       return madviseGuardInstall(k, vma, start, end);
     case A.MADV_GUARD_REMOVE:
@@ -186,8 +188,8 @@ function* announcedDrop(k: Kernel, vma: VmArea, start: number, end: number, advi
 /** madvise_remove: punches the hole into the file; mmapLock is dropped meanwhile. */
 function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   const { file, mm } = vma;
-  if ((vma.flags & A.VM_LOCKED) !== 0 || file === null) return -EINVAL;
-  if ((vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
+  if ((vma.flags & A.VM_LOCKED) !== 0 || vmFile(vma) === null) return -EINVAL;
+  if (file === null || (vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
   const offset = vma.pgoff * 4096 + (start - vma.start);
   file.refcount++;
   if (vma.uffd === null || (yield* k.fn.userfaultfdRemove(k, vma, start, end))) mm.mmapLock.readUnlock();
@@ -218,13 +220,6 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
   return 0;
 }
 
-/** madvise_collapse without huge pages: nothing to do, or nothing that can be done. */
-function collapse(vma: VmArea, start: number, end: number): number {
-  const fits = (from: number, to: number): boolean => Math.ceil(from / A.PMD_SIZE) * A.PMD_SIZE + A.PMD_SIZE <= to;
-  if (!fits(vma.start, vma.end)) return -EINVAL;
-  return fits(start, end) ? -EINVAL : 0;
-}
-
 /** The flags after an advice that changes flags only; null: EINVAL. */
 function newFlags(vma: VmArea, advice: number): number | null {
   const f = vma.flags;
@@ -240,7 +235,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_DOFORK:
       return (f & A.VM_IO) !== 0 ? null : f & ~A.VM_DONTCOPY;
     case A.MADV_WIPEONFORK:
-      return vma.file !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
+      return vmFile(vma) !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
     case A.MADV_KEEPONFORK:
       return isDroppable(f) ? null : f & ~A.VM_WIPEONFORK;
     case A.MADV_DONTDUMP:

@@ -13,7 +13,7 @@ import type { Kernel } from '../kernel.ts';
 import type { Task, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { takeAnonVma } from './adjust.ts';
-import { mergeNew } from './merge.ts';
+import { mergeNew, vmFile } from './merge.ts';
 import { getFile, insertVma, maySplit, vmaDup } from './split.ts';
 
 /** copy_vma: a VMA for [addr, addr + len) that shall hold pages of `vma`: a neighbour that grew, or a new one. Null: out
@@ -23,7 +23,7 @@ function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: numb
   if (vma.file === null && vma.anonVma === null) pgoff = addr / 4096;
   const next = mm.vmas.find(addr);
   const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
-  const merge = mergeNew(k, prev, next, addr, addr + len, vma.flags, vma, vma.file, pgoff);
+  const merge = mergeNew(k, prev, next, addr, addr + len, vma.flags, vma, vmFile(vma), pgoff);
   const merged = merge === null ? null : yield* merge;
   if (merged !== null) return merged;
   const copy = vmaDup(k, mm, vma, addr, addr + len, pgoff);
@@ -57,6 +57,8 @@ export function* moveVma(
   const vmFlags = vma.flags;
   const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;
   if (charge > 0 && vmEnoughMemory(k, mm, charge) < 0) return -ENOMEM;
+  if (isKept && k.profile.dontunmapCutsLocked && (vmFlags & VM_LOCKED) !== 0)
+    yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
   const newVma = yield* copyVma(k, vma, newAddr, newLen, vma.pgoff + (oldAddr - vma.start) / 4096);
   if (newVma === null) {
     vmUnacctMemory(k, charge);
@@ -80,10 +82,7 @@ export function* moveVma(
   if (error === 0 && newVma.uffd !== null) k.fn.mremapUserfaultfdPrep(k, newVma, oldAddr, newAddr, oldLen);
   vmStatAccount(mm, vmFlags, newLen / 4096);
   if (error === 0 && isKept) {
-    if ((vma.flags & VM_LOCKED) !== 0) {
-      const split = k.profile.dontunmapCutsLocked ? yield* splitOff(k, vma, oldAddr, oldAddr + oldLen) : vma;
-      if (split !== null) split.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
-    }
+    vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
     if (newVma !== vma && vma.start === oldAddr && vma.end === oldAddr + oldLen && vma.chain.length > 0)
       yield* k.fn.unlinkAnonVmas(k, vma);
     return newAddr;

@@ -13,13 +13,16 @@
 import { EINVAL } from '../../abi/errno.ts';
 import { MM_SWAPENTS, VM_HUGETLB, VM_LOCKED, VM_MAYSHARE, VM_PFNMAP } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_MADV_COLD, SITE_MADV_FREE } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS } from '../../abi/pte.ts';
+import { LEVEL_PTE, PTE_A, PTE_D } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
-import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
+import { splitForAging } from '../huge/age.ts';
+import { pmdIsTable } from '../huge/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceLazyfree } from '../page/announce.ts';
+import { isCompound, pageMapcount } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { isRealSwap, pteFrame, pteNone, ptePresent, pteSpecial, swapOffset } from '../page/swapops.ts';
@@ -78,12 +81,15 @@ function* ageRange(
   const root = vma.mm.pgd;
   for (let at = nextPopulatedPmd(m, root, start, end); at < end; ) {
     const next = pmdEnd(at, end);
-    const pmd = entryLo(m, pmdWord(m, root, vpnHi(at), vpnLo(at)));
-    if ((pmd & (PTE_P | PTE_PS)) === PTE_P) {
-      const isolated: number[] = [];
-      yield* agePteRange(k, tlb, vma, pmd >>> 12, at, next, advice, isolated);
-      if (isolated.length > 0) yield* k.fn.reclaimPages(k, isolated);
-    }
+    const pmd = pmdWord(m, root, vpnHi(at), vpnLo(at));
+    const isolated: number[] = [];
+    const isDone = pmdIsTable(entryLo(m, pmd))
+      ? false
+      : advice === ADVICE_FREE
+        ? yield* k.fn.madviseFreeHugePmd(k, tlb, vma, pmd, at, next)
+        : yield* k.fn.coldHugePmd(k, tlb, vma, pmd, at, next, advice === ADVICE_COLD ? null : isolated);
+    if (!isDone) yield* agePteRange(k, tlb, vma, entryLo(m, pmd) >>> 12, at, next, advice, isolated);
+    if (isolated.length > 0) yield* k.fn.reclaimPages(k, isolated);
     at = nextPopulatedPmd(m, root, next, end);
   }
 }
@@ -97,23 +103,34 @@ function* agePteRange(
   end: number,
   advice: number,
   isolated: number[],
-): AtomicPath<void> {
+): KernelPath<void> {
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (vma.mm.tlbFlushBatched) yield* k.fn.flushTlbBatchedPending(k, vma.mm);
   let word = entryWord(table, vpnLo(start) & 511);
   for (let address = start; address < end; ) {
     const left = (end - address) / 4096;
     const count = left < k.stride ? left : k.stride;
-    if (advice === ADVICE_FREE) freeEntries(k, tlb, word, address, count);
-    else coldEntries(k, tlb, word, address, count, advice, isolated);
-    word += count * 2;
-    address += count * 4096;
+    const done =
+      advice === ADVICE_FREE
+        ? freeEntries(k, tlb, word, address, count)
+        : coldEntries(k, tlb, word, address, count, advice, isolated);
+    word += done * 2;
+    address += done * 4096;
     if (k.sched.points) yield P_PTES_CHANGED;
+    if (done === count) continue;
+    // A part of a huge page: the page is split if nobody else maps the part; else the rest of the table is left as it is.
+    const pfn = pteFrame(entryLo(k.memory, word));
+    if (pageMapcount(k.pages, pfn) !== 1) break;
+    k.ptl.unlock(table);
+    const isSplit = yield* splitForAging(k, pfn);
+    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+    if (!isSplit) break;
   }
   k.ptl.unlock(table);
 }
 
-function freeEntries(k: Kernel, tlb: MmuGather, word: number, address: number, count: number): void {
+/** Number of entries done: less than `count` where a part of a huge page stands. */
+function freeEntries(k: Kernel, tlb: MmuGather, word: number, address: number, count: number): number {
   const m = k.memory;
   const mm = tlb.mm;
   for (let i = 0; i < count; i++, word += 2, address += 4096) {
@@ -128,6 +145,7 @@ function freeEntries(k: Kernel, tlb: MmuGather, word: number, address: number, c
     }
     if (pteSpecial(lo)) continue;
     const pfn = pteFrame(lo);
+    if (isCompound(k.pages, pfn)) return i;
     if (!forgetContents(k, pfn)) continue;
     if ((lo & (PTE_A | PTE_D)) !== 0) {
       writeEntry(m, word, lo & ~(PTE_A | PTE_D), entryHi(m, word), mm.id, address, LEVEL_PTE);
@@ -136,6 +154,7 @@ function freeEntries(k: Kernel, tlb: MmuGather, word: number, address: number, c
     markPageLazyfree(k, pfn);
     announceLazyfree(k, pfn);
   }
+  return count;
 }
 
 /** The page's contents need not be kept: no dirty flag, no copy in swap. False when somebody else needs them. */
@@ -158,13 +177,14 @@ function coldEntries(
   count: number,
   advice: number,
   isolated: number[],
-): void {
+): number {
   const m = k.memory;
   const makesOld = advice === ADVICE_COLD || k.profile.pageoutAgesAndFlushes;
   for (let i = 0; i < count; i++, word += 2, address += 4096) {
     const lo = entryLo(m, word);
     if (!ptePresent(lo) || pteSpecial(lo)) continue;
     const pfn = pteFrame(lo);
+    if (isCompound(k.pages, pfn)) return i;
     // Pages that others map too, or that are being worked on, are left alone.
     if ((k.pages.flags[pfn]! & PG_LRU) === 0 || k.pages.mapcount[pfn] !== 1) continue;
     if (makesOld && (lo & PTE_A) !== 0) {
@@ -174,4 +194,5 @@ function coldEntries(
     if (advice === ADVICE_COLD) k.fn.lruDeactivate(k, pfn);
     else if (isolateLruPage(k, pfn)) isolated.push(pfn);
   }
+  return count;
 }

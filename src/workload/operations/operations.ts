@@ -121,6 +121,66 @@ const SWAPPED: Base = {
   ],
 };
 
+/** A page that a userfaultfd monitor will hear of when it is written. */
+const UFFD_WP: Base = {
+  name: 'anon, write-protected by userfaultfd',
+  pages: [0],
+  isWritable: false,
+  setup: [
+    { do: 'mmap', at: 0 },
+    { do: 'store', at: 0 },
+    { do: 'uffd-register', at: 0, mode: 'wp' },
+    { do: 'uffd-protect', at: 0 },
+    ...deviceLoads(0),
+  ],
+};
+
+/** Two pages with the same contents, which KSM has seen once. */
+const ANON_EQUAL: Base = {
+  name: 'anon, two equal pages',
+  pages: [0],
+  isWritable: true,
+  setup: [
+    { do: 'mmap', at: 0, pages: 2 },
+    { do: 'store', at: 0 },
+    { do: 'store', at: 1 },
+    { do: 'madvise', at: 0, pages: 2, advice: 'mergeable' },
+    { do: 'ksm' },
+    ...deviceLoads(0),
+  ],
+};
+
+/** A page that is not there, for which faults ask a monitor, who has one to give. */
+const UFFD_MISSING: Base = {
+  name: 'anon, missing, watched by userfaultfd',
+  pages: [0],
+  isWritable: false,
+  setup: [
+    { do: 'mmap', at: 0 },
+    { do: 'mmap', at: 2 },
+    { do: 'store', at: 2 },
+    { do: 'store', at: 0 },
+    ...deviceLoads(0),
+    { do: 'uffd-register', at: 0, mode: 'missing' },
+  ],
+};
+
+/** The same, merged. */
+const KSM_PAGE: Base = {
+  ...ANON_EQUAL,
+  name: 'KSM page',
+  setup: [...ANON_EQUAL.setup.slice(0, -2), { do: 'ksm', scans: 3 }, ...deviceLoads(0)],
+};
+
+/** A page of a program's text. */
+const TEXT: Base = {
+  name: 'file, private, executable',
+  pages: [0],
+  isWritable: false,
+  files: { f: 1 },
+  setup: [{ do: 'mmap', at: 0, file: 'f', prot: 'rx' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
 function op(name: string, summary: string, base: Base, steps: Step[], more: Partial<Operation> = {}): Operation {
   return { name, summary, base, thread: { steps }, ...more };
 }
@@ -209,6 +269,33 @@ export const OPERATIONS: readonly Operation[] = [
     ...reclaim,
     setup: [{ do: 'fsync', file: 'f' }, ...reclaim.setup!],
   }),
+  op('ksm-merge', 'KSM puts one page in the place of two equal ones', ANON_EQUAL, [], {
+    ...STORE,
+    thread: { on: 'kernel', steps: [{ do: 'ksm' }] },
+  }),
+  op('ksm-break', 'writes a page that KSM shares: copies it', KSM_PAGE, [{ do: 'store', at: 0, value: 2 }], STORE),
+  op(
+    'ksm-unmerge',
+    'gives every place of a KSM page its own again',
+    KSM_PAGE,
+    [{ do: 'madvise', at: 0, pages: 2, advice: 'unmergeable' }],
+    LOAD,
+  ),
+  op('soft-dirty', 'write-protects everything to learn of writes', ANON, [], {
+    isAnyBase: true,
+    thread: { on: 'kernel', steps: [{ do: 'soft-dirty' }] },
+  }),
+  op('page-idle', 'marks the page idle', ANON, [], { thread: { on: 'kernel', steps: [{ do: 'idle', at: 0 }] } }),
+  op('remote-write', 'a debugger writes a page that a child shares: copies it', SHARED_WITH_CHILD, [], {
+    thread: { on: 'kernel', steps: [{ do: 'poke', at: 0, value: 2 }] },
+  }),
+  op('uprobe', 'puts a breakpoint into a copy of the page', TEXT, [], {
+    thread: { on: 'kernel', steps: [{ do: 'probe', file: 'f' }] },
+  }),
+  op('uprobe-remove', 'takes the breakpoint away: the entry goes', TEXT, [], {
+    thread: { on: 'kernel', steps: [{ do: 'unprobe', file: 'f' }] },
+    setup: [{ do: 'probe', file: 'f' }, ...deviceLoads(0)],
+  }),
   op('register', 'the driver registers while the page goes', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], {
     base: {
       ...ANON,
@@ -224,6 +311,38 @@ export const OPERATIONS: readonly Operation[] = [
   op('unregister', 'the driver unregisters while the page goes', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], {
     ...LOAD,
     others: { owner: { cpu: 1, steps: [{ do: 'unbind' }] } },
+  }),
+  op('uffd-protect', 'a userfaultfd monitor takes the right to write', ANON, [{ do: 'uffd-protect', at: 0 }], {
+    setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }],
+    ...STORE,
+  }),
+  op(
+    'uffd-unprotect',
+    'a write waits until the monitor gives the right back',
+    UFFD_WP,
+    [{ do: 'store', at: 0, value: 2 }],
+    {
+      others: { monitor: { cpu: 1, steps: [{ do: 'uffd-unprotect', at: 0 }] } },
+    },
+  ),
+  op('uffd-copy', 'drops a page; the next access waits until a monitor has filled it', UFFD_MISSING, [
+    { do: 'madvise', at: 0, advice: 'dontneed' },
+    { do: 'uffd-copy', at: 0, from: 2 },
+  ]),
+  op(
+    'uffd-unregister',
+    'the monitor lets go; the page is written again only after a fault',
+    ANON,
+    [{ do: 'uffd-unregister', at: 0 }],
+    {
+      setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }, ...deviceLoads(0)],
+      ...STORE,
+    },
+  ),
+  op('oom-reap', 'takes the page of a killed process, waiting for nobody', ANON, [{ do: 'mrelease' }], {
+    setup: [{ do: 'kill' }],
+    thread: { on: 'kernel', steps: [{ do: 'mrelease' }] },
+    ...STORE,
   }),
   op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
     ...LOAD,
@@ -248,6 +367,8 @@ export const PAIRS: readonly (readonly [string, string])[] = [
   ['truncate', 'reclaim-file'],
   ['hole-punch', 'writeback'],
   ['cow-copy', 'reclaim'],
+  ['munmap', 'soft-dirty'],
+  ['fork', 'soft-dirty'],
 ];
 
 /** The operation of that name; undefined when there is none. */

@@ -42,7 +42,16 @@ export interface MadviseStep {
   readonly do: 'madvise';
   readonly at: number;
   readonly pages?: number;
-  readonly advice: 'dontneed' | 'free' | 'cold' | 'pageout' | 'willneed' | 'dontfork' | 'populate-write';
+  readonly advice:
+    | 'dontneed'
+    | 'free'
+    | 'cold'
+    | 'pageout'
+    | 'willneed'
+    | 'dontfork'
+    | 'populate-write'
+    | 'mergeable'
+    | 'unmergeable';
 }
 export interface MremapStep {
   readonly do: 'mremap';
@@ -88,6 +97,53 @@ export interface ReclaimStep {
   /** Pages wanted. */
   readonly pages?: number;
 }
+/** userfaultfd: who faults where it is registered waits for a thread that answers. One descriptor, of the task that registers first. */
+export interface UffdRegisterStep {
+  readonly do: 'uffd-register';
+  readonly at: number;
+  readonly pages?: number;
+  readonly mode: 'missing' | 'wp';
+}
+/** UFFDIO_COPY from page `from` of the thread's task. */
+export interface UffdCopyStep {
+  readonly do: 'uffd-copy';
+  readonly at: number;
+  readonly pages?: number;
+  readonly from: number;
+}
+/** UFFDIO_ZEROPAGE, UFFDIO_UNREGISTER; UFFDIO_WRITEPROTECT, which protects or takes the protection off. */
+export interface UffdRangeStep {
+  readonly do: 'uffd-zeropage' | 'uffd-unregister' | 'uffd-protect' | 'uffd-unprotect';
+  readonly at: number;
+  readonly pages?: number;
+}
+/** kill: SIGKILL to a task, which ends at an `exit` of its own. mrelease: process_mrelease of a killed task. */
+export interface KillStep {
+  readonly do: 'kill' | 'mrelease';
+  /** The main task when left out. */
+  readonly task?: string;
+}
+/** KSM: whole scans over all mergeable memory. */
+export interface KsmStep {
+  readonly do: 'ksm';
+  /** 1 when left out. */
+  readonly scans?: number;
+}
+/** What the kernel does to the thread's task from outside: soft-dirty bits are cleared (clear_refs 4), the page is marked idle, a
+ *  debugger writes four bytes of it (ptrace). */
+export interface OutsideStep {
+  readonly do: 'soft-dirty' | 'idle' | 'poke';
+  /** 0 when left out. */
+  readonly at?: number;
+  /** poke: what is written; 1 when left out. */
+  readonly value?: number;
+}
+/** A breakpoint at the start of a page of a file (uprobe), or its removal. */
+export interface ProbeStep {
+  readonly do: 'probe' | 'unprobe';
+  readonly file: string;
+  readonly page?: number;
+}
 /** Registers the driver with the address space of the thread's task, or takes the device off it. */
 export interface BindStep {
   readonly do: 'bind' | 'unbind';
@@ -110,6 +166,13 @@ export type Step =
   | ExitStep
   | FileStep
   | ReclaimStep
+  | UffdRegisterStep
+  | UffdCopyStep
+  | UffdRangeStep
+  | KillStep
+  | KsmStep
+  | OutsideStep
+  | ProbeStep
   | BindStep
   | RunStep;
 

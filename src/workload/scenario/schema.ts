@@ -40,7 +40,17 @@ const madvise = z
     do: z.literal('madvise'),
     at,
     pages,
-    advice: z.enum(['dontneed', 'free', 'cold', 'pageout', 'willneed', 'dontfork', 'populate-write']),
+    advice: z.enum([
+      'dontneed',
+      'free',
+      'cold',
+      'pageout',
+      'willneed',
+      'dontfork',
+      'populate-write',
+      'mergeable',
+      'unmergeable',
+    ]),
   })
   .describe('madvise');
 const mremap = z
@@ -91,6 +101,42 @@ const file = z
   })
   .describe('A system call on a file');
 const reclaim = z.strictObject({ do: z.literal('reclaim'), pages }).describe('Reclaim of that many pages');
+const uffdRegister = z
+  .strictObject({
+    do: z.literal('uffd-register'),
+    at,
+    pages,
+    mode: z.enum(['missing', 'wp']).describe('Faults on pages that are missing, or writes to protected ones.'),
+  })
+  .describe('UFFDIO_REGISTER: who faults there waits for a thread that answers');
+const uffdCopy = z
+  .strictObject({ do: z.literal('uffd-copy'), at, pages, from: at.describe('Page that is copied.') })
+  .describe('UFFDIO_COPY');
+const uffdRange = z
+  .strictObject({ do: z.enum(['uffd-zeropage', 'uffd-unregister', 'uffd-protect', 'uffd-unprotect']), at, pages })
+  .describe('UFFDIO_ZEROPAGE, UFFDIO_UNREGISTER or UFFDIO_WRITEPROTECT');
+const kill = z
+  .strictObject({
+    do: z.enum(['kill', 'mrelease']),
+    task: name.exactOptional().describe('Task that is killed, or whose memory is taken; "main" when left out.'),
+  })
+  .describe('SIGKILL to a task (which still has to `exit`), process_mrelease of a killed one');
+const ksm = z
+  .strictObject({
+    do: z.literal('ksm'),
+    scans: z.int().min(1).max(16).exactOptional().describe('Whole scans; 1 when left out.'),
+  })
+  .describe('KSM merges equal pages');
+const outside = z
+  .strictObject({
+    do: z.enum(['soft-dirty', 'idle', 'poke']),
+    at: at.exactOptional(),
+    value: z.int().min(0).max(0xffffffff).exactOptional().describe('poke: what is written; 1 when left out.'),
+  })
+  .describe('What is done to the task from outside: clear_refs 4, idle page tracking, a write of a debugger');
+const probe = z
+  .strictObject({ do: z.enum(['probe', 'unprobe']), file: name, page: z.int().min(0).max(PAGES).exactOptional() })
+  .describe('A breakpoint at the start of a page of a file (uprobe)');
 const bind = z
   .strictObject({ do: z.enum(['bind', 'unbind']) })
   .describe("Puts the device on the address space of the thread's task, or takes it off");
@@ -107,6 +153,13 @@ export const stepSchema = z.discriminatedUnion('do', [
   exit,
   file,
   reclaim,
+  uffdRegister,
+  uffdCopy,
+  uffdRange,
+  kill,
+  ksm,
+  outside,
+  probe,
   bind,
 ]);
 

@@ -5,14 +5,38 @@ import * as NR from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
+import { followMappedPage } from '../../mm/ksm/follow.ts';
+import { ksmRun } from '../../mm/ksm/scan.ts';
+import { sendSigkill } from '../../mm/oom/kill.ts';
+import { processMrelease } from '../../mm/oom/reap.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
-import type { Task } from '../../mm/types.ts';
+import { CLEAR_REFS_SOFT_DIRTY, clearRefs } from '../../mm/track/clear-refs.ts';
+import { pageIdleSet } from '../../mm/track/page-idle.ts';
+import type { MmStruct, Task } from '../../mm/types.ts';
+import {
+  UFFDIO_REGISTER_MODE_MISSING,
+  UFFDIO_REGISTER_MODE_WP,
+  UFFDIO_WRITEPROTECT_MODE_WP,
+} from '../../mm/uffd/context.ts';
+import * as U from '../../mm/uffd/ioctl.ts';
+import { uprobeRegister, uprobeUnregister } from '../../mm/uprobes/uprobes.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
 import type { ScenarioContext } from './context.ts';
-import type { AccessStep, MmapStep, MremapStep, Prot, Step, ThreadScript } from './scenario.ts';
+import type {
+  AccessStep,
+  MmapStep,
+  MremapStep,
+  OutsideStep,
+  Prot,
+  Step,
+  ThreadScript,
+  UffdCopyStep,
+  UffdRangeStep,
+  UffdRegisterStep,
+} from './scenario.ts';
 
 const PAGE = 4096;
 
@@ -29,6 +53,8 @@ const ADVICE: Readonly<Record<string, number>> = {
   willneed: M.MADV_WILLNEED,
   dontfork: M.MADV_DONTFORK,
   'populate-write': M.MADV_POPULATE_WRITE,
+  mergeable: M.MADV_MERGEABLE,
+  unmergeable: M.MADV_UNMERGEABLE,
 };
 
 function call(c: ScenarioContext, task: Task, nr: number, ...a: number[]): KernelPath<number> {
@@ -66,6 +92,19 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'reclaim':
       yield* k.fn.tryToFreePages(k, step.pages ?? 1);
       return;
+    case 'ksm':
+      yield* ksmRun(k, step.scans ?? 1);
+      return;
+    case 'soft-dirty':
+    case 'idle':
+    case 'poke':
+      return yield* outside(c, step, task.mm);
+    case 'probe':
+    case 'unprobe': {
+      const change = step.do === 'probe' ? uprobeRegister : uprobeUnregister;
+      refused(c, step, yield* change(k, c.inode(step.file), (step.page ?? 0) * PAGE));
+      return;
+    }
     case 'fork': {
       const pid = yield* call(c, task, NR.NR_fork);
       refused(c, step, pid);
@@ -84,6 +123,20 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'run':
       yield* step.path(c);
       return;
+    case 'kill':
+      sendSigkill(k, c.task(step.task ?? 'main'));
+      return;
+    case 'mrelease':
+      refused(c, step, yield* processMrelease(k, c.tasks.get(step.task ?? 'main') ?? null, 0));
+      return;
+    case 'uffd-register':
+    case 'uffd-copy':
+    case 'uffd-zeropage':
+    case 'uffd-unregister':
+    case 'uffd-protect':
+    case 'uffd-unprotect':
+      refused(c, step, yield* uffdCall(c, step, task));
+      return;
     case 'truncate':
       refused(c, step, yield* call(c, task, NR.NR_ftruncate, c.fd(task, step.file), (step.pages ?? 0) * PAGE));
       return;
@@ -99,6 +152,55 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     default:
       refused(c, step, yield* memoryCall(c, step, task));
   }
+}
+
+function uffdCall(
+  c: ScenarioContext,
+  step: UffdRegisterStep | UffdCopyStep | UffdRangeStep,
+  task: Task,
+): KernelPath<number> {
+  const k = c.kernel;
+  const ctx = c.userfault(task);
+  const va = c.va(step.at);
+  const bytes = (step.pages ?? 1) * PAGE;
+  switch (step.do) {
+    case 'uffd-register':
+      return U.uffdioRegister(
+        k,
+        ctx,
+        va,
+        bytes,
+        step.mode === 'wp' ? UFFDIO_REGISTER_MODE_WP : UFFDIO_REGISTER_MODE_MISSING,
+      );
+    case 'uffd-copy':
+      return U.uffdioCopy(k, task, ctx, va, c.va(step.from), bytes, 0);
+    case 'uffd-zeropage':
+      return U.uffdioZeropage(k, ctx, va, bytes, 0);
+    case 'uffd-unregister':
+      return U.uffdioUnregister(k, ctx, va, bytes);
+    default:
+      return U.uffdioWriteprotect(k, ctx, va, bytes, step.do === 'uffd-protect' ? UFFDIO_WRITEPROTECT_MODE_WP : 0);
+  }
+}
+
+/** What others do to an address space, if it is still there. */
+function* outside(c: ScenarioContext, step: OutsideStep, mm: MmStruct | null): KernelPath<void> {
+  const k = c.kernel;
+  if (mm === null || mm.users === 0) return;
+  mm.users++;
+  if (step.do === 'soft-dirty') yield* clearRefs(k, mm, CLEAR_REFS_SOFT_DIRTY);
+  else if (step.do === 'poke') {
+    const { value = 1 } = step;
+    const bytes = Uint8Array.of(value, value >> 8, value >> 16, value >> 24);
+    yield* k.fn.accessRemoteVm(k, mm, c.va(step.at ?? 0), bytes, true, true);
+  } else {
+    const pfn = yield* followMappedPage(k, mm, c.va(step.at ?? 0));
+    if (pfn !== 0) {
+      yield* pageIdleSet(k, pfn);
+      k.fn.putPage(k, pfn);
+    }
+  }
+  yield* k.fn.mmPut(k, mm);
 }
 
 function memoryCall(
