@@ -92,6 +92,13 @@ for (const file of ['test/device-data.test.ts']) {
   if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });
 }
 
+for (const seed of ['1', '100000', '200000', '300000']) {
+  parts.push({
+    name: `running kernel seed ${seed}`,
+    run: () => tests('test/difftest/difftest.test.ts', { SEED: seed, OPERATIONS: '250000' }),
+  });
+}
+
 const LAW = { PROGRAMS: '10000' };
 parts.push({ name: 'explorer against enumeration', run: () => tests('src/explore/dpor.test.ts', LAW) });
 parts.push({

@@ -88,7 +88,7 @@ export function* vmaAdjust(
 
 /** Of a flag that the VMA which takes over must have too (VM_STICKY). */
 function isSticky(vma: VmArea | null): boolean {
-  return vma !== null && vma.maybeGuard;
+  return vma?.maybeGuard ?? false;
 }
 
 function withAnonVma(vma: VmArea | null): VmArea | null {
