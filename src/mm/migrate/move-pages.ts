@@ -14,7 +14,7 @@ import type { Kernel } from '../kernel.ts';
 import { compoundHead, pageMapcount } from '../page/compound.ts';
 import { pageToNid } from '../page/nodes.ts';
 import { isZoneDevice } from '../page/pages.ts';
-import { pteFrame, pteNone, ptePresent, pteSpecial } from '../page/swapops.ts';
+import { pteFrame, pteNone, ptePresent, pteProtnone, pteSpecial } from '../page/swapops.ts';
 import { getPage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { isolateForMigration } from './isolate.ts';
@@ -36,7 +36,8 @@ export function* followPageDump(k: Kernel, vma: VmArea, address: number): Atomic
   const word = pteOffset(table, address);
   const lo = entryLo(k.memory, word);
   let result = 0;
-  if (!ptePresent(lo)) result = pteNone(lo, entryHi(k.memory, word)) ? hole : 0;
+  if (pteProtnone(lo) && k.profile.followPageSkipsProtnone) result = 0;
+  else if (!ptePresent(lo)) result = pteNone(lo, entryHi(k.memory, word)) ? hole : 0;
   else if (pteSpecial(lo)) result = -EFAULT;
   else {
     result = pteFrame(lo);
