@@ -47,6 +47,7 @@ import { clearRefs } from '../../src/mm/track/clear-refs.ts';
 import { pageIdleGet, pageIdleSet } from '../../src/mm/track/page-idle.ts';
 import type { Task } from '../../src/mm/types.ts';
 import type { KernelPath } from '../../src/sched/path.ts';
+import { uffdFill, uffdProtect } from './random-uffd.ts';
 
 export const PAGE = 4096;
 /** Two windows: one within a few page tables, one that crosses a 1 GiB boundary. */
@@ -454,6 +455,8 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 3, name: 'track', run: track },
   { weight: 4, name: 'poke', run: poke },
   { weight: 8, name: 'move pages', when: (w) => w.k.nodes.length > 1, run: movePages },
+  { weight: 3, name: 'uffd protect', run: uffdProtect },
+  { weight: 3, name: 'uffd fill', run: uffdFill },
   { weight: 14, name: 'read', run: (w, p) => w.access(p, w.address(), false) },
   { weight: 29, name: 'write', run: (w, p) => w.access(p, w.address(), true) },
   { weight: 16, name: 'huge mmap', when: hasRoomForHuge, run: hugeMmap },
