@@ -6,6 +6,8 @@ import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
 import { profile } from '../mm/profile.ts';
+import type { MemCgroup } from '../mm/reclaim/mem-cgroup.ts';
+import { newMemCgroup } from '../mm/reclaim/memcg.ts';
 import { SyscallArgs } from '../mm/syscalls/args.ts';
 import { syscall } from '../mm/syscalls/table.ts';
 import type { FileKind, Inode, MmStruct, Task } from '../mm/types.ts';
@@ -55,6 +57,8 @@ export class World {
   readonly machine: Machine;
   readonly kernel: Kernel;
   readonly capture: Capture;
+  /** The memory cgroup that the processes of a script are in. */
+  readonly group: MemCgroup;
   readonly processes = new Map<string, Process>();
   /** Descriptors by the names that a script gives them. */
   readonly fds = new Map<string, number>();
@@ -95,6 +99,7 @@ export class World {
     });
     this.kernel = this.machine.kernel;
     this.capture = new Capture(this.kernel);
+    this.group = newMemCgroup(this.kernel);
   }
 
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
@@ -154,6 +159,8 @@ export class World {
 
   /** The CPU runs this process from now on. Another address space's translations are not kept, and it gets no more flushes. */
   switchTo(p: Process): void {
+    // What is read before the start belongs to the controller.
+    this.kernel.reclaim.activeGroup = this.capture.isOn ? (p.task.mm?.memcg ?? 0) : 0;
     this.kernel.sched.boot.cpu = p.task.cpu;
     for (const cpu of this.kernel.cpus) cpu.isLazy = cpu.id !== p.task.cpu;
     for (const other of this.spinning) this.kernel.cpus[other.task.cpu]!.isLazy = false;

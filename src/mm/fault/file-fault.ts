@@ -32,6 +32,7 @@ import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_READAHEAD, PG_UPTODATE } from '../page/pages.ts';
 import { isPteMarker, mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, pteNoneMostly } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, OpenFile, VmArea } from '../types.ts';
@@ -267,6 +268,7 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   if (table <= 0) return -table;
   let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (page !== 0 && mm.memcg !== 0) page = yield* memCgroupCharge(k, mm.memcg, page);
   if (page === 0) return VM_FAULT_OOM;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) {

@@ -23,6 +23,7 @@ import type { PageFns } from '../fns.ts';
 import { freeZoneDevicePage } from '../hmm/device-memory.ts';
 import { freeHugePage } from '../hugetlb/pool.ts';
 import type { Kernel } from '../kernel.ts';
+import { memCgroupUncharge } from '../reclaim/mem-cgroup.ts';
 import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
 import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
 import { buddyOf, NUMA_NO_NODE } from './nodes.ts';
@@ -34,6 +35,7 @@ import {
   LIST_FREE,
   LIST_PCP,
   type Pages,
+  PG_COMPOUND,
   PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
@@ -179,6 +181,7 @@ function freeCompound(k: Kernel, head: number): void {
   k.huge.splitQueue.delete(head);
   const generation = memory.generation[head]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, pages.purpose[head]!, order, 0, 0);
+  if (pages.memcg[head] !== 0) memCgroupUncharge(k, head, count);
   clearCompound(pages, head);
   for (let pfn = head; pfn < head + count; pfn++) {
     memory.generation[pfn]!++;
@@ -210,12 +213,10 @@ function freePage(k: Kernel, pfn: number): void {
     freeZoneDevicePage(k, pfn);
     return;
   }
-  if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
-    freeHugePage(k, pfn);
-    return;
-  }
-  if (pages.order[pfn]! !== 0) {
-    freeCompound(k, pfn);
+  const flags = pages.flags[pfn]!;
+  if ((flags & PG_COMPOUND) !== 0) {
+    if ((flags & PG_HUGETLB) !== 0) freeHugePage(k, pfn);
+    else freeCompound(k, pfn);
     return;
   }
   if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
@@ -225,7 +226,8 @@ function freePage(k: Kernel, pfn: number): void {
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
-  const isPoisoned = (pages.flags[pfn]! & PG_HWPOISON) !== 0;
+  if (pages.memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
+  const isPoisoned = (flags & PG_HWPOISON) !== 0;
   pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
   // A broken frame goes to nobody any more.

@@ -39,6 +39,8 @@ export const PG_YOUNG = 1 << 20;
 /** Huge page of the hugetlb pool, and one that takes its reservation back when it is freed unused (HPageRestoreReserve). */
 export const PG_HUGETLB = 1 << 25;
 export const PG_HUGETLB_RESTORE = 1 << 26;
+/** Every frame of a compound page, head and tails: hot loops look at the flags first. */
+export const PG_COMPOUND = 1 << 27;
 
 // Identities of OBJ_LIST in footprints.
 /** The buddy lists, and the number of free frames where it decides something. */
@@ -94,6 +96,8 @@ export class Pages {
   readonly private: Int32Array;
   /** FRAME_* of its last allocation. */
   readonly purpose: Uint8Array;
+  /** Memory cgroup that the page is charged to, by number; 0 = the root, or free. */
+  readonly memcg: Uint8Array;
   /** Links of the list that the page is on (LRU, free list). */
   readonly next: Int32Array;
   readonly prev: Int32Array;
@@ -117,6 +121,7 @@ export class Pages {
     this.index = float64s(n);
     this.private = int32s(n);
     this.purpose = uint8s(n);
+    this.memcg = uint8s(n);
     this.next = int32s(n);
     this.prev = int32s(n);
     this.#memory = memory;

@@ -37,6 +37,8 @@ import {
 import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import { putbackLruPage } from './lru.ts';
+import type { MemCgroup } from './mem-cgroup.ts';
+import { ageNonresident, workingsetEviction } from './workingset.ts';
 
 // Verdicts on a page.
 const KEEP = 0;
@@ -59,6 +61,7 @@ export function* shrinkFolioList(
   pages: number[],
   isKswapd: boolean,
   ignoreReferences: boolean,
+  target: MemCgroup | null = null,
 ): KernelPath<number> {
   const { flags } = k.pages;
   const freed: number[] = [];
@@ -70,7 +73,7 @@ export function* shrinkFolioList(
       kept.push(pfn);
       continue;
     }
-    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences);
+    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences, target);
     if (verdict === ACTIVATE) {
       const f = flags[pfn]!;
       // The page stays: give its slot back when swap runs short (mem_cgroup_swap_full).
@@ -83,17 +86,26 @@ export function* shrinkFolioList(
   yield* k.fn.tryToUnmapFlush(k);
   if (k.sched.points && freed.length > 0) yield P_FREE;
   for (let i = freed.length - 1; i >= 0; i--) k.fn.putPage(k, freed[i]!);
-  for (let i = 0; i < kept.length; i++) putbackLruPage(k, kept[i]!);
+  for (let i = 0; i < kept.length; i++) {
+    if ((flags[kept[i]!]! & PG_ACTIVE) !== 0) ageNonresident(k, k.reclaim.lruvecOf(kept[i]!));
+    putbackLruPage(k, kept[i]!);
+  }
   k.stats.reclaimed += freed.length;
   return freed.length;
 }
 
 /** KEEP, ACTIVATE or FREE; page lock held. After FREE only the isolation's reference is left. */
-function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferences: boolean): KernelPath<number> {
+function* tryToReclaim(
+  k: Kernel,
+  pfn: number,
+  isKswapd: boolean,
+  ignoreReferences: boolean,
+  target: MemCgroup | null,
+): KernelPath<number> {
   const { flags, mapcount, refcount } = k.pages;
   if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return ACTIVATE;
   if ((flags[pfn]! & PG_WRITEBACK) !== 0 || k.pages.order[pfn] !== 0) return KEEP;
-  const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn);
+  const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn, target);
   if (references === REF_ACTIVATE) return ACTIVATE;
   if (references === REF_KEEP) return KEEP;
 
@@ -117,13 +129,13 @@ function* tryToReclaim(k: Kernel, pfn: number, isKswapd: boolean, ignoreReferenc
     announceDiscard(k, pfn, KEPT_LAZYFREE);
     return FREE;
   }
-  return removeMapping(k, pfn) ? FREE : KEEP;
+  return removeMapping(k, pfn, target) ? FREE : KEEP;
 }
 
 /** folio_check_references. */
-function* checkReferences(k: Kernel, pfn: number): KernelPath<number> {
+function* checkReferences(k: Kernel, pfn: number, target: MemCgroup | null): KernelPath<number> {
   const { flags } = k.pages;
-  const referencedEntries = yield* k.fn.folioReferenced(k, pfn, true);
+  const referencedEntries = yield* k.fn.folioReferenced(k, pfn, true, target);
   const vmFlags = k.referencedVmFlags;
   const wasReferenced = (flags[pfn]! & PG_REFERENCED) !== 0;
   flags[pfn] = flags[pfn]! & ~PG_REFERENCED;
@@ -154,20 +166,21 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
   if ((f & PG_SWAPCACHE) !== 0) yield* k.fn.swapWritepage(k, pfn);
   else if (mapping[pfn] === null) return KEEP;
   else yield* k.fn.writepage(k, pfn);
+  k.reclaim.pageouts++;
   return (flags[pfn]! & (PG_DIRTY | PG_WRITEBACK)) === 0 ? FREE : ACTIVATE;
 }
 
 /** __remove_mapping: takes the page out of its cache when nobody else refers to it. */
-function removeMapping(k: Kernel, pfn: number): boolean {
+function removeMapping(k: Kernel, pfn: number, target: MemCgroup | null): boolean {
   const { flags, refcount, mapping } = k.pages;
   if (refcount[pfn] !== 2 || (flags[pfn]! & PG_DIRTY) !== 0) return false;
   if ((flags[pfn]! & PG_SWAPCACHE) !== 0) {
     // Without an entry that refers to the slot nobody will ever read it.
     if (k.swap.users(k.pages.private[pfn]!) > 0) announceDiscard(k, pfn, KEPT_SWAP);
-    k.fn.deleteFromSwapCache(k, pfn);
+    k.fn.deleteFromSwapCache(k, pfn, workingsetEviction(k, pfn, target));
   } else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) {
     announceDiscard(k, pfn, KEPT_FILE);
-    k.fn.deleteFromPageCache(k, pfn);
+    k.fn.deleteFromPageCache(k, pfn, isFileLru(flags[pfn]!) ? workingsetEviction(k, pfn, target) : 0);
   } else return false;
   return true;
 }
