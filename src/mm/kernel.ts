@@ -175,6 +175,7 @@ export class Kernel {
     this.memory.zero(pgd);
     const id = this.#nextMm++;
     const mm = new MmStruct(id, pgd, new Rwsem(this.sched, LOCK_MMAP, id), new VmaTree(), this.initialLimits());
+    mm.pkeyMap = this.config.pkeys ? 1 : 0;
     this.mms.set(id, mm);
     if (this.memory.log.on) this.memory.log.emit(E_MM_NEW, id, 0, 0, pgd, this.memory.generation[pgd]!, 0, 0, 0, 0);
     return mm;

@@ -70,7 +70,8 @@ export function runProgram(recording: Recording): CaseResult {
 /** Is there a huge anonymous page before any madvise(MADV_HUGEPAGE)? */
 function hasUnaskedHugePage(records: readonly TraceRecord[]): boolean {
   for (const r of records) {
-    if (r.t === 'sys' && r['name'] === 'madvise' && address((r['args'] as string[])[2]) === 14) return false;
+    if (r.t === 'sys' && r['name'] === 'madvise' && address((r['args'] as string[] | undefined)?.[2]) === 14)
+      return false;
     if (r.t === 'map' && r['order'] !== undefined && r['kind'] === 'anon_new') return true;
   }
   return false;

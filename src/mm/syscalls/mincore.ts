@@ -30,11 +30,15 @@ export function sysMincore(k: Kernel, task: Task, a: SyscallArgs): KernelPath<nu
 }
 
 function* mincore(k: Kernel, mm: MmStruct, start: number, pages: number, vec: number): KernelPath<number> {
-  for (let i = 0; i < pages; i += CHUNK) {
-    const out = new Uint8Array(Math.min(CHUNK, pages - i));
-    const r = yield* mincorePages(k, mm, start + i * 4096, out);
+  for (let i = 0; i < pages; ) {
+    // do_mincore answers for one VMA, and that much is written before the next one is looked for.
+    const at = start + i * 4096;
+    const vma = mm.vmas.findExact(at);
+    const out = new Uint8Array(vma === null ? 1 : Math.min(CHUNK, pages - i, (vma.end - at) / 4096));
+    const r = yield* mincorePages(k, mm, at, out);
     if (r < 0) return r;
     if ((yield* k.fn.accessRemoteVm(k, mm, vec + i, out, true)) < out.length) return -EFAULT;
+    i += out.length;
   }
   return 0;
 }
