@@ -18,6 +18,7 @@ import { VM_EXEC } from '../../abi/mman.ts';
 import { OBJ_LIST } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_RECLAIM } from '../../sched/points.ts';
+import { shrinkHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import {
@@ -145,6 +146,13 @@ function* shrinkLists(k: Kernel, priority: number, want: number, isKswapd: boole
   return freed;
 }
 
+/** shrink_slab, of which huge pages are one part: those partly unmapped give that part back. Frames freed. */
+function* splitPartlyMapped(k: Kernel): KernelPath<number> {
+  const before = k.pages.free;
+  yield* k.fn.deferredSplitScan(k, SWAP_CLUSTER_MAX);
+  return Math.max(0, k.pages.free - before) + shrinkHugeZeroPage(k);
+}
+
 export function* tryToFreePages(k: Kernel, want: number): KernelPath<number> {
   const thread = k.sched.current;
   if (k.reclaim.isReclaiming(thread)) return 0;
@@ -152,6 +160,7 @@ export function* tryToFreePages(k: Kernel, want: number): KernelPath<number> {
   let freed = 0;
   for (let priority = DEF_PRIORITY; priority >= 0 && freed < want; priority--) {
     freed += yield* shrinkLists(k, priority, want - freed, false);
+    if (freed < want && k.huge.splitQueue.size > 0) freed += yield* splitPartlyMapped(k);
   }
   k.reclaim.leaveReclaim(thread);
   return freed;

@@ -31,6 +31,8 @@ export function lruList(flags: number): number {
 }
 
 export class ReclaimState {
+  /** Pages that a collapse puts back (lru-add-batch.ts). */
+  readonly addBatch: number[] = [];
   /** Most recently added page, and the next one to be looked at. */
   readonly head = int32s(5);
   readonly tail = int32s(5);
