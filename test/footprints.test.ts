@@ -266,7 +266,7 @@ function parts(k: Kernel): Parts {
     ['index', pages.index],
     ['private', pages.private],
     ['purpose', pages.purpose],
-    ['LRU lists', Array.from(reclaim.head, (head) => list(pages.next, head)).flat()],
+    ['LRU lists', Array.from(reclaim.root.head, (head) => list(pages.next, head)).flat()],
     ['free blocks', k.buddy.heads],
     ['free frames', k.buddy.freeFrames()],
     ['swap map', slots],

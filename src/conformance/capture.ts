@@ -38,7 +38,8 @@ import type { Kernel } from '../mm/kernel.ts';
 import { PG_RESERVED } from '../mm/page/pages.ts';
 import { hex, type MadeRecord } from './record.ts';
 
-const FAULT_FLAG_NAMES: readonly string[] = [
+/** FAULT_FLAG_* by bit. */
+export const FAULT_FLAG_NAMES: readonly string[] = [
   'WRITE',
   'MKWRITE',
   'ALLOW_RETRY',

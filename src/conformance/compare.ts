@@ -154,7 +154,14 @@ export class Comparison {
     this.#lines('maps', record.i, call, left, right);
   }
 
-  events(step: Step, made: readonly MadeRecord[]): void {
+  /** The area that a fault fell into. */
+  area(record: TraceRecord, call: string, expected: string, actual: string): void {
+    this.#lines('maps', record.i, call, [expected], [actual]);
+  }
+
+  /** `isUnordered`: frees are compared as a set. For an address space that the recorder did not watch: what it had mapped, and so how
+   *  its pages were batched, is not recorded. */
+  events(step: Step, made: readonly MadeRecord[], isUnordered = false): void {
     for (const r of step.events) if (r.t === 'free') this.#freed.add(String(r['page']));
     const call = callText(step.call);
     if (!this.first.has('callbacks')) {
@@ -164,9 +171,21 @@ export class Comparison {
     }
     if (!this.first.has('events')) {
       const left = step.events.filter((r) => EVENT_KINDS.has(r.t));
-      const right = made.filter((r) => EVENT_KINDS.has(r.t));
+      const events = made.filter((r) => EVENT_KINDS.has(r.t));
+      const right = isUnordered ? this.#inOrderOf(left, events) : events;
       this.#ordered('events', step, call, left, right, this.#eventPages);
     }
+  }
+
+  /** The frees among `made` in the order of the recorded ones that they are, as far as the pages are known; the rest after them. */
+  #inOrderOf(recorded: readonly TraceRecord[], made: readonly MadeRecord[]): MadeRecord[] {
+    const rest = [...made];
+    const sorted: MadeRecord[] = [];
+    for (const r of recorded) {
+      const at = rest.findIndex((m) => m.t === 'free' && this.#eventPages.nameOf(m.page!) === r['page']);
+      if (at >= 0) sorted.push(...rest.splice(at, 1));
+    }
+    return [...sorted, ...rest];
   }
 
   #ordered(

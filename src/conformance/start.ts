@@ -3,8 +3,10 @@
 
 import { VM_WRITE } from '../abi/mman.ts';
 import { touchPage } from '../mm/cpu-access.ts';
+import { PG_ANON } from '../mm/page/pages.ts';
 import type { AreaLayout, ProgramLayout } from '../mm/process/layout.ts';
 import { createProcess } from '../mm/process/task.ts';
+import { memCgroupAttach } from '../mm/reclaim/mem-cgroup.ts';
 import type { Inode, Task } from '../mm/types.ts';
 import { openInode } from '../mm/vma/shmem-file.ts';
 import { address, type TraceRecord } from './record.ts';
@@ -72,6 +74,7 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   const controller = world.run(createProcess(world.kernel, { ...layout, areas: [...shared, ...image] }));
   world.addProcess(CONTROLLER, controller);
   const p = world.addProcess(String(maps['p']), world.run(createProcess(world.kernel, layout)));
+  memCgroupAttach(world.kernel, p.task.mm!, world.group);
   for (let fd = 0; fd < FIRST_FREE_FD; fd++) {
     p.task.files.open.set(fd, openInode(world.kernel.newInode('pipe', 'pipe:', 0), true, true));
   }
@@ -82,8 +85,19 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
       for (const a of task === controller ? [...shared, ...image.map(firstPage)] : touchedByDefault(layout.areas))
         touchAll(world, task, a.start, a.end);
   }
+  activateStack(world, p.task);
   for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
   world.capture.isOn = true;
+}
+
+/** exec copied the arguments string by string, so the stack's page has been used often (get_arg_page): it is active. */
+function activateStack(world: World, task: Task): void {
+  const { pages } = world.kernel;
+  for (let pfn = 1; pfn < pages.count; pfn++) {
+    const isAnon = (pages.flags[pfn]! & PG_ANON) !== 0;
+    if (!isAnon || pages.memcg[pfn] !== task.mm!.memcg) continue;
+    for (let use = 0; use < 2; use++) world.kernel.fn.markPageAccessed(world.kernel, pfn);
+  }
 }
 
 /** What the target has touched before a script starts, when the recording does not say: its text, the scratch block and the page

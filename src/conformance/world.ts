@@ -6,6 +6,8 @@ import type { Kernel } from '../mm/kernel.ts';
 import { pteFrame } from '../mm/page/swapops.ts';
 import type { ProgramLayout } from '../mm/process/layout.ts';
 import { profile } from '../mm/profile.ts';
+import type { MemCgroup } from '../mm/reclaim/mem-cgroup.ts';
+import { newMemCgroup } from '../mm/reclaim/memcg.ts';
 import { SyscallArgs } from '../mm/syscalls/args.ts';
 import { syscall } from '../mm/syscalls/table.ts';
 import type { FileKind, Inode, MmStruct, Task } from '../mm/types.ts';
@@ -25,6 +27,8 @@ export interface Process {
   readonly task: Task;
   /** Number of execs: the name of its address space gets as many primes. */
   execs: number;
+  /** Real programs: the address space was replaced already when the exec is announced. */
+  isExecDone: boolean;
 }
 
 /** Frames of the simulated memory. */
@@ -51,6 +55,8 @@ export class World {
   readonly machine: Machine;
   readonly kernel: Kernel;
   readonly capture: Capture;
+  /** The memory cgroup that the processes of a script are in. */
+  readonly group: MemCgroup;
   readonly processes = new Map<string, Process>();
   /** Descriptors by the names that a script gives them. */
   readonly fds = new Map<string, number>();
@@ -91,6 +97,7 @@ export class World {
     });
     this.kernel = this.machine.kernel;
     this.capture = new Capture(this.kernel);
+    this.group = newMemCgroup(this.kernel);
   }
 
   /** Size of the swap area in pages: /dev/ram0 has 64 MiB. */
@@ -130,10 +137,11 @@ export class World {
     return p;
   }
 
-  addProcess(name: string, task: Task): Process {
-    const p: Process = { name, task, execs: 0 };
+  /** `isWatched`: the recorder watches its address space from now on. */
+  addProcess(name: string, task: Task, isWatched = true): Process {
+    const p: Process = { name, task, execs: 0, isExecDone: false };
     this.processes.set(name, p);
-    if (task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
+    if (isWatched && task.mm !== null && !this.capture.mmNames.has(task.mm.id)) this.nameMm(task.mm, name);
     return p;
   }
 
@@ -149,6 +157,8 @@ export class World {
 
   /** The CPU runs this process from now on. Another address space's translations are not kept, and it gets no more flushes. */
   switchTo(p: Process): void {
+    // What is read before the start belongs to the controller.
+    this.kernel.reclaim.activeGroup = this.capture.isOn ? (p.task.mm?.memcg ?? 0) : 0;
     this.kernel.sched.boot.cpu = p.task.cpu;
     for (const cpu of this.kernel.cpus) cpu.isLazy = cpu.id !== p.task.cpu;
     for (const other of this.spinning) this.kernel.cpus[other.task.cpu]!.isLazy = false;

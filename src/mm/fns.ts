@@ -14,6 +14,8 @@ import type { Kernel } from './kernel.ts';
 import type { RmapItem } from './ksm/state.ts';
 import type { NewPage, PutNewPage } from './migrate/migrate-pages.ts';
 import type { NotifyFns } from './notify.ts';
+import type { Lruvec } from './reclaim/lruvec.ts';
+import type { MemCgroup } from './reclaim/mem-cgroup.ts';
 import type { AddressSpace, Inode, MmStruct, OpenFile, Task, VmArea } from './types.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
@@ -162,9 +164,9 @@ export interface RmapFns {
   tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<boolean>;
   tryToUnmapOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** folio_referenced: number of mappings that were young, -1 when the rmap lock is contended, 1 when the page lock is (isLocked:
-   *  the caller holds it). k.referencedVmFlags then holds the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and
+   *  the caller holds it; `target`: only what this memory cgroup did counts). k.referencedVmFlags then holds the flags of the VMAs that used it (VM_LOCKED: one of them is locked, and
    *  the walk stopped there). */
-  folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number>;
+  folioReferenced(k: Kernel, pfn: number, isLocked: boolean, target?: MemCgroup | null): KernelPath<number>;
   folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address: number): AtomicPath<number>;
   /** page_mkclean: write-protects and cleans every shared mapping; number of entries changed. */
   pageMkclean(k: Kernel, pfn: number): KernelPath<number>;
@@ -465,8 +467,21 @@ export interface ReclaimFns {
   lruDeactivate(k: Kernel, pfn: number): void;
   /** try_to_free_pages: direct reclaim of at least `want` pages; number reclaimed. */
   tryToFreePages(k: Kernel, want: number): KernelPath<number>;
-  shrinkFolioList(k: Kernel, pages: number[], isKswapd: boolean, ignoreReferences: boolean): KernelPath<number>;
-  shrinkActiveList(k: Kernel, isFile: boolean, want: number): KernelPath<void>;
+  /** shrink_folio_list of isolated pages, on behalf of `target` (null: of everybody). Number freed. */
+  shrinkFolioList(
+    k: Kernel,
+    pages: number[],
+    isKswapd: boolean,
+    ignoreReferences: boolean,
+    target?: MemCgroup | null,
+  ): KernelPath<number>;
+  shrinkActiveList(
+    k: Kernel,
+    lruvec: Lruvec,
+    isFile: boolean,
+    want: number,
+    target: MemCgroup | null,
+  ): KernelPath<void>;
   /** reclaim_pages (MADV_PAGEOUT): isolated pages. */
   reclaimPages(k: Kernel, pages: number[]): KernelPath<number>;
   /** kswapd's loop; spawned as a daemon in interleaved runs. */
@@ -484,7 +499,8 @@ export interface ReclaimFns {
   readSwapCache(k: Kernel, entry: number): KernelPath<number>;
   /** swap_writepage: contents go to the swap area. */
   swapWritepage(k: Kernel, pfn: number): KernelPath<void>;
-  deleteFromSwapCache(k: Kernel, pfn: number): void;
+  /** `shadow`: what reclaim leaves in the page's place; 0 = nothing. */
+  deleteFromSwapCache(k: Kernel, pfn: number, shadow?: number): void;
   /** folio_free_swap: page lock held. Takes a swap-cache page off its slot when no entry uses it any more; true if it did. */
   folioFreeSwap(k: Kernel, pfn: number): boolean;
 }
@@ -496,7 +512,7 @@ export interface FileFns {
   /** The same, reading or (shmem) allocating it. Frame (referenced) or -errno (-ENOMEM; -EFAULT beyond end of file). */
   filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number>;
   /** Removes a clean or truncated page from the cache; drops the cache's reference. Page lock held. */
-  deleteFromPageCache(k: Kernel, pfn: number): void;
+  deleteFromPageCache(k: Kernel, pfn: number, shadow?: number): void;
   /** writepage: mkclean, then contents to the disk. */
   writepage(k: Kernel, pfn: number): KernelPath<void>;
   /** filemap_write_and_wait_range, bytes. */

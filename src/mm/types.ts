@@ -152,6 +152,8 @@ export class AddressSpace {
   readonly pages = new Map<number, number>();
   /** Shmem only: page index -> swap entry of pages that are out. */
   readonly swapped = new Map<number, number>();
+  /** Shadows of evicted pages (reclaim/workingset.ts): page index -> shadow. */
+  readonly shadows = new Map<number, number>();
   /** Contents on disk that differ from the generated pattern: page index -> 4096 bytes. */
   readonly disk = new Map<number, Uint8Array>();
   /** VMAs that map this file, ordered by page offset (ties: insertion order). Guarded by iMmapRwsem. */
@@ -266,6 +268,8 @@ export class MmStruct {
   notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
   limits: ProcessLimits;
+  /** Memory cgroup that its memory is charged to, by number; 0 = the root. */
+  memcg = 0;
   /** CPUs that have run this mm (mm_cpumask), as a bit set of CPU ids (< 31). */
   cpuMask = 0;
 

@@ -55,10 +55,9 @@ export class StartEndNotifier<Ops extends StartEndOps> {
     const refused = yield* this.intervals.start(range);
     if (refused < 0) return refused;
     if (this.list.first(range.mm) === null) return 0;
-    const result = yield* this.startList(range);
-    // 6.1 forgets this one, so that interval readers would wait for ever (mm/mmu_notifier.c, list side refused).
-    if (result < 0) this.intervals.end(range);
-    return result;
+    // A refusal of the list does not end what the intervals were told: the count of open sections stays one too high, and from
+    // the next section that hits an interval on, its readers wait for ever (__mmu_notifier_invalidate_range_start has it so).
+    return yield* this.startList(range);
   }
 
   /** mn_hlist_invalidate_range_start. On a refusal the rest is still called, then the end of everyone who has one: a

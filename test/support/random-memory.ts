@@ -42,6 +42,7 @@ import { syscall } from '../../src/mm/syscalls/table.ts';
 import { linuxFns } from '../../src/mm/table.ts';
 import type { Task } from '../../src/mm/types.ts';
 import type { KernelPath } from '../../src/sched/path.ts';
+import { uffdFill, uffdProtect } from './random-uffd.ts';
 
 export const PAGE = 4096;
 /** Two windows: one within a few page tables, one that crosses a 1 GiB boundary. */
@@ -411,6 +412,8 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 2, name: 'reclaim', run: (w) => w.run(w.k.fn.tryToFreePages(w.k, 1 + w.rng.below(40))) },
   { weight: 3, name: 'move tables', run: moveTables },
   { weight: 8, name: 'move pages', when: (w) => w.k.nodes.length > 1, run: movePages },
+  { weight: 3, name: 'uffd protect', run: uffdProtect },
+  { weight: 3, name: 'uffd fill', run: uffdFill },
   { weight: 14, name: 'read', run: (w, p) => w.access(p, w.address(), false) },
   { weight: 29, name: 'write', run: (w, p) => w.access(p, w.address(), true) },
   { weight: 16, name: 'huge mmap', when: hasRoomForHuge, run: hugeMmap },

@@ -6,6 +6,7 @@ import { DamonContext, DamonRegion, damonAdvance, damonStop } from '../../mm/tra
 import type { KernelPath } from '../../sched/path.ts';
 import type { World } from '../world.ts';
 import { type Op, type Outcome, valueOutcome } from './outcome.ts';
+import { writeAdminFile } from './reclaim.ts';
 
 const ADMIN = '/sys/kernel/mm/damon/admin/kdamonds/';
 
@@ -49,9 +50,9 @@ function* turnOn(world: World, damon: DamonFiles): KernelPath<number> {
   return 0;
 }
 
-const writeFile: Op = function* (world, _p, args): KernelPath<Outcome> {
+const writeFile: Op = function* (world, p, args, call): KernelPath<Outcome> {
   const path = args.text('path');
-  if (!path.startsWith(ADMIN)) throw new Error(`conformance: write_file: no file ${path} here`);
+  if (!path.startsWith(ADMIN)) return yield* writeAdminFile(world, p, args, call);
   const damon = filesOf(world);
   const name = path.slice(ADMIN.length);
   const value = args.text('value');

@@ -31,8 +31,9 @@ const register: Op = function* (world, p, args) {
 };
 
 const unregister: Op = function* (world, _p, args) {
-  const { mn } = notifier(world, args);
-  if (mn.mm === null) return errorOutcome(-EINVAL);
+  // The recorder's module looks its number up.
+  const mn = world.notifiers.get(args.num('id'))?.mn;
+  if (mn === undefined || mn.mm === null) return errorOutcome(-EINVAL);
   yield* world.design.list.unregister(mn, mn.mm);
   return { ret: 0 };
 };

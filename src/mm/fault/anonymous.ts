@@ -18,6 +18,7 @@ import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { GFP_KERNEL } from '../page/pages.ts';
 import { mkPteHi, mkPteLo } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
 import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
@@ -54,6 +55,7 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
   let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   if (pfn === 0) return VM_FAULT_OOM;
   m.zero(pfn);
   if (k.sched.points) yield P_FAULT_PAGE_READY;

@@ -20,6 +20,7 @@ import { compoundHead } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
@@ -107,6 +108,7 @@ export function* wpPageCopy(
   if (!needsAnonVma(k, vma) || (yield* k.fn.anonVmaPrepare(k, vma)) === 0) {
     pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
     if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+    if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   }
   if (pfn === 0) {
     if (oldPfn !== 0) k.fn.putPage(k, oldPfn);

@@ -32,13 +32,14 @@ import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_DIRTY, PG_LOCKED, PG_READAHEAD, PG_UPTODATE } from '../page/pages.ts';
 import { isPteMarker, mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, pteNoneMostly } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { AddressSpace, OpenFile, VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { fput } from '../vma/adjust.ts';
 import { faultWrite } from './fault-write.ts';
-import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
+import { pmdAlloc, pteOffset, pteTable, withoutTable } from './page-tables.ts';
 import { lockPageOrRetry } from './swap-fault.ts';
 
 /** maybe_unlock_mmap_for_io: in the first try of a fault mmapLock is dropped, and the file held instead. True when it was. */
@@ -228,10 +229,24 @@ function* finishFileFault(
   return result;
 }
 
+/** The page table for the fault, or the negative of VM_FAULT_* bits. A fault beyond the end of the file makes the upper tables only:
+ *  the last one is put in its place with the page (prealloc_pte). */
+function* fileFaultTable(k: Kernel, vma: VmArea, address: number): KernelPath<number> {
+  const known = pteTable(k, vma.mm, address);
+  if (known !== 0) return known;
+  const mapping = vma.file!.inode.mapping;
+  noteFile(k, mapping, false);
+  if (linearPageIndex(vma, address) >= filePages(mapping)) {
+    yield* pmdAlloc(k, vma.mm, address);
+    return -VM_FAULT_SIGBUS;
+  }
+  const made = yield* k.fn.pteAlloc(k, vma.mm, address);
+  return made !== 0 ? made : -withoutTable(k, vma.mm, address);
+}
+
 export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
-  let table = pteTable(k, vma.mm, address);
-  if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
-  if (table === 0) return withoutTable(k, vma.mm, address);
+  const table = yield* fileFaultTable(k, vma, address);
+  if (table <= 0) return -table;
   // should_fault_around: a page that is mapped along would not ask the monitor.
   const around = k.config.faultAroundPages > 1 && (vma.flags & (VM_UFFD_WP | VM_UFFD_MINOR)) === 0;
   if (around && (yield* faultAround(k, vma, address, table))) return VM_FAULT_NOPAGE;
@@ -249,11 +264,11 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   const mm = vma.mm;
   const m = k.memory;
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
-  let table = pteTable(k, mm, address);
-  if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
-  if (table === 0) return withoutTable(k, mm, address);
+  const table = yield* fileFaultTable(k, vma, address);
+  if (table <= 0) return -table;
   let page = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (page === 0) page = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (page !== 0 && mm.memcg !== 0) page = yield* memCgroupCharge(k, mm.memcg, page);
   if (page === 0) return VM_FAULT_OOM;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) {
@@ -285,9 +300,8 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
 }
 
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
-  let table = pteTable(k, vma.mm, address);
-  if (table === 0) table = yield* k.fn.pteAlloc(k, vma.mm, address);
-  if (table === 0) return withoutTable(k, vma.mm, address);
+  const table = yield* fileFaultTable(k, vma, address);
+  if (table <= 0) return -table;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;
   const pfn = found >>> 1;

@@ -44,11 +44,13 @@ import {
   swapOffset,
   swapType,
 } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
+import { workingsetRefault } from '../reclaim/workingset.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import { swapReadpage } from '../swap/swap-cache.ts';
-import type { VmArea } from '../types.ts';
+import type { MmStruct, VmArea } from '../types.ts';
 import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -124,7 +126,7 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
       return 0;
     }
     k.swap.addCacheCount(entry);
-    pfn = yield* readPastCache(k, entry);
+    pfn = yield* readPastCache(k, vma.mm, entry);
   } else if (pfn === 0) pfn = yield* k.fn.swapinReadahead(k, entry, vma, address);
   if (pfn === 0) {
     if (isFresh) k.swap.dropCacheCount(entry);
@@ -138,12 +140,14 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
 
 /** The page of a slot that only this entry needs, read past the swap cache from a device that answers at once: locked, with the
  *  fault's reference. 0 when memory is short. */
-function* readPastCache(k: Kernel, entry: number): KernelPath<number> {
+function* readPastCache(k: Kernel, mm: MmStruct, entry: number): KernelPath<number> {
   let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   if (pfn === 0) return 0;
   tryLockPage(k, pfn);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED;
+  workingsetRefault(k, pfn, k.swap.shadow(entry));
   k.fn.lruAdd(k, pfn);
   if (k.sched.points) yield P_IO;
   swapReadpage(k, pfn, entry);

@@ -30,6 +30,8 @@ import {
   PG_SWAPCACHE,
   PG_UPTODATE,
 } from '../page/pages.ts';
+import { commitCharge } from '../reclaim/mem-cgroup.ts';
+import { workingsetRefault } from '../reclaim/workingset.ts';
 import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import type { AddressSpace } from '../types.ts';
@@ -80,6 +82,12 @@ export function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, 
   pages.mapping[pfn] = mapping;
   pages.index[pfn] = index;
   mapping.pages.set(index, pfn);
+  const { activeGroup, groups } = k.reclaim;
+  if (activeGroup !== 0) commitCharge(k, groups[activeGroup]!, pfn);
+  const shadow = mapping.shadows.get(index);
+  if (shadow === undefined) return;
+  mapping.shadows.delete(index);
+  workingsetRefault(k, pfn, shadow);
 }
 
 export function* filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
@@ -184,10 +192,11 @@ function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: nu
   return pfn;
 }
 
-export function deleteFromPageCache(k: Kernel, pfn: number): void {
+export function deleteFromPageCache(k: Kernel, pfn: number, shadow = 0): void {
   const mapping = k.pages.mapping[pfn] as AddressSpace;
   noteFile(k, mapping, true);
   mapping.pages.delete(k.pages.index[pfn]!);
+  if (shadow !== 0) mapping.shadows.set(k.pages.index[pfn]!, shadow);
   k.pages.mapping[pfn] = null;
   k.pages.flags[pfn] = k.pages.flags[pfn]! & ~(PG_DIRTY | PG_REFERENCED);
   k.fn.putPage(k, pfn);

@@ -23,6 +23,7 @@ import type { PageFns } from '../fns.ts';
 import { freeZoneDevicePage } from '../hmm/device-memory.ts';
 import { freeHugePage } from '../hugetlb/pool.ts';
 import type { Kernel } from '../kernel.ts';
+import { memCgroupUncharge } from '../reclaim/mem-cgroup.ts';
 import { REACH_ALL, REACH_BUDDY, REACH_OWN } from './buddy.ts';
 import { clearCompound, compoundHead, prepCompoundPage, totalMapcount } from './compound.ts';
 import { buddyOf, NUMA_NO_NODE } from './nodes.ts';
@@ -179,6 +180,7 @@ function freeCompound(k: Kernel, head: number): void {
   k.huge.splitQueue.delete(head);
   const generation = memory.generation[head]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, pages.purpose[head]!, order, 0, 0);
+  if (pages.memcg[head] !== 0) memCgroupUncharge(k, head, count);
   clearCompound(pages, head);
   for (let pfn = head; pfn < head + count; pfn++) {
     memory.generation[pfn]!++;
@@ -225,6 +227,7 @@ function freePage(k: Kernel, pfn: number): void {
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
+  if (pages.memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
   const isPoisoned = (pages.flags[pfn]! & PG_HWPOISON) !== 0;
   pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;

@@ -94,6 +94,8 @@ export class Pages {
   readonly private: Int32Array;
   /** FRAME_* of its last allocation. */
   readonly purpose: Uint8Array;
+  /** Memory cgroup that the page is charged to, by number; 0 = the root, or free. */
+  readonly memcg: Uint8Array;
   /** Links of the list that the page is on (LRU, free list). */
   readonly next: Int32Array;
   readonly prev: Int32Array;
@@ -117,6 +119,7 @@ export class Pages {
     this.index = float64s(n);
     this.private = int32s(n);
     this.purpose = uint8s(n);
+    this.memcg = uint8s(n);
     this.next = int32s(n);
     this.prev = int32s(n);
     this.#memory = memory;

@@ -12,8 +12,9 @@ import {
   swapFree,
   swapWritepage,
 } from '../swap/swap-cache.ts';
+import { shrinkActiveList } from './lists.ts';
 import { lruAdd, lruDeactivate, lruDel, markPageAccessed } from './lru.ts';
-import { kswapd, reclaimPages, shrinkActiveList, tryToFreePages } from './shrink.ts';
+import { kswapd, reclaimPages, tryToFreePages } from './shrink.ts';
 import { shrinkFolioList } from './shrink-folio-list.ts';
 
 export const reclaimFns: ReclaimFns = {

@@ -25,6 +25,7 @@ import {
   PG_SWAPCACHE,
   PG_UNEVICTABLE,
 } from '../page/pages.ts';
+import { ageNonresident } from './workingset.ts';
 
 /** Tells the explorer's recorder of a page that comes to its list or leaves it. */
 function noteLru(k: Kernel, pfn: number, list: number, isWrite: boolean): void {
@@ -64,6 +65,7 @@ export function markPageAccessed(k: Kernel, pfn: number): void {
   const onList = (f & PG_LRU) !== 0;
   if (onList) lruDel(k, pfn);
   flags[pfn] = (flags[pfn]! & ~PG_REFERENCED) | PG_ACTIVE;
+  ageNonresident(k, k.reclaim.lruvecOf(pfn));
   if (onList) lruAdd(k, pfn);
 }
 

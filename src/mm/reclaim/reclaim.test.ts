@@ -40,7 +40,7 @@ describe('shrinkFolioList', () => {
     w.setEntry(G1, w.lo(G1) | PTE_A, 0);
     expect(visit(w, [pfn])).toBe(0);
     expect(w.k.pages.flags[pfn]! & PG_ACTIVE).toBe(PG_ACTIVE);
-    expect(w.k.reclaim.count[LRU_ACTIVE_ANON]).toBe(1);
+    expect(w.k.reclaim.root.count[LRU_ACTIVE_ANON]).toBe(1);
     checkWorld(w.k);
   });
 
@@ -62,7 +62,7 @@ describe('shrinkFolioList', () => {
     const vma = w.vma(G1, G1 + PAGE, flags, w.k.newInode('regular', 'x', PAGE));
     const pfn = w.file(vma, G1, PTE_A);
     visit(w, [pfn]);
-    expect(w.k.reclaim.count[LRU_ACTIVE_FILE]).toBe(1);
+    expect(w.k.reclaim.root.count[LRU_ACTIVE_FILE]).toBe(1);
     checkWorld(w.k);
   });
 
@@ -150,9 +150,9 @@ describe('tryToFreePages', () => {
       w.k.fn.markPageAccessed(w.k, pfn);
       w.k.fn.markPageAccessed(w.k, pfn);
     }
-    expect(w.k.reclaim.count[LRU_ACTIVE_ANON]).toBe(40);
-    w.run(w.k.fn.shrinkActiveList(w.k, false, 10));
-    expect([w.k.reclaim.count[LRU_ACTIVE_ANON], w.k.reclaim.count[LRU_INACTIVE_ANON]]).toEqual([30, 10]);
+    expect(w.k.reclaim.root.count[LRU_ACTIVE_ANON]).toBe(40);
+    w.run(w.k.fn.shrinkActiveList(w.k, w.k.reclaim.root, false, 10, null));
+    expect([w.k.reclaim.root.count[LRU_ACTIVE_ANON], w.k.reclaim.root.count[LRU_INACTIVE_ANON]]).toEqual([30, 10]);
     // The oldest first.
     expect(pages.slice(0, 10).every((p) => (w.k.pages.flags[p]! & PG_ACTIVE) === 0)).toBe(true);
     expect(w.run(w.k.fn.tryToFreePages(w.k, 5))).toBeGreaterThanOrEqual(5);

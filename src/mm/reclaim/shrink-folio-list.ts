@@ -41,6 +41,8 @@ import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import { TTU_SPLIT_HUGE_PMD } from '../rmap/unmap.ts';
 import { putbackLruPage } from './lru.ts';
+import type { MemCgroup } from './mem-cgroup.ts';
+import { ageNonresident, workingsetEviction } from './workingset.ts';
 
 // Verdicts on a page.
 const KEEP = 0;
@@ -63,6 +65,7 @@ export function* shrinkFolioList(
   pages: number[],
   isKswapd: boolean,
   ignoreReferences: boolean,
+  target: MemCgroup | null = null,
 ): KernelPath<number> {
   const { flags } = k.pages;
   const freed: number[] = [];
@@ -76,7 +79,7 @@ export function* shrinkFolioList(
       continue;
     }
     const tails: number[] = [];
-    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences, tails);
+    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences, target, tails);
     // The parts of a huge page that was split are next.
     if (tails.length > 0) pages.splice(i + 1, 0, ...tails.reverse());
     if (verdict === ACTIVATE) {
@@ -95,7 +98,10 @@ export function* shrinkFolioList(
   yield* k.fn.tryToUnmapFlush(k);
   if (k.sched.points && freed.length > 0) yield P_FREE;
   for (let i = freed.length - 1; i >= 0; i--) k.fn.putPage(k, freed[i]!);
-  for (let i = 0; i < kept.length; i++) putbackLruPage(k, kept[i]!);
+  for (let i = 0; i < kept.length; i++) {
+    if ((flags[kept[i]!]! & PG_ACTIVE) !== 0) ageNonresident(k, k.reclaim.lruvecOf(kept[i]!));
+    putbackLruPage(k, kept[i]!);
+  }
   k.stats.reclaimed += freed.length;
   return freed.length + large;
 }
@@ -106,12 +112,13 @@ function* tryToReclaim(
   pfn: number,
   isKswapd: boolean,
   ignoreReferences: boolean,
+  target: MemCgroup | null,
   tails: number[],
 ): KernelPath<number> {
   const { flags, refcount, order } = k.pages;
   if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return ACTIVATE;
   if ((flags[pfn]! & PG_WRITEBACK) !== 0) return KEEP;
-  const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn);
+  const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn, target);
   if (references === REF_ACTIVATE) return ACTIVATE;
   if (references === REF_KEEP) return KEEP;
 
@@ -140,7 +147,7 @@ function* tryToReclaim(
     announceDiscard(k, pfn, KEPT_LAZYFREE);
     return FREE;
   }
-  return removeMapping(k, pfn) ? FREE : KEEP;
+  return removeMapping(k, pfn, target) ? FREE : KEEP;
 }
 
 /** Gives the page a place in the swap area. A huge page gets a row of slots, or is split: at once when no huge entry maps it, as some of
@@ -156,9 +163,9 @@ function* swapSlots(k: Kernel, pfn: number, tails: number[]): KernelPath<boolean
 }
 
 /** folio_check_references. */
-function* checkReferences(k: Kernel, pfn: number): KernelPath<number> {
+function* checkReferences(k: Kernel, pfn: number, target: MemCgroup | null): KernelPath<number> {
   const { flags } = k.pages;
-  const referencedEntries = yield* k.fn.folioReferenced(k, pfn, true);
+  const referencedEntries = yield* k.fn.folioReferenced(k, pfn, true, target);
   const vmFlags = k.referencedVmFlags;
   const wasReferenced = (flags[pfn]! & PG_REFERENCED) !== 0;
   flags[pfn] = flags[pfn]! & ~PG_REFERENCED;
@@ -189,11 +196,12 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
   if ((f & PG_SWAPCACHE) !== 0) yield* k.fn.swapWritepage(k, pfn);
   else if (mapping[pfn] === null) return KEEP;
   else yield* k.fn.writepage(k, pfn);
+  k.reclaim.pageouts++;
   return (flags[pfn]! & (PG_DIRTY | PG_WRITEBACK)) === 0 ? FREE : ACTIVATE;
 }
 
 /** __remove_mapping: takes the page out of its cache when nobody else refers to it. */
-function removeMapping(k: Kernel, pfn: number): boolean {
+function removeMapping(k: Kernel, pfn: number, target: MemCgroup | null): boolean {
   const { flags, refcount, mapping } = k.pages;
   const nr = compoundNr(k.pages, pfn);
   if (refcount[pfn] !== 1 + nr || (flags[pfn]! & PG_DIRTY) !== 0) return false;
@@ -202,10 +210,10 @@ function removeMapping(k: Kernel, pfn: number): boolean {
     for (let page = pfn; page < pfn + nr; page++) {
       if (k.swap.users(k.pages.private[page]!) > 0) announceDiscard(k, page, KEPT_SWAP);
     }
-    k.fn.deleteFromSwapCache(k, pfn);
+    k.fn.deleteFromSwapCache(k, pfn, workingsetEviction(k, pfn, target));
   } else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) {
     announceDiscard(k, pfn, KEPT_FILE);
-    k.fn.deleteFromPageCache(k, pfn);
+    k.fn.deleteFromPageCache(k, pfn, isFileLru(flags[pfn]!) ? workingsetEviction(k, pfn, target) : 0);
   } else return false;
   return true;
 }

@@ -1,132 +1,147 @@
 // Reclaim over the LRU lists (mm/vmscan.c): from the tails, with rising pressure. Priority 12 looks at 1/4096 of each list,
 // priority 0 at all of it; a run stops when enough was freed and ends after priority 0 whatever happened, so it cannot spin.
 //
-//   inactive lists   shrinkFolioList
-//   active lists     moved to the inactive ones when those are short (inactive * ratio < active); only executable file pages
-//                    that were used stay. A used page gets its second chance on the inactive list.
+//   whose lists      of one memory cgroup (its limit, memory.reclaim), or of all (direct reclaim, kswapd)
+//   inactive lists   shrinkInactiveList
+//   active lists     only when those are short (inactive * ratio < active), or pages come back that were evicted before. A run
+//                    that freed nothing and left active pages alone for that reason starts over and takes them.
 //
-// Balance: anonymous : file = swappiness : 200 - swappiness (60 : 140), as Linux does when both cost the same. No anonymous
-// pages without free swap; file pages alone while there are plenty of inactive ones; both in full at priority 0. Linux also
-// weighs refaults and I/O cost, which this model leaves out.
+// Balance of anonymous and file pages: swappiness : 200 - swappiness (60 : 140), shifted towards the kind that was written out
+// less of late. No anonymous pages without free swap; file pages alone while there are plenty of inactive ones; both in full at
+// priority 0.
 //
-// When every file page of a batch was dirty, the flusher threads write them back (wakeup_flusher_threads; here in line).
-//
-// Kernel names: shrink_lruvec, get_scan_count, inactive_is_low, shrink_inactive_list, shrink_active_list,
-// do_try_to_free_pages, balance_pgdat, kswapd, reclaim_pages.
+// Kernel names: struct scan_control, prepare_scan_count, get_scan_count, inactive_is_low, shrink_lruvec, shrink_node,
+// do_try_to_free_pages, snapshot_refaults, balance_pgdat, kswapd, reclaim_pages.
 
-import { VM_EXEC } from '../../abi/mman.ts';
 import { OBJ_LIST } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import { P_RECLAIM } from '../../sched/points.ts';
 import { shrinkHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
-import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
+import { LIST_FREE } from '../page/pages.ts';
+import { shrinkInactiveList } from './lists.ts';
+import { noteLruScan } from './lru.ts';
 import {
-  LIST_FREE,
-  PG_ACTIVE,
-  PG_ANON,
-  PG_DIRTY,
-  PG_MLOCKED,
-  PG_RECLAIM,
-  PG_SWAPBACKED,
-  PG_UNEVICTABLE,
-  PG_WORKINGSET,
-} from '../page/pages.ts';
-import { lruDel, noteLruScan, putbackLruPage, rotateReclaimable } from './lru.ts';
-import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, LRU_UNEVICTABLE } from './state.ts';
+  LRU_ACTIVE_ANON,
+  LRU_ACTIVE_FILE,
+  LRU_INACTIVE_ANON,
+  LRU_INACTIVE_FILE,
+  LRU_UNEVICTABLE,
+  type Lruvec,
+} from './lruvec.ts';
+import type { MemCgroup } from './mem-cgroup.ts';
 
 const DEF_PRIORITY = 12;
-const SWAP_CLUSTER_MAX = 32;
+export const SWAP_CLUSTER_MAX = 32;
 const SWAPPINESS = 60;
 const PAGES_PER_GIB_SHIFT = 18;
 
-/** isolate_lru_folios: up to `want` pages from the tail of a list, each with a reference. */
-function isolate(k: Kernel, list: number, want: number): number[] {
-  const { refcount } = k.pages;
-  const out: number[] = [];
-  noteLruScan(k);
-  while (out.length < want) {
-    const pfn = k.reclaim.tail[list]!;
-    if (pfn === 0) break;
-    lruDel(k, pfn);
-    refcount[pfn] = refcount[pfn]! + 1;
-    out.push(pfn);
-  }
-  return out;
-}
+/** struct scan_control: one run of reclaim. */
+export class ScanControl {
+  readonly want: number;
+  /** Whose pages; null: everybody's. */
+  readonly target: MemCgroup | null;
+  readonly isKswapd: boolean;
+  priority = DEF_PRIORITY;
+  freed = 0;
+  /** Whether active pages may go to the inactive list: anonymous ones, file pages. */
+  readonly mayDeactivate = [false, false];
+  forceDeactivate = false;
+  /** Active pages were left alone. */
+  skippedDeactivate = false;
+  /** File pages only: there are plenty of inactive ones. */
+  trimsCache = false;
+  /** Anonymous pages only: hardly any file page is left. */
+  fileIsTiny = false;
+  cost = [0, 0];
 
-function* shrinkInactiveList(k: Kernel, isFile: boolean, want: number, isKswapd: boolean): KernelPath<number> {
-  const taken = isolate(k, isFile ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON, want);
-  if (taken.length === 0) return 0;
-  const dirty: number[] = [];
-  if (isFile) for (const pfn of taken) if ((k.pages.flags[pfn]! & PG_DIRTY) !== 0) dirty.push(pfn);
-  if (isFile) k.reclaim.manyDirty = dirty.length === taken.length;
-  const { refcount } = k.pages;
-  // The flusher will want them again: keep them alive until it has been here.
-  const flush = dirty.length === taken.length;
-  if (flush) for (const pfn of dirty) refcount[pfn] = refcount[pfn]! + 1;
-  const freed = yield* k.fn.shrinkFolioList(k, taken, isKswapd, false);
-  if (flush) yield* writeBack(k, dirty);
-  return freed;
-}
-
-/** The flusher's turn: writes the pages (each with a reference) that are still dirty. */
-function* writeBack(k: Kernel, pages: number[]): KernelPath<void> {
-  const { flags, mapping } = k.pages;
-  for (const pfn of pages) {
-    if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
-    const isFilePage = mapping[pfn] !== null && (flags[pfn]! & (PG_ANON | PG_SWAPBACKED)) === 0;
-    if (isFilePage && (flags[pfn]! & PG_DIRTY) !== 0) yield* k.fn.writepage(k, pfn);
-    unlockPage(k, pfn);
-    if ((flags[pfn]! & PG_RECLAIM) !== 0 && (flags[pfn]! & PG_DIRTY) === 0) rotateReclaimable(k, pfn);
-    k.fn.putPage(k, pfn);
+  constructor(want: number, target: MemCgroup | null, isKswapd = false) {
+    this.want = Math.max(want, SWAP_CLUSTER_MAX);
+    this.target = target;
+    this.isKswapd = isKswapd;
   }
 }
 
-export function* shrinkActiveList(k: Kernel, isFile: boolean, want: number): KernelPath<void> {
-  const { flags } = k.pages;
-  const taken = isolate(k, isFile ? LRU_ACTIVE_FILE : LRU_ACTIVE_ANON, want);
-  for (const pfn of taken) {
-    if (k.sched.points) yield P_RECLAIM;
-    if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) === 0) {
-      const referenced = yield* k.fn.folioReferenced(k, pfn, false);
-      const staysActive = referenced !== 0 && isFile && (k.referencedVmFlags & VM_EXEC) !== 0;
-      if (!staysActive) flags[pfn] = (flags[pfn]! & ~PG_ACTIVE) | PG_WORKINGSET;
-    }
-    putbackLruPage(k, pfn);
-  }
+/** lruvec_page_state: pages on one list of the target, or of all groups, at the last flush of the statistics. */
+function pagesOn(k: Kernel, target: MemCgroup | null, list: number): number {
+  if (target !== null) return target.lruvec.stats[list]!;
+  let n = 0;
+  for (const group of k.reclaim.groups) n += group.lruvec.stats[list]!;
+  return n;
 }
 
 /** inactive_is_low. */
-export function inactiveIsLow(k: Kernel, isFile: boolean): boolean {
+function inactiveIsLow(k: Kernel, target: MemCgroup | null, isFile: boolean): boolean {
   noteLruScan(k);
-  const count = k.reclaim.count;
-  const inactive = count[isFile ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON]!;
-  const active = count[isFile ? LRU_ACTIVE_FILE : LRU_ACTIVE_ANON]!;
+  const inactive = pagesOn(k, target, isFile ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON);
+  const active = pagesOn(k, target, isFile ? LRU_ACTIVE_FILE : LRU_ACTIVE_ANON);
   const gib = (inactive + active) >> PAGES_PER_GIB_SHIFT;
   const ratio = gib === 0 ? 1 : Math.floor(Math.sqrt(10 * gib));
   return inactive * ratio < active;
 }
 
-/** get_scan_count: pages of the list to look at. */
-function scanCount(k: Kernel, list: number, priority: number): number {
-  noteLruScan(k);
-  const count = k.reclaim.count;
-  const size = count[list]!;
-  const isAnon = list === LRU_INACTIVE_ANON || list === LRU_ACTIVE_ANON;
-  if (isAnon && k.swap.free === 0) return 0;
-  if (priority === 0) return size;
-  const plentyOfFile = count[LRU_INACTIVE_FILE]! >> priority > 0 && !inactiveIsLow(k, true);
-  if (plentyOfFile && k.swap.free > 0) return isAnon ? 0 : size >> priority;
-  if (k.swap.free === 0) return size >> priority;
-  return Math.floor(((size >> priority) * (isAnon ? SWAPPINESS : 200 - SWAPPINESS)) / 200);
+/** prepare_scan_count: what one look at the target's lists is to be like. */
+function prepareScanCount(k: Kernel, sc: ScanControl): void {
+  for (const group of k.reclaim.groups) group.lruvec.stats.set(group.lruvec.count);
+  const lruvec = (sc.target ?? k.reclaim.groups[0]!).lruvec;
+  sc.cost = [...lruvec.cost];
+  for (const isFile of [false, true]) {
+    const kind = isFile ? 1 : 0;
+    const cameBack = lruvec.activated[kind] !== lruvec.refaults[kind];
+    sc.mayDeactivate[kind] = sc.forceDeactivate || cameBack || inactiveIsLow(k, sc.target, isFile);
+  }
+  const inactiveFile = pagesOn(k, sc.target, LRU_INACTIVE_FILE);
+  sc.trimsCache = inactiveFile >> sc.priority > 0 && !sc.mayDeactivate[1];
+  if (sc.target !== null) return;
+  const file = inactiveFile + pagesOn(k, null, LRU_ACTIVE_FILE);
+  const anon = pagesOn(k, null, LRU_INACTIVE_ANON);
+  sc.fileIsTiny = file + k.pages.free <= k.watermarks.high && !sc.mayDeactivate[0] && anon >> sc.priority > 0;
 }
 
-/** shrink_lruvec at one priority: pages freed. */
-function* shrinkLists(k: Kernel, priority: number, want: number, isKswapd: boolean): KernelPath<number> {
-  const left = [0, 0, 0, 0];
-  const mayDeactivate = [inactiveIsLow(k, false), inactiveIsLow(k, true)];
-  for (let list = 0; list < LRU_UNEVICTABLE; list++) left[list] = scanCount(k, list, priority);
+/** get_scan_count: pages to look at on each evictable list. */
+function getScanCount(k: Kernel, lruvec: Lruvec, sc: ScanControl): number[] {
+  noteLruScan(k);
+  const [anonCost, fileCost] = [sc.cost[0]!, sc.cost[1]!];
+  const total = anonCost + fileCost;
+  const twice = 3 * total + 1;
+  const anonShare = Math.floor((SWAPPINESS * twice) / (total + anonCost + 1));
+  const fileShare = Math.floor(((200 - SWAPPINESS) * twice) / (total + fileCost + 1));
+  const out: number[] = [];
+  for (let list = 0; list < LRU_UNEVICTABLE; list++) {
+    const isFile = list >= LRU_INACTIVE_FILE;
+    const scan = lruvec.count[list]! >> sc.priority;
+    if (k.swap.free === 0) out.push(isFile ? scan : 0);
+    else if (sc.priority === 0) out.push(scan);
+    else if (sc.fileIsTiny) out.push(isFile ? 0 : scan);
+    else if (sc.trimsCache) out.push(isFile ? scan : 0);
+    else out.push(Math.floor((scan * (isFile ? fileShare : anonShare)) / (anonShare + fileShare)));
+  }
+  return out;
+}
+
+/** Once enough is freed, the kind with less left to scan is dropped and the other goes on until both have had the same share of
+ *  what was planned. False: one kind is done, stop. */
+function evenOut(left: number[], planned: readonly number[]): boolean {
+  const anon = left[LRU_INACTIVE_ANON]! + left[LRU_ACTIVE_ANON]!;
+  const file = left[LRU_INACTIVE_FILE]! + left[LRU_ACTIVE_FILE]!;
+  if (file === 0 || anon === 0) return false;
+  const drop = file > anon ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE;
+  const go = drop === LRU_INACTIVE_ANON ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON;
+  const percentage = Math.floor((Math.min(anon, file) * 100) / (planned[drop]! + planned[drop + 1]! + 1));
+  left[drop] = left[drop + 1] = 0;
+  for (let list = go; list <= go + 1; list++) {
+    const scanned = planned[list]! - left[list]!;
+    const share = Math.floor((planned[list]! * (100 - percentage)) / 100);
+    left[list] = share - Math.min(share, scanned);
+  }
+  return true;
+}
+
+/** shrink_lruvec. */
+function* shrinkLruvec(k: Kernel, lruvec: Lruvec, sc: ScanControl): KernelPath<void> {
+  const left = getScanCount(k, lruvec, sc);
+  const planned = [...left];
+  // Direct reclaim's first look takes its whole share: kswapd does not keep up.
+  const isWhole = sc.target === null && !sc.isKswapd && sc.priority === DEF_PRIORITY;
   let freed = 0;
   // Active anonymous pages alone do not keep it going.
   while (left[LRU_INACTIVE_ANON]! + left[LRU_INACTIVE_FILE]! + left[LRU_ACTIVE_FILE]! > 0) {
@@ -136,14 +151,44 @@ function* shrinkLists(k: Kernel, priority: number, want: number, isKswapd: boole
       left[list] = left[list]! - now;
       const isFile = list >= LRU_INACTIVE_FILE;
       const isActive = list === LRU_ACTIVE_ANON || list === LRU_ACTIVE_FILE;
-      if (!isActive) freed += yield* shrinkInactiveList(k, isFile, now, isKswapd);
-      else if (mayDeactivate[isFile ? 1 : 0]) yield* k.fn.shrinkActiveList(k, isFile, now);
+      if (!isActive) freed += yield* shrinkInactiveList(k, lruvec, isFile, now, sc.isKswapd, sc.target);
+      else if (sc.mayDeactivate[isFile ? 1 : 0]) yield* k.fn.shrinkActiveList(k, lruvec, isFile, now, sc.target);
+      else sc.skippedDeactivate = true;
     }
-    if (freed >= want) break;
+    if (freed < sc.want || isWhole) continue;
+    if (!evenOut(left, planned)) break;
   }
+  sc.freed += freed;
   // Even a run that did not touch anonymous pages keeps their two lists in balance.
-  if (k.swap.pages > 0 && inactiveIsLow(k, false)) yield* k.fn.shrinkActiveList(k, false, SWAP_CLUSTER_MAX);
-  return freed;
+  const isLow = lruvec.stats[LRU_INACTIVE_ANON]! < lruvec.stats[LRU_ACTIVE_ANON]!;
+  if (k.swap.pages > 0 && isLow) yield* k.fn.shrinkActiveList(k, lruvec, false, SWAP_CLUSTER_MAX, sc.target);
+}
+
+/** shrink_node: one look at every group of the target. */
+function* shrinkNode(k: Kernel, sc: ScanControl): KernelPath<void> {
+  prepareScanCount(k, sc);
+  if (sc.target !== null) {
+    yield* shrinkLruvec(k, sc.target.lruvec, sc);
+    return;
+  }
+  for (const group of k.reclaim.groups) yield* shrinkLruvec(k, group.lruvec, sc);
+}
+
+/** do_try_to_free_pages: pages freed; the caller is marked as reclaiming. */
+export function* doTryToFreePages(k: Kernel, sc: ScanControl): KernelPath<number> {
+  for (;;) {
+    for (sc.priority = DEF_PRIORITY; sc.priority >= 0 && sc.freed < sc.want; sc.priority--) {
+      yield* shrinkNode(k, sc);
+      if (sc.freed < sc.want && k.huge.splitQueue.size > 0) sc.freed += yield* splitPartlyMapped(k);
+    }
+    // snapshot_refaults.
+    const { lruvec } = sc.target ?? k.reclaim.groups[0]!;
+    lruvec.refaults[0] = lruvec.activated[0]!;
+    lruvec.refaults[1] = lruvec.activated[1]!;
+    if (sc.freed > 0 || !sc.skippedDeactivate || sc.forceDeactivate) return sc.freed;
+    sc.forceDeactivate = true;
+    sc.skippedDeactivate = false;
+  }
 }
 
 /** shrink_slab, of which huge pages are one part: those partly unmapped give that part back. Frames freed. */
@@ -157,11 +202,7 @@ export function* tryToFreePages(k: Kernel, want: number): KernelPath<number> {
   const thread = k.sched.current;
   if (k.reclaim.isReclaiming(thread)) return 0;
   k.reclaim.enterReclaim(thread);
-  let freed = 0;
-  for (let priority = DEF_PRIORITY; priority >= 0 && freed < want; priority--) {
-    freed += yield* shrinkLists(k, priority, want - freed, false);
-    if (freed < want && k.huge.splitQueue.size > 0) freed += yield* splitPartlyMapped(k);
-  }
+  const freed = yield* doTryToFreePages(k, new ScanControl(want, null));
   k.reclaim.leaveReclaim(thread);
   return freed;
 }
@@ -185,10 +226,10 @@ function* balancePgdat(k: Kernel): KernelPath<void> {
   const thread = k.sched.current;
   k.reclaim.enterReclaim(thread);
   for (let gained = 1; gained > 0 && k.pages.free < k.watermarks.high; ) {
-    gained = 0;
-    for (let priority = DEF_PRIORITY; priority >= 0 && k.pages.free < k.watermarks.high; priority--) {
-      gained += yield* shrinkLists(k, priority, k.watermarks.high - k.pages.free, true);
-    }
+    const sc = new ScanControl(k.watermarks.high - k.pages.free, null, true);
+    for (sc.priority = DEF_PRIORITY; sc.priority >= 0 && k.pages.free < k.watermarks.high; sc.priority--)
+      yield* shrinkNode(k, sc);
+    gained = sc.freed;
   }
   k.reclaim.leaveReclaim(thread);
 }
@@ -198,7 +239,7 @@ export function* reclaimPages(k: Kernel, pages: number[]): KernelPath<number> {
   const thread = k.sched.current;
   const nested = k.reclaim.isReclaiming(thread);
   if (!nested) k.reclaim.enterReclaim(thread);
-  const freed = yield* k.fn.shrinkFolioList(k, pages, false, !k.profile.pageoutAgesAndFlushes);
+  const freed = yield* k.fn.shrinkFolioList(k, pages, false, !k.profile.pageoutAgesAndFlushes, null);
   if (!nested) k.reclaim.leaveReclaim(thread);
   return freed;
 }

@@ -10,12 +10,18 @@ import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ANON, PG_IDLE, PG_KSM, PG_MLOCKED, PG_YOUNG } from '../page/pages.ts';
+import type { MemCgroup } from '../reclaim/mem-cgroup.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
 import { vmaAddress } from './rmap.ts';
 import { mappedWord, rmapLockOf, rmapNext, rmapVma } from './walk.ts';
 
-export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): KernelPath<number> {
+export function* folioReferenced(
+  k: Kernel,
+  pfn: number,
+  isLocked: boolean,
+  target: MemCgroup | null = null,
+): KernelPath<number> {
   const pages = k.pages;
   let vmFlags = 0;
   let referenced = 0;
@@ -40,6 +46,8 @@ export function* folioReferenced(k: Kernel, pfn: number, isLocked: boolean): Ker
   let left = isHuge ? 1 : pages.mapcount[pfn]!;
   for (let at = rmapNext(k, pfn, 0); at >= 0 && left > 0; at = rmapNext(k, pfn, at + 1)) {
     const vma = rmapVma(k, pfn, at);
+    // invalid_folio_referenced_vma: use by other groups is no reason to keep it in this one.
+    if (target !== null && vma.mm.memcg !== target.id) continue;
     const address = vmaAddress(vma, pages.index[pfn]!);
     if (!isHuge && mappedWord(k, vma.mm, address, pfn) < 0) continue;
     const young = isHuge ? yield* hugeReferencedOne(k, pfn, vma) : yield* k.fn.folioReferencedOne(k, pfn, vma, address);

@@ -24,6 +24,8 @@ import {
   PG_SWAPCACHE,
   PG_UPTODATE,
 } from '../page/pages.ts';
+import { commitCharge } from '../reclaim/mem-cgroup.ts';
+import { workingsetRefault } from '../reclaim/workingset.ts';
 
 function note(k: Kernel): void {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_SWAP, true);
@@ -101,11 +103,12 @@ export function addToSwap(k: Kernel, pfn: number): boolean {
 }
 
 /** Page lock held. Drops the cache's reference and its count on the slot. */
-export function deleteFromSwapCache(k: Kernel, pfn: number): void {
+export function deleteFromSwapCache(k: Kernel, pfn: number, shadow = 0): void {
   note(k);
   const { flags, private: slots } = k.pages;
   const nr = compoundNr(k.pages, pfn);
   for (let i = 0; i < nr; i++) {
+    if (shadow !== 0) k.swap.setShadow(slots[pfn + i]!, shadow);
     k.swap.dropCached(slots[pfn + i]!);
     slots[pfn + i] = 0;
   }
@@ -148,6 +151,9 @@ export function* readSwapCache(k: Kernel, entry: number, isReadahead = false): K
     k.swap.addCacheCount(entry);
     insert(k, pfn, entry);
     if (isReadahead) flags[pfn] = flags[pfn]! | PG_READAHEAD;
+    const { activeGroup, groups } = k.reclaim;
+    if (activeGroup !== 0) commitCharge(k, groups[activeGroup]!, pfn);
+    workingsetRefault(k, pfn, k.swap.shadow(entry));
     k.fn.lruAdd(k, pfn);
     if (k.sched.points) yield P_IO;
     swapReadpage(k, pfn, entry);

@@ -7,6 +7,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { khugepagedFork } from '../huge/khugepaged-mm.ts';
 import { hugetlbDupVmaPrivate } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
+import { memCgroupAttach } from '../reclaim/mem-cgroup.ts';
 import { inheritedMdwe } from '../syscalls/prctl.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
@@ -15,6 +16,7 @@ import { getFile, vmaDup } from './split.ts';
 /** dup_mm. Null when out of memory: the half-made child is gone, the parent's entries stay write-protected (harmless). */
 export function* dupMm(k: Kernel, parent: MmStruct): KernelPath<MmStruct | null> {
   const child = yield* k.mmAlloc();
+  if (child !== null && parent.memcg !== 0) memCgroupAttach(k, child, k.reclaim.groups[parent.memcg]!);
   if (child === null) return null;
   copyLayout(child, parent);
   const lock = parent.mmapLock;

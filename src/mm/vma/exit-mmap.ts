@@ -9,6 +9,7 @@ import { khugepagedExit } from '../huge/khugepaged-mm.ts';
 import { mmPutHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
+import { memCgroupDetach } from '../reclaim/mem-cgroup.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmUnacctMemory } from './account.ts';
@@ -35,6 +36,7 @@ export function mmDrop(k: Kernel, mm: MmStruct): void {
   if (mm.notifiers !== null && k.design !== null) k.design.destroy(mm);
   k.fn.putPage(k, mm.pgd);
   k.mms.delete(mm.id);
+  if (mm.memcg !== 0) memCgroupDetach(k, mm);
   if (k.memory.log.on) k.memory.log.emit(E_MM_FREE, mm.id, 0, 0, mm.pgd, 0, 0, 0, 0, 0);
 }
 

@@ -29,7 +29,7 @@ describe('MADV_FREE', () => {
     expect(w.lo(G1) & (PTE_P | PTE_RW | PTE_A | PTE_D)).toBe(PTE_P | PTE_RW);
     expect(w.lo(G1 + 4 * PAGE) & PTE_D).toBe(PTE_D);
     expect(w.k.pages.flags[pages[0]!]! & PG_SWAPBACKED).toBe(0);
-    expect([w.k.reclaim.count[LRU_INACTIVE_FILE], w.k.reclaim.count[LRU_INACTIVE_ANON]]).toEqual([4, 4]);
+    expect([w.k.reclaim.root.count[LRU_INACTIVE_FILE], w.k.reclaim.root.count[LRU_INACTIVE_ANON]]).toEqual([4, 4]);
     checkWorld(w.k);
   });
 

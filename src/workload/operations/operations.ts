@@ -121,6 +121,20 @@ const SWAPPED: Base = {
   ],
 };
 
+/** A page that a userfaultfd monitor will hear of when it is written. */
+const UFFD_WP: Base = {
+  name: 'anon, write-protected by userfaultfd',
+  pages: [0],
+  isWritable: false,
+  setup: [
+    { do: 'mmap', at: 0 },
+    { do: 'store', at: 0 },
+    { do: 'uffd-register', at: 0, mode: 'wp' },
+    { do: 'uffd-protect', at: 0 },
+    ...deviceLoads(0),
+  ],
+};
+
 /** Two pages with the same contents, which KSM has seen once. */
 const ANON_EQUAL: Base = {
   name: 'anon, two equal pages',
@@ -133,6 +147,21 @@ const ANON_EQUAL: Base = {
     { do: 'madvise', at: 0, pages: 2, advice: 'mergeable' },
     { do: 'ksm' },
     ...deviceLoads(0),
+  ],
+};
+
+/** A page that is not there, for which faults ask a monitor, who has one to give. */
+const UFFD_MISSING: Base = {
+  name: 'anon, missing, watched by userfaultfd',
+  pages: [0],
+  isWritable: false,
+  setup: [
+    { do: 'mmap', at: 0 },
+    { do: 'mmap', at: 2 },
+    { do: 'store', at: 2 },
+    { do: 'store', at: 0 },
+    ...deviceLoads(0),
+    { do: 'uffd-register', at: 0, mode: 'missing' },
   ],
 };
 
@@ -282,6 +311,38 @@ export const OPERATIONS: readonly Operation[] = [
   op('unregister', 'the driver unregisters while the page goes', ANON, [{ do: 'madvise', at: 0, advice: 'dontneed' }], {
     ...LOAD,
     others: { owner: { cpu: 1, steps: [{ do: 'unbind' }] } },
+  }),
+  op('uffd-protect', 'a userfaultfd monitor takes the right to write', ANON, [{ do: 'uffd-protect', at: 0 }], {
+    setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }],
+    ...STORE,
+  }),
+  op(
+    'uffd-unprotect',
+    'a write waits until the monitor gives the right back',
+    UFFD_WP,
+    [{ do: 'store', at: 0, value: 2 }],
+    {
+      others: { monitor: { cpu: 1, steps: [{ do: 'uffd-unprotect', at: 0 }] } },
+    },
+  ),
+  op('uffd-copy', 'drops a page; the next access waits until a monitor has filled it', UFFD_MISSING, [
+    { do: 'madvise', at: 0, advice: 'dontneed' },
+    { do: 'uffd-copy', at: 0, from: 2 },
+  ]),
+  op(
+    'uffd-unregister',
+    'the monitor lets go; the page is written again only after a fault',
+    ANON,
+    [{ do: 'uffd-unregister', at: 0 }],
+    {
+      setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }, ...deviceLoads(0)],
+      ...STORE,
+    },
+  ),
+  op('oom-reap', 'takes the page of a killed process, waiting for nobody', ANON, [{ do: 'mrelease' }], {
+    setup: [{ do: 'kill' }],
+    thread: { on: 'kernel', steps: [{ do: 'mrelease' }] },
+    ...STORE,
   }),
   op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
     ...LOAD,

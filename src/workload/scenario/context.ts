@@ -5,6 +5,8 @@ import type { Device } from '../../device/device.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { openFile } from '../../mm/process/files.ts';
 import type { Inode, Task } from '../../mm/types.ts';
+import { UFFD_API, type UserfaultfdCtx } from '../../mm/uffd/context.ts';
+import { uffdioApi, uffdOf, userfaultfd } from '../../mm/uffd/ioctl.ts';
 import { BASE, type Scenario } from './scenario.ts';
 
 /** Something that a step of the scenario claimed, and that did not hold. */
@@ -24,6 +26,7 @@ export class ScenarioContext {
   readonly brokenClaims: BrokenClaim[] = [];
   /** Steps of its script that each thread has completed, by thread id. */
   readonly completed: number[] = [];
+  #uffd: UserfaultfdCtx | null = null;
   readonly #files = new Map<string, { readonly inode: Inode; readonly fd: Map<Task, number> }>();
 
   constructor(kernel: Kernel, device: Device | null, scenario: Scenario) {
@@ -47,6 +50,17 @@ export class ScenarioContext {
     const task = this.tasks.get(name);
     if (task === undefined) throw new InputError(`scenario ${this.scenario.name}: there is no task "${name}"`);
     return task;
+  }
+
+  /** The userfaultfd of the scenario, made for the address space of the task that asks first. */
+  userfault(task: Task): UserfaultfdCtx {
+    if (this.#uffd === null) {
+      const fd = userfaultfd(this.kernel, task, 0);
+      if (fd < 0) throw new InputError(`scenario ${this.scenario.name}: userfaultfd answers ${fd}`);
+      this.#uffd = uffdOf(task, fd)!;
+      uffdioApi(this.kernel, this.#uffd, UFFD_API, 0);
+    }
+    return this.#uffd;
   }
 
   inode(name: string): Inode {

@@ -97,6 +97,32 @@ export interface ReclaimStep {
   /** Pages wanted. */
   readonly pages?: number;
 }
+/** userfaultfd: who faults where it is registered waits for a thread that answers. One descriptor, of the task that registers first. */
+export interface UffdRegisterStep {
+  readonly do: 'uffd-register';
+  readonly at: number;
+  readonly pages?: number;
+  readonly mode: 'missing' | 'wp';
+}
+/** UFFDIO_COPY from page `from` of the thread's task. */
+export interface UffdCopyStep {
+  readonly do: 'uffd-copy';
+  readonly at: number;
+  readonly pages?: number;
+  readonly from: number;
+}
+/** UFFDIO_ZEROPAGE, UFFDIO_UNREGISTER; UFFDIO_WRITEPROTECT, which protects or takes the protection off. */
+export interface UffdRangeStep {
+  readonly do: 'uffd-zeropage' | 'uffd-unregister' | 'uffd-protect' | 'uffd-unprotect';
+  readonly at: number;
+  readonly pages?: number;
+}
+/** kill: SIGKILL to a task, which ends at an `exit` of its own. mrelease: process_mrelease of a killed task. */
+export interface KillStep {
+  readonly do: 'kill' | 'mrelease';
+  /** The main task when left out. */
+  readonly task?: string;
+}
 /** KSM: whole scans over all mergeable memory. */
 export interface KsmStep {
   readonly do: 'ksm';
@@ -140,6 +166,10 @@ export type Step =
   | ExitStep
   | FileStep
   | ReclaimStep
+  | UffdRegisterStep
+  | UffdCopyStep
+  | UffdRangeStep
+  | KillStep
   | KsmStep
   | OutsideStep
   | ProbeStep

@@ -101,6 +101,26 @@ const file = z
   })
   .describe('A system call on a file');
 const reclaim = z.strictObject({ do: z.literal('reclaim'), pages }).describe('Reclaim of that many pages');
+const uffdRegister = z
+  .strictObject({
+    do: z.literal('uffd-register'),
+    at,
+    pages,
+    mode: z.enum(['missing', 'wp']).describe('Faults on pages that are missing, or writes to protected ones.'),
+  })
+  .describe('UFFDIO_REGISTER: who faults there waits for a thread that answers');
+const uffdCopy = z
+  .strictObject({ do: z.literal('uffd-copy'), at, pages, from: at.describe('Page that is copied.') })
+  .describe('UFFDIO_COPY');
+const uffdRange = z
+  .strictObject({ do: z.enum(['uffd-zeropage', 'uffd-unregister', 'uffd-protect', 'uffd-unprotect']), at, pages })
+  .describe('UFFDIO_ZEROPAGE, UFFDIO_UNREGISTER or UFFDIO_WRITEPROTECT');
+const kill = z
+  .strictObject({
+    do: z.enum(['kill', 'mrelease']),
+    task: name.exactOptional().describe('Task that is killed, or whose memory is taken; "main" when left out.'),
+  })
+  .describe('SIGKILL to a task (which still has to `exit`), process_mrelease of a killed one');
 const ksm = z
   .strictObject({
     do: z.literal('ksm'),
@@ -133,6 +153,10 @@ export const stepSchema = z.discriminatedUnion('do', [
   exit,
   file,
   reclaim,
+  uffdRegister,
+  uffdCopy,
+  uffdRange,
+  kill,
   ksm,
   outside,
   probe,

@@ -7,17 +7,36 @@ import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
 import { followMappedPage } from '../../mm/ksm/follow.ts';
 import { ksmRun } from '../../mm/ksm/scan.ts';
+import { sendSigkill } from '../../mm/oom/kill.ts';
+import { processMrelease } from '../../mm/oom/reap.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
 import { CLEAR_REFS_SOFT_DIRTY, clearRefs } from '../../mm/track/clear-refs.ts';
 import { pageIdleSet } from '../../mm/track/page-idle.ts';
 import type { MmStruct, Task } from '../../mm/types.ts';
+import {
+  UFFDIO_REGISTER_MODE_MISSING,
+  UFFDIO_REGISTER_MODE_WP,
+  UFFDIO_WRITEPROTECT_MODE_WP,
+} from '../../mm/uffd/context.ts';
+import * as U from '../../mm/uffd/ioctl.ts';
 import { uprobeRegister, uprobeUnregister } from '../../mm/uprobes/uprobes.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
 import type { ScenarioContext } from './context.ts';
-import type { AccessStep, MmapStep, MremapStep, OutsideStep, Prot, Step, ThreadScript } from './scenario.ts';
+import type {
+  AccessStep,
+  MmapStep,
+  MremapStep,
+  OutsideStep,
+  Prot,
+  Step,
+  ThreadScript,
+  UffdCopyStep,
+  UffdRangeStep,
+  UffdRegisterStep,
+} from './scenario.ts';
 
 const PAGE = 4096;
 
@@ -104,6 +123,20 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'run':
       yield* step.path(c);
       return;
+    case 'kill':
+      sendSigkill(k, c.task(step.task ?? 'main'));
+      return;
+    case 'mrelease':
+      refused(c, step, yield* processMrelease(k, c.tasks.get(step.task ?? 'main') ?? null, 0));
+      return;
+    case 'uffd-register':
+    case 'uffd-copy':
+    case 'uffd-zeropage':
+    case 'uffd-unregister':
+    case 'uffd-protect':
+    case 'uffd-unprotect':
+      refused(c, step, yield* uffdCall(c, step, task));
+      return;
     case 'truncate':
       refused(c, step, yield* call(c, task, NR.NR_ftruncate, c.fd(task, step.file), (step.pages ?? 0) * PAGE));
       return;
@@ -118,6 +151,35 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     }
     default:
       refused(c, step, yield* memoryCall(c, step, task));
+  }
+}
+
+function uffdCall(
+  c: ScenarioContext,
+  step: UffdRegisterStep | UffdCopyStep | UffdRangeStep,
+  task: Task,
+): KernelPath<number> {
+  const k = c.kernel;
+  const ctx = c.userfault(task);
+  const va = c.va(step.at);
+  const bytes = (step.pages ?? 1) * PAGE;
+  switch (step.do) {
+    case 'uffd-register':
+      return U.uffdioRegister(
+        k,
+        ctx,
+        va,
+        bytes,
+        step.mode === 'wp' ? UFFDIO_REGISTER_MODE_WP : UFFDIO_REGISTER_MODE_MISSING,
+      );
+    case 'uffd-copy':
+      return U.uffdioCopy(k, task, ctx, va, c.va(step.from), bytes, 0);
+    case 'uffd-zeropage':
+      return U.uffdioZeropage(k, ctx, va, bytes, 0);
+    case 'uffd-unregister':
+      return U.uffdioUnregister(k, ctx, va, bytes);
+    default:
+      return U.uffdioWriteprotect(k, ctx, va, bytes, step.do === 'uffd-protect' ? UFFDIO_WRITEPROTECT_MODE_WP : 0);
   }
 }
 

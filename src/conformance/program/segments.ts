@@ -1,0 +1,141 @@
+// The recording of a real program as a sequence of segments: a memory call, a fault that the program took, the end of an address
+// space, with the records that it caused. Other system calls are no segments: what they do to files is followed (files.ts).
+//
+// Records that name no actor (rmap changes, gathers, entry flushes) belong to the actor of the record before: there is one
+// processor, and a segment is seldom interrupted. Segments are run in the order of their ends, as a call that waits for a lock
+// takes effect after the one that held it.
+
+import type { TraceRecord } from '../record.ts';
+
+export type SegmentKind = 'call' | 'fork' | 'fault' | 'exit' | 'exec' | 'loose';
+
+export interface Segment {
+  readonly kind: SegmentKind;
+  /** The record that opened it: sys, fault, exit_mmap or free. */
+  readonly opener: TraceRecord;
+  readonly actor: string;
+  readonly events: TraceRecord[];
+  /** sysret, faultret, or the task record of a fork. */
+  closer: TraceRecord | null;
+}
+
+/** What a recording consists of: segments, and single records in between that change the state (sys, sysret, task, start...). */
+export type Item = { readonly segment: Segment } | { readonly record: TraceRecord };
+
+/** System calls whose results are judged. */
+export const MEMORY_CALLS: ReadonlySet<string> = new Set([
+  'mmap',
+  'munmap',
+  'mprotect',
+  'brk',
+  'mremap',
+  'madvise',
+  'msync',
+  'mlock',
+  'mlock2',
+  'munlock',
+  'mlockall',
+  'munlockall',
+  'remap_file_pages',
+]);
+/** System calls that make a task. */
+export const FORKS: ReadonlySet<string> = new Set(['clone', 'clone3', 'fork', 'vfork']);
+
+function actorOf(r: TraceRecord): string | null {
+  if (typeof r['by'] === 'string') return r['by'];
+  return typeof r['p'] === 'string' ? r['p'] : null;
+}
+
+function retries(r: TraceRecord): boolean {
+  return (r['ret'] as readonly string[]).includes('RETRY');
+}
+
+/** Puts the records into items. */
+export function itemsOf(records: readonly TraceRecord[]): Item[] {
+  const cutter = new Cutter();
+  for (const r of records) cutter.add(r);
+  cutter.end();
+  return cutter.items;
+}
+
+class Cutter {
+  readonly items: Item[] = [];
+  /** The open segment of each actor. */
+  readonly #open = new Map<string, Segment>();
+  /** Actors inside an execve. */
+  readonly #inExec = new Set<string>();
+  #actor = '';
+
+  add(r: TraceRecord): void {
+    const actor = actorOf(r) ?? this.#actor;
+    this.#actor = actor;
+    const open = this.#open.get(actor);
+    if (open !== undefined && this.#continues(open, r)) return;
+    this.#begin(actor, r);
+  }
+
+  end(): void {
+    for (const actor of [...this.#open.keys()]) this.#close(actor, null);
+  }
+
+  #close(actor: string, closer: TraceRecord | null): void {
+    const segment = this.#open.get(actor)!;
+    segment.closer = closer ?? segment.closer;
+    this.#open.delete(actor);
+    this.items.push({ segment });
+  }
+
+  #start(kind: SegmentKind, actor: string, opener: TraceRecord, events: TraceRecord[]): void {
+    this.#open.set(actor, { kind, opener, actor, events, closer: null });
+  }
+
+  /** Takes the record into the open segment; false when it does not belong there (the segment has been closed then). */
+  #continues(open: Segment, r: TraceRecord): boolean {
+    const { actor, kind, events } = open;
+    if (kind === 'call' && r.t === 'sysret') {
+      this.#close(actor, r);
+      return true;
+    }
+    if (kind === 'fork' && (r.t === 'task' || r.t === 'sysret')) {
+      this.#close(actor, r);
+      return r.t === 'task';
+    }
+    if (kind === 'fault' && r.t === 'faultret' && !retries(r)) {
+      events.push(r);
+      this.#close(actor, r);
+      return true;
+    }
+    const isLoose = kind === 'exit' || kind === 'exec' || kind === 'loose';
+    const isEnded = kind === 'loose' || open.closer !== null;
+    if (isLoose && r.t === 'exit_mmap' && r['at'] === 'end') {
+      events.push(r);
+      open.closer = r;
+      return true;
+    }
+    // After the end of an address space only its last frees follow.
+    if (isLoose && isEnded && r.t !== 'free') {
+      this.#close(actor, null);
+      return false;
+    }
+    if (r.t === 'sys' || r.t === 'sysret' || r.t === 'task' || r.t === 'attached' || r.t === 'start' || r.t === 'end') {
+      this.#close(actor, null);
+      return false;
+    }
+    events.push(r);
+    return true;
+  }
+
+  #begin(actor: string, r: TraceRecord): void {
+    const name = String(r['name'] ?? '');
+    if (r.t === 'sys' && MEMORY_CALLS.has(name)) this.#start('call', actor, r, []);
+    else if (r.t === 'sys' && FORKS.has(name)) this.#start('fork', actor, r, []);
+    else if (r.t === 'fault') this.#start('fault', actor, r, [r]);
+    else if (r.t === 'exit_mmap') this.#start(this.#inExec.has(actor) ? 'exec' : 'exit', actor, r, [r]);
+    else if (r.t === 'free' || r.t === 'cb') this.#start('loose', actor, r, [r]);
+    else {
+      if (r.t === 'sys' && name === 'execve') this.#inExec.add(actor);
+      if (r.t === 'sysret' || r.t === 'start') this.#inExec.delete(actor);
+      this.items.push({ record: r });
+    }
+  }
+}
