@@ -42,6 +42,7 @@ import { GFP_KERNEL, PG_ANON, PG_LOCKED, PG_LRU, PG_REFERENCED, PG_SWAPCACHE, PG
 import { pteFrame, pteMaybeMkwrite, pteMkdirty, pteNone, ptePresent, pteSpecial } from '../page/swapops.ts';
 import { isolateLruPage, putbackLruPage } from '../reclaim/lru.ts';
 import { lruAddBatch, lruAddDrain } from '../reclaim/lru-add-batch.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { isArmed } from './armed.ts';
@@ -170,7 +171,8 @@ export function* collapseHugePage(
 ): KernelPath<number> {
   const lock = mm.mmapLock;
   lock.readUnlock();
-  const head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
+  let head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
+  if (head !== 0 && mm.memcg !== 0) head = yield* memCgroupCharge(k, mm.memcg, head);
   if (head === 0) return S.SCAN_ALLOC_HUGE_PAGE_FAIL;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let vma = revalidate(k, mm, haddr, true, isKhugepaged);
