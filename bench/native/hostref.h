@@ -67,5 +67,6 @@ int cmd_empty(int argc, char **argv);
 int cmd_vmas(int argc, char **argv);
 int cmd_calls(int argc, char **argv);
 int cmd_copy(int argc, char **argv);
+int cmd_huge(int argc, char **argv);
 
 #endif

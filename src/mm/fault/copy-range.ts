@@ -30,7 +30,7 @@ import { P_PTES_COPIED } from '../../sched/points.ts';
 import { tryRestoreExclusivePte } from '../hmm/exclusive.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
-import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED } from '../page/pages.ts';
+import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_COMPOUND, PG_SWAPBACKED } from '../page/pages.ts';
 import {
   isDeviceExclusive,
   isDevicePrivate,
@@ -195,8 +195,12 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     }
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
-      const head = compoundHead(k.pages, pfn);
-      const pageFlags = flags[head]!;
+      let head = pfn;
+      let pageFlags = flags[pfn]!;
+      if ((pageFlags & PG_COMPOUND) !== 0) {
+        head = compoundHead(k.pages, pfn);
+        pageFlags = flags[head]!;
+      }
       if ((pageFlags & PG_ANON) !== 0) {
         if ((flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0) {
           if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, head)) {

@@ -15,7 +15,7 @@ import { OBJ_LIST } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
 import { clearCompound, HPAGE_PMD_NR, HPAGE_PMD_ORDER, totalMapcount } from '../page/compound.ts';
 import { buddyOf, pageToNid } from '../page/nodes.ts';
-import { GFP_KERNEL, LIST_HUGETLB, PG_HUGETLB, PG_HUGETLB_RESTORE } from '../page/pages.ts';
+import { GFP_KERNEL, LIST_HUGETLB, PG_COMPOUND, PG_HUGETLB, PG_HUGETLB_RESTORE } from '../page/pages.ts';
 
 /** E_FRAME_FREE, word c: the page went to the hugetlb pool. */
 export const FREE_TO_HUGETLB_POOL = 1;
@@ -49,15 +49,15 @@ export function setNrHugepages(k: Kernel, count: number): number {
     const head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_HUGETLB, pool.total % k.nodes.length);
     if (head === 0) break;
     pool.total++;
-    k.pages.flags[head] = PG_HUGETLB;
+    k.pages.flags[head] = PG_HUGETLB | PG_COMPOUND;
     k.pages.refcount[head] = 0;
     freeHugePage(k, head);
   }
   while (pool.total > count && pool.available > 0) {
     const head = pool.free.pop()!;
     pool.total--;
-    k.pages.flags[head] = 0;
     clearCompound(k.pages, head);
+    k.pages.flags[head] = 0;
     buddyOf(k, head).giveBlock(head, HPAGE_PMD_ORDER);
   }
   return pool.total;
@@ -110,7 +110,7 @@ export function freeHugePage(k: Kernel, head: number): void {
   if (memory.log.on)
     memory.log.emit(E_FRAME_FREE, 0, 0, 0, head, generation, FRAME_HUGETLB, HPAGE_PMD_ORDER, FREE_TO_HUGETLB_POOL, 0);
   for (let pfn = head; pfn < head + HPAGE_PMD_NR; pfn++) memory.generation[pfn]!++;
-  pages.flags[head] = PG_HUGETLB;
+  pages.flags[head] = PG_HUGETLB | PG_COMPOUND;
   pages.mapping[head] = null;
   hugetlb.free.push(head);
 }

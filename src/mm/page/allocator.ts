@@ -35,6 +35,7 @@ import {
   LIST_FREE,
   LIST_PCP,
   type Pages,
+  PG_COMPOUND,
   PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
@@ -45,6 +46,9 @@ import {
 const RECLAIM_RETRIES_MAX = 2;
 /** Pages that a direct reclaim tries to free (SWAP_CLUSTER_MAX). */
 const SWAP_CLUSTER_MAX = 32;
+
+/** Steps of the world between two looks at what an OOM victim gave back. */
+const OOM_WAIT_STEPS = 100;
 
 export interface Watermarks {
   readonly min: number;
@@ -202,7 +206,11 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
     if (k.reclaim.isReclaiming(k.sched.current)) return k.fn.allocPage(k, GFP_MEMALLOC, purpose);
     const reclaimed = yield* k.fn.tryToFreePages(k, SWAP_CLUSTER_MAX);
     fruitless = reclaimed > 0 ? 0 : fruitless + 1;
-    if (fruitless >= RECLAIM_RETRIES_MAX) return 0;
+    if (fruitless < RECLAIM_RETRIES_MAX) continue;
+    if (!k.config.oomKiller || !(yield* k.fn.outOfMemory(k))) return 0;
+    // The victim exits, or the reaper takes its memory, meanwhile.
+    yield* k.sched.sleepSteps(OOM_WAIT_STEPS, 'OOM victim');
+    fruitless = 0;
   }
 }
 
@@ -212,12 +220,10 @@ function freePage(k: Kernel, pfn: number): void {
     freeZoneDevicePage(k, pfn);
     return;
   }
-  if ((pages.flags[pfn]! & PG_HUGETLB) !== 0) {
-    freeHugePage(k, pfn);
-    return;
-  }
-  if (pages.order[pfn]! !== 0) {
-    freeCompound(k, pfn);
+  const flags = pages.flags[pfn]!;
+  if ((flags & PG_COMPOUND) !== 0) {
+    if ((flags & PG_HUGETLB) !== 0) freeHugePage(k, pfn);
+    else freeCompound(k, pfn);
     return;
   }
   if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
@@ -228,7 +234,7 @@ function freePage(k: Kernel, pfn: number): void {
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
   if (pages.memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
-  const isPoisoned = (pages.flags[pfn]! & PG_HWPOISON) !== 0;
+  const isPoisoned = (flags & PG_HWPOISON) !== 0;
   pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
   // A broken frame goes to nobody any more.

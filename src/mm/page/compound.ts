@@ -8,7 +8,7 @@
 // Kernel names: prep_compound_page, compound_head, free_compound_page, page_mapcount, total_mapcount.
 
 import { assert } from '../../base/assert.ts';
-import type { Pages } from './pages.ts';
+import { type Pages, PG_COMPOUND } from './pages.ts';
 
 /** Order of a transparent huge page and of a 2 MiB hugetlb page. */
 export const HPAGE_PMD_ORDER = 9;
@@ -27,7 +27,7 @@ export function compoundNr(pages: Pages, head: number): number {
 
 /** PageTransCompound: part of a larger page. */
 export function isCompound(pages: Pages, pfn: number): boolean {
-  return (pages.order[pfn]! | pages.head[pfn]!) !== 0;
+  return (pages.flags[pfn]! & PG_COMPOUND) !== 0;
 }
 
 /** page_mapcount: entries of any size that map this frame. */
@@ -46,7 +46,11 @@ export function totalMapcount(pages: Pages, head: number): number {
 export function prepCompoundPage(pages: Pages, head: number, order: number): void {
   pages.order[head] = order;
   pages.compoundMapcount[head] = 0;
-  for (let i = 1; i < 1 << order; i++) pages.head[head + i] = head;
+  const { flags } = pages;
+  for (let pfn = head; pfn < head + (1 << order); pfn++) {
+    if (pfn !== head) pages.head[pfn] = head;
+    flags[pfn] = flags[pfn]! | PG_COMPOUND;
+  }
 }
 
 /** The block is small pages again: they are free, or about to be split. */
@@ -54,5 +58,9 @@ export function clearCompound(pages: Pages, head: number): void {
   const count = 1 << pages.order[head]!;
   assert(count > 1, 'clearCompound: the head of a compound page');
   pages.order[head] = 0;
-  for (let i = 1; i < count; i++) pages.head[head + i] = 0;
+  const { flags } = pages;
+  for (let pfn = head; pfn < head + count; pfn++) {
+    pages.head[pfn] = 0;
+    flags[pfn] = flags[pfn]! & ~PG_COMPOUND;
+  }
 }

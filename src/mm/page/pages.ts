@@ -39,6 +39,8 @@ export const PG_YOUNG = 1 << 20;
 /** Huge page of the hugetlb pool, and one that takes its reservation back when it is freed unused (HPageRestoreReserve). */
 export const PG_HUGETLB = 1 << 25;
 export const PG_HUGETLB_RESTORE = 1 << 26;
+/** Every frame of a compound page, head and tails: hot loops look at the flags first. */
+export const PG_COMPOUND = 1 << 27;
 
 // Identities of OBJ_LIST in footprints.
 /** The buddy lists, and the number of free frames where it decides something. */

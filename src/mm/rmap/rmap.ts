@@ -13,6 +13,7 @@ import {
   type Pages,
   PG_ANON,
   PG_ANON_EXCLUSIVE,
+  PG_COMPOUND,
   PG_SWAPBACKED,
   PG_UPTODATE,
 } from '../page/pages.ts';
@@ -138,7 +139,7 @@ export function pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: num
   pages.mapcount[pfn] = count;
   if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_REMOVE, pfn, vma, address, 0);
   // A part of a huge page that nobody maps any more: reclaim may split the page to get it back.
-  if (count === 0 && (pages.head[pfn]! | pages.order[pfn]!) !== 0) deferredSplitHugePage(k, compoundHead(pages, pfn));
+  if (count === 0 && (pages.flags[pfn]! & PG_COMPOUND) !== 0) deferredSplitHugePage(k, compoundHead(pages, pfn));
 }
 
 export function pageTryShareAnonRmap(k: Kernel, pfn: number): boolean {

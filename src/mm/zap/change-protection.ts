@@ -34,7 +34,7 @@ import { pteTable } from '../fault/page-tables.ts';
 import { changePmd } from '../huge/change.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_COMPOUND } from '../page/pages.ts';
 import { isDevicePrivate, isMigration, isPfnSwap, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import {
   isPteMarker,
@@ -275,5 +275,7 @@ function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
   const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
   const pfn = pteFrame(lo);
   const { flags } = k.pages;
-  return ((flags[compoundHead(k.pages, pfn)]! & PG_ANON) | (flags[pfn]! & PG_ANON_EXCLUSIVE)) === exclusive;
+  const f = flags[pfn]!;
+  if ((f & PG_COMPOUND) === 0) return (f & exclusive) === exclusive;
+  return ((flags[compoundHead(k.pages, pfn)]! & PG_ANON) | (f & PG_ANON_EXCLUSIVE)) === exclusive;
 }

@@ -17,7 +17,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FLUSHED, P_FREE, P_FREED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
-import { GFP_NOWAIT, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
+import { GFP_NOWAIT, PG_COMPOUND, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct } from '../types.ts';
 import { MmuGather } from './mmu-gather.ts';
@@ -118,21 +118,27 @@ export function* tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void> {
 
 /** free_pages_and_swap_cache, release_pages: drops one reference of each; those that were the last free their page. */
 function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): void {
-  const { refcount, flags, order } = k.pages;
+  const { refcount, flags } = k.pages;
   const footprint = k.memory.footprint;
   for (let i = from; i < to; i++) {
-    const pfn = compoundHead(k.pages, queued[i]! >>> 1);
+    let pfn = queued[i]! >>> 1;
+    let f = flags[pfn]!;
+    if ((f & PG_COMPOUND) !== 0) {
+      pfn = compoundHead(k.pages, pfn);
+      f = flags[pfn]!;
+    }
     if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
-    const f = flags[pfn]!;
     if ((f & PG_SWAPCACHE) !== 0) freeSwapCache(k, pfn);
     const refs = refcount[pfn]! - 1;
     assert(refs >= 0, 'releasePages: the queued page had a reference');
     refcount[pfn] = refs;
-    queued[i] = refs > 0 ? 0 : pfn << 1;
-    if (refs !== 0) continue;
+    if (refs > 0) {
+      queued[i] = 0;
+      continue;
+    }
     if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
     // A large page goes at once, before the small ones.
-    if (order[pfn]! !== 0) {
+    if ((f & PG_COMPOUND) !== 0) {
       queued[i] = 0;
       k.fn.freePage(k, pfn);
     }

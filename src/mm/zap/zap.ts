@@ -21,7 +21,7 @@ import { adjustRangeIfPmdSharingPossible } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_DIRTY } from '../page/pages.ts';
+import { PG_ANON, PG_COMPOUND, PG_DIRTY } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
 import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
@@ -135,7 +135,7 @@ function zapEntries(
 ): number {
   const m = k.memory;
   const mm = tlb.mm;
-  const { flags, head } = k.pages;
+  const { flags } = k.pages;
   const words = m.words;
   const tracked = m.footprint !== null;
   let anon = 0;
@@ -152,8 +152,9 @@ function zapEntries(
     }
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
     const pfn = pteFrame(lo);
-    const tailOf = head[pfn]!;
-    const isAnon = (flags[tailOf === 0 ? pfn : tailOf]! & PG_ANON) !== 0;
+    let pageFlags = flags[pfn]!;
+    if ((pageFlags & PG_COMPOUND) !== 0) pageFlags = flags[compoundHead(k.pages, pfn)]!;
+    const isAnon = (pageFlags & PG_ANON) !== 0;
     if (!evenCows && !isSpecial && isAnon) continue;
     const address = start + i * 4096;
     writeEntry(m, at, 0, 0, mm.id, address, LEVEL_PTE);
