@@ -9,6 +9,7 @@ import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
 import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
+import { suitesCommand } from '../src/cli/suites.ts';
 import { traceCommand } from '../src/cli/trace.ts';
 import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
 import { COMPARE_ROWS } from '../src/workload/compare/compare.ts';
@@ -82,6 +83,7 @@ function parseProblem(words: readonly string[]): string | null {
     check: checkCommand,
     compare: compareCommand,
     replay: replayCommand,
+    suites: suitesCommand,
     init: initCommand,
     trace: traceCommand,
   }[words[0]!];
