@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
+import { conformanceCommand } from '../src/cli/conformance.ts';
 import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
 import { suitesCommand } from '../src/cli/suites.ts';
@@ -82,6 +83,7 @@ function parseProblem(words: readonly string[]): string | null {
     bugs: bugsCommand,
     check: checkCommand,
     compare: compareCommand,
+    conformance: conformanceCommand,
     replay: replayCommand,
     suites: suitesCommand,
     init: initCommand,
