@@ -84,18 +84,6 @@ export class ProgramFiles {
     capture.isOn = wasOn;
   }
 
-  /** Puts a page into the cache that no fault maps before forgetReadAhead takes it away again. */
-  hide(mm: MmStruct, va: number): void {
-    const place = this.#place(mm, va);
-    if (place === null || place.mapping.pages.has(place.index) || place.index * 4096 >= place.mapping.inode.size)
-      return;
-    const { kernel } = this.#world;
-    const pfn = this.#world.run(kernel.fn.filemapGetPage(kernel, place.mapping, place.index));
-    if (pfn <= 0) return;
-    kernel.pages.flags[pfn] = kernel.pages.flags[pfn]! | PG_READAHEAD;
-    kernel.fn.putPage(kernel, pfn);
-  }
-
   #known(mapping: AddressSpace): Set<number> {
     let known = this.#indices.get(mapping);
     if (known === undefined) this.#indices.set(mapping, (known = new Set()));
