@@ -27,7 +27,7 @@ import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
-import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
+import { type AddressSpace, AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
 import type { DueEvent } from './uffd/events.ts';
 import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
@@ -94,6 +94,11 @@ export class Kernel {
   /** Gathers not in use (a gather is reused, its arrays with it). */
   readonly gathers: MmuGather[] = [];
   readonly pageLockQueues = new WaitQueues();
+  /** Does a fault that starts over come before the disk has delivered what read-ahead asked it for? Nobody can tell beforehand: a
+   *  recording says so. */
+  diskIsSlow = false;
+  /** Pages that read-ahead has asked the disk for and that nobody has waited for (file/readahead.ts). */
+  readonly readsInFlight: { readonly mapping: AddressSpace; readonly index: number }[] = [];
   /** CPU flushes that reclaim has put off, by thread. */
   readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();

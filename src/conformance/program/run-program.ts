@@ -242,6 +242,7 @@ class ProgramRun {
     const isMarked = isRetried && !isMajor;
     if (!isMajor) this.#files.learn(mm, va, isMarked);
     for (const r of s.events) {
+      // What it maps at its second try, its own read has brought.
       if (r.t === 'faultret' && isRetried) return;
       if (r.t === 'map' && r['kind'] === 'file') this.#files.learn(mm, address(r['addr']));
     }

@@ -27,6 +27,7 @@ import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
 import { pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
@@ -77,7 +78,8 @@ export function* doHugePmdAnonymousPage(k: Kernel, vma: VmArea, address: number,
   if (pmdTable === 0) return VM_FAULT_OOM;
   const word = entryWord(pmdTable, vpnLo(address) >>> 9);
   if ((flags & FAULT_FLAG_WRITE) === 0 && k.huge.useZeroPage) return yield* mapHugeZero(k, vma, haddr, word);
-  const head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
+  let head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
+  if (head !== 0 && vma.mm.memcg !== 0) head = yield* memCgroupCharge(k, vma.mm.memcg, head);
   if (head === 0) return VM_FAULT_FALLBACK;
   const pgtable = yield* pteAllocOne(k);
   if (pgtable === 0) {

@@ -6,6 +6,7 @@ import { TASK_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { completeReads } from '../file/reads.ts';
 import { isHugeMapped } from '../huge/mapped.ts';
 import { hugePteOffset } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
@@ -44,6 +45,7 @@ function* mincore(k: Kernel, mm: MmStruct, start: number, pages: number, vec: nu
 
 /** Residency of out.length pages from `start`: 1 or 0 each. 0 or -ENOMEM (a hole; `out` is then unfinished). */
 export function* mincorePages(k: Kernel, mm: MmStruct, start: number, out: Uint8Array): KernelPath<number> {
+  if (k.readsInFlight.length > 0) completeReads(k);
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let result = 0;
