@@ -32,8 +32,6 @@ export interface Counts {
 
 export const newCounts = (): Counts => ({ operations: 0, calls: 0, accesses: 0, maps: 0, mincore: 0, ended: 0 });
 
-const STORY = 40;
-
 /** The first difference, or null. */
 export function compareProgram(
   ops: readonly Op[],
@@ -112,7 +110,7 @@ class Comparison {
     const [a, b] = comparable(this.#model, op, here, host);
     this.#story.push(`${i} ${shown} = ${typeof host === 'string' ? showWord(op.nr, host) : '...'}`);
     if (a === b) return null;
-    return { index: i, op, here: a, host: b, story: this.#story.slice(-STORY), model: this.#model };
+    return { index: i, op, here: a, host: b, story: this.#story, model: this.#model };
   }
 
   #count(nr: number): void {

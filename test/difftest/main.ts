@@ -14,6 +14,9 @@ import { type Op, opName } from './program.ts';
 const USAGE =
   'usage: npm run difftest -- [--seed S] [--operations N] [--minutes M] [--profile NAME] [--program FILE] [--save FILE] [--json]';
 
+/** Operations of a failing program that are printed. */
+const STORY = 60;
+
 interface ProgramFile {
   readonly kernel: string;
   readonly operations: readonly Op[];
@@ -47,7 +50,7 @@ function options() {
 function printFailure(failure: Failure, file: string): void {
   const { difference: d } = failure;
   console.log(`seed ${failure.seed}, shrunk to ${failure.ops.length} operations (${file}):`);
-  for (const line of d.story) console.log(`  ${line}`);
+  for (const line of d.story.slice(-STORY)) console.log(`  ${line}`);
   console.log(
     `operation ${d.index}, ${opName(d.op.nr) ?? syscallName(d.op.nr)}\n  here:\n${d.here}\n  running kernel:\n${d.host}`,
   );
