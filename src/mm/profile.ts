@@ -65,6 +65,8 @@ export interface Profile {
   readonly thpAlignZero: boolean;
   /** UFFD_FEATURE_* that UFFDIO_API knows. */
   readonly uffdFeatures: number;
+  /** The modes of fallocate exclude each other, and FALLOC_FL_WRITE_ZEROES is one (6.17). */
+  readonly fallocateModesExclude: boolean;
   /** cachestat exists (6.5). */
   readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
@@ -75,6 +77,8 @@ export interface Profile {
   readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
+  /** follow_page finds no page behind a PROT_NONE entry (6.1 to 6.4): move_pages and KSM do not see it. */
+  readonly followPageSkipsProtnone: boolean;
   /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
   readonly faultReturnsWrite: boolean;
 }
@@ -107,12 +111,14 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  followPageSkipsProtnone: true,
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
   guardFiles: false,
+  fallocateModesExclude: false,
   sealedReadOnlyMaps: false,
   mapDroppable: false,
   thpAlignZero: false,
@@ -132,6 +138,7 @@ const V6_6: Profile = {
   uffdFeatures: 0x7fff,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  followPageSkipsProtnone: false,
   hugetlbUnmapsInOwnSection: false,
   faultReturnsWrite: false,
 };
@@ -167,6 +174,7 @@ const V6_18: Profile = {
   smapsNamesLockOnFault: true,
   processMadviseSelf: true,
   guardFiles: true,
+  fallocateModesExclude: true,
   sealedReadOnlyMaps: true,
   thpAlignZero: true,
 };

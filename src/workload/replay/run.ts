@@ -20,9 +20,10 @@ export const RECORDED_MACHINE: Partial<KernelConfig> = {
   ramPages: 6171023,
   swapPages: 0,
   capSysAdmin: true,
+  memoryFailure: false,
 };
 export const KERNEL_UNKNOWN = '6.18';
-/** Frames that replaying a test program takes at most: 1 GiB. */
+/** Frames that replaying a test program takes at most, but for very long ones: 1 GiB. */
 export const RECORDED_FRAMES = 1 << 18;
 
 export interface ReplayOptions {
