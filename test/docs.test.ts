@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
+import { conformanceCommand } from '../src/cli/conformance.ts';
 import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
 import { traceCommand } from '../src/cli/trace.ts';
@@ -81,6 +82,7 @@ function parseProblem(words: readonly string[]): string | null {
     bugs: bugsCommand,
     check: checkCommand,
     compare: compareCommand,
+    conformance: conformanceCommand,
     replay: replayCommand,
     init: initCommand,
     trace: traceCommand,

@@ -31,6 +31,8 @@ export interface Process {
   isExecDone: boolean;
 }
 
+/** Processors that fit the mask of an address space. */
+const CPUS_MAX = 30;
 /** Frames of the simulated memory. */
 const FRAMES = 65536;
 /** Pages of the recorded machine: two nodes of 1.5 GiB. */
@@ -82,7 +84,7 @@ export class World {
         profile: version,
         frames: FRAMES,
         ramPages: RAM_PAGES,
-        cpus,
+        cpus: Number.isInteger(cpus) && cpus > 0 ? Math.min(cpus, CPUS_MAX) : 1,
         numaNodes: 2,
         devicePrivatePages: 4096,
         overcommitMode: 1,

@@ -71,8 +71,13 @@ export interface KernelConfig {
   capIpcLock: boolean;
   capSysRawio: boolean;
   capSysAdmin: boolean;
+  /** An allocation for which nothing can be reclaimed kills a process and waits for its memory (Linux does). Off: it fails, and the
+   *  caller answers -ENOMEM or VM_FAULT_OOM. Who runs the tasks ends those that are killed. */
+  oomKiller: boolean;
   /** The CPU has protection keys (OSPKE). They are kept and stand in the entries; no access is refused by one. */
   pkeys: boolean;
+  /** CONFIG_MEMORY_FAILURE: MADV_HWPOISON and MADV_SOFT_OFFLINE exist. */
+  memoryFailure: boolean;
   /** Sets and ways of a CPU TLB. */
   tlbSets: number;
   tlbWays: number;
@@ -127,7 +132,9 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     capIpcLock: true,
     capSysRawio: true,
     capSysAdmin: true,
+    oomKiller: false,
     pkeys: false,
+    memoryFailure: true,
     tlbSets: 128,
     tlbWays: 8,
     logCapacity: 4096,

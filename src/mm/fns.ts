@@ -50,6 +50,7 @@ export interface VmaFns {
     len: number,
     vmFlags: number,
     pgoff: number,
+    shown?: OpenFile | null,
   ): KernelPath<number>;
   /** do_mas_align_munmap. `downgrade`: may turn mmapLock W into R; returns 1 if it did, 0, or -errno. */
   doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, downgrade: boolean): KernelPath<number>;

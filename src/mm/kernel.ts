@@ -27,7 +27,7 @@ import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
 import { SwapArea } from './swap/swap-area.ts';
 import { ShmIds } from './syscalls/shm-ids.ts';
-import { AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
+import { type AddressSpace, AnonVma, type FileKind, Inode, MmStruct, type ProcessLimits, type Task } from './types.ts';
 import type { DueEvent } from './uffd/events.ts';
 import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
@@ -94,6 +94,11 @@ export class Kernel {
   /** Gathers not in use (a gather is reused, its arrays with it). */
   readonly gathers: MmuGather[] = [];
   readonly pageLockQueues = new WaitQueues();
+  /** Does a fault that starts over come before the disk has delivered what read-ahead asked it for? Nobody can tell beforehand: a
+   *  recording says so. */
+  diskIsSlow = false;
+  /** Pages that read-ahead has asked the disk for and that nobody has waited for (file/readahead.ts). */
+  readonly readsInFlight: { readonly mapping: AddressSpace; readonly index: number }[] = [];
   /** CPU flushes that reclaim has put off, by thread. */
   readonly tlbUbc = new Map<number, UnmapFlushBatch>();
   readonly stats = new KernelStats();
@@ -170,6 +175,7 @@ export class Kernel {
     this.memory.zero(pgd);
     const id = this.#nextMm++;
     const mm = new MmStruct(id, pgd, new Rwsem(this.sched, LOCK_MMAP, id), new VmaTree(), this.initialLimits());
+    mm.pkeyMap = this.config.pkeys ? 1 : 0;
     this.mms.set(id, mm);
     if (this.memory.log.on) this.memory.log.emit(E_MM_NEW, id, 0, 0, pgd, this.memory.generation[pgd]!, 0, 0, 0, 0);
     return mm;

@@ -65,6 +65,8 @@ export interface Profile {
   readonly thpAlignZero: boolean;
   /** UFFD_FEATURE_* that UFFDIO_API knows. */
   readonly uffdFeatures: number;
+  /** The modes of fallocate exclude each other, and FALLOC_FL_WRITE_ZEROES is one (6.17). */
+  readonly fallocateModesExclude: boolean;
   /** cachestat exists (6.5). */
   readonly cachestat: boolean;
   /** Memory policies known (MPOL_MAX): MPOL_WEIGHTED_INTERLEAVE came with 6.9. */
@@ -113,6 +115,7 @@ const V6_1: Profile = {
   mempolicyModes: 6,
   cachestat: false,
   guardFiles: false,
+  fallocateModesExclude: false,
   sealedReadOnlyMaps: false,
   mapDroppable: false,
   thpAlignZero: false,
@@ -167,6 +170,7 @@ const V6_18: Profile = {
   smapsNamesLockOnFault: true,
   processMadviseSelf: true,
   guardFiles: true,
+  fallocateModesExclude: true,
   sealedReadOnlyMaps: true,
   thpAlignZero: true,
 };

@@ -39,8 +39,8 @@ export class VmArea {
   pkey = 0;
   /** vm_userfaultfd_ctx: whose monitor is asked about faults here; null exactly when no VM_UFFD_* flag is set. */
   uffd: UserfaultfdCtx | null = null;
-  /** Path that is shown although the memory is anonymous: a private mapping of /dev/zero. It joins no other VMA. */
-  shownPath: string | null = null;
+  /** vm_file of a VMA whose memory is anonymous all the same: a private mapping of /dev/zero. `file` is null then. */
+  shownFile: OpenFile | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
   /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */

@@ -64,6 +64,12 @@ export class ProgramFiles {
     return { mapping: vma.file.inode.mapping, index: vma.pgoff + Math.floor((va - vma.start) / 4096) };
   }
 
+  /** Is the file page that `mm` maps at `va` in the page cache? */
+  isCached(mm: MmStruct, va: number): boolean {
+    const place = this.#place(mm, va);
+    return place === null || place.mapping.pages.has(place.index);
+  }
+
   /** Puts the file page that `mm` maps at `va` into the page cache. `isMarked`: as the one that starts the next read-ahead. */
   learn(mm: MmStruct, va: number, isMarked = false): void {
     const place = this.#place(mm, va);

@@ -70,7 +70,8 @@ export function runProgram(recording: Recording): CaseResult {
 /** Is there a huge anonymous page before any madvise(MADV_HUGEPAGE)? */
 function hasUnaskedHugePage(records: readonly TraceRecord[]): boolean {
   for (const r of records) {
-    if (r.t === 'sys' && r['name'] === 'madvise' && address((r['args'] as string[])[2]) === 14) return false;
+    if (r.t === 'sys' && r['name'] === 'madvise' && address((r['args'] as string[] | undefined)?.[2]) === 14)
+      return false;
     if (r.t === 'map' && r['order'] !== undefined && r['kind'] === 'anon_new') return true;
   }
   return false;
@@ -200,6 +201,7 @@ class ProgramRun {
     for (const name of names) flags |= 1 << FAULT_FLAG_NAMES.indexOf(name);
     this.#learnPages(s, mm, va);
     if (names.includes('WRITE')) this.#learnUnwatched(s, mm, va);
+    world.kernel.diskIsSlow = !this.#mapsNewPages(s, mm);
     world.run(world.kernel.fn.doUserAddrFault(world.kernel, mm, va, flags & ~FAULT_FLAG_TRIED));
     if (s.events.some((r) => r.t === 'faultret' && (r['ret'] as string[]).includes('RETRY')))
       this.#quietly(() => this.#files.forgetReadAhead(mm, va));
@@ -220,9 +222,15 @@ class ProgramRun {
     if (isMajor) this.#hideUnmapped(s, mm, va);
     if (!isMajor) this.#files.learn(mm, va, isMarked);
     for (const r of s.events) {
+      // What it maps at its second try, its own read has brought.
       if (r.t === 'faultret' && isRetried) return;
       if (r.t === 'map' && r['kind'] === 'file') this.#files.learn(mm, address(r['addr']));
     }
+  }
+
+  /** Does the fault map file pages, at any try, that are not in the page cache yet: was the read that it started done by then? */
+  #mapsNewPages(s: Segment, mm: MmStruct): boolean {
+    return s.events.some((r) => r.t === 'map' && r['kind'] === 'file' && !this.#files.isCached(mm, address(r['addr'])));
   }
 
   /** Pages around a fault that had to read, which it did not map although read-ahead brings them: they were in the cache with the mark of

@@ -47,7 +47,8 @@ function actorOf(r: TraceRecord): string | null {
 }
 
 function retries(r: TraceRecord): boolean {
-  return (r['ret'] as readonly string[]).includes('RETRY');
+  const bits = r['ret'];
+  return Array.isArray(bits) && bits.includes('RETRY');
 }
 
 /** Puts the records into items. */

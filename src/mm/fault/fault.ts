@@ -28,6 +28,7 @@ import { PTE_A, PTE_RW } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT } from '../../sched/points.ts';
+import { completeReads } from '../file/reads.ts';
 import { mayFaultHuge } from '../huge/anon-fault.ts';
 import { BUS_ADRERR, type Kernel, SEGV_ACCERR, SEGV_MAPERR } from '../kernel.ts';
 import { pteMkdirty, ptePresent } from '../page/swapops.ts';
@@ -94,6 +95,7 @@ function* growStack(k: Kernel, mm: MmStruct, vma: VmArea, address: number): Kern
 
 export function handleMmFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   k.stats.faults++;
+  if (k.readsInFlight.length > 0 && (flags & FAULT_FLAG_TRIED) === 0) completeReads(k);
   return k.memory.log.on ? announcedFault(k, vma, address, flags) : handlePteFault(k, vma, address, flags);
 }
 

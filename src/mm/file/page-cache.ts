@@ -36,6 +36,7 @@ import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import type { AddressSpace } from '../types.ts';
 import { readFromDisk } from './contents.ts';
+import { completeReads } from './reads.ts';
 
 /** Pages that the file has, the last one perhaps in part. */
 export function filePages(mapping: AddressSpace): number {
@@ -111,6 +112,7 @@ export function* getPageLocked(k: Kernel, mapping: AddressSpace, index: number):
     if (index >= filePages(mapping)) return -EFAULT;
     const pfn = findGetPage(k, mapping, index);
     if (pfn !== 0) {
+      if (k.readsInFlight.length > 0) completeReads(k);
       if ((k.pages.flags[pfn]! & PG_UPTODATE) !== 0) return pfn;
       // Being read by somebody else: the lock is dropped when it is up to date, or gone.
       yield* lockPage(k, pfn);

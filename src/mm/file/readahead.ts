@@ -41,6 +41,7 @@ export function* pageCacheRa(
   index: number,
   count: number,
   lookahead: number,
+  isAsync = false,
 ): KernelPath<void> {
   noteFile(k, mapping, false);
   const last = filePages(mapping) - 1;
@@ -58,8 +59,18 @@ export function* pageCacheRa(
     if (i === count - lookahead) k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_READAHEAD;
     added.push(pfn);
   }
-  if (added.length > 0) yield* readPages(k, mapping, added);
+  if (isAsync && k.diskIsSlow && !k.sched.points) submitReads(k, mapping, added);
+  else if (added.length > 0) yield* readPages(k, mapping, added);
   lock.readUnlock();
+}
+
+/** Nobody waits for these pages: they are in the cache and not up to date until the disk has delivered. */
+function submitReads(k: Kernel, mapping: AddressSpace, added: number[]): void {
+  for (const pfn of added) {
+    k.readsInFlight.push({ mapping, index: k.pages.index[pfn]! });
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
+  }
 }
 
 /** read_pages: fills locked pages, each with a reference of the caller, and unlocks them. */
@@ -183,7 +194,7 @@ function* ondemandReadahead(
       ra.asyncSize = max >> 1;
     }
   }
-  yield* pageCacheRa(k, mapping, ra.start, ra.size, ra.asyncSize);
+  yield* pageCacheRa(k, mapping, ra.start, ra.size, ra.asyncSize, isMarked);
 }
 
 /** page_cache_sync_ra: a read of `count` pages missed the one at `index`. */

@@ -5,7 +5,7 @@
 // Locks: i_mmap_rwsem write while mappings are cut; fault mutex and page lock for each page that goes. Kernel names:
 // hugetlb_file_setup, hugetlbfs_file_mmap, hugetlb_vmtruncate, hugetlbfs_punch_hole, hugetlbfs_fallocate, remove_inode_hugepages.
 
-import { EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
+import { EINVAL, ENOMEM, ENOSPC, EPERM } from '../../abi/errno.ts';
 import { PMD_SIZE, VM_DONTEXPAND, VM_HUGETLB, VM_MAYSHARE, VM_NORESERVE, VM_WRITE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { noteFile } from '../file/page-cache.ts';
@@ -160,7 +160,7 @@ function deleteFromPageCache(k: Kernel, mapping: AddressSpace, index: number, he
   k.fn.putPage(k, head);
 }
 
-/** hugetlbfs_fallocate without a hole: pages for [start, end). 0, -EPERM (sealed) or -ENOMEM. */
+/** hugetlbfs_fallocate without a hole: pages for [start, end). 0, -EPERM (sealed) or -ENOSPC. */
 export function* hugetlbFallocate(
   k: Kernel,
   inode: Inode,
@@ -179,7 +179,7 @@ export function* hugetlbFallocate(
       const head = dequeueHugePage(k, reserve.missing(index, index + 1) === 0);
       if (head === 0) {
         mutex.unlock();
-        return -ENOMEM;
+        return -ENOSPC;
       }
       reserve.add(index, index + 1);
       clearHugePage(k, head);

@@ -15,7 +15,8 @@ import type { Kernel } from '../kernel.ts';
 import { isCompound } from '../page/compound.ts';
 import { PG_ANON, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { isolateForMigration } from './isolate.ts';
-import { MIGRATE_SYNC, MR_COMPACTION, putbackMovablePages } from './migrate-pages.ts';
+import { putbackMovablePages } from './migrate-pages.ts';
+import { MIGRATE_SYNC, MR_COMPACTION } from './mode.ts';
 
 const BLOCK = 512;
 const CLUSTER_MAX = 32;

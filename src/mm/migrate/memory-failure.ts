@@ -32,7 +32,8 @@ import { TTU_IGNORE_HWPOISON, TTU_IGNORE_MLOCK, TTU_SYNC } from '../rmap/unmap.t
 import type { MmStruct } from '../types.ts';
 import { isMapped } from './folio.ts';
 import { isolateForMigration } from './isolate.ts';
-import { MIGRATE_SYNC, MR_MEMORY_FAILURE, putbackMovablePages } from './migrate-pages.ts';
+import { putbackMovablePages } from './migrate-pages.ts';
+import { MIGRATE_SYNC, MR_MEMORY_FAILURE } from './mode.ts';
 import { targetNear } from './targets.ts';
 
 /** memory_failure of a frame that the caller refers to (MF_COUNT_INCREASED). 0; -EBUSY the page is in use and could not be dealt

@@ -12,22 +12,12 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_RECLAIM } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { PG_ACTIVE, PG_UNEVICTABLE, PG_WRITEBACK } from '../page/pages.ts';
+import { PG_ACTIVE, PG_HUGETLB, PG_UNEVICTABLE, PG_WRITEBACK } from '../page/pages.ts';
 import { putbackLruPage } from '../reclaim/lru.ts';
 import { isMapped } from './folio.ts';
+import { unmapAndMoveHugetlb } from './hugetlb.ts';
+import { MIGRATE_ASYNC, MIGRATE_SYNC, MR_MEMORY_FAILURE } from './mode.ts';
 import { moveToNewFolio } from './move-folio.ts';
-
-// enum migrate_mode.
-export const MIGRATE_ASYNC = 0;
-export const MIGRATE_SYNC_LIGHT = 1;
-export const MIGRATE_SYNC = 2;
-
-// enum migrate_reason.
-export const MR_COMPACTION = 0;
-export const MR_MEMORY_FAILURE = 1;
-export const MR_SYSCALL = 3;
-export const MR_MEMPOLICY_MBIND = 4;
-export const MR_NUMA_MISPLACED = 5;
 
 const ATTEMPTS_MAX = 10;
 /** Attempts that only try the page lock. */
@@ -56,7 +46,11 @@ export function* migratePages(
     for (let i = 0; i < from.length; ) {
       const pfn = from[i]!;
       if (k.sched.points) yield P_RECLAIM;
-      const result = yield* k.fn.unmapAndMove(k, pfn, newPage, putNewPage, pass >= ATTEMPTS_LIGHT, mode, reason);
+      const force = pass >= ATTEMPTS_LIGHT;
+      const result =
+        (k.pages.flags[pfn]! & PG_HUGETLB) !== 0
+          ? yield* unmapAndMoveHugetlb(k, pfn, newPage, putNewPage, force, mode)
+          : yield* k.fn.unmapAndMove(k, pfn, newPage, putNewPage, force, mode, reason);
       if (result === -EAGAIN) {
         retry++;
         i++;
@@ -133,5 +127,8 @@ function* moveOne(k: Kernel, src: number, dst: number, force: boolean, mode: num
 
 /** putback_movable_pages. */
 export function putbackMovablePages(k: Kernel, pages: readonly number[]): void {
-  for (let i = 0; i < pages.length; i++) putbackLruPage(k, pages[i]!);
+  for (let i = 0; i < pages.length; i++) {
+    if ((k.pages.flags[pages[i]!]! & PG_HUGETLB) !== 0) k.fn.putPage(k, pages[i]!);
+    else putbackLruPage(k, pages[i]!);
+  }
 }

@@ -12,7 +12,7 @@ import { P_PTE_SET } from '../../sched/points.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import { removeMigrationPmd } from '../huge/rmap-walk.ts';
 import type { Kernel } from '../kernel.ts';
-import { isZoneDevice, PG_ANON, PG_DIRTY, PG_KSM } from '../page/pages.ts';
+import { isZoneDevice, PG_ANON, PG_DIRTY, PG_HUGETLB, PG_KSM } from '../page/pages.ts';
 import {
   isMigration,
   isMigrationDirty,
@@ -39,6 +39,7 @@ import { getPage } from '../rmap/rmap.ts';
 import { rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/walk.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { endAddress, firstAddress, subpageAt } from './folio.ts';
+import { removeHugetlbEntry } from './hugetlb.ts';
 
 export function* removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void> {
   const { pages } = k;
@@ -80,6 +81,10 @@ export function* removeMigrationPte(
   const { pages } = k;
   const mm = vma.mm;
   const isSmall = pages.order[dst] === 0;
+  if ((pages.flags[dst]! & PG_HUGETLB) !== 0) {
+    yield* removeHugetlbEntry(k, src, dst, vma, address);
+    return;
+  }
   if (!isSmall && (yield* removeMigrationPmd(k, src, dst, vma))) return;
   const end = isSmall ? address + 4096 : endAddress(pages, vma, dst);
   let fresh = isSmall ? dst : subpageAt(pages, vma, dst, address);

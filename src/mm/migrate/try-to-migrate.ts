@@ -17,7 +17,7 @@ import { splitHugePmdAddress } from '../huge/split-pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HWPOISON, PG_KSM } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HUGETLB, PG_HWPOISON, PG_KSM } from '../page/pages.ts';
 import { migrationType, mkMigrationHi, mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
 import { ptePresent, SWP_DEVICE_WRITE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP, swapType } from '../page/swapops.ts';
 import { mmCounter, updateHiwaterRss } from '../rmap/rmap.ts';
@@ -26,6 +26,7 @@ import { mappingWord, rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/wa
 import type { MmStruct, VmArea } from '../types.ts';
 import { ptepClearFlush } from '../zap/clear-flush.ts';
 import { endAddress, firstAddress, isMapped, subpageAt } from './folio.ts';
+import { tryToMigrateHugetlbOne } from './hugetlb.ts';
 
 export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void> {
   if (!isMapped(k.pages, pfn)) return;
@@ -57,6 +58,7 @@ export function* tryToMigrateOne(
   flags: number,
 ): KernelPath<boolean> {
   const mm = vma.mm;
+  if ((k.pages.flags[pfn]! & PG_HUGETLB) !== 0) return yield* tryToMigrateHugetlbOne(k, pfn, vma, address);
   const isSmall = k.pages.order[pfn] === 0;
   if (!isSmall && (flags & TTU_SPLIT_HUGE_PMD) !== 0) yield* splitHugePmdAddress(k, vma, address, true, pfn);
   const end = isSmall ? address + 4096 : endAddress(k.pages, vma, pfn);

@@ -47,6 +47,9 @@ const RECLAIM_RETRIES_MAX = 2;
 /** Pages that a direct reclaim tries to free (SWAP_CLUSTER_MAX). */
 const SWAP_CLUSTER_MAX = 32;
 
+/** Steps of the world between two looks at what an OOM victim gave back. */
+const OOM_WAIT_STEPS = 100;
+
 export interface Watermarks {
   readonly min: number;
   readonly low: number;
@@ -203,7 +206,11 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
     if (k.reclaim.isReclaiming(k.sched.current)) return k.fn.allocPage(k, GFP_MEMALLOC, purpose);
     const reclaimed = yield* k.fn.tryToFreePages(k, SWAP_CLUSTER_MAX);
     fruitless = reclaimed > 0 ? 0 : fruitless + 1;
-    if (fruitless >= RECLAIM_RETRIES_MAX) return 0;
+    if (fruitless < RECLAIM_RETRIES_MAX) continue;
+    if (!k.config.oomKiller || !(yield* k.fn.outOfMemory(k))) return 0;
+    // The victim exits, or the reaper takes its memory, meanwhile.
+    yield* k.sched.sleepSteps(OOM_WAIT_STEPS, 'OOM victim');
+    fruitless = 0;
   }
 }
 

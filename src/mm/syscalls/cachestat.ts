@@ -24,7 +24,7 @@ export function cachestat(k: Kernel, file: OpenFile | undefined, pointers: Cache
   if (!k.profile.cachestat) return -ENOSYS;
   if (file === undefined) return -EBADF;
   if (!pointers.isRangeReadable) return -EFAULT;
-  if (file.inode.path.startsWith('/dev/hugepages/')) return -EOPNOTSUPP;
+  if (file.inode.kind === 'hugetlbfs') return -EOPNOTSUPP;
   if (flags !== 0) return -EINVAL;
   return pointers.isAnswerWritable ? 0 : -EFAULT;
 }

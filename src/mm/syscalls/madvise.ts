@@ -11,6 +11,7 @@ import { mayBeMergeable } from '../ksm/break.ts';
 import { madviseInjectError } from '../migrate/memory-failure.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import { isDroppable } from '../vma/flags.ts';
+import { vmFile } from '../vma/merge.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import { swapinRange, willneedFile } from '../vma/willneed.ts';
@@ -21,7 +22,7 @@ import { hasTaskWork, runTaskWork } from './edge.ts';
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
   if (advice === A.MADV_GUARD_INSTALL || advice === A.MADV_GUARD_REMOVE) return k.profile.madvGuard;
-  if (advice === A.MADV_HWPOISON || advice === A.MADV_SOFT_OFFLINE) return true;
+  if (advice === A.MADV_HWPOISON || advice === A.MADV_SOFT_OFFLINE) return k.config.memoryFailure;
   return (advice >= A.MADV_NORMAL && advice <= A.MADV_DONTNEED) || (advice >= A.MADV_FREE && advice <= A.MADV_COLLAPSE);
 }
 
@@ -187,8 +188,8 @@ function* announcedDrop(k: Kernel, vma: VmArea, start: number, end: number, advi
 /** madvise_remove: punches the hole into the file; mmapLock is dropped meanwhile. */
 function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   const { file, mm } = vma;
-  if ((vma.flags & A.VM_LOCKED) !== 0 || file === null) return -EINVAL;
-  if ((vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
+  if ((vma.flags & A.VM_LOCKED) !== 0 || vmFile(vma) === null) return -EINVAL;
+  if (file === null || (vma.flags & (A.VM_SHARED | A.VM_MAYWRITE)) !== (A.VM_SHARED | A.VM_MAYWRITE)) return -EACCES;
   const offset = vma.pgoff * 4096 + (start - vma.start);
   file.refcount++;
   if (vma.uffd === null || (yield* k.fn.userfaultfdRemove(k, vma, start, end))) mm.mmapLock.readUnlock();
@@ -234,7 +235,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
     case A.MADV_DOFORK:
       return (f & A.VM_IO) !== 0 ? null : f & ~A.VM_DONTCOPY;
     case A.MADV_WIPEONFORK:
-      return vma.file !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
+      return vmFile(vma) !== null || (f & A.VM_SHARED) !== 0 ? null : f | A.VM_WIPEONFORK;
     case A.MADV_KEEPONFORK:
       return isDroppable(f) ? null : f & ~A.VM_WIPEONFORK;
     case A.MADV_DONTDUMP:

@@ -31,6 +31,9 @@ export const FALLOC_FL_COLLAPSE_RANGE = 0x8;
 export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const FALLOC_FL_INSERT_RANGE = 0x20;
 export const FALLOC_FL_UNSHARE_RANGE = 0x40;
+export const FALLOC_FL_WRITE_ZEROES = 0x80;
+/** FALLOC_FL_MODE_MASK. */
+const FALLOC_FL_MODES = 0xfa;
 
 /** Modes of ext4 that shared memory does not have. */
 const EXT4_MODES = FALLOC_FL_ZERO_RANGE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
@@ -117,7 +120,6 @@ export function sysFtruncate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<
   if (size < 0) return done(-EINVAL);
   if (file === undefined) return done(-EBADF);
   if (!isRegular(file.inode) || !file.isWritable) return done(-EINVAL);
-  if (file.isAppend) return done(-EPERM);
   return truncateInode(k, task, file.inode, size);
 }
 
@@ -136,29 +138,43 @@ export function truncatePath(k: Kernel, task: Task, inode: Inode, size: number):
 export function sysFallocate(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
   const file = fdget(task, a.int(0));
   if (file === undefined) return done(-EBADF);
-  const r = checkFallocate(file, a.int(1), a.signed(2), a.signed(3));
+  const r = checkFallocate(k, file, a.int(1), a.signed(2), a.signed(3));
   return r < 0 ? done(r) : fallocate(k, task, file, a.int(1), a.signed(2), a.signed(3));
 }
 
-/** The checks of vfs_fallocate. */
-function checkFallocate(file: OpenFile, mode: number, offset: number, len: number): number {
-  if (offset < 0 || len <= 0) return -EINVAL;
-  if ((mode & ~0x7b) !== 0) return -EOPNOTSUPP;
+/** The modes that vfs_fallocate knows and takes together: 0 or -errno. */
+function checkMode(k: Kernel, mode: number): number {
   const isPunch = (mode & FALLOC_FL_PUNCH_HOLE) !== 0;
+  const isKeeping = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
+  if (k.profile.fallocateModesExclude) {
+    if ((mode & ~(FALLOC_FL_MODES | FALLOC_FL_KEEP_SIZE)) !== 0) return -EOPNOTSUPP;
+    const one = mode & FALLOC_FL_MODES;
+    if ((one & (one - 1)) !== 0) return -EOPNOTSUPP;
+    if (isPunch && !isKeeping) return -EOPNOTSUPP;
+    const takesNoFlag = FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE | FALLOC_FL_WRITE_ZEROES;
+    return (one & takesNoFlag) !== 0 && isKeeping ? -EOPNOTSUPP : 0;
+  }
+  if ((mode & ~0x7b) !== 0) return -EOPNOTSUPP;
   if (isPunch && (mode & FALLOC_FL_ZERO_RANGE) !== 0) return -EOPNOTSUPP;
-  if (isPunch && (mode & FALLOC_FL_KEEP_SIZE) === 0) return -EOPNOTSUPP;
+  if (isPunch && !isKeeping) return -EOPNOTSUPP;
   if ((mode & FALLOC_FL_COLLAPSE_RANGE) !== 0 && mode !== FALLOC_FL_COLLAPSE_RANGE) return -EINVAL;
   if ((mode & FALLOC_FL_INSERT_RANGE) !== 0 && mode !== FALLOC_FL_INSERT_RANGE) return -EINVAL;
-  if ((mode & FALLOC_FL_UNSHARE_RANGE) !== 0 && (mode & ~(FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE)) !== 0)
-    return -EINVAL;
+  const beside = FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE;
+  return (mode & FALLOC_FL_UNSHARE_RANGE) !== 0 && (mode & ~beside) !== 0 ? -EINVAL : 0;
+}
+
+/** The checks of vfs_fallocate. */
+function checkFallocate(k: Kernel, file: OpenFile, mode: number, offset: number, len: number): number {
+  if (offset < 0 || len <= 0) return -EINVAL;
+  const r = checkMode(k, mode);
+  if (r < 0) return r;
   if (!file.isWritable) return -EBADF;
-  if ((mode & ~FALLOC_FL_KEEP_SIZE) !== 0 && file.isAppend) return -EPERM;
   const kind = file.inode.kind;
   if (kind === 'pipe') return -ESPIPE;
   if (kind === 'directory') return -EISDIR;
   if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs') return -ENODEV;
-  if (file.inode.isSecret) return -EOPNOTSUPP;
   if (offset + len > (kind === 'regular' ? EXT4_MAX_BYTES : 2 ** 63 - 1)) return -EFBIG;
+  if (file.inode.isSecret) return -EOPNOTSUPP;
   const supported = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | (kind === 'regular' ? EXT4_MODES : 0);
   return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
 }

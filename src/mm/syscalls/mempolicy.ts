@@ -153,9 +153,15 @@ export function* mbind(
   if (typeof policy === 'number') return policy;
   const lock = task.mm!.mmapLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
-  const result = hasHole(task.mm!, start, end) ? -EFAULT : yield* mbindRange(k, task.mm!, start, end, policy);
+  const isAllowed = isBindable(task.mm!, start, end, policy === null);
+  const result = isAllowed ? yield* mbindRange(k, task.mm!, start, end, policy) : -EFAULT;
   lock.writeUnlock();
   return result;
+}
+
+/** queue_pages_test_walk: holes are only allowed for the default policy, and something must be mapped. */
+function isBindable(mm: MmStruct, start: number, end: number, isDefault: boolean): boolean {
+  return isDefault ? mm.vmas.intersects(start, end) !== null : !hasHole(mm, start, end);
 }
 
 function hasHole(mm: MmStruct, start: number, end: number): boolean {
@@ -176,7 +182,9 @@ function* mbindRange(
   policy: MemPolicy | null,
 ): KernelPath<number> {
   for (let at = start; at < end; ) {
-    const vma = mm.vmas.findExact(at)!;
+    const vma = mm.vmas.intersects(at, end);
+    if (vma === null) break;
+    at = Math.max(at, vma.start);
     const stop = Math.min(end, vma.end);
     if (!isSamePolicy(vma.policy, policy)) {
       const piece = yield* vmaModify(k, vma, at, stop, vma.flags, policy);
@@ -222,8 +230,8 @@ export function migratePages(k: Kernel, task: Task, target: Task | null, from: N
   if (!ptraceMayRead(task, target)) return -EPERM;
   const allowed = allowedNodes(k);
   if (next.some((n) => !allowed.includes(n)) && !capable(task.mm!.limits.cred, CAP_SYS_NICE)) return -EPERM;
-  if (!next.some((n) => allowed.includes(n))) return 0;
-  return target.mm === null ? -EINVAL : 0;
+  if (!next.some((n) => allowed.includes(n)) || target.mm === null) return -EINVAL;
+  return 0;
 }
 
 /** What move_pages finds behind its pointers. */
@@ -248,7 +256,10 @@ export function movePages(k: Kernel, task: Task, target: Task | null, args: Move
   if (target.mm === null) return -EINVAL;
   if (count === 0) return 0;
   if (pages === null || nodes === 'fault') return -EFAULT;
-  for (const node of nodes ?? []) {
+  // A wrong node is found before an entry further on that cannot be read.
+  for (let i = 0; i < count; i++) {
+    if (i >= pages.length || (nodes !== null && i >= nodes.length)) return -EFAULT;
+    const node = nodes === null ? 0 : nodes[i]!;
     if (node < 0 || node >= NODES_MAX || node >= k.config.numaNodes) return -ENODEV;
     if (!allowedNodes(k).includes(node)) return -EACCES;
   }

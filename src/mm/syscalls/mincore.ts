@@ -6,6 +6,7 @@ import { TASK_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { completeReads } from '../file/reads.ts';
 import { isHugeMapped } from '../huge/mapped.ts';
 import { hugePteOffset } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
@@ -29,17 +30,22 @@ export function sysMincore(k: Kernel, task: Task, a: SyscallArgs): KernelPath<nu
 }
 
 function* mincore(k: Kernel, mm: MmStruct, start: number, pages: number, vec: number): KernelPath<number> {
-  for (let i = 0; i < pages; i += CHUNK) {
-    const out = new Uint8Array(Math.min(CHUNK, pages - i));
-    const r = yield* mincorePages(k, mm, start + i * 4096, out);
+  for (let i = 0; i < pages; ) {
+    // do_mincore answers for one VMA, and that much is written before the next one is looked for.
+    const at = start + i * 4096;
+    const vma = mm.vmas.findExact(at);
+    const out = new Uint8Array(vma === null ? 1 : Math.min(CHUNK, pages - i, (vma.end - at) / 4096));
+    const r = yield* mincorePages(k, mm, at, out);
     if (r < 0) return r;
     if ((yield* k.fn.accessRemoteVm(k, mm, vec + i, out, true)) < out.length) return -EFAULT;
+    i += out.length;
   }
   return 0;
 }
 
 /** Residency of out.length pages from `start`: 1 or 0 each. 0 or -ENOMEM (a hole; `out` is then unfinished). */
 export function* mincorePages(k: Kernel, mm: MmStruct, start: number, out: Uint8Array): KernelPath<number> {
+  if (k.readsInFlight.length > 0) completeReads(k);
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let result = 0;

@@ -22,6 +22,8 @@ import { fput } from '../vma/adjust.ts';
 import type { SyscallArgs } from './args.ts';
 import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
+const PUD_SIZE = 1 << 30;
+
 /** mmap(addr, length, prot, flags, fd, offset). Returns the address or -errno. */
 export function sysMmap(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
   if (!a.isPageAligned(5)) return done(-EINVAL);
@@ -55,7 +57,7 @@ function* ksysMmap(
     const log2 = (flags >>> MAP_HUGE_SHIFT) & 63;
     if (!isHugePageSize(log2)) return -EINVAL;
     // No page of 1 GiB was set aside.
-    if (log2 === 30) return len === 0 ? -EINVAL : -ENOMEM;
+    if (log2 === 30) return mmapGigantic(addr, len, flags, pgoff);
     len = alignHuge(len);
     file = hugetlbFileSetup(k, '/anon_hugepage', len, VM_NORESERVE)!;
   }
@@ -69,6 +71,13 @@ function* ksysMmap(
   if (isPopulated && result >= 0) yield* k.fn.mmPopulate(k, mm, result, result + len);
   if (hasTaskWork(k)) yield* runTaskWork(k);
   return result;
+}
+
+/** The checks of a mapping of 1 GiB pages; then the empty pool. */
+function mmapGigantic(addr: number, len: number, flags: number, pgoff: number): number {
+  const isFixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) !== 0;
+  if (len === 0 || pgoff % (PUD_SIZE / 4096) !== 0 || (isFixed && addr % PUD_SIZE !== 0)) return -EINVAL;
+  return -ENOMEM;
 }
 
 function alignHuge(len: number): number {

@@ -42,10 +42,16 @@ export function sysPkeyMprotect(k: Kernel, task: Task, a: SyscallArgs): KernelPa
   return mprotectPkey(k, task, a, a.int(3));
 }
 
-/** pkey_alloc(flags, access_rights): a key, -EINVAL (also without keys in the CPU) or -ENOSPC. */
+/** pkey_alloc(flags, access_rights): a key, -EINVAL (also the first time without keys in the CPU) or -ENOSPC. */
 export function* sysPkeyAlloc(k: Kernel, task: Task, a: SyscallArgs): KernelPath<number> {
-  if (!a.isZero(0) || a.num(1) > (PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE) || !k.config.pkeys) return -EINVAL;
+  if (!a.isZero(0) || a.num(1) > (PKEY_DISABLE_ACCESS | PKEY_DISABLE_WRITE)) return -EINVAL;
   const mm = task.mm!;
+  if (!k.config.pkeys) {
+    // Key 0, the only one, is taken from an empty map; then its rights cannot be set, and it is not given back.
+    if (mm.pkeyMap !== 0) return -ENOSPC;
+    mm.pkeyMap = 1;
+    return -EINVAL;
+  }
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   const pkey = allocPkey(mm);

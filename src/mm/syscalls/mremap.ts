@@ -26,7 +26,7 @@ import type { MmStruct, Task, VmArea } from '../types.ts';
 import { mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount, vmUnacctMemory } from '../vma/account.ts';
 import { isPageAligned } from '../vma/address.ts';
 import { vmaSetBounds } from '../vma/adjust.ts';
-import { mergeNew } from '../vma/merge.ts';
+import { mergeNew, vmFile } from '../vma/merge.ts';
 import { type SyscallArgs, TWO64, wrap64 } from './args.ts';
 import { hasTaskWork, runTaskWork } from './edge.ts';
 
@@ -262,7 +262,7 @@ function* expandInPlace(
   const { flags, end, pgoff } = vma;
   const next = vma.treeNext as VmArea | null;
   const extPgoff = pgoff + (end - vma.start) / 4096;
-  const merge = mergeNew(k, vma, next, end, end + pages * 4096, flags, vma, vma.file, extPgoff);
+  const merge = mergeNew(k, vma, next, end, end + pages * 4096, flags, vma, vmFile(vma), extPgoff);
   if (merge === null) {
     // A VMA with a close operation does not merge with its own extension: it just grows.
     yield* vmaSetBounds(k, vma, vma.start, end + pages * 4096);

@@ -28,6 +28,11 @@ export interface IoVector {
   readonly pieces: readonly IoPiece[] | null;
 }
 
+/** import_iovec: 0, or why the caller's own vector is refused. */
+export function importIovec(v: IoVector): number {
+  return checkVector(v, true);
+}
+
 /** 0, or -EINVAL (too many, a negative length), -EFAULT. `isLocal`: addresses beyond user space are refused at once. */
 function checkVector(v: IoVector, isLocal: boolean): number {
   if (v.count > PIECES_MAX) return -EINVAL;
@@ -35,7 +40,7 @@ function checkVector(v: IoVector, isLocal: boolean): number {
   if (v.pieces === null) return -EFAULT;
   for (const p of v.pieces) {
     if (p.length >= 2 ** 63) return -EINVAL;
-    if (isLocal && p.base + Math.min(p.length, BYTES_MAX) > TASK_SIZE) return -EFAULT;
+    if (isLocal && p.base + p.length > TASK_SIZE) return -EFAULT;
   }
   return 0;
 }

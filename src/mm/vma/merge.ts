@@ -20,6 +20,11 @@ function hasClose(vma: VmArea): boolean {
   return (vma.flags & VM_HUGETLB) !== 0 || (vma.file?.inode.isSysv ?? false);
 }
 
+/** vm_file, also of a private mapping of /dev/zero. */
+export function vmFile(vma: VmArea): OpenFile | null {
+  return vma.file ?? vma.shownFile;
+}
+
 /** is_mergeable_vma: conditions 2 to 6. */
 function isMergeableVma(
   profile: Profile,
@@ -30,9 +35,8 @@ function isMergeableVma(
   uffd: UserfaultfdCtx | null,
   pkey: number,
 ): boolean {
-  if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vma.file !== file || vma.name !== null) return false;
+  if (((vma.flags ^ flags) & ~VM_SOFTDIRTY) !== 0 || vmFile(vma) !== file || vma.name !== null) return false;
   if (vma.uffd !== uffd || vma.pkey !== pkey || !isSamePolicy(vma.policy, policy)) return false;
-  if (vma.shownPath !== null) return false;
   return profile.mergeKeepsClosers || file === null || !hasClose(vma);
 }
 
@@ -93,7 +97,7 @@ export function canMergeBefore(
 }
 
 /** Merges the free area [start, end) with its neighbours: cases 1 to 3. `source`: the VMA whose pages will move there
- *  (mremap), else null. Null at once when it joins nobody; the path answers the grown VMA, or null when out of memory. */
+ *  (mremap), else null; `file`: its vmFile. Null at once when it joins nobody; the path answers the grown VMA, or null when out of memory. */
 export function mergeNew(
   k: Kernel,
   prev: VmArea | null,
@@ -105,7 +109,7 @@ export function mergeNew(
   file: OpenFile | null,
   pgoff: number,
 ): KernelPath<VmArea | null> | null {
-  if ((flags & VM_SPECIAL) !== 0 || (source !== null && source.shownPath !== null)) return null;
+  if ((flags & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
   const anonVma = source === null ? null : source.anonVma;
   const pgoffEnd = pgoff + (end - start) / 4096;
@@ -133,14 +137,15 @@ export function mergeExisting(
   uffd: UserfaultfdCtx | null = vma.uffd,
   pkey = vma.pkey,
 ): KernelPath<VmArea | null> | null {
-  if (((flags | vma.flags) & VM_SPECIAL) !== 0 || vma.shownPath !== null) return null;
+  if (((flags | vma.flags) & VM_SPECIAL) !== 0) return null;
   const p = k.profile;
   const isLeft = start === vma.start;
   const isRight = end === vma.end;
   if (!isLeft && !isRight) return null;
   const pgoff = vma.pgoff + (start - vma.start) / 4096;
   const pgoffEnd = pgoff + (end - start) / 4096;
-  const { anonVma, file } = vma;
+  const { anonVma } = vma;
+  const file = vmFile(vma);
   const prev = isLeft ? (vma.treePrev as VmArea | null) : null;
   const next = isRight ? (vma.treeNext as VmArea | null) : null;
   const joinsPrev =

@@ -28,6 +28,7 @@ import {
   VM_ACCOUNT,
   VM_DONTDUMP,
   VM_DROPPABLE,
+  VM_EXEC,
   VM_GROWSDOWN,
   VM_HUGETLB,
   VM_LOCKED,
@@ -37,9 +38,11 @@ import {
   VM_MAYSHARE,
   VM_MAYWRITE,
   VM_NORESERVE,
+  VM_SEALED,
   VM_SHARED,
   VM_SOFTDIRTY,
   VM_SPECIAL,
+  VM_SYNC,
   VM_WRITE,
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
@@ -126,13 +129,8 @@ export function doMmap(
       vmFlags = sealedFlags(k, file, vmFlags);
       if (vmFlags === 0) return done(-EPERM);
     }
-    if (file.inode.isSecret) {
-      if ((vmFlags & VM_MAYSHARE) === 0) return done(-EINVAL);
-      vmFlags |= VM_LOCKED | VM_DONTDUMP;
-      if (mlockFutureCheck(mm, vmFlags, len / 4096) < 0) return done(-EAGAIN);
-    }
   } else if ((flags & MAP_TYPE) === MAP_DROPPABLE && k.profile.mapDroppable) {
-    if ((vmFlags & (VM_GROWSDOWN | VM_LOCKED)) !== 0) return done(-EINVAL);
+    if ((flags & (MAP_LOCKED | MAP_HUGETLB)) !== 0 || (vmFlags & VM_GROWSDOWN) !== 0) return done(-EINVAL);
     pgoff = addr / 4096;
     vmFlags |= VM_DROPPABLE | VM_NORESERVE | VM_DONTDUMP;
   } else if ((flags & MAP_TYPE) === MAP_SHARED) {
@@ -162,8 +160,7 @@ function fileMapFlags(
   pgoff: number,
   len: number,
 ): number {
-  const maxPages = file.inode.kind === 'regular' ? k.profile.ext4MmapMaxPages : MAX_LFS_PAGES;
-  if (pgoff > maxPages - len / 4096) return -EOVERFLOW;
+  if (pgoff > maxFilePages(k, file) - len / 4096) return -EOVERFLOW;
   const type = flags & MAP_TYPE;
   if (type === MAP_SHARED || type === MAP_SHARED_VALIDATE) {
     // Plain MAP_SHARED ignores flags that it does not know. No file system here supports MAP_SYNC.
@@ -175,9 +172,18 @@ function fileMapFlags(
   }
   if (!file.isReadable) return -EACCES;
   const kind = file.inode.kind;
+  // path_noexec: the file systems of nameless things.
+  if ((vmFlags & VM_EXEC) !== 0 && (kind === 'pipe' || kind === 'socket' || kind === 'anon')) return -EPERM;
   if (kind !== 'regular' && kind !== 'shmem' && kind !== 'hugetlbfs' && kind !== 'zero') return -ENODEV;
   if ((vmFlags & VM_GROWSDOWN) !== 0) return -EINVAL;
   return type === MAP_PRIVATE ? 0 : VM_MAYSHARE;
+}
+
+/** file_mmap_size_max: the pages that a file may have; devices and pipes have no end. */
+function maxFilePages(k: Kernel, file: OpenFile): number {
+  const { kind } = file.inode;
+  if (kind === 'regular') return k.profile.ext4MmapMaxPages;
+  return kind === 'shmem' || kind === 'hugetlbfs' || kind === 'socket' ? MAX_LFS_PAGES : 2 ** 52 - 1;
 }
 
 /** memfd_check_seals_mmap, mapping_map_writable: 0 when the seals forbid the mapping. */
@@ -201,10 +207,7 @@ function* mmapZero(
 ): KernelPath<number> {
   const mm = task.mm!;
   if ((vmFlags & VM_SHARED) === 0) {
-    const at = yield* k.fn.mmapRegion(k, task, null, addr, len, vmFlags, addr / 4096);
-    const vma = at < 0 ? null : mm.vmas.findExact(at);
-    if (vma !== null && vma.start === at && vma.end === at + len) vma.shownPath = device.inode.path;
-    return at;
+    return yield* k.fn.mmapRegion(k, task, null, addr, len, vmFlags, pgoff, device);
   }
   const file = shmemFileSetup(k, mm, '/dev/zero', len, (vmFlags & VM_NORESERVE) !== 0);
   if (file === null) return -ENOMEM;
@@ -223,7 +226,36 @@ function countVmaPages(mm: MmStruct, addr: number, end: number, onlyFlags: numbe
   return pages;
 }
 
-/** mmap_region: rows 25 to 29. What the new mapping covers is unmapped here; an error after that leaves the hole. */
+/** vms_gather_munmap_vmas: cuts the VMAs at the edges of what will go. The cuts stay, even if the mapping then fails. 0, -ENOMEM
+ *  (map count) or -EPERM (sealed). */
+function* gatherVmas(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath<number> {
+  let vma = mm.vmas.intersects(start, end);
+  if (vma !== null && vma.start < start) {
+    if (end < vma.end && mm.vmas.count >= k.config.maxMapCount) return -ENOMEM;
+    if ((vma.flags & VM_SEALED) !== 0) return -EPERM;
+    const r = yield* k.fn.splitVma(k, mm, vma, start, true);
+    if (r < 0) return r;
+  }
+  for (; vma !== null && vma.start < end; vma = vma.treeNext as VmArea | null) {
+    if ((vma.flags & VM_SEALED) !== 0) return -EPERM;
+    const r = vma.end > end ? yield* k.fn.splitVma(k, mm, vma, end, false) : 0;
+    if (r < 0) return r;
+  }
+  return 0;
+}
+
+/** call_mmap of the files that have something to say: more flags for the VMA, or -errno. */
+function callMmap(mm: MmStruct, file: OpenFile, vmFlags: number, pages: number): number {
+  const { inode } = file;
+  // daxdev_mapping_supported: no file of a disk here is memory.
+  if (inode.kind === 'regular' && (vmFlags & VM_SYNC) !== 0) return -EOPNOTSUPP;
+  if (!inode.isSecret) return 0;
+  if ((vmFlags & VM_MAYSHARE) === 0) return -EINVAL;
+  return mlockFutureCheck(mm, vmFlags | VM_LOCKED, pages) < 0 ? -EAGAIN : VM_LOCKED | VM_DONTDUMP;
+}
+
+/** mmap_region: rows 25 to 29. What the new mapping covers is unmapped here; an error after that leaves the hole. `shown`: the
+ *  file of anonymous memory that has one. */
 export function* mmapRegion(
   k: Kernel,
   task: Task,
@@ -232,6 +264,7 @@ export function* mmapRegion(
   len: number,
   vmFlags: number,
   pgoff: number,
+  shown: OpenFile | null = null,
 ): KernelPath<number> {
   const mm = task.mm!;
   const end = addr + len;
@@ -240,6 +273,10 @@ export function* mmapRegion(
     if ((file.inode.seals & F_SEAL_WRITE) !== 0) return -EPERM;
   }
   const isCovering = mm.vmas.intersects(addr, end) !== null;
+  if (isCovering && k.profile.mmapChecksBeforeUnmap) {
+    const r = yield* gatherVmas(k, mm, addr, end);
+    if (r < 0) return r;
+  }
   if (!mayExpandVm(mm, vmFlags, pages)) {
     if (!isCovering || !mayExpandVm(mm, vmFlags, pages - countVmaPages(mm, addr, end, 0))) return -ENOMEM;
   }
@@ -261,10 +298,18 @@ export function* mmapRegion(
     else if (vmEnoughMemory(k, mm, pages) < 0) return -ENOMEM;
     vmFlags |= VM_ACCOUNT;
   }
+  if (file !== null) {
+    const r = callMmap(mm, file, vmFlags, pages);
+    if (r < 0) {
+      if (isCharged) vmUnacctMemory(k, pages);
+      return r;
+    }
+    vmFlags |= r;
+  }
   const isSharedAnon = file === null && (vmFlags & VM_SHARED) !== 0;
   const next = mm.vmas.find(end);
   const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
-  const merge = isSharedAnon ? null : mergeNew(k, prev, next, addr, end, vmFlags, null, file, pgoff);
+  const merge = isSharedAnon ? null : mergeNew(k, prev, next, addr, end, vmFlags, null, file ?? shown, pgoff);
   let vma = merge === null ? null : yield* merge;
   if (vma === null) {
     if (isSharedAnon) {
@@ -280,6 +325,7 @@ export function* mmapRegion(
       if (r < 0) return yield* failedMmap(k, vma, r);
       vmFlags = vma.flags;
     }
+    vma.shownFile = shown;
     setPageProt(vma);
     if (file === null) k.fn.linkVma(k, mm, vma);
     else yield* insertVma(k, mm, vma);

@@ -13,7 +13,7 @@ import type { Kernel } from '../kernel.ts';
 import type { Task, VmArea } from '../types.ts';
 import { vmEnoughMemory, vmStatAccount, vmUnacctMemory } from './account.ts';
 import { takeAnonVma } from './adjust.ts';
-import { mergeNew } from './merge.ts';
+import { mergeNew, vmFile } from './merge.ts';
 import { getFile, insertVma, maySplit, vmaDup } from './split.ts';
 
 /** copy_vma: a VMA for [addr, addr + len) that shall hold pages of `vma`: a neighbour that grew, or a new one. Null: out
@@ -23,7 +23,7 @@ function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: numb
   if (vma.file === null && vma.anonVma === null) pgoff = addr / 4096;
   const next = mm.vmas.find(addr);
   const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
-  const merge = mergeNew(k, prev, next, addr, addr + len, vma.flags, vma, vma.file, pgoff);
+  const merge = mergeNew(k, prev, next, addr, addr + len, vma.flags, vma, vmFile(vma), pgoff);
   const merged = merge === null ? null : yield* merge;
   if (merged !== null) return merged;
   const copy = vmaDup(k, mm, vma, addr, addr + len, pgoff);

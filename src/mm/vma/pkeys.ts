@@ -22,7 +22,8 @@ export function allocPkey(mm: MmStruct): number {
 
 /** mm_pkey_is_allocated: may the program name the key? */
 export function isPkeyAllocated(k: Kernel, mm: MmStruct, pkey: number): boolean {
-  if (pkey < 0 || pkey >= (k.config.pkeys ? PKEYS : 1) || pkey === mm.executeOnlyPkey) return false;
+  // Without keys in the CPU the map is empty: not even the default key may be named.
+  if (!k.config.pkeys || pkey < 0 || pkey >= PKEYS || pkey === mm.executeOnlyPkey) return false;
   return (mm.pkeyMap & (1 << pkey)) !== 0;
 }
 

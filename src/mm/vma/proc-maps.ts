@@ -91,12 +91,12 @@ export function vmaPerms(vma: VmArea): string {
 
 /** What the last column names: a path, "[heap]", "[stack]", a special mapping, or "". `isHeapStrict`: Profile.heapNameStrict. */
 export function vmaName(vma: VmArea, isHeapStrict = false): string {
-  if (vma.file !== null) {
-    const inode = vma.file.inode;
+  const file = vma.file ?? vma.shownFile;
+  if (file !== null) {
+    const { inode } = file;
     return inode.path.replaceAll('\n', '\\012') + (inode.isDeleted ? ' (deleted)' : '');
   }
   if (vma.name !== null) return vma.name;
-  if (vma.shownPath !== null) return vma.shownPath;
   const mm = vma.mm;
   const isHeap = isHeapStrict
     ? vma.start < mm.brk && vma.end > mm.startBrk
@@ -108,7 +108,7 @@ export function vmaName(vma: VmArea, isHeapStrict = false): string {
 
 /** One line of /proc/PID/maps, without its newline. */
 export function mapsLine(vma: VmArea, isHeapStrict = false): string {
-  const inode = vma.file?.inode ?? null;
+  const inode = (vma.file ?? vma.shownFile)?.inode ?? null;
   const offset = inode === null ? 0 : vma.pgoff * 4096;
   const device = inode === null ? '00:00' : `${hex(inode.major, 2)}:${hex(inode.minor, 2)}`;
   const line = `${hex(vma.start, 8)}-${hex(vma.end, 8)} ${vmaPerms(vma)} ${hex(offset, 8)} ${device} ${inode?.id ?? 0} `;

@@ -25,7 +25,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.uffd = vma.uffd;
   copy.pkey = vma.pkey;
   copy.policy = vma.policy;
-  copy.shownPath = vma.shownPath;
+  copy.shownFile = vma.shownFile;
   copy.private = vma.private;
   return copy;
 }

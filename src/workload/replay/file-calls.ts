@@ -94,10 +94,10 @@ export class FileCalls {
   }
 
   /** A descriptor of something that is no file on a disk or in memory. */
-  *#placeUnmapped(task: Task, fd: FdRef, pid: number): KernelPath<void> {
+  *#placeUnmapped(task: Task, fd: FdRef, end: 'read' | 'write' | 'both', pid: number): KernelPath<void> {
     const inode = this.#kernel.newInode(kindOfDescriptor(fd.path ?? ''), fd.path ?? '', 0);
     inode.users++;
-    const file = new OpenFile(inode, true, true);
+    const file = new OpenFile(inode, end !== 'write', end !== 'read');
     if (pid !== 0) this.#pidOfFile.set(file, pid);
     yield* this.#place(task, fd.fd, file, false);
   }
@@ -160,7 +160,10 @@ export class FileCalls {
       }
       case 'fdopen':
         if (op.how === 'USERFAULTFD_IOC_NEW') return;
-        for (const fd of op.fds) yield* this.#placeUnmapped(task, fd, op.pid ?? 0);
+        for (const [i, fd] of op.fds.entries()) {
+          const end = op.how.startsWith('pipe') ? (i === 0 ? 'read' : 'write') : 'both';
+          yield* this.#placeUnmapped(task, fd, end, op.pid ?? 0);
+        }
         return;
       case 'dup': {
         const fd = returnedFd(record);

@@ -14,6 +14,9 @@ const O_CREAT = 0o100;
 const O_TRUNC = 0o1000;
 const O_APPEND = 0o2000;
 const O_PATH = 0o10000000;
+const O_DIRECTORY = 0o200000;
+/** Folders that every system has. */
+const FOLDERS = new Set(['/', '/tmp', '/proc', '/sys', '/dev', '/etc', '/usr', '/dev/shm']);
 
 const F_SEAL_SEAL = 1;
 
@@ -32,6 +35,7 @@ export function resolvePath(directory: string, path: string): string {
 function kindOfPath(path: string): FileKind {
   if (path.startsWith('/dev/shm/') || path.startsWith('/memfd:')) return 'shmem';
   if (path === '/dev/zero') return 'zero';
+  if (FOLDERS.has(path) || path.startsWith('/proc/self/fd')) return 'directory';
   if (path.startsWith('/dev/')) return 'device';
   return 'regular';
 }
@@ -79,6 +83,7 @@ export class ReplayFiles {
 
   openInode(inode: Inode, flags: number): OpenFile {
     const mode = flags & O_ACCMODE;
+    if ((flags & O_DIRECTORY) !== 0) inode.kind = 'directory';
     if ((flags & O_TRUNC) !== 0 && mode !== 0) this.setSize(inode, 0);
     else if ((flags & O_CREAT) !== 0 && inode.size === 0 && !this.#sizeUnknown.has(inode)) inode.size = 0;
     if ((flags & O_PATH) !== 0) return new OpenFile(inode, false, false, false, true);

@@ -20,6 +20,7 @@ export const RECORDED_MACHINE: Partial<KernelConfig> = {
   ramPages: 6171023,
   swapPages: 0,
   capSysAdmin: true,
+  memoryFailure: false,
 };
 export const KERNEL_UNKNOWN = '6.18';
 /** Frames that replaying a test program takes at most: 1 GiB. */

@@ -23,7 +23,8 @@ import {
   setMempolicyHomeNode,
 } from '../../mm/syscalls/mempolicy.ts';
 import { mincorePages } from '../../mm/syscalls/mincore.ts';
-import { type IoVector, processVm } from '../../mm/syscalls/process-vm.ts';
+import { type IoVector, importIovec, processVm } from '../../mm/syscalls/process-vm.ts';
+import { mapShadowStack } from '../../mm/syscalls/shadow-stack.ts';
 import { type ShmidDs, shmctl } from '../../mm/syscalls/shm.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
 import type { OpenFile, Task } from '../../mm/types.ts';
@@ -117,6 +118,8 @@ export class ValueCalls {
     switch (op.op) {
       case 'memfd_create':
         return yield* this.#memfdCreate(task, record, op, expected);
+      case 'map_shadow_stack':
+        return mapShadowStack();
       case 'memfd_secret':
         return yield* this.#made(task, record, secretFile(k, task, op.flags.lo), op.flags.lo, expected);
       case 'userfaultfd':
@@ -141,7 +144,8 @@ export class ValueCalls {
       case 'cachestat': {
         const isRangeReadable = canRead(mm, op.rangeAddr, RANGE_BYTES);
         const isAnswerWritable = canWrite(mm, op.answerAddr, CACHESTAT_BYTES);
-        const file = this.#files.openFile(task, op.fd);
+        const open = this.#files.openFile(task, op.fd);
+        const file = open?.isPath === true ? undefined : open;
         return cachestat(k, file, { isRangeReadable, isAnswerWritable }, op.flags.lo | op.flags.hi);
       }
       case 'process_vm': {
@@ -285,8 +289,8 @@ export class ValueCalls {
       r.base === null ? Number.NaN : unsigned(r.base),
       unsigned(r.length),
     ]);
-    const isFault = op.ranges === null && unsigned(op.count) > 0;
-    if (unsigned(op.flags) === 0 && isFault) return unsigned(op.count) > 1024 ? -EINVAL : -EFAULT;
+    const refused = unsigned(op.flags) === 0 ? importIovec(vectorOf(op.ranges, op.count)) : 0;
+    if (refused < 0) return refused;
     return yield* processMadvise(this.#kernel, task, target, ranges, op.advice, unsigned(op.flags));
   }
 }

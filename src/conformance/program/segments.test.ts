@@ -1,0 +1,81 @@
+// Cutting the recording of a real program into segments: what belongs to which actor.
+
+import { expect, test } from 'vitest';
+import type { TraceRecord } from '../record.ts';
+import { itemsOf } from './segments.ts';
+
+function records(...list: Record<string, unknown>[]): TraceRecord[] {
+  return list.map((r, i) => ({ i, t: '', ...r }) as TraceRecord);
+}
+
+/** Kind, actor and kinds of event of each segment; single records by their kind. */
+function cut(...list: Record<string, unknown>[]): string[] {
+  return itemsOf(records(...list)).map((item) =>
+    'segment' in item
+      ? `${item.segment.kind} ${item.segment.actor}: ${item.segment.events.map((r) => r.t).join(' ')}`
+      : item.record.t,
+  );
+}
+
+test('a memory call holds its events, other calls are single records', () => {
+  expect(
+    cut(
+      { t: 'sys', p: 'P', name: 'munmap' },
+      { t: 'cb', by: 'P' },
+      { t: 'unmap' },
+      { t: 'sysret', p: 'P', name: 'munmap' },
+      { t: 'sys', p: 'P', name: 'getpid' },
+      { t: 'sysret', p: 'P', name: 'getpid' },
+    ),
+  ).toEqual(['call P: cb unmap', 'sys', 'sysret']);
+});
+
+test('a fault that is tried again is one segment', () => {
+  expect(
+    cut(
+      { t: 'fault', by: 'P' },
+      { t: 'faultret', by: 'P', ret: ['MAJOR', 'RETRY'] },
+      { t: 'fault', by: 'P' },
+      { t: 'map' },
+      { t: 'faultret', by: 'P', ret: ['NOPAGE'] },
+    ),
+  ).toEqual(['fault P: fault faultret fault map faultret']);
+});
+
+test('segments of two actors that overlap are kept apart, in the order of their ends', () => {
+  expect(
+    cut(
+      { t: 'sys', p: 'P', name: 'munmap' },
+      { t: 'unmap' },
+      { t: 'fault', by: 'T1' },
+      { t: 'map' },
+      { t: 'faultret', by: 'T1', ret: [] },
+      { t: 'cb', by: 'P' },
+      { t: 'sysret', p: 'P', name: 'munmap' },
+    ),
+  ).toEqual(['fault T1: fault map faultret', 'call P: unmap cb']);
+});
+
+test('the end of an address space takes its last frees along', () => {
+  expect(
+    cut(
+      { t: 'sys', p: 'P', name: 'exit_group' },
+      { t: 'exit_mmap', at: 'begin', by: 'P' },
+      { t: 'unmap' },
+      { t: 'exit_mmap', at: 'end', by: 'P' },
+      { t: 'free', by: 'P' },
+      { t: 'end' },
+    ),
+  ).toEqual(['sys', 'exit P: exit_mmap unmap exit_mmap free', 'end']);
+});
+
+test('a fork ends where the child appears', () => {
+  expect(
+    cut(
+      { t: 'sys', p: 'P', name: 'clone' },
+      { t: 'cb', by: 'P' },
+      { t: 'task', op: 'fork', p: 'P', child: 'T1' },
+      { t: 'sysret', p: 'P', name: 'clone' },
+    ),
+  ).toEqual(['fork P: cb', 'sysret']);
+});
