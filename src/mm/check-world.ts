@@ -12,7 +12,7 @@
 import { FRAME_KERNEL, FRAME_TABLE } from '../abi/events.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
-import { pmdWord, vpnAddress, vpnHi, vpnLo } from '../hw/page-table.ts';
+import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
 import { depositsOf } from './huge/deposit.ts';
 import { pmdFrame, pmdTransHuge } from './huge/pmd.ts';
@@ -33,7 +33,7 @@ import {
 } from './page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, swapPfn } from './page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
-import { checkIntervals, checkRmap, forEachLeaf } from './rmap/check.ts';
+import { checkIntervals, checkRmap, forEachLeaf, forEachPmd } from './rmap/check.ts';
 import type { MmStruct } from './types.ts';
 
 const hex = (address: number): string => `0x${address.toString(16)}`;
@@ -83,12 +83,14 @@ function checkVmas(mm: MmStruct): void {
 function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   const w = k.memory.words;
   let tables = 0;
-  const link = (pfn: number, place: string, isShared: boolean): void => {
+  const link = (pfn: number, level: number, address: number, isShared: boolean): void => {
     const { flags, purpose } = k.pages;
-    assert(purpose[pfn] === FRAME_TABLE, `I31: ${place} points to frame ${pfn}, a table`);
-    assert(pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0, `I31: table ${pfn} (${place}) has PG_TABLE`);
     refs[pfn] = refs[pfn]! + 1;
-    assert(refs[pfn] === 1 || isShared, `I31: table ${pfn} (${place}) is linked once`);
+    const isTable = purpose[pfn] === FRAME_TABLE && (pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0);
+    if (isTable && (refs[pfn] === 1 || isShared)) return;
+    const place = `mm ${mm.id} level ${level} entry at ${hex(address)}`;
+    assert(isTable, `I31: ${place} points to frame ${pfn}, a table with PG_TABLE`);
+    throw new Error(`I31: table ${pfn} (${place}) is linked once`);
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
     for (let i = 0; i < 512; i++) {
@@ -98,12 +100,12 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
       const nextLo = level === 1 ? i << 9 : lo;
       const address = vpnAddress(nextHi, nextLo);
       const isShared = mayShareTable(mm.vmas.find(address), level);
-      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(address)}`, isShared);
+      link(entry >>> 12, level, address, isShared);
       tables++;
       if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
     }
   };
-  link(mm.pgd, `mm ${mm.id} PGD`, false);
+  link(mm.pgd, 4, 0, false);
   descend(mm.pgd, 3, 0, 0);
   tables += countDeposits(k, mm, refs);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
@@ -112,11 +114,11 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
 /** Tables deposited with PMD tables: one for each huge entry of anonymous memory, and none else. */
 function countDeposits(k: Kernel, mm: MmStruct, refs: Int32Array): number {
   const huge = new Map<number, number>();
-  forEachLeaf(k, mm, (_mm, address, _lo, _hi, isHuge) => {
-    const vma = mm.vmas.find(address);
-    if (!isHuge || vma === null || vma.file !== null) return;
-    const table = pmdWord(k.memory, mm.pgd, vpnHi(address), vpnLo(address)) >>> 10;
-    huge.set(table, (huge.get(table) ?? 0) + 1);
+  forEachPmd(k, mm, (word, hi, lo) => {
+    if ((k.memory.words[word]! & (PTE_P | PTE_PS)) === PTE_P) return;
+    const vma = mm.vmas.find(vpnAddress(hi, lo));
+    if (vma === null || vma.file !== null) return;
+    huge.set(word >>> 10, (huge.get(word >>> 10) ?? 0) + 1);
   });
   let deposits = 0;
   forEachPmdTable(k, mm, (pmdTable) => {
@@ -149,9 +151,8 @@ function forEachPmdTable(k: Kernel, mm: MmStruct, visit: (table: number) => void
 
 function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
   forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
-    const place = `mm ${mm.id} entry at ${hex(address)}`;
     const vma = mm.vmas.find(address);
-    assert(vma !== null && vma.start <= address, `I31: ${place} lies in a VMA`);
+    if (vma === null || vma.start > address) throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} lies in a VMA`);
     if (isHuge) {
       if (pmdTransHuge(lo) && !isHugeZero(k, pmdFrame(lo))) refs[pmdFrame(lo)]!++;
       return;
@@ -163,11 +164,13 @@ function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint3
         return;
       }
       const slot = swapOffset(lo, hi);
-      assert(slot >= 1 && slot <= k.swap.pages, `I28: ${place} names slot ${slot} of the swap area`);
+      if (slot < 1 || slot > k.swap.pages)
+        throw new Error(`I28: mm ${mm.id} entry at ${hex(address)} names slot ${slot} of the swap area`);
       swapUsers[slot] = swapUsers[slot]! + 1;
     } else if (ptePresent(lo) && !pteSpecial(lo)) {
       const pfn = pteFrame(lo);
-      assert(pfn < k.pages.count, `I31: ${place} points to frame ${pfn}, which exists`);
+      if (pfn >= k.pages.count)
+        throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} points to frame ${pfn}, which exists`);
       refs[compoundHead(k.pages, pfn)]!++;
     }
   });
@@ -189,10 +192,11 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
   k.swap.checkInvariants();
   for (let slot = 1; slot <= k.swap.pages; slot++) {
     const users = k.swap.users(slot);
-    assert(users === swapUsers[slot], `I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
+    if (users !== swapUsers[slot])
+      throw new Error(`I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
     const pfn = k.swap.cached(slot);
     if (pfn === 0) {
-      assert(!k.swap.hasCache(slot), `I28: slot ${slot} has the cache flag and no page`);
+      if (k.swap.hasCache(slot)) throw new Error(`I28: slot ${slot} has the cache flag and no page`);
       continue;
     }
     const knows = (k.pages.flags[pfn]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
