@@ -69,6 +69,13 @@ for (const file of readdirSync(PROGRAMS).filter((f) => f.endsWith('.strace.gz'))
     },
   });
 }
+parts.push({
+  name: 'suites',
+  run: () => {
+    const { suites, calls } = cliJson(['suites']);
+    return { suites, calls };
+  },
+});
 for (let seed = 1; seed <= SEEDS; seed++) {
   parts.push({
     name: `compare seed ${seed}`,

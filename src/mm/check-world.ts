@@ -15,7 +15,7 @@ import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
 import { depositsOf } from './huge/deposit.ts';
-import { pmdFrame, pmdTransHuge } from './huge/pmd.ts';
+import { pmdFrame, pmdIsSwap, pmdTransHuge } from './huge/pmd.ts';
 import { isHugeZero } from './huge/zero-page.ts';
 import { checkHugetlb, mayShareTable } from './hugetlb/check.ts';
 import type { Kernel } from './kernel.ts';
@@ -33,7 +33,7 @@ import {
 } from './page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, swapPfn } from './page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
-import { checkIntervals, checkRmap, forEachLeaf, forEachPmd } from './rmap/check.ts';
+import { checkIntervals, checkRmap, forEachLeaf } from './rmap/check.ts';
 import type { MmStruct } from './types.ts';
 
 const hex = (address: number): string => `0x${address.toString(16)}`;
@@ -52,6 +52,7 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   checkSwap(k, swapUsers, refs);
   checkHugetlb(k, refs);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
+  for (const pfn of k.reclaim.addBatch) refs[pfn] = refs[pfn]! + 1;
   checkFrames(k, refs);
   checkDeviceFrames(k, refs);
   for (const node of k.nodes) node.checkInvariants();
@@ -93,8 +94,10 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
     throw new Error(`I31: table ${pfn} (${place}) is linked once`);
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
+    let huge = 0;
     for (let i = 0; i < 512; i++) {
       const entry = w[entryWord(table, i)]!;
+      if (level === 1 && isAnonHuge(k, mm, entryWord(table, i), vpnAddress(hi, i << 9))) huge++;
       if ((entry & (PTE_P | PTE_PS)) !== PTE_P) continue;
       const nextHi = level === 3 ? i << 9 : level === 2 ? hi | i : hi;
       const nextLo = level === 1 ? i << 9 : lo;
@@ -104,49 +107,35 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
       tables++;
       if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
     }
+    if (level === 1) tables += countDeposits(k, table, huge, refs);
   };
   link(mm.pgd, 4, 0, false);
   descend(mm.pgd, 3, 0, 0);
-  tables += countDeposits(k, mm, refs);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
 }
 
-/** Tables deposited with PMD tables: one for each huge entry of anonymous memory, and none else. */
-function countDeposits(k: Kernel, mm: MmStruct, refs: Int32Array): number {
-  const huge = new Map<number, number>();
-  forEachPmd(k, mm, (word, hi, lo) => {
-    if ((k.memory.words[word]! & (PTE_P | PTE_PS)) === PTE_P) return;
-    const vma = mm.vmas.find(vpnAddress(hi, lo));
-    if (vma === null || vma.file !== null) return;
-    huge.set(word >>> 10, (huge.get(word >>> 10) ?? 0) + 1);
-  });
-  let deposits = 0;
-  forEachPmdTable(k, mm, (pmdTable) => {
-    const tables = depositsOf(k, pmdTable);
-    const want = huge.get(pmdTable) ?? 0;
-    assert(
-      tables.length === want,
-      `I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${want} huge entries`,
-    );
-    for (const table of tables) {
-      assert((k.pages.flags[table]! & PG_TABLE) !== 0, `I31: deposited table ${table} has PG_TABLE`);
-      refs[table] = refs[table]! + 1;
-      assert(refs[table] === 1, `I31: deposited table ${table} is linked once`);
-      deposits++;
-    }
-  });
-  return deposits;
+/** A huge entry, present or of a migration, in a VMA of anonymous memory. */
+function isAnonHuge(k: Kernel, mm: MmStruct, word: number, address: number): boolean {
+  const w = k.memory.words;
+  const lo = w[word]!;
+  if (!pmdTransHuge(lo) && !pmdIsSwap(lo, w[word + 1]!)) return false;
+  const vma = mm.vmas.find(address);
+  return vma !== null && vma.file === null;
 }
 
-function forEachPmdTable(k: Kernel, mm: MmStruct, visit: (table: number) => void): void {
-  const w = k.memory.words;
-  for (let g = 0; g < 512; g++) {
-    const pgd = w[entryWord(mm.pgd, g)]!;
-    for (let u = 0; (pgd & PTE_P) !== 0 && u < 512; u++) {
-      const pud = w[entryWord(pgd >>> 12, u)]!;
-      if ((pud & (PTE_P | PTE_PS)) === PTE_P) visit(pud >>> 12);
-    }
+/** The tables deposited with a PMD table, one for each huge entry of anonymous memory in it. Their number. */
+function countDeposits(k: Kernel, pmdTable: number, huge: number, refs: Int32Array): number {
+  const tables = depositsOf(k, pmdTable);
+  assert(
+    tables.length === huge,
+    `I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${huge} huge entries`,
+  );
+  for (const table of tables) {
+    assert((k.pages.flags[table]! & PG_TABLE) !== 0, `I31: deposited table ${table} has PG_TABLE`);
+    refs[table] = refs[table]! + 1;
+    assert(refs[table] === 1, `I31: deposited table ${table} is linked once`);
   }
+  return tables.length;
 }
 
 function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
@@ -199,9 +188,10 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
       if (k.swap.hasCache(slot)) throw new Error(`I28: slot ${slot} has the cache flag and no page`);
       continue;
     }
-    const knows = (k.pages.flags[pfn]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
+    const head = compoundHead(k.pages, pfn);
+    const knows = (k.pages.flags[head]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
     assert(knows, `I28: page ${pfn} knows its slot ${slot}`);
-    refs[pfn] = refs[pfn]! + 1;
+    refs[head] = refs[head]! + 1;
   }
   for (let pfn = 1; pfn < k.pages.count; pfn++) {
     if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0) continue;
@@ -249,6 +239,7 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
     assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
     assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
     const isData = (f & PG_ANON) !== 0 || k.pages.mapping[pfn] !== null || (f & PG_SWAPCACHE) !== 0;
+    if (k.reclaim.addBatch.includes(pfn)) continue;
     assert(!isData || (f & PG_LRU) !== 0, `LRU: page ${pfn} is anonymous or cached and on a list`);
     assert(isData || (f & PG_LRU) === 0, `LRU: page ${pfn} on a list is anonymous or cached`);
   }

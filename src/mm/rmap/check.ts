@@ -43,7 +43,7 @@ export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
 }
 
 /** Calls `visit` with the word of every PMD entry that is not none, and the halves of the page number of its address. */
-export function forEachPmd(k: Kernel, mm: MmStruct, visit: (word: number, hi: number, lo: number) => void): void {
+function forEachPmd(k: Kernel, mm: MmStruct, visit: (word: number, hi: number, lo: number) => void): void {
   const w = k.memory.words;
   const pgdEnd = entryWord(mm.pgd, 512);
   for (let g = nextEntry(k, pgdEnd - 1024, pgdEnd); g < pgdEnd; g = nextEntry(k, g + 2, pgdEnd)) {
