@@ -12,10 +12,10 @@
 import { FRAME_KERNEL, FRAME_TABLE } from '../abi/events.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
-import { pmdWord, vpnAddress, vpnHi, vpnLo } from '../hw/page-table.ts';
+import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
 import { depositsOf } from './huge/deposit.ts';
-import { pmdFrame, pmdTransHuge } from './huge/pmd.ts';
+import { pmdFrame, pmdIsSwap, pmdTransHuge } from './huge/pmd.ts';
 import { isHugeZero } from './huge/zero-page.ts';
 import { checkHugetlb, mayShareTable } from './hugetlb/check.ts';
 import type { Kernel } from './kernel.ts';
@@ -52,6 +52,7 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   checkSwap(k, swapUsers, refs);
   checkHugetlb(k, refs);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
+  for (const pfn of k.reclaim.addBatch) refs[pfn] = refs[pfn]! + 1;
   checkFrames(k, refs);
   checkDeviceFrames(k, refs);
   for (const node of k.nodes) node.checkInvariants();
@@ -83,75 +84,64 @@ function checkVmas(mm: MmStruct): void {
 function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   const w = k.memory.words;
   let tables = 0;
-  const link = (pfn: number, place: string, isShared: boolean): void => {
+  const link = (pfn: number, level: number, address: number, isShared: boolean): void => {
     const { flags, purpose } = k.pages;
-    assert(purpose[pfn] === FRAME_TABLE, `I31: ${place} points to frame ${pfn}, a table`);
-    assert(pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0, `I31: table ${pfn} (${place}) has PG_TABLE`);
     refs[pfn] = refs[pfn]! + 1;
-    assert(refs[pfn] === 1 || isShared, `I31: table ${pfn} (${place}) is linked once`);
+    const isTable = purpose[pfn] === FRAME_TABLE && (pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0);
+    if (isTable && (refs[pfn] === 1 || isShared)) return;
+    const place = `mm ${mm.id} level ${level} entry at ${hex(address)}`;
+    assert(isTable, `I31: ${place} points to frame ${pfn}, a table with PG_TABLE`);
+    throw new Error(`I31: table ${pfn} (${place}) is linked once`);
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
+    let huge = 0;
     for (let i = 0; i < 512; i++) {
       const entry = w[entryWord(table, i)]!;
+      if (level === 1 && isAnonHuge(k, mm, entryWord(table, i), vpnAddress(hi, i << 9))) huge++;
       if ((entry & (PTE_P | PTE_PS)) !== PTE_P) continue;
       const nextHi = level === 3 ? i << 9 : level === 2 ? hi | i : hi;
       const nextLo = level === 1 ? i << 9 : lo;
       const address = vpnAddress(nextHi, nextLo);
       const isShared = mayShareTable(mm.vmas.find(address), level);
-      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(address)}`, isShared);
+      link(entry >>> 12, level, address, isShared);
       tables++;
       if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
     }
+    if (level === 1) tables += countDeposits(k, table, huge, refs);
   };
-  link(mm.pgd, `mm ${mm.id} PGD`, false);
+  link(mm.pgd, 4, 0, false);
   descend(mm.pgd, 3, 0, 0);
-  tables += countDeposits(k, mm, refs);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
 }
 
-/** Tables deposited with PMD tables: one for each huge entry of anonymous memory, and none else. */
-function countDeposits(k: Kernel, mm: MmStruct, refs: Int32Array): number {
-  const huge = new Map<number, number>();
-  forEachLeaf(k, mm, (_mm, address, _lo, _hi, isHuge) => {
-    const vma = mm.vmas.find(address);
-    if (!isHuge || vma === null || vma.file !== null) return;
-    const table = pmdWord(k.memory, mm.pgd, vpnHi(address), vpnLo(address)) >>> 10;
-    huge.set(table, (huge.get(table) ?? 0) + 1);
-  });
-  let deposits = 0;
-  forEachPmdTable(k, mm, (pmdTable) => {
-    const tables = depositsOf(k, pmdTable);
-    const want = huge.get(pmdTable) ?? 0;
-    assert(
-      tables.length === want,
-      `I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${want} huge entries`,
-    );
-    for (const table of tables) {
-      assert((k.pages.flags[table]! & PG_TABLE) !== 0, `I31: deposited table ${table} has PG_TABLE`);
-      refs[table] = refs[table]! + 1;
-      assert(refs[table] === 1, `I31: deposited table ${table} is linked once`);
-      deposits++;
-    }
-  });
-  return deposits;
+/** A huge entry, present or of a migration, in a VMA of anonymous memory. */
+function isAnonHuge(k: Kernel, mm: MmStruct, word: number, address: number): boolean {
+  const w = k.memory.words;
+  const lo = w[word]!;
+  if (!pmdTransHuge(lo) && !pmdIsSwap(lo, w[word + 1]!)) return false;
+  const vma = mm.vmas.find(address);
+  return vma !== null && vma.file === null;
 }
 
-function forEachPmdTable(k: Kernel, mm: MmStruct, visit: (table: number) => void): void {
-  const w = k.memory.words;
-  for (let g = 0; g < 512; g++) {
-    const pgd = w[entryWord(mm.pgd, g)]!;
-    for (let u = 0; (pgd & PTE_P) !== 0 && u < 512; u++) {
-      const pud = w[entryWord(pgd >>> 12, u)]!;
-      if ((pud & (PTE_P | PTE_PS)) === PTE_P) visit(pud >>> 12);
-    }
+/** The tables deposited with a PMD table, one for each huge entry of anonymous memory in it. Their number. */
+function countDeposits(k: Kernel, pmdTable: number, huge: number, refs: Int32Array): number {
+  const tables = depositsOf(k, pmdTable);
+  assert(
+    tables.length === huge,
+    `I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${huge} huge entries`,
+  );
+  for (const table of tables) {
+    assert((k.pages.flags[table]! & PG_TABLE) !== 0, `I31: deposited table ${table} has PG_TABLE`);
+    refs[table] = refs[table]! + 1;
+    assert(refs[table] === 1, `I31: deposited table ${table} is linked once`);
   }
+  return tables.length;
 }
 
 function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
   forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
-    const place = `mm ${mm.id} entry at ${hex(address)}`;
     const vma = mm.vmas.find(address);
-    assert(vma !== null && vma.start <= address, `I31: ${place} lies in a VMA`);
+    if (vma === null || vma.start > address) throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} lies in a VMA`);
     if (isHuge) {
       if (pmdTransHuge(lo) && !isHugeZero(k, pmdFrame(lo))) refs[pmdFrame(lo)]!++;
       return;
@@ -163,11 +153,13 @@ function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint3
         return;
       }
       const slot = swapOffset(lo, hi);
-      assert(slot >= 1 && slot <= k.swap.pages, `I28: ${place} names slot ${slot} of the swap area`);
+      if (slot < 1 || slot > k.swap.pages)
+        throw new Error(`I28: mm ${mm.id} entry at ${hex(address)} names slot ${slot} of the swap area`);
       swapUsers[slot] = swapUsers[slot]! + 1;
     } else if (ptePresent(lo) && !pteSpecial(lo)) {
       const pfn = pteFrame(lo);
-      assert(pfn < k.pages.count, `I31: ${place} points to frame ${pfn}, which exists`);
+      if (pfn >= k.pages.count)
+        throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} points to frame ${pfn}, which exists`);
       refs[compoundHead(k.pages, pfn)]!++;
     }
   });
@@ -189,15 +181,17 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
   k.swap.checkInvariants();
   for (let slot = 1; slot <= k.swap.pages; slot++) {
     const users = k.swap.users(slot);
-    assert(users === swapUsers[slot], `I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
+    if (users !== swapUsers[slot])
+      throw new Error(`I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
     const pfn = k.swap.cached(slot);
     if (pfn === 0) {
-      assert(!k.swap.hasCache(slot), `I28: slot ${slot} has the cache flag and no page`);
+      if (k.swap.hasCache(slot)) throw new Error(`I28: slot ${slot} has the cache flag and no page`);
       continue;
     }
-    const knows = (k.pages.flags[pfn]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
+    const head = compoundHead(k.pages, pfn);
+    const knows = (k.pages.flags[head]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
     assert(knows, `I28: page ${pfn} knows its slot ${slot}`);
-    refs[pfn] = refs[pfn]! + 1;
+    refs[head] = refs[head]! + 1;
   }
   for (let pfn = 1; pfn < k.pages.count; pfn++) {
     if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0) continue;
@@ -245,6 +239,7 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
     assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
     assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
     const isData = (f & PG_ANON) !== 0 || k.pages.mapping[pfn] !== null || (f & PG_SWAPCACHE) !== 0;
+    if (k.reclaim.addBatch.includes(pfn)) continue;
     assert(!isData || (f & PG_LRU) !== 0, `LRU: page ${pfn} is anonymous or cached and on a list`);
     assert(isData || (f & PG_LRU) === 0, `LRU: page ${pfn} on a list is anonymous or cached`);
   }

@@ -77,6 +77,8 @@ export interface Profile {
   readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
   readonly longtermPinNeedsNoDirtyTracking: boolean;
+  /** follow_page finds no page behind a PROT_NONE entry (6.1 to 6.4): move_pages and KSM do not see it. */
+  readonly followPageSkipsProtnone: boolean;
   /** A fault that broke copy-on-write says so: VM_FAULT_WRITE (until 6.1). */
   readonly faultReturnsWrite: boolean;
 }
@@ -109,6 +111,7 @@ const V6_1: Profile = {
   munmapNoDowngradeBelowStack: true,
   heapNameStrict: false,
   longtermPinNeedsNoDirtyTracking: false,
+  followPageSkipsProtnone: true,
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
   faultReturnsWrite: true,
@@ -135,6 +138,7 @@ const V6_6: Profile = {
   uffdFeatures: 0x7fff,
   heapNameStrict: true,
   longtermPinNeedsNoDirtyTracking: true,
+  followPageSkipsProtnone: false,
   hugetlbUnmapsInOwnSection: false,
   faultReturnsWrite: false,
 };

@@ -15,8 +15,10 @@ import {
   MADV_DONTNEED,
   MADV_FREE,
   MADV_HUGEPAGE,
+  MADV_MERGEABLE,
   MADV_NOHUGEPAGE,
   MADV_PAGEOUT,
+  MADV_UNMERGEABLE,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_PRIVATE,
@@ -35,11 +37,14 @@ import { type KernelConfig, kernelConfig } from '../../src/mm/config.ts';
 import { userLoad, userStore } from '../../src/mm/cpu-access.ts';
 import type { KernelFns } from '../../src/mm/fns.ts';
 import { Kernel } from '../../src/mm/kernel.ts';
+import { ksmRun } from '../../src/mm/ksm/scan.ts';
 import { doPagesMove, doPagesStat } from '../../src/mm/migrate/move-pages.ts';
 import { createProcess } from '../../src/mm/process/task.ts';
 import { SyscallArgs } from '../../src/mm/syscalls/args.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
 import { linuxFns } from '../../src/mm/table.ts';
+import { clearRefs } from '../../src/mm/track/clear-refs.ts';
+import { pageIdleGet, pageIdleSet } from '../../src/mm/track/page-idle.ts';
 import type { Task } from '../../src/mm/types.ts';
 import type { KernelPath } from '../../src/sched/path.ts';
 import { uffdFill, uffdProtect } from './random-uffd.ts';
@@ -131,6 +136,8 @@ export class RandomMemory {
   /** Ends every process; nothing may be left. */
   end(): void {
     for (const p of this.processes.splice(0)) this.call(p, NR_exit, 0);
+    // KSM holds the struct of an address space until it comes by.
+    this.run(ksmRun(this.k, 2));
     checkWorld(this.k);
     expectEqual(
       'address spaces, swap slots and committed pages',
@@ -315,6 +322,39 @@ function exit(w: RandomMemory, p: Process): void {
   w.processes.splice(w.processes.indexOf(p), 1);
 }
 
+/** Merging is allowed, forbidden, or done. */
+function ksm(w: RandomMemory, p: Process): void {
+  const { k, rng } = w;
+  const advice = [MADV_MERGEABLE, MADV_MERGEABLE, MADV_UNMERGEABLE][rng.below(3)]!;
+  if (rng.chance(1, 3)) w.call(p, NR_madvise, w.address(), w.length(), advice);
+  if (rng.chance(1, 8)) k.ksm.useZeroPages = !k.ksm.useZeroPages;
+  w.run(ksmRun(k, 1 + rng.below(2)));
+}
+
+/** Accesses are forgotten; frames are marked idle, and asked. */
+function track(w: RandomMemory, p: Process): void {
+  const { k, rng } = w;
+  if (rng.chance(1, 2)) expectEqual('clear_refs', w.run(clearRefs(k, p.task.mm!, 1 + rng.below(5))), 0);
+  for (let i = 0; i < 10; i++) w.run(pageIdleSet(k, rng.below(k.pages.count)));
+  w.run(pageIdleGet(k, rng.below(k.pages.count)));
+}
+
+/** A debugger writes what it likes, but not into what is shared and cannot be written. */
+function poke(w: RandomMemory, p: Process): void {
+  const a = w.address();
+  const byte = w.rng.below(256);
+  const page = p.twin.get(a);
+  const r = w.run(w.k.fn.accessRemoteVm(w.k, p.task.mm!, a, Uint8Array.of(byte), true, true));
+  expectEqual(
+    `a debugger may write at 0x${a.toString(16)}`,
+    r === 1,
+    page !== undefined && (page.writable || !page.shared),
+  );
+  if (r !== 1) return;
+  page!.cell.byte = byte;
+  page!.cell.lazy = false;
+}
+
 /** 8 MiB that may have huge pages: where there is memory for them. */
 const HUGE = 0xc0000000;
 const HUGE_SIZE = 0x800000;
@@ -411,6 +451,9 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 2, name: 'exit', when: (w) => w.processes.length > 1, run: exit },
   { weight: 2, name: 'reclaim', run: (w) => w.run(w.k.fn.tryToFreePages(w.k, 1 + w.rng.below(40))) },
   { weight: 3, name: 'move tables', run: moveTables },
+  { weight: 6, name: 'ksm', run: ksm },
+  { weight: 3, name: 'track', run: track },
+  { weight: 4, name: 'poke', run: poke },
   { weight: 8, name: 'move pages', when: (w) => w.k.nodes.length > 1, run: movePages },
   { weight: 3, name: 'uffd protect', run: uffdProtect },
   { weight: 3, name: 'uffd fill', run: uffdFill },

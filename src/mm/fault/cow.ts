@@ -11,15 +11,15 @@
 import { FRAME_ANON } from '../../abi/events.ts';
 import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_UFFD_WP, VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
-import { PTE_A, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
-import { entryHi, entryLo, ptePfn, writeEntry } from '../../hw/pte.ts';
+import { PTE_A, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_COPY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
-import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { mkPteHi, mkPteLo, pteFrame, pteMaybeMkwrite, pteMkdirty, ptePresent } from '../page/swapops.ts';
 import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, mmCounterFile, pageMoveAnonRmap } from '../rmap/rmap.ts';
@@ -52,7 +52,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   const word = pteOffset(table, address);
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   const lo = entryLo(m, word);
-  if ((lo & PTE_P) === 0 || (lo & PTE_RW) !== 0) {
+  if (!ptePresent(lo) || (lo & PTE_RW) !== 0) {
     // The entry changed since the dispatcher looked: the access is tried again.
     k.ptl.unlock(table);
     return 0;
@@ -68,7 +68,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
     if (vma.mm.tlbFlushPending > 0) yield* k.fn.flushTlbPage(k, vma, address, SITE_MPROTECT);
   }
   const isNormal = (lo & PTE_SPECIAL) === 0;
-  const pfn = isNormal ? ptePfn(lo) : 0;
+  const pfn = isNormal ? pteFrame(lo) : 0;
   const isAnon = isNormal && (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
   if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
     if (!unshare) wpPageReuse(k, vma, address, word);

@@ -25,6 +25,7 @@ import { P_IO, P_PTE_SET } from '../../sched/points.ts';
 import { pagemapOf } from '../hmm/device-memory.ts';
 import type { Kernel } from '../kernel.ts';
 import { migrationEntryWait } from '../migrate/wait.ts';
+import { compoundHead, compoundNr } from '../page/compound.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
@@ -74,7 +75,7 @@ function shouldTryToFreeSwap(k: Kernel, pfn: number, vma: VmArea, flags: number)
   if ((vma.flags & VM_LOCKED) !== 0 || (pageFlags & PG_MLOCKED) !== 0) return true;
   if (k.swap.isNearlyFull) return true;
   // Ours and the swap cache's: a write will want the page alone.
-  return (flags & FAULT_FLAG_WRITE) !== 0 && k.pages.refcount[pfn] === 2;
+  return (flags & FAULT_FLAG_WRITE) !== 0 && k.pages.refcount[pfn] === 1 + compoundNr(k.pages, pfn);
 }
 
 /** The page is in memory of a device: its driver brings it back. */
@@ -170,26 +171,28 @@ function* mapSwapIn(
   isFresh: boolean,
 ): KernelPath<number> {
   const m = k.memory;
+  // A part of a huge page is locked by its head; our reference keeps it whole.
+  const head = compoundHead(k.pages, pfn);
   if (!isFresh) {
-    if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
+    if (!(yield* lockPageOrRetry(k, vma, head, flags))) {
       k.fn.putPage(k, pfn);
       return VM_FAULT_RETRY;
     }
-    if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0 || k.pages.private[pfn] !== swapOffset(lo, hi)) {
+    if ((k.pages.flags[head]! & PG_SWAPCACHE) === 0 || k.pages.private[pfn] !== swapOffset(lo, hi)) {
       // Somebody freed the slot meanwhile, so the entry changed too.
-      unlockPage(k, pfn);
+      unlockPage(k, head);
       k.fn.putPage(k, pfn);
       return 0;
     }
   }
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) {
-    unlockPage(k, pfn);
+    unlockPage(k, head);
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;
   }
   const page = isFresh ? pfn : yield* k.fn.ksmMightNeedToCopy(k, pfn, vma, address);
   if (page < 0) {
-    unlockPage(k, pfn);
+    unlockPage(k, head);
     k.fn.putPage(k, pfn);
     return VM_FAULT_OOM;
   }
@@ -197,14 +200,14 @@ function* mapSwapIn(
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
   if (entryLo(m, word) !== lo || entryHi(m, word) !== hi) {
     k.ptl.unlock(table);
-    unlockPage(k, pfn);
+    unlockPage(k, head);
     k.fn.putPage(k, pfn);
     if (page !== pfn) k.fn.putPage(k, page);
     return 0;
   }
   const stillWrite = mapSwapPage(k, vma, address, word, pfn, page, flags, isFresh);
   k.ptl.unlock(table);
-  unlockPage(k, pfn);
+  unlockPage(k, head);
   // A copy took the place of the swap cache's page, whose reference is left over.
   if (page !== pfn) k.fn.putPage(k, pfn);
   if (k.sched.points) yield P_PTE_SET;
@@ -230,13 +233,14 @@ function mapSwapPage(
   const entry = swapOffset(old, entryHi(m, word));
   const wasExclusive = isFresh || (old & SWP_EXCLUSIVE) !== 0;
   k.fn.swapFree(k, entry);
-  if (shouldTryToFreeSwap(k, pfn, vma, flags)) k.fn.folioFreeSwap(k, pfn);
+  const head = compoundHead(k.pages, pfn);
+  if (shouldTryToFreeSwap(k, head, vma, flags)) k.fn.folioFreeSwap(k, head);
   mm.rss[MM_ANONPAGES]!++;
   mm.rss[MM_SWAPENTS]!--;
   let write = (flags & FAULT_FLAG_WRITE) !== 0;
   let lo = mkPteLo(page, vma.pageProtLo);
   const isKsm = (k.pages.flags[pfn]! & PG_KSM) !== 0;
-  const exclusive = page !== pfn || (!isKsm && (wasExclusive || k.pages.refcount[pfn] === 1));
+  const exclusive = page !== pfn || (!isKsm && (wasExclusive || k.pages.refcount[head] === 1));
   if (exclusive && write) {
     lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
     write = false;

@@ -30,7 +30,7 @@ import {
 } from '../../abi/mman.ts';
 import { PTE_D, PTE_P, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
-import { entryLo, ptePfn } from '../../hw/pte.ts';
+import { entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import { setPageDirty } from '../file/page-cache.ts';
@@ -39,6 +39,7 @@ import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { GUP_PIN_COUNTING_BIAS, PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
+import { pteFrame, ptePresent } from '../page/swapops.ts';
 import { notePage, pinPage } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { wantsWriteNotify } from '../vma/flags.ts';
@@ -91,14 +92,16 @@ function canFollowWrite(k: Kernel, vma: VmArea, lo: number, flags: number): bool
   if ((flags & FOLL_FORCE) === 0 || (vma.flags & (VM_SHARED | VM_MAYSHARE | VM_MAYWRITE | VM_WRITE)) !== VM_MAYWRITE)
     return false;
   const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
-  if ((lo & PTE_SPECIAL) !== 0 || (k.pages.flags[ptePfn(lo)]! & exclusive) !== exclusive) return false;
+  if ((lo & PTE_SPECIAL) !== 0 || (k.pages.flags[pteFrame(lo)]! & exclusive) !== exclusive) return false;
   return (vma.flags & VM_SOFTDIRTY) !== 0 || (lo & PTE_SOFT_DIRTY) !== 0;
 }
 
 function followEntry(k: Kernel, vma: VmArea, lo: number, flags: number): number {
   const write = (flags & FOLL_WRITE) !== 0;
-  if ((lo & PTE_P) === 0 || (write && !canFollowWrite(k, vma, lo, flags))) return FAULT_PLAIN;
-  const pfn = ptePfn(lo);
+  // gup_can_follow_protnone: who forces his way sees what is behind PROT_NONE.
+  const isThere = (flags & FOLL_FORCE) !== 0 ? ptePresent(lo) : (lo & PTE_P) !== 0;
+  if (!isThere || (write && !canFollowWrite(k, vma, lo, flags))) return FAULT_PLAIN;
+  const pfn = pteFrame(lo);
   const isNormal = (lo & PTE_SPECIAL) === 0;
   return grab(k, pfn, pfn, lo, flags, isNormal);
 }

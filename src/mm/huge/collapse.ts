@@ -14,7 +14,14 @@
 // hugepage_vma_revalidate, find_pmd_or_thp_or_none, release_pte_pages.
 
 import { CB_TEST_YOUNG, FRAME_ANON } from '../../abi/events.ts';
-import { FAULT_FLAG_ALLOW_RETRY, MM_ANONPAGES, PMD_SIZE, VM_FAULT_ERROR, VM_FAULT_RETRY } from '../../abi/mman.ts';
+import {
+  FAULT_FLAG_ALLOW_RETRY,
+  MM_ANONPAGES,
+  PMD_SIZE,
+  VM_FAULT_ERROR,
+  VM_FAULT_RETRY,
+  VM_LOCKED,
+} from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_COLLAPSE } from '../../abi/notifier.ts';
 import { LEVEL_PTE, PTE_A, PTE_RW, PTE_TABLE, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -34,6 +41,8 @@ import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_ANON, PG_LOCKED, PG_LRU, PG_REFERENCED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
 import { pteFrame, pteMaybeMkwrite, pteMkdirty, pteNone, ptePresent, pteSpecial } from '../page/swapops.ts';
 import { isolateLruPage, putbackLruPage } from '../reclaim/lru.ts';
+import { lruAddBatch, lruAddDrain } from '../reclaim/lru-add-batch.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { isArmed } from './armed.ts';
@@ -162,7 +171,8 @@ export function* collapseHugePage(
 ): KernelPath<number> {
   const lock = mm.mmapLock;
   lock.readUnlock();
-  const head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
+  let head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
+  if (head !== 0 && mm.memcg !== 0) head = yield* memCgroupCharge(k, mm.memcg, head);
   if (head === 0) return S.SCAN_ALLOC_HUGE_PAGE_FAIL;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let vma = revalidate(k, mm, haddr, true, isKhugepaged);
@@ -237,22 +247,22 @@ function* collapseLocked(
     return result;
   }
   anonLock.writeUnlock();
-  const late = new LruAddBatch(k);
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
-    copyEntry(k, vma, table, i, haddr, head, late);
+    copyEntry(k, vma, table, i, haddr, head);
     if (k.sched.points) yield P_COPY;
   }
   for (const page of isolated) {
     if (k.pages.order[page] === 0) continue;
     unlockPage(k, page);
     freeSwapCache(k, page);
-    late.drain();
+    lruAddDrain(k);
     putbackLruPage(k, page);
   }
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   k.pages.flags[head] = k.pages.flags[head]! | PG_UPTODATE;
   pageAddNewHugeRmap(k, head, vma, haddr);
-  late.drain();
+  // A large page does not wait in the batch, and takes what is in it along; in locked memory it joins another one.
+  if ((vma.flags & VM_LOCKED) === 0) lruAddDrain(k);
   k.fn.lruAdd(k, head);
   mm.tablePages--;
   deposit(k, mm, ptl, table);
@@ -317,15 +327,7 @@ function isolateEntry(k: Kernel, vma: VmArea, scan: Scan, word: number, isolated
 }
 
 /** __collapse_huge_page_copy for entry `i`. */
-function copyEntry(
-  k: Kernel,
-  vma: VmArea,
-  table: number,
-  i: number,
-  haddr: number,
-  head: number,
-  late: LruAddBatch,
-): void {
+function copyEntry(k: Kernel, vma: VmArea, table: number, i: number, haddr: number, head: number): void {
   const m = k.memory;
   const word = entryWord(table, i);
   const lo = entryLo(m, word);
@@ -340,38 +342,14 @@ function copyEntry(
   const pfn = pteFrame(lo);
   const isSmall = k.pages.order[compoundHead(k.pages, pfn)] === 0;
   m.copy(head + i, pfn);
-  if (isSmall) {
-    // release_pte_page: the isolation's reference becomes the batch's.
-    unlockPage(k, pfn);
-    late.add(pfn);
-  }
+  // release_pte_page: the isolation's reference becomes the batch's. In locked memory the batch that counts is the one of
+  // munlock_page, which the page joins once it is unmapped.
+  const isLocked = (vma.flags & VM_LOCKED) !== 0;
+  if (isSmall) unlockPage(k, pfn);
+  if (isSmall && !isLocked) lruAddBatch(k, pfn);
   writeEntry(m, word, 0, 0, vma.mm.id, address, LEVEL_PTE);
   k.fn.pageRemoveRmap(k, pfn, vma, address);
+  if (isSmall && isLocked) lruAddBatch(k, pfn);
   if (isSmall) freeSwapCache(k, pfn);
   k.fn.putPage(k, pfn);
-}
-
-/** Pages on their way back to the LRU lists, collected as each CPU does (lru_add, PAGEVEC_SIZE): each is referenced until the batch is
- *  full, and those that nobody maps any more are freed with it, the last one first. */
-class LruAddBatch {
-  readonly #k: Kernel;
-  #pages: number[] = [];
-
-  constructor(k: Kernel) {
-    this.#k = k;
-  }
-
-  add(pfn: number): void {
-    this.#pages.push(pfn);
-    if (this.#pages.length === 15) this.drain();
-  }
-
-  drain(): void {
-    const { refcount } = this.#k.pages;
-    const pages = this.#pages;
-    this.#pages = [];
-    const gone = pages.filter((pfn) => refcount[pfn] === 1);
-    for (const pfn of pages) if (refcount[pfn]! > 1) putbackLruPage(this.#k, pfn);
-    for (let i = gone.length - 1; i >= 0; i--) this.#k.fn.putPage(this.#k, gone[i]!);
-  }
 }

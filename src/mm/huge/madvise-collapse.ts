@@ -5,6 +5,7 @@ import { EINVAL } from '../../abi/errno.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import type { VmArea } from '../types.ts';
 import { revalidate } from './collapse.ts';
 import { hugepageVmaCheck } from './policy.ts';
@@ -15,6 +16,7 @@ export function* madviseCollapse(k: Kernel, vma: VmArea, start: number, end: num
   const { mm } = vma;
   const lock = mm.mmapLock;
   if (!hugepageVmaCheck(k, vma, vma.flags, false, false)) return -EINVAL;
+  lruAddDrain(k);
   const first = Math.ceil(start / PMD_SIZE) * PMD_SIZE;
   let last = Math.floor(end / PMD_SIZE) * PMD_SIZE;
   let isLocked = true;

@@ -29,10 +29,15 @@ import { findMergeableVma, type UnstableMatch, unstableTreeSearchInsert } from '
 export function* tryToMergeOnePage(k: Kernel, vma: VmArea, pfn: number, kpfn: number): KernelPath<boolean> {
   if (pfn === kpfn) return true; // a page that fork shares
   const { flags } = k.pages;
-  if ((flags[compoundHead(k.pages, pfn)]! & PG_ANON) === 0) return false;
-  if (isCompound(k.pages, pfn) && !(yield* splitForMerge(k, pfn))) return false;
+  const head = compoundHead(k.pages, pfn);
+  if ((flags[head]! & PG_ANON) === 0) return false;
   // Others that hold the lock may hold it for long (I/O): this page can wait.
-  if (!tryLockPage(k, pfn)) return false;
+  if (!tryLockPage(k, head)) return false;
+  // With the split the lock goes to the small page.
+  if (isCompound(k.pages, pfn) && (yield* k.fn.splitHugePage(k, pfn, null)) !== 0) {
+    unlockPage(k, head);
+    return false;
+  }
   let isMerged = false;
   if (yield* k.fn.writeProtectPage(k, vma, pfn)) {
     if (kpfn === 0) {
@@ -50,11 +55,6 @@ export function* tryToMergeOnePage(k: Kernel, vma: VmArea, pfn: number, kpfn: nu
   }
   unlockPage(k, pfn);
   return isMerged;
-}
-
-/** split_huge_page of the block that the page belongs to. */
-function* splitForMerge(_k: Kernel, _pfn: number): KernelPath<boolean> {
-  return false;
 }
 
 /** try_to_merge_with_ksm_page. */
@@ -86,7 +86,10 @@ function* breakCow(k: Kernel, item: RmapItem): KernelPath<void> {
 /** try_to_merge_two_pages, and the stable node for the page that both places map then. */
 function* mergeTwo(k: Kernel, item: RmapItem, pfn: number, other: UnstableMatch): KernelPath<void> {
   if (!(yield* tryToMergeWithKsmPage(k, item, pfn, 0))) {
+    const { pages } = k;
+    const isOneBlock = isCompound(pages, pfn) && compoundHead(pages, pfn) === compoundHead(pages, other.pfn);
     k.fn.putPage(k, other.pfn);
+    if (isOneBlock) yield* splitBlock(k, pfn);
     return;
   }
   const isMerged = yield* tryToMergeWithKsmPage(k, other.item, other.pfn, pfn);
@@ -101,6 +104,14 @@ function* mergeTwo(k: Kernel, item: RmapItem, pfn: number, other: UnstableMatch)
   stableTreeAppend(k.ksm, other.item, node);
   stableTreeAppend(k.ksm, item, node);
   unlockPage(k, pfn);
+}
+
+/** Both pages belong to one huge page, and the reference on the other one kept it from being split. */
+function* splitBlock(k: Kernel, pfn: number): KernelPath<void> {
+  const head = compoundHead(k.pages, pfn);
+  if (!tryLockPage(k, head)) return;
+  const isSplit = (yield* k.fn.splitHugePage(k, pfn, null)) === 0;
+  unlockPage(k, isSplit ? pfn : head);
 }
 
 /** Merges into a KSM page that has room (its reference is given up here). */

@@ -45,7 +45,7 @@ export function* followPageDump(k: Kernel, vma: VmArea, address: number): Atomic
   const lo = entryLo(k.memory, word);
   let result = 0;
   // An entry of PROT_NONE, or of a NUMA hint, is not followed (gup_can_follow_protnone).
-  if (pteProtnone(lo)) result = 0;
+  if (pteProtnone(lo) && k.profile.followPageSkipsProtnone) result = 0;
   else if (!ptePresent(lo)) result = pteNone(lo, entryHi(k.memory, word)) ? hole : 0;
   else if (pteSpecial(lo)) result = -EFAULT;
   else {
@@ -62,7 +62,7 @@ function* followHuge(k: Kernel, _vma: VmArea, address: number, word: number, hol
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const lo = entryLo(k.memory, word);
   let result = hole;
-  if (pmdTransHuge(lo) && !pteProtnone(lo)) {
+  if (pmdTransHuge(lo) && !(pteProtnone(lo) && k.profile.followPageSkipsProtnone)) {
     result = isHugeZero(k, pmdFrame(lo)) ? -EFAULT : pmdFrame(lo) + (vpnLo(address) & 511);
     if (result > 0) getPage(k, result);
   }

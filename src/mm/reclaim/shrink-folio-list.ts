@@ -19,8 +19,11 @@ import { KEPT_FILE, KEPT_LAZYFREE, KEPT_SWAP } from '../../abi/events.ts';
 import { VM_EXEC, VM_LOCKED } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FREE, P_RECLAIM } from '../../sched/points.ts';
+import { canSplitFolio } from '../huge/split-page.ts';
 import type { Kernel } from '../kernel.ts';
+import { isMapped } from '../migrate/folio.ts';
 import { announceDiscard } from '../page/announce.ts';
+import { compoundNr } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   PG_ACTIVE,
@@ -36,6 +39,7 @@ import {
 } from '../page/pages.ts';
 import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { pageMaybeDmaPinned } from '../rmap/rmap.ts';
+import { TTU_SPLIT_HUGE_PMD } from '../rmap/unmap.ts';
 import { putbackLruPage } from './lru.ts';
 import type { MemCgroup } from './mem-cgroup.ts';
 import { ageNonresident, workingsetEviction } from './workingset.ts';
@@ -66,6 +70,7 @@ export function* shrinkFolioList(
   const { flags } = k.pages;
   const freed: number[] = [];
   const kept: number[] = [];
+  let large = 0;
   for (let i = 0; i < pages.length; i++) {
     const pfn = pages[i]!;
     if (k.sched.points) yield P_RECLAIM;
@@ -73,7 +78,10 @@ export function* shrinkFolioList(
       kept.push(pfn);
       continue;
     }
-    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences, target);
+    const tails: number[] = [];
+    const verdict = yield* tryToReclaim(k, pfn, isKswapd, ignoreReferences, target, tails);
+    // The parts of a huge page that was split are next.
+    if (tails.length > 0) pages.splice(i + 1, 0, ...tails.reverse());
     if (verdict === ACTIVATE) {
       const f = flags[pfn]!;
       // The page stays: give its slot back when swap runs short (mem_cgroup_swap_full).
@@ -81,7 +89,11 @@ export function* shrinkFolioList(
       if ((f & PG_MLOCKED) === 0) flags[pfn] = flags[pfn]! | PG_ACTIVE;
     }
     unlockPage(k, pfn);
-    (verdict === FREE ? freed : kept).push(pfn);
+    if (verdict === FREE && k.pages.order[pfn] !== 0) {
+      k.stats.reclaimed += compoundNr(k.pages, pfn);
+      large += compoundNr(k.pages, pfn);
+      k.fn.putPage(k, pfn);
+    } else (verdict === FREE ? freed : kept).push(pfn);
   }
   yield* k.fn.tryToUnmapFlush(k);
   if (k.sched.points && freed.length > 0) yield P_FREE;
@@ -91,7 +103,7 @@ export function* shrinkFolioList(
     putbackLruPage(k, kept[i]!);
   }
   k.stats.reclaimed += freed.length;
-  return freed.length;
+  return freed.length + large;
 }
 
 /** KEEP, ACTIVATE or FREE; page lock held. After FREE only the isolation's reference is left. */
@@ -101,10 +113,11 @@ function* tryToReclaim(
   isKswapd: boolean,
   ignoreReferences: boolean,
   target: MemCgroup | null,
+  tails: number[],
 ): KernelPath<number> {
-  const { flags, mapcount, refcount } = k.pages;
+  const { flags, refcount, order } = k.pages;
   if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return ACTIVATE;
-  if ((flags[pfn]! & PG_WRITEBACK) !== 0 || k.pages.order[pfn] !== 0) return KEEP;
+  if ((flags[pfn]! & PG_WRITEBACK) !== 0) return KEEP;
   const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn, target);
   if (references === REF_ACTIVATE) return ACTIVATE;
   if (references === REF_KEEP) return KEEP;
@@ -112,11 +125,16 @@ function* tryToReclaim(
   const swapsOut = PG_ANON | PG_SWAPBACKED;
   if ((flags[pfn]! & swapsOut) === swapsOut && (flags[pfn]! & PG_SWAPCACHE) === 0) {
     if (pageMaybeDmaPinned(k.pages, pfn)) return KEEP;
-    if (!k.fn.addToSwap(k, pfn)) return ACTIVATE;
-  }
-  if (mapcount[pfn]! > 0) {
-    yield* k.fn.tryToUnmap(k, pfn, TTU_BATCH_FLUSH);
-    if (mapcount[pfn]! > 0) return ACTIVATE;
+    if (!(yield* swapSlots(k, pfn, tails))) return ACTIVATE;
+  } else if (
+    (flags[pfn]! & PG_SWAPBACKED) !== 0 &&
+    order[pfn] !== 0 &&
+    (yield* k.fn.splitHugePage(k, pfn, tails)) !== 0
+  )
+    return KEEP;
+  if (isMapped(k.pages, pfn)) {
+    yield* k.fn.tryToUnmap(k, pfn, order[pfn] === 0 ? TTU_BATCH_FLUSH : TTU_BATCH_FLUSH | TTU_SPLIT_HUGE_PMD);
+    if (isMapped(k.pages, pfn)) return ACTIVATE;
   }
   if (pageMaybeDmaPinned(k.pages, pfn)) return ACTIVATE;
   if ((flags[pfn]! & PG_DIRTY) !== 0) {
@@ -130,6 +148,18 @@ function* tryToReclaim(
     return FREE;
   }
   return removeMapping(k, pfn, target) ? FREE : KEEP;
+}
+
+/** Gives the page a place in the swap area. A huge page gets a row of slots, or is split: at once when no huge entry maps it, as some of
+ *  its parts may be free for the taking then. False: there is no room, or somebody refers to it. */
+function* swapSlots(k: Kernel, pfn: number, tails: number[]): KernelPath<boolean> {
+  const { order, compoundMapcount } = k.pages;
+  if (order[pfn] === 0) return k.fn.addToSwap(k, pfn);
+  if (!canSplitFolio(k, pfn)) return false;
+  if (compoundMapcount[pfn] === 0 && (yield* k.fn.splitHugePage(k, pfn, tails)) !== 0) return false;
+  if (k.fn.addToSwap(k, pfn)) return true;
+  if (order[pfn] === 0 || (yield* k.fn.splitHugePage(k, pfn, tails)) !== 0) return false;
+  return k.fn.addToSwap(k, pfn);
 }
 
 /** folio_check_references. */
@@ -162,7 +192,7 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
   if (references === REF_RECLAIM_CLEAN) return KEEP;
   yield* k.fn.tryToUnmapFlushDirty(k);
   // is_page_cache_freeable: the cache and the isolation.
-  if (refcount[pfn] !== 2) return KEEP;
+  if (refcount[pfn] !== 1 + compoundNr(k.pages, pfn)) return KEEP;
   if ((f & PG_SWAPCACHE) !== 0) yield* k.fn.swapWritepage(k, pfn);
   else if (mapping[pfn] === null) return KEEP;
   else yield* k.fn.writepage(k, pfn);
@@ -173,10 +203,13 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
 /** __remove_mapping: takes the page out of its cache when nobody else refers to it. */
 function removeMapping(k: Kernel, pfn: number, target: MemCgroup | null): boolean {
   const { flags, refcount, mapping } = k.pages;
-  if (refcount[pfn] !== 2 || (flags[pfn]! & PG_DIRTY) !== 0) return false;
+  const nr = compoundNr(k.pages, pfn);
+  if (refcount[pfn] !== 1 + nr || (flags[pfn]! & PG_DIRTY) !== 0) return false;
   if ((flags[pfn]! & PG_SWAPCACHE) !== 0) {
     // Without an entry that refers to the slot nobody will ever read it.
-    if (k.swap.users(k.pages.private[pfn]!) > 0) announceDiscard(k, pfn, KEPT_SWAP);
+    for (let page = pfn; page < pfn + nr; page++) {
+      if (k.swap.users(k.pages.private[page]!) > 0) announceDiscard(k, page, KEPT_SWAP);
+    }
     k.fn.deleteFromSwapCache(k, pfn, workingsetEviction(k, pfn, target));
   } else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) {
     announceDiscard(k, pfn, KEPT_FILE);

@@ -15,6 +15,7 @@
 
 import { OBJ_LIST } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { shrinkHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { LIST_FREE } from '../page/pages.ts';
 import { shrinkInactiveList } from './lists.ts';
@@ -176,7 +177,10 @@ function* shrinkNode(k: Kernel, sc: ScanControl): KernelPath<void> {
 /** do_try_to_free_pages: pages freed; the caller is marked as reclaiming. */
 export function* doTryToFreePages(k: Kernel, sc: ScanControl): KernelPath<number> {
   for (;;) {
-    for (sc.priority = DEF_PRIORITY; sc.priority >= 0 && sc.freed < sc.want; sc.priority--) yield* shrinkNode(k, sc);
+    for (sc.priority = DEF_PRIORITY; sc.priority >= 0 && sc.freed < sc.want; sc.priority--) {
+      yield* shrinkNode(k, sc);
+      if (sc.freed < sc.want && k.huge.splitQueue.size > 0) sc.freed += yield* splitPartlyMapped(k);
+    }
     // snapshot_refaults.
     const { lruvec } = sc.target ?? k.reclaim.groups[0]!;
     lruvec.refaults[0] = lruvec.activated[0]!;
@@ -185,6 +189,13 @@ export function* doTryToFreePages(k: Kernel, sc: ScanControl): KernelPath<number
     sc.forceDeactivate = true;
     sc.skippedDeactivate = false;
   }
+}
+
+/** shrink_slab, of which huge pages are one part: those partly unmapped give that part back. Frames freed. */
+function* splitPartlyMapped(k: Kernel): KernelPath<number> {
+  const before = k.pages.free;
+  yield* k.fn.deferredSplitScan(k, SWAP_CLUSTER_MAX);
+  return Math.max(0, k.pages.free - before) + shrinkHugeZeroPage(k);
 }
 
 export function* tryToFreePages(k: Kernel, want: number): KernelPath<number> {

@@ -19,6 +19,8 @@ export {
 } from './lruvec.ts';
 
 export class ReclaimState {
+  /** Pages that a collapse puts back (lru-add-batch.ts). */
+  readonly addBatch: number[] = [];
   /** Memory cgroups by number; 0 is the root. */
   readonly groups: MemCgroup[] = [new MemCgroup(0)];
   /** Group of the task that runs: page-cache pages that come now are charged to it. */

@@ -14,6 +14,7 @@ import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { PG_READAHEAD } from '../page/pages.ts';
 import { isRealSwap, pteIsSwap, swapOffset } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
@@ -39,9 +40,10 @@ function swapinNrPages(previous: number, offset: number, hits: number, max: numb
 
 /** lookup_swap_cache: frame (referenced) that caches the slot, or 0. `vma`: whose fault looks. */
 export function lookupSwapCache(k: Kernel, entry: number, vma: VmArea | null, address: number): number {
-  const pfn = k.swap.cached(entry);
-  if (pfn === 0) return 0;
+  const page = k.swap.cached(entry);
+  if (page === 0) return 0;
   const { flags, refcount } = k.pages;
+  const pfn = compoundHead(k.pages, page);
   refcount[pfn] = refcount[pfn]! + 1;
   const wasReadAhead = (flags[pfn]! & PG_READAHEAD) !== 0;
   flags[pfn] = flags[pfn]! & ~PG_READAHEAD;
@@ -49,7 +51,7 @@ export function lookupSwapCache(k: Kernel, entry: number, vma: VmArea | null, ad
     vma.swapRaPage = Math.floor(address / 4096);
     if (wasReadAhead) vma.swapRaHits = Math.min(vma.swapRaHits + 1, HITS_MAX);
   } else if (wasReadAhead) k.reclaim.swapinHits++;
-  return pfn;
+  return page;
 }
 
 /** swapin_readahead: the slot that the fault at `address` needs (`vma` null: shmem), after its neighbours. Frame (referenced) or 0. */

@@ -89,6 +89,21 @@ export class SwapArea {
     return slot;
   }
 
+  /** swap_alloc_cluster: `count` free slots in a row, the first a multiple of `count`, each counted once for the cache; the first, or 0. */
+  allocateRun(count: number): number {
+    if (this.free < count) return 0;
+    for (let first = count; first + count <= this.pages + 1; first += count) {
+      let i = 0;
+      while (i < count && !this.isUsed(first + i)) i++;
+      if (i < count) continue;
+      this.#hasCache.fill(1, first, first + count);
+      this.used += count;
+      if (this.used > this.usedPeak) this.usedPeak = this.used;
+      return first;
+    }
+    return 0;
+  }
+
   /** Entries that name the slot (swap_count without the cache flag). */
   users(slot: number): number {
     return this.#users[slot]!;

@@ -10,7 +10,9 @@ import { OBJ_LIST, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { isMapped } from '../migrate/folio.ts';
 import { announceDirty, announceWriteOut } from '../page/announce.ts';
+import { compoundHead, compoundNr } from '../page/compound.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import {
   GFP_KERNEL,
@@ -49,9 +51,9 @@ export function swapFree(k: Kernel, entry: number): void {
 export function freeSwapAndCache(k: Kernel, entry: number): void {
   note(k);
   k.swap.release(entry);
-  const pfn = k.swap.cached(entry);
+  const pfn = compoundHead(k.pages, k.swap.cached(entry));
   if (pfn === 0 || k.swap.users(entry) > 0) return;
-  if (k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
+  if (isMapped(k.pages, pfn) || !tryLockPage(k, pfn)) return;
   // The cache's reference may be the last one: the page must outlive its unlocking.
   k.pages.refcount[pfn] = k.pages.refcount[pfn]! + 1;
   k.fn.folioFreeSwap(k, pfn);
@@ -61,32 +63,38 @@ export function freeSwapAndCache(k: Kernel, entry: number): void {
 
 /** free_swap_cache: a page that leaves its last mapping gives its slot back. */
 export function freeSwapCache(k: Kernel, pfn: number): void {
-  if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0 || k.pages.mapcount[pfn] !== 0 || !tryLockPage(k, pfn)) return;
+  if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0 || isMapped(k.pages, pfn) || !tryLockPage(k, pfn)) return;
   k.fn.folioFreeSwap(k, pfn);
   unlockPage(k, pfn);
 }
 
 export function folioFreeSwap(k: Kernel, pfn: number): boolean {
   const flags = k.pages.flags;
-  if ((flags[pfn]! & PG_SWAPCACHE) === 0 || k.swap.users(k.pages.private[pfn]!) > 0) return false;
+  if ((flags[pfn]! & PG_SWAPCACHE) === 0) return false;
+  for (let i = 0; i < compoundNr(k.pages, pfn); i++) if (k.swap.users(k.pages.private[pfn + i]!) > 0) return false;
   k.fn.deleteFromSwapCache(k, pfn);
   flags[pfn] = flags[pfn]! | PG_DIRTY;
   announceDirty(k, pfn);
   return true;
 }
 
-/** Puts a locked page into the cache of a slot that it owns. */
+/** Puts a locked page into the cache of the slots that it owns: one for each of its frames, in a row. */
 function insert(k: Kernel, pfn: number, entry: number): void {
   const { flags, refcount } = k.pages;
-  refcount[pfn] = refcount[pfn]! + 1;
+  const nr = compoundNr(k.pages, pfn);
+  refcount[pfn] = refcount[pfn]! + nr;
   flags[pfn] = flags[pfn]! | PG_SWAPCACHE;
-  k.pages.private[pfn] = entry;
-  k.swap.setCached(entry, pfn);
+  for (let i = 0; i < nr; i++) {
+    k.pages.private[pfn + i] = entry + i;
+    k.swap.setCached(entry + i, pfn + i);
+  }
 }
 
-/** add_to_swap: page lock held. False when no slot is free. */
+/** add_to_swap: page lock held. False when no slot is free; for a huge page, no row of them. */
 export function addToSwap(k: Kernel, pfn: number): boolean {
-  const entry = k.fn.getSwapPage(k);
+  const nr = compoundNr(k.pages, pfn);
+  if (nr > 1) note(k);
+  const entry = nr === 1 ? k.fn.getSwapPage(k) : k.swap.allocateRun(nr);
   if (entry === 0) return false;
   insert(k, pfn, entry);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
@@ -98,11 +106,14 @@ export function addToSwap(k: Kernel, pfn: number): boolean {
 export function deleteFromSwapCache(k: Kernel, pfn: number, shadow = 0): void {
   note(k);
   const { flags, private: slots } = k.pages;
-  const entry = slots[pfn]!;
-  if (shadow !== 0) k.swap.setShadow(entry, shadow);
-  k.swap.dropCached(entry);
+  const nr = compoundNr(k.pages, pfn);
+  for (let i = 0; i < nr; i++) {
+    if (shadow !== 0) k.swap.setShadow(slots[pfn + i]!, shadow);
+    k.swap.dropCached(slots[pfn + i]!);
+    slots[pfn + i] = 0;
+  }
   flags[pfn] = flags[pfn]! & ~PG_SWAPCACHE;
-  slots[pfn] = 0;
+  k.pages.refcount[pfn] = k.pages.refcount[pfn]! - (nr - 1);
   k.fn.putPage(k, pfn);
 }
 
@@ -113,12 +124,13 @@ export function* readSwapCache(k: Kernel, entry: number, isReadahead = false): K
   for (;;) {
     const cached = k.swap.cached(entry);
     if (cached !== 0) {
-      if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, cached, true);
-      refcount[cached] = refcount[cached]! + 1;
-      if ((flags[cached]! & PG_UPTODATE) !== 0) return cached;
+      const head = compoundHead(k.pages, cached);
+      if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, head, true);
+      refcount[head] = refcount[head]! + 1;
+      if ((flags[head]! & PG_UPTODATE) !== 0) return cached;
       // Being read by somebody else: the page lock is dropped when the contents are there.
-      if (k.sched.points || !lockPageFast(k, cached)) yield* lockPage(k, cached);
-      unlockPage(k, cached);
+      if (k.sched.points || !lockPageFast(k, head)) yield* lockPage(k, head);
+      unlockPage(k, head);
       return cached;
     }
     if (k.swap.users(entry) === 0) return 0;
@@ -163,8 +175,11 @@ export function* swapWritepage(k: Kernel, pfn: number): KernelPath<void> {
   const { flags } = k.pages;
   flags[pfn] = flags[pfn]! & ~PG_DIRTY;
   if (k.sched.points) yield P_IO;
-  k.memory.touch(pfn, false);
-  k.swap.write(k.pages.private[pfn]!, k.memory.bytes, pfn * 4096);
-  announceWriteOut(k, pfn, KEPT_SWAP);
-  k.stats.swapOuts++;
+  const nr = compoundNr(k.pages, pfn);
+  for (let page = pfn; page < pfn + nr; page++) {
+    k.memory.touch(page, false);
+    k.swap.write(k.pages.private[page]!, k.memory.bytes, page * 4096);
+    announceWriteOut(k, page, KEPT_SWAP);
+    k.stats.swapOuts++;
+  }
 }

@@ -8,6 +8,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { khugepagedExit } from '../huge/khugepaged-mm.ts';
 import { mmPutHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
+import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import { memCgroupDetach } from '../reclaim/mem-cgroup.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -47,6 +48,7 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   const vmas: VmArea[] = [];
   for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) vmas.push(v);
+  if (k.reclaim.addBatch.length > 0) lruAddDrain(k);
   const tlb = k.fn.tlbGatherMmu(k, mm, true, SITE_EXIT);
   updateHiwaterRss(mm);
   yield* k.fn.unmapVmas(k, tlb, vmas, 0, ULONG_MAX);

@@ -17,6 +17,7 @@ import { SITE_MUNMAP } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { hugetlbVmOpClose } from '../hugetlb/reserve.ts';
 import type { Kernel } from '../kernel.ts';
+import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmStatAccount, vmUnacctMemory } from './account.ts';
@@ -88,6 +89,7 @@ export function* unmapRegion(
   prevEnd: number,
   nextStart: number,
 ): KernelPath<void> {
+  if (k.reclaim.addBatch.length > 0) lruAddDrain(k);
   const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MUNMAP);
   updateHiwaterRss(mm);
   yield* k.fn.unmapVmas(k, tlb, vmas, start, end);

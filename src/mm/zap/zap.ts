@@ -24,6 +24,7 @@ import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_COMPOUND, PG_DIRTY } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { isRealSwap, pteFrame, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
+import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
@@ -248,6 +249,7 @@ export function* zapPageRangeSingle(
   evenCows: boolean,
 ): KernelPath<void> {
   const mm = vma.mm;
+  if (k.reclaim.addBatch.length > 0) lruAddDrain(k);
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_CLEAR, SITE_ZAP);
   if (range !== null && (vma.flags & VM_HUGETLB) !== 0) adjustRangeIfPmdSharingPossible(vma, range);
   const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_ZAP);
