@@ -51,7 +51,10 @@ export interface MadviseStep {
     | 'dontfork'
     | 'populate-write'
     | 'mergeable'
-    | 'unmergeable';
+    | 'unmergeable'
+    | 'hugepage'
+    | 'nohugepage'
+    | 'collapse';
 }
 export interface MremapStep {
   readonly do: 'mremap';

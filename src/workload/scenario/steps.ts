@@ -55,6 +55,9 @@ const ADVICE: Readonly<Record<string, number>> = {
   'populate-write': M.MADV_POPULATE_WRITE,
   mergeable: M.MADV_MERGEABLE,
   unmergeable: M.MADV_UNMERGEABLE,
+  hugepage: M.MADV_HUGEPAGE,
+  nohugepage: M.MADV_NOHUGEPAGE,
+  collapse: M.MADV_COLLAPSE,
 };
 
 function call(c: ScenarioContext, task: Task, nr: number, ...a: number[]): KernelPath<number> {
