@@ -7,11 +7,15 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { figures } from './figures.mjs';
 import { build, install, root } from './prepare.mjs';
 
 const SEEDS = 20;
 /** Executions of one operation of `shootdown check` at most. */
 const CHECK_EXECUTIONS = 20_000;
+/** The soak: 10^6 operations. */
+const SOAKS = 4;
+const OPERATIONS_OF_A_SOAK = 250_000;
 const PROGRAMS = join(root, 'recordings', 'programs');
 
 /** @type {(directory: string, hash: import('node:crypto').Hash) => void} */
@@ -65,6 +69,13 @@ for (const file of readdirSync(PROGRAMS).filter((f) => f.endsWith('.strace.gz'))
     },
   });
 }
+parts.push({
+  name: 'suites',
+  run: () => {
+    const { suites, calls } = cliJson(['suites']);
+    return { suites, calls };
+  },
+});
 for (let seed = 1; seed <= SEEDS; seed++) {
   parts.push({
     name: `compare seed ${seed}`,
@@ -92,6 +103,14 @@ for (const file of ['test/device-data.test.ts']) {
   if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });
 }
 
+for (let seed = 1; seed <= SOAKS; seed++) {
+  const name = `soak, every count after each operation, ${OPERATIONS_OF_A_SOAK} operations, seed ${seed}`;
+  const env = { SEED: String(seed), OPERATIONS: String(OPERATIONS_OF_A_SOAK) };
+  parts.push({ name, run: () => tests('test/random-memory.test.ts', env) });
+}
+parts.push({ name: 'conformance', run: () => cliJson(['conformance', ...oracles()]) });
+parts.push({ name: 'suites', run: () => cliJson(['suites']) });
+
 const LAW = { PROGRAMS: '10000' };
 parts.push({ name: 'explorer against enumeration', run: () => tests('src/explore/dpor.test.ts', LAW) });
 parts.push({
@@ -118,6 +137,14 @@ for (const driver of modules(join('drivers', 'wrong'))) {
   });
 }
 parts.push({ name: 'museum', run: () => cliJson(['bugs', '--all']).bugs });
+
+/** Recordings of Linux 6.1. */
+function oracles() {
+  const folder = join(root, 'recordings', 'oracle');
+  return readdirSync(folder)
+    .filter((name) => name.startsWith('linux-6.1'))
+    .map((name) => join(folder, name));
+}
 
 /** Names of the modules in a folder. @type {(folder: string) => string[]} */
 function modules(folder) {
@@ -154,125 +181,7 @@ for (const part of parts) {
 if (Object.keys(results).length < parts.length) {
   console.error(`${Object.keys(results).length} of ${parts.length} parts are done`);
 } else {
-  writeFileSync(join(root, 'docs', 'figures.md'), figures());
+  const text = figures(results, { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS });
+  writeFileSync(join(root, 'docs', 'figures.md'), text);
   console.error('wrote docs/figures.md');
-}
-
-function figures() {
-  const out = ['# Figures', '', 'Made by `npm run verify`.', '', '## Replay', ''];
-  out.push('`shootdown replay`: memory and process calls of each bundled recording.', '');
-  out.push(
-    '| recording | calls | verified | learned | diverged | skipped | final maps | seconds |',
-    '|---|--:|--:|--:|--:|--:|---|--:|',
-  );
-  for (const [name, r] of Object.entries(results)) {
-    if (!name.startsWith('replay ')) continue;
-    const share = ((100 * r.verified) / r.calls).toFixed(2);
-    out.push(
-      `| ${name.slice(7)} | ${r.calls} | ${r.verified} (${share} %) | ${r.learned} | ${r.diverged} | ${r.skipped} | ${r.finalMaps} | ${r.seconds.toFixed(2)} |`,
-    );
-  }
-  out.push('', '## Compare', '', `\`shootdown compare\` on its bundled recording, seeds 1 to ${SEEDS}.`, '');
-  out.push(
-    '| design | safe | gap | not exercised | unsafe | properties violated (in runs) | windows, least | open, most | device failed | max. refaults |',
-  );
-  out.push('|---|--:|--:|--:|--:|---|--:|--:|--:|--:|');
-  const rows = Object.entries(results)
-    .filter(([name]) => name.startsWith('compare '))
-    .flatMap(([, r]) => r);
-  for (const design of new Set(rows.map((r) => r.design))) {
-    const mine = rows.filter((r) => r.design === design);
-    /** @type {(v: string) => number} */
-    const verdicts = (v) => mine.filter((r) => r.verdict === v).length;
-    /** @type {Record<string, number>} */
-    const properties = {};
-    for (const r of mine) for (const p of Object.keys(r.byProperty)) properties[p] = (properties[p] ?? 0) + 1;
-    const listed = Object.entries(properties)
-      .map(([p, n]) => `${p} (${n})`)
-      .join(', ');
-    out.push(
-      `| ${design} | ${verdicts('safe')} | ${verdicts('gap')} | ${verdicts('not exercised')} | ${verdicts('unsafe')} | ${listed} | ` +
-        `${Math.min(...mine.map((r) => r.windows))} | ${Math.max(...mine.map((r) => r.windowsOpen))} | ` +
-        `${mine.filter((r) => r.deviceState === 'failed').length} | ${Math.max(...mine.map((r) => r.maxRefaults))} |`,
-    );
-  }
-  out.push(...checkFigures(), ...wrongFigures(), ...museumFigures());
-  out.push('', '## Tests at full size', '', '| tests | passed | failed | seconds |', '|---|--:|--:|--:|');
-  for (const [name, r] of Object.entries(results)) {
-    if (typeof r.passed === 'number') out.push(`| ${name} | ${r.passed} | ${r.failed} | ${r.seconds.toFixed(0)} |`);
-  }
-  return `${out.join('\n')}\n`;
-}
-
-function checkFigures() {
-  const out = [
-    '',
-    '## Check',
-    '',
-    `\`shootdown check DRIVER --executions ${CHECK_EXECUTIONS}\`: operations, and pairs of two with a tenth of that.`,
-    '',
-  ];
-  out.push(
-    '| driver | design | device | operations | clean, all seen | clean, bounded | gap | violation | not exercised | executions | seconds |',
-  );
-  out.push('|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|');
-  const bounded = [];
-  for (const [name, r] of Object.entries(results)) {
-    if (!name.startsWith('check ')) continue;
-    const of = (/** @type {string} */ verdict) => r.operations.filter((/** @type {any} */ o) => o.verdict === verdict);
-    const clean = of('clean');
-    const all = clean.filter((/** @type {any} */ o) => o.exhaustive);
-    const executions = r.operations.reduce((/** @type {number} */ n, /** @type {any} */ o) => n + o.executions, 0);
-    const counts = [
-      r.operations.length,
-      all.length,
-      clean.length - all.length,
-      of('gap').length,
-      of('violation').length,
-    ];
-    out.push(
-      `| ${r.driver} | ${r.design} | ${r.device} | ${counts.join(' | ')} | ${of('not exercised').length} | ${executions} | ${r.seconds.toFixed(0)} |`,
-    );
-    const rest = r.operations.filter((/** @type {any} */ o) => !o.exhaustive && !o.operation.includes('+'));
-    if (rest.length > 0) bounded.push(`- ${r.driver}: ${rest.map((/** @type {any} */ o) => o.operation).join(', ')}`);
-  }
-  if (bounded.length > 0)
-    out.push('', 'Single operations that the bound ended before every execution was seen:', '', ...bounded);
-  return out;
-}
-
-function wrongFigures() {
-  const rows = Object.entries(results).filter(([name]) => name.startsWith('wrong '));
-  const caught = rows.filter(([, r]) => r.operation !== null || r.lockFindings.length > 0);
-  const out = [
-    '',
-    '## Wrong drivers',
-    '',
-    `${caught.length} of ${rows.length} drivers of \`drivers/wrong\` are caught (\`shootdown check NAME --first --no-pairs --executions 3000\`).`,
-    '',
-  ];
-  out.push('| driver | caught by | property | steps |', '|---|---|---|--:|');
-  for (const [name, r] of rows) {
-    const v = r.violations[0] ?? r.lockFindings[0];
-    const by = r.operation ?? (v === undefined ? 'nothing' : 'any run (locks)');
-    out.push(`| ${name.slice(6)} | ${by} | ${v === undefined ? '' : `${v.property} ${v.tag}`} | ${v?.steps ?? ''} |`);
-  }
-  return out;
-}
-
-function museumFigures() {
-  const bugs = results['museum'];
-  const out = ['', '## Museum', '', '`shootdown bugs --all`', ''];
-  out.push(
-    '| entry | found | expected | steps | story steps | switches | fixed form | executions | seconds |',
-    '|---|---|---|--:|--:|--:|---|--:|--:|',
-  );
-  for (const b of bugs) {
-    const fixed = `${b.fixedVerdict}${b.fixedExhaustive ? ', every execution' : ''}`;
-    const found = b.found ? b.property : 'not found';
-    out.push(
-      `| ${b.id} | ${found} | ${b.expectedProperty} | ${b.steps} | ${b.storySteps} | ${b.switches} | ${fixed} | ${b.executions} | ${b.seconds.toFixed(1)} |`,
-    );
-  }
-  return out;
 }

@@ -10,6 +10,7 @@ import { compareCommand } from '../src/cli/compare.ts';
 import { conformanceCommand } from '../src/cli/conformance.ts';
 import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
+import { suitesCommand } from '../src/cli/suites.ts';
 import { traceCommand } from '../src/cli/trace.ts';
 import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
 import { COMPARE_ROWS } from '../src/workload/compare/compare.ts';
@@ -84,6 +85,7 @@ function parseProblem(words: readonly string[]): string | null {
     compare: compareCommand,
     conformance: conformanceCommand,
     replay: replayCommand,
+    suites: suitesCommand,
     init: initCommand,
     trace: traceCommand,
   }[words[0]!];

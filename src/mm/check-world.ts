@@ -84,12 +84,14 @@ function checkVmas(mm: MmStruct): void {
 function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   const w = k.memory.words;
   let tables = 0;
-  const link = (pfn: number, place: string, isShared: boolean): void => {
+  const link = (pfn: number, level: number, address: number, isShared: boolean): void => {
     const { flags, purpose } = k.pages;
-    assert(purpose[pfn] === FRAME_TABLE, `I31: ${place} points to frame ${pfn}, a table`);
-    assert(pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0, `I31: table ${pfn} (${place}) has PG_TABLE`);
     refs[pfn] = refs[pfn]! + 1;
-    assert(refs[pfn] === 1 || isShared, `I31: table ${pfn} (${place}) is linked once`);
+    const isTable = purpose[pfn] === FRAME_TABLE && (pfn === mm.pgd || (flags[pfn]! & PG_TABLE) !== 0);
+    if (isTable && (refs[pfn] === 1 || isShared)) return;
+    const place = `mm ${mm.id} level ${level} entry at ${hex(address)}`;
+    assert(isTable, `I31: ${place} points to frame ${pfn}, a table with PG_TABLE`);
+    throw new Error(`I31: table ${pfn} (${place}) is linked once`);
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
     let huge = 0;
@@ -101,13 +103,13 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
       const nextLo = level === 1 ? i << 9 : lo;
       const address = vpnAddress(nextHi, nextLo);
       const isShared = mayShareTable(mm.vmas.find(address), level);
-      link(entry >>> 12, `mm ${mm.id} level ${level} entry at ${hex(address)}`, isShared);
+      link(entry >>> 12, level, address, isShared);
       tables++;
       if (level > 1) descend(entry >>> 12, level - 1, nextHi, nextLo);
     }
     if (level === 1) tables += countDeposits(k, table, huge, refs);
   };
-  link(mm.pgd, `mm ${mm.id} PGD`, false);
+  link(mm.pgd, 4, 0, false);
   descend(mm.pgd, 3, 0, 0);
   assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
 }
@@ -138,9 +140,8 @@ function countDeposits(k: Kernel, pmdTable: number, huge: number, refs: Int32Arr
 
 function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
   forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
-    const place = `mm ${mm.id} entry at ${hex(address)}`;
     const vma = mm.vmas.find(address);
-    assert(vma !== null && vma.start <= address, `I31: ${place} lies in a VMA`);
+    if (vma === null || vma.start > address) throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} lies in a VMA`);
     if (isHuge) {
       if (pmdTransHuge(lo) && !isHugeZero(k, pmdFrame(lo))) refs[pmdFrame(lo)]!++;
       return;
@@ -152,11 +153,13 @@ function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint3
         return;
       }
       const slot = swapOffset(lo, hi);
-      assert(slot >= 1 && slot <= k.swap.pages, `I28: ${place} names slot ${slot} of the swap area`);
+      if (slot < 1 || slot > k.swap.pages)
+        throw new Error(`I28: mm ${mm.id} entry at ${hex(address)} names slot ${slot} of the swap area`);
       swapUsers[slot] = swapUsers[slot]! + 1;
     } else if (ptePresent(lo) && !pteSpecial(lo)) {
       const pfn = pteFrame(lo);
-      assert(pfn < k.pages.count, `I31: ${place} points to frame ${pfn}, which exists`);
+      if (pfn >= k.pages.count)
+        throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} points to frame ${pfn}, which exists`);
       refs[compoundHead(k.pages, pfn)]!++;
     }
   });
@@ -178,10 +181,11 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
   k.swap.checkInvariants();
   for (let slot = 1; slot <= k.swap.pages; slot++) {
     const users = k.swap.users(slot);
-    assert(users === swapUsers[slot], `I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
+    if (users !== swapUsers[slot])
+      throw new Error(`I28: slot ${slot} has ${swapUsers[slot]} entries, swap_map says ${users}`);
     const pfn = k.swap.cached(slot);
     if (pfn === 0) {
-      assert(!k.swap.hasCache(slot), `I28: slot ${slot} has the cache flag and no page`);
+      if (k.swap.hasCache(slot)) throw new Error(`I28: slot ${slot} has the cache flag and no page`);
       continue;
     }
     const head = compoundHead(k.pages, pfn);

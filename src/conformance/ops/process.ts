@@ -30,7 +30,10 @@ function cloneOp(flags: number): Op {
     // The child goes on in user mode until it stops for the controller: an instruction fetch. The recorder does not watch its
     // address space yet.
     const cpu = world.kernel.cpus[task.cpu]!;
-    if ((flags & CLONE_VM) === 0) yield* userTranslate(world.kernel, task.mm!, cpu, TEXT, ACCESS_EXEC);
+    if ((flags & CLONE_VM) === 0) {
+      world.switchTo({ ...p, task });
+      yield* userTranslate(world.kernel, task.mm!, cpu, TEXT, ACCESS_EXEC);
+    }
     const child = world.addProcess(args.text('child'), task);
     child.execs = p.execs;
     return { ret: child.name };

@@ -64,12 +64,6 @@ export class ProgramFiles {
     return { mapping: vma.file.inode.mapping, index: vma.pgoff + Math.floor((va - vma.start) / 4096) };
   }
 
-  /** Is the file page that `mm` maps at `va` in the page cache? */
-  isCached(mm: MmStruct, va: number): boolean {
-    const place = this.#place(mm, va);
-    return place === null || place.mapping.pages.has(place.index);
-  }
-
   /** Puts the file page that `mm` maps at `va` into the page cache. `isMarked`: as the one that starts the next read-ahead. */
   learn(mm: MmStruct, va: number, isMarked = false): void {
     const place = this.#place(mm, va);
@@ -88,18 +82,6 @@ export class ProgramFiles {
       kernel.fn.putPage(kernel, pfn);
     }
     capture.isOn = wasOn;
-  }
-
-  /** Puts a page into the cache that no fault maps before forgetReadAhead takes it away again. */
-  hide(mm: MmStruct, va: number): void {
-    const place = this.#place(mm, va);
-    if (place === null || place.mapping.pages.has(place.index) || place.index * 4096 >= place.mapping.inode.size)
-      return;
-    const { kernel } = this.#world;
-    const pfn = this.#world.run(kernel.fn.filemapGetPage(kernel, place.mapping, place.index));
-    if (pfn <= 0) return;
-    kernel.pages.flags[pfn] = kernel.pages.flags[pfn]! | PG_READAHEAD;
-    kernel.fn.putPage(kernel, pfn);
   }
 
   #known(mapping: AddressSpace): Set<number> {

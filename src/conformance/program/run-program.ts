@@ -8,12 +8,13 @@
 //     with it, it has written there
 //   - the policy of transparent huge pages ("always" when one appears that no madvise asked for)
 
-import { FAULT_FLAG_TRIED, VM_WRITE } from '../../abi/mman.ts';
+import { FAULT_FLAG_TRIED, VM_FAULT_RETRY, VM_WRITE } from '../../abi/mman.ts';
 import * as NR from '../../abi/syscalls.ts';
 import { touchPage } from '../../mm/cpu-access.ts';
 import type { AreaLayout, ProgramLayout } from '../../mm/process/layout.ts';
 import { CLONE_FILES, CLONE_VM, createProcess, doClone, doExec } from '../../mm/process/task.ts';
 import type { MmStruct } from '../../mm/types.ts';
+import type { KernelPath } from '../../sched/path.ts';
 import { FAULT_FLAG_NAMES } from '../capture.ts';
 import { Comparison, type Divergence, LEVELS } from '../compare.ts';
 import { exitTask } from '../ops/process.ts';
@@ -42,7 +43,6 @@ const NR_OF: Readonly<Record<string, number>> = {
 /** Pages of vvar and vdso, which the first areas do not name. */
 const VVAR_BYTES = 4 * 4096;
 const VDSO_BYTES = 2 * 4096;
-const FAULT_AROUND_BYTES = 0x10000;
 const THP_ENABLED = '/sys/kernel/mm/transparent_hugepage/enabled';
 
 /** Runs the program's calls and faults again. */
@@ -84,6 +84,8 @@ class ProgramRun {
   readonly #files: ProgramFiles;
   /** System calls under way of which nothing is judged. */
   readonly #calls = new Map<string, TraceRecord>();
+  /** The segment that is being run. */
+  #current: Segment | null = null;
   /** Children by their recorded pids. */
   readonly #pids = new Map<number, string>();
   /** The child of the fork whose result comes next, by parent. */
@@ -95,6 +97,14 @@ class ProgramRun {
     this.#records = records;
     this.#files = new ProgramFiles(world);
     world.capture.isOn = true;
+    const { fn } = world.kernel;
+    const { handleMmFault } = fn;
+    const beforeRetry = (): void => this.#beforeRetry();
+    fn.handleMmFault = function* (k, vma, at, flags): KernelPath<number> {
+      const result = yield* handleMmFault(k, vma, at, flags);
+      if ((result & VM_FAULT_RETRY) !== 0) beforeRetry();
+      return result;
+    };
   }
 
   /** A record outside of segments. */
@@ -113,6 +123,7 @@ class ProgramRun {
       if (sys !== undefined && p !== undefined) this.#quietly(() => world.run(this.#files.sysret(p, sys, r)));
       if (sys !== undefined && sys['name'] === 'exit' && p !== undefined) this.#end(p);
     } else if (r.t === 'task' && r['op'] === 'exec') this.#exec(actor, r, []);
+    else if (r.t === 'task' && r['op'] === 'fork') this.#forkUnwatched(r);
     else if (r.t === 'attached') this.#attach(r);
     if (r.t === 'sys' && r['name'] === 'exit') this.#threadExit(actor);
   }
@@ -144,6 +155,7 @@ class ProgramRun {
   }
 
   segment(s: Segment): void {
+    this.#current = s;
     const world = this.#world;
     const p = world.processes.get(s.actor);
     if (s.kind === 'loose') this.#loose(s, p);
@@ -191,6 +203,18 @@ class ProgramRun {
     this.#compare(s, String(s.opener['name']), { child });
   }
 
+  /** A fork by a process that nobody watches: only the new task is recorded. */
+  #forkUnwatched(r: TraceRecord): void {
+    const world = this.#world;
+    const p = world.processes.get(String(r['p']));
+    if (p === undefined || p.task.mm === null) return;
+    const flags = r['same_mm'] === true ? CLONE_VM | CLONE_FILES : 0;
+    this.#quietly(() => {
+      const pid = world.run(doClone(world.kernel, p.task, flags));
+      if (pid > 0) world.addProcess(String(r['child']), world.kernel.tasks.get(pid)!, false);
+    });
+  }
+
   #fault(s: Segment, p: Process): void {
     const world = this.#world;
     const { mm } = p.task;
@@ -201,10 +225,7 @@ class ProgramRun {
     for (const name of names) flags |= 1 << FAULT_FLAG_NAMES.indexOf(name);
     this.#learnPages(s, mm, va);
     if (names.includes('WRITE')) this.#learnUnwatched(s, mm, va);
-    world.kernel.diskIsSlow = !this.#mapsNewPages(s, mm);
     world.run(world.kernel.fn.doUserAddrFault(world.kernel, mm, va, flags & ~FAULT_FLAG_TRIED));
-    if (s.events.some((r) => r.t === 'faultret' && (r['ret'] as string[]).includes('RETRY')))
-      this.#quietly(() => this.#files.forgetReadAhead(mm, va));
     const vma = mm.vmas.find(va);
     const area = vma === null ? '(none)' : `${hex(vma.start)}-${hex(vma.end)}`;
     const [start, end] = s.opener['vma'] as readonly string[];
@@ -219,7 +240,6 @@ class ProgramRun {
     const isMajor = results.some((r) => r.includes('MAJOR'));
     const isRetried = results.some((r) => r.includes('RETRY'));
     const isMarked = isRetried && !isMajor;
-    if (isMajor) this.#hideUnmapped(s, mm, va);
     if (!isMajor) this.#files.learn(mm, va, isMarked);
     for (const r of s.events) {
       // What it maps at its second try, its own read has brought.
@@ -228,21 +248,18 @@ class ProgramRun {
     }
   }
 
-  /** Does the fault map file pages, at any try, that are not in the page cache yet: was the read that it started done by then? */
-  #mapsNewPages(s: Segment, mm: MmStruct): boolean {
-    return s.events.some((r) => r.t === 'map' && r['kind'] === 'file' && !this.#files.isCached(mm, address(r['addr'])));
-  }
-
-  /** Pages around a fault that had to read, which it did not map although read-ahead brings them: they were in the cache with the mark of
-   *  the next read-ahead, or beyond the end of the file. */
-  #hideUnmapped(s: Segment, mm: MmStruct, va: number): void {
-    const mapped = new Set(s.events.filter((r) => r.t === 'map').map((r) => address(r['addr'])));
-    const first = va - (va % FAULT_AROUND_BYTES);
-    const vma = mm.vmas.findExact(va);
-    if (vma === null) return;
-    for (let at = Math.max(first, vma.start); at < Math.min(first + FAULT_AROUND_BYTES, vma.end); at += 4096) {
-      if (!mapped.has(at) && at !== va - (va % 4096)) this.#quietly(() => this.#files.hide(mm, at));
-    }
+  /** A fault is about to be tried again. What it maps then was read meanwhile; what else our read-ahead brought goes again. */
+  #beforeRetry(): void {
+    const s = this.#current;
+    const mm = s === null ? null : (this.#world.processes.get(s.actor)?.task.mm ?? null);
+    if (s === null || s.kind !== 'fault' || mm === null) return;
+    const first = s.events.findIndex((r) => r.t === 'faultret');
+    this.#quietly(() => {
+      this.#files.forgetReadAhead(mm, address(s.opener['addr']));
+      for (const r of s.events.slice(first + 1)) {
+        if (r.t === 'map' && r['kind'] === 'file') this.#files.learn(mm, address(r['addr']));
+      }
+    });
   }
 
   /** The fault found a page of its own where here a process that nobody watches still has it too. */

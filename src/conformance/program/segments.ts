@@ -51,6 +51,11 @@ function retries(r: TraceRecord): boolean {
   return Array.isArray(bits) && bits.includes('RETRY');
 }
 
+/** Can nothing but further frees belong to it? */
+function isEnded({ kind, closer }: Segment): boolean {
+  return kind === 'loose' || ((kind === 'exit' || kind === 'exec') && closer !== null);
+}
+
 /** Puts the records into items. */
 export function itemsOf(records: readonly TraceRecord[]): Item[] {
   const cutter = new Cutter();
@@ -69,6 +74,7 @@ class Cutter {
 
   add(r: TraceRecord): void {
     const actor = actorOf(r) ?? this.#actor;
+    if (actor !== this.#actor) this.#closeEnded(this.#actor);
     this.#actor = actor;
     const open = this.#open.get(actor);
     if (open !== undefined && this.#continues(open, r)) return;
@@ -77,6 +83,12 @@ class Cutter {
 
   end(): void {
     for (const actor of [...this.#open.keys()]) this.#close(actor, null);
+  }
+
+  /** Somebody else goes on: frees that might have followed do not. */
+  #closeEnded(actor: string): void {
+    const open = this.#open.get(actor);
+    if (open !== undefined && isEnded(open)) this.#close(actor, null);
   }
 
   #close(actor: string, closer: TraceRecord | null): void {
@@ -107,14 +119,13 @@ class Cutter {
       return true;
     }
     const isLoose = kind === 'exit' || kind === 'exec' || kind === 'loose';
-    const isEnded = kind === 'loose' || open.closer !== null;
     if (isLoose && r.t === 'exit_mmap' && r['at'] === 'end') {
       events.push(r);
       open.closer = r;
       return true;
     }
     // After the end of an address space only its last frees follow.
-    if (isLoose && isEnded && r.t !== 'free') {
+    if (isEnded(open) && r.t !== 'free') {
       this.#close(actor, null);
       return false;
     }

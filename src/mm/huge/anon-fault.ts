@@ -14,8 +14,10 @@ import {
   VM_FAULT_FALLBACK,
   VM_FAULT_OOM,
   VM_FAULT_SIGBUS,
+  VM_UFFD_MISSING,
+  VM_UFFD_WP,
 } from '../../abi/mman.ts';
-import { PTE_A, PTE_RW } from '../../abi/pte.ts';
+import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
@@ -57,6 +59,9 @@ export function handleHugePmd(k: Kernel, vma: VmArea, address: number, flags: nu
   if (!pmdTransHuge(lo)) return fallback();
   if ((flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE)) === 0 || (lo & PTE_RW) !== 0)
     return hugePmdSetAccessed(k, vma, address, word, lo, flags);
+  const asksMonitor = (vma.flags & VM_UFFD_WP) !== 0 && (lo & PTE_UFFD_WP) !== 0;
+  if (vma.file === null && asksMonitor && (flags & FAULT_FLAG_UNSHARE) === 0)
+    return k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_WP);
   return vma.file === null ? k.fn.doHugePmdWpPage(k, vma, address, word, lo, flags) : splitAndFallBack(k, vma, address);
 }
 
@@ -77,7 +82,7 @@ export function* doHugePmdAnonymousPage(k: Kernel, vma: VmArea, address: number,
   const pmdTable = yield* pmdAlloc(k, vma.mm, address);
   if (pmdTable === 0) return VM_FAULT_OOM;
   const word = entryWord(pmdTable, vpnLo(address) >>> 9);
-  if ((flags & FAULT_FLAG_WRITE) === 0 && k.huge.useZeroPage) return yield* mapHugeZero(k, vma, haddr, word);
+  if ((flags & FAULT_FLAG_WRITE) === 0 && k.huge.useZeroPage) return yield* mapHugeZero(k, vma, address, word, flags);
   let head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
   if (head !== 0 && vma.mm.memcg !== 0) head = yield* memCgroupCharge(k, vma.mm.memcg, head);
   if (head === 0) return VM_FAULT_FALLBACK;
@@ -92,14 +97,15 @@ export function* doHugePmdAnonymousPage(k: Kernel, vma: VmArea, address: number,
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const isNone = (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
   const result = isNone && vma.mm.isUnstable ? VM_FAULT_SIGBUS : 0;
-  if (isNone && result === 0) {
-    mapHugeAnon(k, vma, haddr, word, head, pgtable);
-  }
+  const isAsked = isNone && result === 0 && (vma.flags & VM_UFFD_MISSING) !== 0;
+  const isMapped = isNone && result === 0 && !isAsked;
+  if (isMapped) mapHugeAnon(k, vma, haddr, word, head, pgtable);
   k.ptl.unlock(ptl);
-  if (!isNone || result !== 0) {
+  if (!isMapped) {
     pteFree(k, pgtable);
     k.fn.putPage(k, head);
   }
+  if (isAsked) return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
   if (k.sched.points) yield P_PTE_SET;
   return result;
 }
@@ -116,8 +122,9 @@ export function mapHugeAnon(k: Kernel, vma: VmArea, haddr: number, word: number,
 }
 
 /** set_huge_zero_page. */
-function* mapHugeZero(k: Kernel, vma: VmArea, haddr: number, word: number): KernelPath<number> {
+function* mapHugeZero(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number> {
   const { mm } = vma;
+  const haddr = address - modPower(address, PMD_SIZE);
   const pgtable = yield* pteAllocOne(k);
   if (pgtable === 0) return VM_FAULT_OOM;
   const zero = mmGetHugeZeroPage(k, mm);
@@ -129,13 +136,15 @@ function* mapHugeZero(k: Kernel, vma: VmArea, haddr: number, word: number): Kern
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const isNone = (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
   const result = isNone && mm.isUnstable ? VM_FAULT_SIGBUS : 0;
-  if (isNone && result === 0) {
+  const isAsked = isNone && result === 0 && (vma.flags & VM_UFFD_MISSING) !== 0;
+  if (isNone && result === 0 && !isAsked) {
     deposit(k, mm, ptl, pgtable);
     const lo = mkHugePmdLo(zero, vma.pageProtLo);
     setPmd(k, vma, word, lo, mkHugePmdHi(vma.pageProtLo, vma.pageProtHi), haddr);
   }
   k.ptl.unlock(ptl);
-  if (!isNone || result !== 0) pteFree(k, pgtable);
+  if (!isNone || result !== 0 || isAsked) pteFree(k, pgtable);
+  if (isAsked) return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
   if (k.sched.points) yield P_PTE_SET;
   return result;
 }

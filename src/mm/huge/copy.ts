@@ -3,7 +3,7 @@
 
 import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
 import { RMAP_DUP } from '../../abi/events.ts';
-import { MM_ANONPAGES } from '../../abi/mman.ts';
+import { MM_ANONPAGES, VM_UFFD_WP } from '../../abi/mman.ts';
 import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
@@ -60,6 +60,7 @@ function copyLocked(k: Kernel, dst: VmArea, src: VmArea, dstWord: number, srcWor
   const { flags, refcount } = k.pages;
   let lo = entryLo(k.memory, srcWord);
   let hi = entryHi(k.memory, srcWord);
+  const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
   if (pmdIsSwap(lo, hi)) {
     const readOnly = withSwapType(hi, readOnlyType(swapType(hi), false));
     if (readOnly !== hi) {
@@ -67,7 +68,7 @@ function copyLocked(k: Kernel, dst: VmArea, src: VmArea, dstWord: number, srcWor
       setPmd(k, src, srcWord, lo, hi, haddr);
     }
     dst.mm.rss[MM_ANONPAGES]! += HPAGE_PMD_NR;
-    setPmd(k, dst, dstWord, lo & ~SWP_UFFD_WP, hi, haddr);
+    setPmd(k, dst, dstWord, isWatched ? lo : lo & ~SWP_UFFD_WP, hi, haddr);
     return 0;
   }
   if (!pmdTransHuge(lo)) return NOT_HUGE;
@@ -88,6 +89,6 @@ function copyLocked(k: Kernel, dst: VmArea, src: VmArea, dstWord: number, srcWor
     lo &= ~PTE_RW;
     setPmd(k, src, srcWord, lo, hi, haddr);
   }
-  setPmd(k, dst, dstWord, lo & ~(PTE_A | PTE_UFFD_WP), hi, haddr);
+  setPmd(k, dst, dstWord, lo & ~(isWatched ? PTE_A : PTE_A | PTE_UFFD_WP), hi, haddr);
   return 0;
 }

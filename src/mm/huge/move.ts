@@ -4,13 +4,14 @@
 
 import { PMD_SIZE } from '../../abi/mman.ts';
 import { SITE_MREMAP } from '../../abi/notifier.ts';
-import { PTE_SOFT_DIRTY } from '../../abi/pte.ts';
+import { PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_MOVED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { SWP_SOFT_DIRTY } from '../page/swapops.ts';
+import { SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
+import { hasUffdWithoutEventRemap } from '../uffd/events.ts';
 import { dropRmapLocks, takeRmapLocks } from '../zap/move-page-tables.ts';
 import { deposit, withdraw } from './deposit.ts';
 import { pmdIsSwap, pmdTransHuge } from './pmd.ts';
@@ -45,7 +46,8 @@ export function* moveHugePmd(
       mm.tablePages--;
       deposit(k, mm, newTable, table);
     }
-    setPmd(k, vma, to, lo | (isSwap ? SWP_SOFT_DIRTY : PTE_SOFT_DIRTY), hi, newAddr);
+    const kept = hasUffdWithoutEventRemap(vma) ? lo & ~(isSwap ? SWP_UFFD_WP : PTE_UFFD_WP) : lo;
+    setPmd(k, vma, to, kept | (isSwap ? SWP_SOFT_DIRTY : PTE_SOFT_DIRTY), hi, newAddr);
     if (k.sched.points) yield P_PTES_MOVED;
     if (!isSwap) yield* k.fn.flushTlbMmRange(k, mm, oldAddr, oldAddr + PMD_SIZE, 12, true, SITE_MREMAP);
     if (newTable !== oldTable) k.ptl.unlock(newTable);

@@ -3,11 +3,23 @@ import * as A from '../../abi/mman.ts';
 import * as NR from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { touchPage, userLoad, userStore } from '../cpu-access.ts';
+import type { Task } from '../types.ts';
 import { procMaps, vmFlagNames } from '../vma/proc-maps.ts';
 import { World } from '../vma/test-world.ts';
 import { closeFd, dup2Fd, dupFd, openFile } from './files.ts';
 import type { ProgramLayout } from './layout.ts';
-import { CLONE_VM, createProcess, doClone, doExec, doExit } from './task.ts';
+import {
+  CLONE_FILES,
+  CLONE_THREAD,
+  CLONE_VFORK,
+  CLONE_VM,
+  createProcess,
+  doClone,
+  doExec,
+  doExit,
+  doGroupExit,
+  isInVfork,
+} from './task.ts';
 
 const AT = 0x10000000000;
 const ANON = A.MAP_PRIVATE | A.MAP_ANONYMOUS | A.MAP_FIXED;
@@ -193,5 +205,55 @@ describe('descriptors and stacks', () => {
     expect(store(0x7fffffa00000)).toBe(0);
     expect(stackStart()).toBe(0x7fffffa00000);
     expect(mm.stackVm).toBe((0x7ffffffff000 - 0x7fffffa00000) / 4096);
+  });
+});
+
+describe('threads', () => {
+  const THREAD = CLONE_VM | CLONE_FILES | CLONE_THREAD;
+
+  function withThreads(): { w: World; threads: Task[] } {
+    const w = new World();
+    const threads = [0, 1].map(() => w.k.tasks.get(w.k.sched.run(doClone(w.k, w.task, THREAD)))!);
+    return { w, threads };
+  }
+
+  test('the address space lives until the last thread; the leader may go first', () => {
+    const { w, threads } = withThreads();
+    const mm = w.task.mm!;
+    w.k.sched.run(doExit(w.k, w.task));
+    expect([mm.users, w.k.mms.has(mm.id)]).toEqual([2, true]);
+    w.k.sched.run(doExit(w.k, threads[0]!));
+    w.k.sched.run(doExit(w.k, threads[1]!));
+    expect(w.k.mms.has(mm.id)).toBe(false);
+  });
+
+  test('exit_group ends every thread of the process, and nobody who only shares its memory', () => {
+    const { w, threads } = withThreads();
+    const other = w.k.tasks.get(w.k.sched.run(doClone(w.k, w.task, CLONE_VM)))!;
+    const mm = w.task.mm!;
+    w.k.sched.run(doGroupExit(w.k, threads[1]!));
+    expect([w.task, ...threads].map((t) => t.isAlive)).toEqual([false, false, false]);
+    expect([other.isAlive, mm.users]).toEqual([true, 1]);
+  });
+
+  test('of the threads that exec finds only its caller lives on, alone in the new program', () => {
+    const { w, threads } = withThreads();
+    const old = w.task.mm!;
+    const areas = [{ start: 0x400000, end: 0x401000, perms: 'r-xp', offset: 0, path: '/bin/other' }];
+    expect(w.k.sched.run(doExec(w.k, threads[0]!, { areas }))).toBe(0);
+    expect([w.task.isAlive, threads[1]!.isAlive, threads[0]!.mm!.users]).toEqual([false, false, 1]);
+    expect(w.k.mms.has(old.id)).toBe(false);
+  });
+
+  test('the parent of a vfork waits until the child has another address space, or none', () => {
+    const w = new World();
+    const vfork = (): Task => w.k.tasks.get(w.k.sched.run(doClone(w.k, w.task, CLONE_VM | CLONE_VFORK)))!;
+    const first = vfork();
+    expect([isInVfork(w.k, w.task), first.mm === w.task.mm]).toEqual([true, true]);
+    w.k.sched.run(doExit(w.k, first));
+    expect(isInVfork(w.k, w.task)).toBe(false);
+    const second = vfork();
+    w.k.sched.run(doExec(w.k, second, { areas: [] }));
+    expect([isInVfork(w.k, w.task), second.isAlive]).toEqual([false, true]);
   });
 });

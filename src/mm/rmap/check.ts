@@ -29,37 +29,78 @@ function isHugetlb(mm: MmStruct, address: number): boolean {
 /** Calls `visit` for every leaf entry of the address space that is not none; hugetlb's are for hugetlb/check.ts. */
 export function forEachLeaf(k: Kernel, mm: MmStruct, visit: LeafVisitor): void {
   const w = k.memory.words;
-  const tableAt = (word: number): number => ((w[word]! & (PTE_P | PTE_PS)) === PTE_P ? w[word]! >>> 12 : 0);
-  for (let g = 0; g < 512; g++) {
-    const pud = tableAt(entryWord(mm.pgd, g));
-    for (let u = 0; pud !== 0 && u < 512; u++) {
-      const pmd = tableAt(entryWord(pud, u));
-      for (let p = 0; pmd !== 0 && p < 512; p++) {
-        const word = entryWord(pmd, p);
-        const table = tableAt(word);
-        if (table === 0 && (w[word]! | w[word + 1]!) !== 0) {
-          const address = vpnAddress((g << 9) | u, p << 9);
-          if (!isHugetlb(mm, address)) visit(mm, address, w[word]!, w[word + 1]!, true);
-        }
-        for (let i = 0; table !== 0 && i < 512; i++) {
-          const at = entryWord(table, i);
-          if ((w[at]! | w[at + 1]!) !== 0) visit(mm, vpnAddress((g << 9) | u, (p << 9) | i), w[at]!, w[at + 1]!, false);
-        }
-      }
+  forEachPmd(k, mm, (word, hi, lo) => {
+    const entry = w[word]!;
+    if ((entry & (PTE_P | PTE_PS)) === PTE_P) {
+      const end = entryWord(entry >>> 12, 512);
+      for (let at = nextEntry(k, end - 1024, end); at < end; at = nextEntry(k, at + 2, end))
+        visit(mm, vpnAddress(hi, lo | ((at >> 1) & 511)), w[at]!, w[at + 1]!, false);
+    } else {
+      const address = vpnAddress(hi, lo);
+      if (!isHugetlb(mm, address)) visit(mm, address, entry, w[word + 1]!, true);
+    }
+  });
+}
+
+/** Calls `visit` with the word of every PMD entry that is not none, and the halves of the page number of its address. */
+function forEachPmd(k: Kernel, mm: MmStruct, visit: (word: number, hi: number, lo: number) => void): void {
+  const w = k.memory.words;
+  const pgdEnd = entryWord(mm.pgd, 512);
+  for (let g = nextEntry(k, pgdEnd - 1024, pgdEnd); g < pgdEnd; g = nextEntry(k, g + 2, pgdEnd)) {
+    const pudEnd = entryWord(w[g]! >>> 12, 512);
+    for (let u = nextEntry(k, pudEnd - 1024, pudEnd); u < pudEnd; u = nextEntry(k, u + 2, pudEnd)) {
+      if ((w[u]! & (PTE_P | PTE_PS)) !== PTE_P) continue;
+      const hi = (((g >> 1) & 511) << 9) | ((u >> 1) & 511);
+      const pmdEnd = entryWord(w[u]! >>> 12, 512);
+      for (let p = nextEntry(k, pmdEnd - 1024, pmdEnd); p < pmdEnd; p = nextEntry(k, p + 2, pmdEnd))
+        visit(p, hi, ((p >> 1) & 511) << 9);
     }
   }
 }
 
+/** First word of [word, end) whose entry is not none. Most tables are nearly empty: whole entries are looked at, as doubles. */
+function nextEntry(k: Kernel, word: number, end: number): number {
+  const { doubles } = k.memory;
+  let at = word >> 1;
+  const stop = end >> 1;
+  while (at < stop && doubles[at] === 0) at++;
+  return at << 1;
+}
+
+/** A place of a page as one number: pages are aligned, so the number of the address space fits below. */
+function placeOf(mm: MmStruct, address: number): number {
+  assert(mm.id < 4096, 'placeOf: few address spaces');
+  return address + mm.id;
+}
+
+function placeName(place: number): string {
+  const mm = place % 4096;
+  return `${mm}:${(place - mm).toString(16)}`;
+}
+
+function isSamePlaces(a: number[], b: number[]): boolean {
+  if (a.length !== b.length) return false;
+  if (a.length === 1) return a[0] === b[0];
+  a.sort((x, y) => x - y);
+  b.sort((x, y) => x - y);
+  return a.every((x, i) => x === b[i]);
+}
+
+function checkFound(pfn: number, walked: number[], found: number[]): void {
+  if (isSamePlaces(walked, found)) return;
+  throw new Error(`I26: rmap of ${pfn} finds ${walked.map(placeName)}, mapped at ${found.map(placeName)}`);
+}
+
+const NOWHERE: number[] = [];
+
 /** I25-I27, I29 of every address space. Throws naming the page and the invariant. */
 export function checkRmap(k: Kernel): void {
-  const places = new Map<number, string[]>();
-  const owners = new Map<number, Set<number>>();
-  const hugePlaces = new Map<number, string[]>();
+  const places = new Map<number, number[]>();
+  const hugePlaces = new Map<number, number[]>();
   const isMappedAt = (pfn: number, mm: MmStruct, address: number): void => {
-    if (!places.has(pfn)) places.set(pfn, []);
-    places.get(pfn)!.push(`${mm.id}:${address.toString(16)}`);
-    if (!owners.has(pfn)) owners.set(pfn, new Set());
-    owners.get(pfn)!.add(mm.id);
+    const found = places.get(pfn);
+    if (found === undefined) places.set(pfn, [placeOf(mm, address)]);
+    else found.push(placeOf(mm, address));
   };
   for (const mm of k.mms.values()) {
     const rss = [0, 0, 0, 0];
@@ -85,19 +126,22 @@ export function checkRmap(k: Kernel): void {
       const flags =
         (k.pages.flags[compoundHead(k.pages, pfn)]! & ~PG_ANON_EXCLUSIVE) | (k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE);
       const writableAnon = (flags & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
-      assert(!writableAnon || (flags & PG_ANON_EXCLUSIVE) !== 0, `I27: writable anonymous page ${pfn} is exclusive`);
+      if (writableAnon && (flags & PG_ANON_EXCLUSIVE) === 0)
+        throw new Error(`I27: writable anonymous page ${pfn} is exclusive`);
     });
     for (let i = 0; i < 4; i++) assert(mm.rss[i] === rss[i], `I29: mm ${mm.id} rss[${i}] ${mm.rss[i]} = ${rss[i]}`);
   }
   for (let pfn = 1; pfn < k.pages.end; pfn++) {
     const flags = k.pages.flags[pfn]!;
-    const found = places.get(pfn) ?? [];
+    const found = places.get(pfn) ?? NOWHERE;
     if ((flags & PG_RESERVED) !== 0) continue;
-    assert(k.pages.mapcount[pfn] === found.length, `I25: mapcount of ${pfn} is ${k.pages.mapcount[pfn]} = ${found}`);
+    if (k.pages.mapcount[pfn] !== found.length)
+      throw new Error(`I25: mapcount of ${pfn} is ${k.pages.mapcount[pfn]}, mapped at ${found.map(placeName)}`);
     if (found.length === 0) continue;
     const exclusive = (flags & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
-    assert(!exclusive || owners.get(pfn)!.size === 1, `I27: exclusive page ${pfn} has one owner`);
-    const walked: string[] = [];
+    if (exclusive && found.some((place) => place % 4096 !== found[0]! % 4096))
+      throw new Error(`I27: exclusive page ${pfn} has one owner`);
+    const walked: number[] = [];
     if ((flags & PG_KSM) !== 0) {
       checkKsmRmap(k, pfn, found);
       continue;
@@ -107,9 +151,9 @@ export function checkRmap(k: Kernel): void {
       const vma = rmapVma(k, head, at);
       const address = vmaAddress(vma, k.pages.index[head]! + pfn - head);
       if (address >= vma.start && address < vma.end && mappingWord(k, vma.mm, address, pfn) >= 0)
-        walked.push(`${vma.mm.id}:${address.toString(16)}`);
+        walked.push(placeOf(vma.mm, address));
     }
-    assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${pfn} finds ${walked}, mapped at ${found}`);
+    checkFound(pfn, walked, found);
   }
   checkHugeRmap(k, hugePlaces);
 }
@@ -121,14 +165,14 @@ function noteHugeLeaf(
   address: number,
   lo: number,
   rss: number[],
-  places: Map<number, string[]>,
+  places: Map<number, number[]>,
 ): void {
   const head = pmdTransHuge(lo) ? pmdFrame(lo) : swapPfn(lo);
   if (isHugeZero(k, head)) return;
   rss[mmCounter(k.pages, head)]! += HPAGE_PMD_NR;
   if (!pmdTransHuge(lo)) return;
   const found = places.get(head) ?? [];
-  found.push(`${mm.id}:${address.toString(16)}`);
+  found.push(placeOf(mm, address));
   places.set(head, found);
   const isWritableAnon = (k.pages.flags[head]! & PG_ANON) !== 0 && (lo & PTE_P) !== 0 && (lo & PTE_RW) !== 0;
   const isExclusive = (k.pages.flags[head]! & PG_ANON_EXCLUSIVE) !== 0;
@@ -136,32 +180,34 @@ function noteHugeLeaf(
 }
 
 /** Counts and rmap of pages that huge entries map. */
-function checkHugeRmap(k: Kernel, places: ReadonlyMap<number, string[]>): void {
+function checkHugeRmap(k: Kernel, places: ReadonlyMap<number, number[]>): void {
   for (let head = 1; head < k.pages.count; head++) {
     if ((k.pages.flags[head]! & PG_HUGETLB) !== 0) continue;
-    const found = places.get(head) ?? [];
+    const found = places.get(head) ?? NOWHERE;
     const count = k.pages.compoundMapcount[head]!;
-    assert(count === found.length, `I25: compound mapcount of ${head} is ${count}, mapped at ${found}`);
-    if (found.length === 0) continue;
-    const walked: string[] = [];
+    if (count !== found.length)
+      throw new Error(`I25: compound mapcount of ${head} is ${count}, mapped at ${found.map(placeName)}`);
+    if (count === 0) continue;
+    const walked: number[] = [];
     for (let at = rmapNext(k, head, 0); at >= 0; at = rmapNext(k, head, at + 1)) {
       const vma = rmapVma(k, head, at);
       const address = vmaAddress(vma, k.pages.index[head]!);
       const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
       const lo = word < 0 ? 0 : k.memory.words[word]!;
-      if (pmdTransHuge(lo) && pmdFrame(lo) === head) walked.push(`${vma.mm.id}:${address.toString(16)}`);
+      if (pmdTransHuge(lo) && pmdFrame(lo) === head) walked.push(placeOf(vma.mm, address));
     }
-    assert(walked.sort().join() === found.sort().join(), `I26: rmap of ${head} finds ${walked}, mapped at ${found}`);
+    checkFound(head, walked, found);
   }
 }
 
 /** A KSM page: every place where it was merged is found while it maps it. Those of forked children are found only as long as their
  *  parent's item is there (Linux knows no more until the scan comes to the child: the page then just stays mapped). */
-function checkKsmRmap(k: Kernel, pfn: number, found: readonly string[]): void {
-  const walked = new Set(ksmPlaces(k, pfn).map(({ vma, address }) => `${vma.mm.id}:${address.toString(16)}`));
+function checkKsmRmap(k: Kernel, pfn: number, found: readonly number[]): void {
+  const walked = new Set(ksmPlaces(k, pfn).map(({ vma, address }) => placeOf(vma.mm, address)));
   for (const item of pageStableNode(k, pfn)?.items ?? []) {
-    const place = `${item.mm.id}:${item.address.toString(16)}`;
-    assert(!found.includes(place) || walked.has(place), `I26: rmap of KSM page ${pfn} finds ${place}`);
+    const place = placeOf(item.mm, item.address);
+    if (found.includes(place) && !walked.has(place))
+      throw new Error(`I26: rmap of KSM page ${pfn} finds ${placeName(place)}`);
   }
 }
 

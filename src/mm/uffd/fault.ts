@@ -22,9 +22,11 @@ import {
 } from '../../abi/mman.ts';
 import { PTE_RW } from '../../abi/pte.ts';
 import { OBJ_LIST } from '../../base/footprint.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { pmdTransHuge } from '../huge/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { pteNoneMostly } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
@@ -107,7 +109,12 @@ function dequeue(ctx: UserfaultfdCtx, wait: UffdWait): void {
 function userfaultfdMustWait(k: Kernel, vma: VmArea, address: number, reason: number): boolean {
   const m = k.memory;
   const table = pteTable(k, vma.mm, address);
-  if (table === 0) return true;
+  if (table === 0) {
+    const pmd = pmdWord(m, vma.mm.pgd, vpnHi(address), vpnLo(address));
+    const entry = pmd < 0 ? 0 : entryLo(m, pmd);
+    if (!pmdTransHuge(entry)) return true;
+    return (reason & VM_UFFD_WP) !== 0 && (entry & PTE_RW) === 0;
+  }
   const word = pteOffset(table, address);
   const lo = entryLo(m, word);
   if (pteNoneMostly(lo, entryHi(m, word))) return true;

@@ -5,6 +5,7 @@ import * as E from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
 import * as NR from '../../abi/syscalls.ts';
 import { checkWorld } from '../check-world.ts';
+import type { KernelConfig } from '../config.ts';
 import { userLoad, userStore } from '../cpu-access.ts';
 import { closeFd } from '../process/files.ts';
 import { syscall } from '../syscalls/table.ts';
@@ -36,8 +37,8 @@ class UffdWorld extends World {
   fd = -1;
 
   /** Four pages at AT, a source page with 7s, and a descriptor that watches in `mode`. */
-  constructor(mode: number, features = 0, mapFlags = PRIVATE, register = true) {
-    super('6.1', { swapPages: 64 });
+  constructor(mode: number, features = 0, mapFlags = PRIVATE, register = true, parts: Partial<KernelConfig> = {}) {
+    super('6.1', { swapPages: 64, ...parts });
     this.call(NR.NR_mmap, AT, 4 * PAGE, 3, mapFlags, -1, 0);
     this.call(NR.NR_mmap, SOURCE, PAGE, 3, PRIVATE, -1, 0);
     this.store(SOURCE, 7);
@@ -255,6 +256,67 @@ describe('write protection', () => {
     expect(w.k.sched.run(uffdioUnregister(w.k, w.ctx, AT, 4 * PAGE))).toBe(0);
     expect(w.store(AT, 4)).toBe(0);
     expect(w.flags()).not.toContain('uw');
+    w.check();
+  });
+});
+
+describe('huge pages', () => {
+  const HUGE = 0x40000000;
+
+  function hugeWorld(): UffdWorld {
+    const w = new UffdWorld(0, 0, PRIVATE, false, { frames: 16384 });
+    w.call(NR.NR_mmap, HUGE, A.PMD_SIZE, 3, PRIVATE, -1, 0);
+    w.call(NR.NR_madvise, HUGE, A.PMD_SIZE, A.MADV_HUGEPAGE);
+    return w;
+  }
+
+  test('a missing block asks as small pages do, and is filled with them', () => {
+    const w = hugeWorld();
+    expect(w.register(HUGE, A.PMD_SIZE, U.UFFDIO_REGISTER_MODE_MISSING)).toBe(0);
+    const load = w.k.sched.spawn('load', 'cpu', userLoad(w.k, w.task, HUGE + 5 * PAGE));
+    w.settle();
+    expect((w.read() as UffdRead).message).toMatchObject({ flags: 0, address: HUGE + 5 * PAGE });
+    expect(w.copy(HUGE + 5 * PAGE)).toBe(0);
+    w.settle();
+    expect(load.result).toBe(7);
+    const store = w.storing(HUGE, 9);
+    expect((w.read() as UffdRead).message).toMatchObject({ flags: U.UFFD_PAGEFAULT_FLAG_WRITE, address: HUGE });
+    expect(w.k.sched.run(uffdioZeropage(w.k, w.ctx, HUGE, PAGE, 0))).toBe(0);
+    w.settle();
+    expect([store.isDone(), w.load(HUGE)]).toEqual([true, 9]);
+    w.check();
+  });
+
+  test('a whole huge page is marked by its PMD; moved without a monitor it loses the mark', () => {
+    const w = hugeWorld();
+    w.store(HUGE, 1);
+    expect(w.task.mm!.rss[A.MM_ANONPAGES]).toBe(512 + 1);
+    w.register(HUGE, A.PMD_SIZE, U.UFFDIO_REGISTER_MODE_WP);
+    expect(w.protect(HUGE, A.PMD_SIZE, U.UFFDIO_WRITEPROTECT_MODE_WP)).toBe(0);
+    const store = w.storing(HUGE + 3 * PAGE, 2);
+    expect((w.read() as UffdRead).message).toMatchObject({ address: HUGE + 3 * PAGE });
+    expect(w.protect(HUGE, A.PMD_SIZE, 0)).toBe(0);
+    w.settle();
+    expect([store.isDone(), w.load(HUGE), w.load(HUGE + 3 * PAGE)]).toEqual([true, 1, 2]);
+    w.protect(HUGE, A.PMD_SIZE, U.UFFDIO_WRITEPROTECT_MODE_WP);
+    const to = 2 * HUGE;
+    const flags = A.MREMAP_MAYMOVE | A.MREMAP_FIXED;
+    expect(w.call(NR.NR_mremap, HUGE, A.PMD_SIZE, A.PMD_SIZE, flags, to)).toBe(to);
+    expect([w.store(to, 4), w.load(to), w.load(to + 3 * PAGE)]).toEqual([0, 4, 2]);
+    w.check();
+  });
+
+  test('marking a part of a huge page splits its entry', () => {
+    const w = hugeWorld();
+    w.store(HUGE, 1);
+    w.register(HUGE, A.PMD_SIZE, U.UFFDIO_REGISTER_MODE_WP);
+    expect(w.protect(HUGE + PAGE, PAGE, U.UFFDIO_WRITEPROTECT_MODE_WP)).toBe(0);
+    expect(w.store(HUGE, 2)).toBe(0);
+    const store = w.storing(HUGE + PAGE, 3);
+    expect(store.isDone()).toBe(false);
+    w.protect(HUGE + PAGE, PAGE, 0);
+    w.settle();
+    expect(store.isDone()).toBe(true);
     w.check();
   });
 });

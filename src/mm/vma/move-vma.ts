@@ -20,7 +20,7 @@ import { getFile, insertVma, maySplit, vmaDup } from './split.ts';
  *  of memory. */
 function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: number): KernelPath<VmArea | null> {
   const mm = vma.mm;
-  if (vma.file === null && vma.anonVma === null) pgoff = addr / 4096;
+  if (vma.file === null && vma.name === null && vma.anonVma === null) pgoff = addr / 4096;
   const next = mm.vmas.find(addr);
   const prev = next === null ? mm.vmas.last() : (next.treePrev as VmArea | null);
   const merge = mergeNew(k, prev, next, addr, addr + len, vma.flags, vma, vmFile(vma), pgoff);

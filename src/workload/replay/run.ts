@@ -23,7 +23,7 @@ export const RECORDED_MACHINE: Partial<KernelConfig> = {
   memoryFailure: false,
 };
 export const KERNEL_UNKNOWN = '6.18';
-/** Frames that replaying a test program takes at most: 1 GiB. */
+/** Frames that replaying a test program takes at most, but for very long ones: 1 GiB. */
 export const RECORDED_FRAMES = 1 << 18;
 
 export interface ReplayOptions {

@@ -35,13 +35,17 @@ export function isFull(r: CaseResult): boolean {
   return r.error === null && r.verified === r.calls;
 }
 
+/** A recording longer than this may touch more memory. */
+const LONG_LINES = 100_000;
+
 /** Replays a case. Errors of the case are part of the result. */
 export async function runCase(c: SuiteCase, now: () => number): Promise<CaseResult> {
   const begin = now();
   const identity = { suite: c.suite.name, case: c.name, determinism: c.determinism };
   try {
     const trace = await scanTrace(c.path, { files: filesOf(c.suite) });
-    const options = { kernel: null, touch: 'sample', frames: RECORDED_FRAMES, lackey: null, strict: false } as const;
+    const frames = c.lines > LONG_LINES ? 2 * RECORDED_FRAMES : RECORDED_FRAMES;
+    const options = { kernel: null, touch: 'sample', frames, lackey: null, strict: false } as const;
     const r = await runReplay(trace, options, now);
     const byCall: Record<string, CallCounts> = {};
     const counts = { calls: 0, verified: 0, otherCalls: 0, otherVerified: 0 };
