@@ -3,22 +3,11 @@
 // for itself. The table is emptied by its interval notifier; sections of its own migrations do not count.
 
 import { EBUSY, EFAULT, ENOENT, EPERM } from '../abi/errno.ts';
-import { VM_FAULT_SIGBUS, VM_WRITE } from '../abi/mman.ts';
 import { MMU_NOTIFY_MIGRATE } from '../abi/notifier.ts';
-import { allocDevicePage, type DevPagemap, memremapPages } from '../mm/hmm/device-memory.ts';
-import {
-  MIGRATE_PFN_MIGRATE,
-  MIGRATE_PFN_WRITE,
-  MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
-  MIGRATE_VMA_SELECT_SYSTEM,
-  MigrateVma,
-  migratePage,
-  migratePfn,
-} from '../mm/hmm/migrate-vma.ts';
+import { PrivateMemory } from '../device/private-memory.ts';
 import { HMM_PFN_REQ_FAULT, HMM_PFN_REQ_WRITE, HMM_PFN_VALID, HMM_PFN_WRITE } from '../mm/hmm/range-fault.ts';
 import type { Kernel } from '../mm/kernel.ts';
-import { targetAnywhere } from '../mm/migrate/targets.ts';
-import { tryLockPage, unlockPage } from '../mm/page/page-lock.ts';
+import { unlockPage } from '../mm/page/page-lock.ts';
 import type { MmStruct, VmArea } from '../mm/types.ts';
 import { IntervalNotifier, type Intervals } from '../notifier/interval.ts';
 import type { ListOps } from '../notifier/subscriptions.ts';
@@ -47,7 +36,7 @@ export class Dmirror {
   readonly #mm: MmStruct;
   readonly #intervals: Intervals<ListOps>;
   readonly #sub: IntervalNotifier;
-  readonly #pagemap: DevPagemap;
+  readonly #memory: PrivateMemory;
 
   private constructor(k: Kernel, mm: MmStruct, intervals: Intervals<ListOps>) {
     this.#k = k;
@@ -62,11 +51,12 @@ export class Dmirror {
         return true;
       },
     });
-    const pagemap = memremapPages(k, PAGES, this, {
-      migrateToRam: (kernel, vma, address, pfn) => self.#toRam(kernel, vma, address, pfn),
+    const memory = PrivateMemory.create(k, this, PAGES, {
+      arrived: (vpn, pfn, write) => void this.table.set(vpn, { pfn, write, atomic: false }),
+      leaves: (vpn) => void this.table.delete(vpn),
     });
-    if (pagemap === null) throw new Error(`dmirror: the kernel has no ${PAGES} pages for the memory of the device`);
-    this.#pagemap = pagemap;
+    if (memory === null) throw new Error(`dmirror: the kernel has no ${PAGES} pages for the memory of the device`);
+    this.#memory = memory;
   }
 
   /** fops_open: the whole address space is mirrored from now on. */
@@ -109,48 +99,10 @@ export class Dmirror {
   /** HMM_DMIRROR_MIGRATE_TO_DEV. */
   *migrateToDevice(start: number, end: number): KernelPath<DmirrorResult> {
     const result = yield* this.#underMmapLock(() =>
-      this.#eachPiece(start, end, (vma, from, to) => this.#pieceToDevice(vma, from, to)),
+      this.#eachPiece(start, end, (vma, from, to) => this.#memory.toDevice(vma, from, to)),
     );
     if (result < 0) return { result, cpages: 0, faults: 0 };
     return yield* this.access(start, end, false);
-  }
-
-  *#pieceToDevice(vma: VmArea, from: number, to: number): KernelPath<number> {
-    const k = this.#k;
-    const args = new MigrateVma(vma, from, to, this, MIGRATE_VMA_SELECT_SYSTEM);
-    const failed = yield* k.fn.migrateVmaSetup(k, args);
-    if (failed < 0) return failed;
-    this.#fillWithDevicePages(args);
-    yield* k.fn.migrateVmaPages(k, args);
-    this.#enterMigrated(args);
-    yield* k.fn.migrateVmaFinalize(k, args);
-    return 0;
-  }
-
-  /** dmirror_migrate_alloc_and_copy. */
-  #fillWithDevicePages(args: MigrateVma): void {
-    const k = this.#k;
-    for (let i = 0; i < args.npages; i++) {
-      const src = args.src[i]!;
-      if ((src & MIGRATE_PFN_MIGRATE) === 0) continue;
-      const to = allocDevicePage(k, this.#pagemap);
-      if (to === 0) continue;
-      const from = migratePage(src);
-      if (from === 0) k.memory.zero(to);
-      else k.memory.copy(to, from);
-      const isWritable = (src & MIGRATE_PFN_WRITE) !== 0 || (from === 0 && (args.vma.flags & VM_WRITE) !== 0);
-      args.dst[i] = migratePfn(to) | (isWritable ? MIGRATE_PFN_WRITE : 0);
-    }
-  }
-
-  /** dmirror_migrate_finalize_and_map. */
-  #enterMigrated(args: MigrateVma): void {
-    for (let i = 0; i < args.npages; i++) {
-      const to = migratePage(args.dst[i]!);
-      if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0 || to === 0) continue;
-      const write = (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0;
-      this.table.set(args.start / 4096 + i, { pfn: to, write, atomic: false });
-    }
   }
 
   /** HMM_DMIRROR_MIGRATE_TO_SYS. */
@@ -163,35 +115,9 @@ export class Dmirror {
   }
 
   *#pieceToSystem(vma: VmArea, from: number, to: number, counted: DmirrorResult): KernelPath<number> {
-    const args = new MigrateVma(vma, from, to, this, MIGRATE_VMA_SELECT_DEVICE_PRIVATE);
-    const failed = yield* this.#bringBack(args);
-    counted.cpages += args.cpages;
-    return failed;
-  }
-
-  *#bringBack(args: MigrateVma): KernelPath<number> {
-    const k = this.#k;
-    const failed = yield* k.fn.migrateVmaSetup(k, args);
-    if (failed < 0) return failed;
-    for (let i = 0; i < args.npages; i++) {
-      const from = migratePage(args.src[i]!);
-      if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0 || from === 0) continue;
-      const to = yield* targetAnywhere(k, from);
-      if (to === 0) continue;
-      tryLockPage(k, to);
-      this.table.delete(args.start / 4096 + i);
-      k.memory.copy(to, from);
-      args.dst[i] = migratePfn(to) | (args.src[i]! & MIGRATE_PFN_WRITE);
-    }
-    yield* k.fn.migrateVmaPages(k, args);
-    yield* k.fn.migrateVmaFinalize(k, args);
-    return 0;
-  }
-
-  /** dmirror_devmem_fault. */
-  *#toRam(_k: Kernel, vma: VmArea, address: number, pfn: number): KernelPath<number> {
-    const args = new MigrateVma(vma, address, address + 4096, this, MIGRATE_VMA_SELECT_DEVICE_PRIVATE, pfn);
-    return (yield* this.#bringBack(args)) < 0 ? VM_FAULT_SIGBUS : 0;
+    const tried = yield* this.#memory.toRam(vma, from, to);
+    if (tried > 0) counted.cpages += tried;
+    return tried < 0 ? tried : 0;
   }
 
   /** HMM_DMIRROR_EXCLUSIVE. */

@@ -625,8 +625,8 @@ export interface OomFns {
   oomReapTaskMm(k: Kernel, mm: MmStruct): KernelPath<boolean>;
   /** oom_reap_task: takes over a reference on mm. */
   oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void>;
-  /** out_of_memory: false when nobody is left to kill. */
-  outOfMemory(k: Kernel): KernelPath<boolean>;
+  /** out_of_memory, of the whole machine or (memcg not 0) of a group: false when nobody is left to kill. */
+  outOfMemory(k: Kernel, memcg: number): KernelPath<boolean>;
 }
 
 /** Room uffd: userfaultfd. */

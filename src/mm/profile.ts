@@ -63,6 +63,10 @@ export interface Profile {
   readonly mapDroppable: boolean;
   /** Private mappings of /dev/zero are placed as files of the page cache are (6.16). */
   readonly thpAlignZero: boolean;
+  /** Requests to a userfaultfd below mmap_min_addr are refused (by 6.18 they are not). */
+  readonly uffdMinAddr: boolean;
+  /** cachestat is for who may write the file, or owns it (6.14). */
+  readonly cachestatNeedsWrite: boolean;
   /** UFFD_FEATURE_* that UFFDIO_API knows. */
   readonly uffdFeatures: number;
   /** The modes of fallocate exclude each other, and FALLOC_FL_WRITE_ZEROES is one (6.17). */
@@ -118,6 +122,8 @@ const V6_1: Profile = {
   mempolicyModes: 6,
   cachestat: false,
   guardFiles: false,
+  uffdMinAddr: true,
+  cachestatNeedsWrite: false,
   fallocateModesExclude: false,
   sealedReadOnlyMaps: false,
   mapDroppable: false,
@@ -174,6 +180,8 @@ const V6_18: Profile = {
   smapsNamesLockOnFault: true,
   processMadviseSelf: true,
   guardFiles: true,
+  uffdMinAddr: false,
+  cachestatNeedsWrite: true,
   fallocateModesExclude: true,
   sealedReadOnlyMaps: true,
   thpAlignZero: true,

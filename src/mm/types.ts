@@ -117,6 +117,8 @@ export class Inode {
   readonly mapping: AddressSpace;
   /** What a userfaultfd descriptor is. */
   uffd: UserfaultfdCtx | null = null;
+  /** Who made it. */
+  uid = 0;
   /** F_SEAL_* of a memfd. */
   seals = 0;
   /** Bytes of a block of its file system: where a size that grows leaves the last page as it is. */

@@ -18,7 +18,8 @@ import { isolateForMigration } from './isolate.ts';
 import { putbackMovablePages } from './migrate-pages.ts';
 import { MIGRATE_SYNC, MR_COMPACTION } from './mode.ts';
 
-const BLOCK = 512;
+/** pageblock_nr_pages; less on a machine that has only a few of them. */
+const BLOCK_MAX = 512;
 const CLUSTER_MAX = 32;
 
 /** compact_control. */
@@ -29,18 +30,22 @@ class CompactControl {
   /** Frames taken by the free scanner; the next one to be used is the last. */
   readonly free: number[] = [];
   readonly pages: number[] = [];
+  readonly block: number;
 
   constructor(node: number, first: number, end: number) {
     this.node = node;
     this.migratePfn = first;
     this.freePfn = end;
+    let block = BLOCK_MAX;
+    while (block > 1 && block > (end - first) >> 2) block >>= 1;
+    this.block = block;
   }
 }
 
 /** isolate_migratepages_block: up to a cluster of pages that can move, from the scanner to the end of its block. */
 function isolateMigratePages(k: Kernel, c: CompactControl): void {
   const { flags, refcount, mapcount } = k.pages;
-  const end = Math.min((Math.floor(c.migratePfn / BLOCK) + 1) * BLOCK, c.freePfn);
+  const end = Math.min((Math.floor(c.migratePfn / c.block) + 1) * c.block, c.freePfn);
   for (; c.migratePfn < end && c.pages.length < CLUSTER_MAX; c.migratePfn++) {
     const pfn = c.migratePfn;
     if ((flags[pfn]! & PG_LRU) === 0 || isCompound(k.pages, pfn)) continue;
@@ -52,7 +57,7 @@ function isolateMigratePages(k: Kernel, c: CompactControl): void {
 /** isolate_freepages: free frames of the highest block that the scanners have not met in. */
 function isolateFreePages(k: Kernel, c: CompactControl): void {
   while (c.free.length < c.pages.length) {
-    const block = Math.floor((c.freePfn - 1) / BLOCK) * BLOCK;
+    const block = Math.floor((c.freePfn - 1) / c.block) * c.block;
     if (block <= c.migratePfn) return;
     k.nodes[c.node]!.takeRange(block, c.freePfn, c.free);
     c.freePfn = block;
@@ -81,7 +86,7 @@ export function* compactNode(k: Kernel, node: number): KernelPath<void> {
     const failed = yield* k.fn.migratePages(k, c.pages, newPage, null, MIGRATE_SYNC, MR_COMPACTION);
     putbackMovablePages(k, c.pages);
     c.pages.length = 0;
-    if (failed < 0 && c.freePfn <= c.migratePfn + BLOCK) break;
+    if (failed < 0 && c.freePfn <= c.migratePfn + c.block) break;
   }
   for (const pfn of c.free) buddy.giveBlock(pfn, 0);
 }

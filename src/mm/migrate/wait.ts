@@ -6,8 +6,6 @@
 //                                              migration: replaces the entry under ptl, unlocks the page: wakes the queue
 //   fault: returns, the access is tried again
 
-import { E_LOCK_CONTENDED } from '../../abi/events.ts';
-import { LOCK_PAGE, LOCKF_EXCLUSIVE } from '../../abi/locks.ts';
 import { assert } from '../../base/assert.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
@@ -31,10 +29,9 @@ export function* migrationEntryWait(k: Kernel, word: number): KernelPath<void> {
     return;
   }
   const pfn = compoundHead(k.pages, swapPfn(lo));
-  const { footprint, log } = k.memory;
+  const { footprint } = k.memory;
   if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
   assert((k.pages.flags[pfn]! & PG_LOCKED) !== 0, 'migrationEntryWait: a page under migration is locked');
-  if (log.on) log.emit(E_LOCK_CONTENDED, 0, 0, 0, 0, 0, LOCK_PAGE, pfn, LOCKF_EXCLUSIVE, 0);
   k.pageLockQueues.add(pfn, k.sched.current);
   k.ptl.unlock(ptl);
   k.sched.prepareWait(SLEEPING, 'migration');

@@ -41,21 +41,21 @@ function badness(mm: MmStruct): number {
   return rss[MM_ANONPAGES]! + rss[MM_FILEPAGES]! + rss[MM_SHMEMPAGES]! + rss[MM_SWAPENTS]! + mm.tablePages;
 }
 
-/** select_bad_process: the task whose address space is the largest; null when every one was given up. A victim that is still
+/** select_bad_process: the task (of the group, if one is given) whose address space is the largest; null when every one was given up. A victim that is still
  *  dying is chosen again. */
-function selectVictim(k: Kernel): Task | null {
+function selectVictim(k: Kernel, memcg: number): Task | null {
   let victim: Task | null = null;
   for (const task of k.tasks.values()) {
-    if (task.mm === null || task.mm.isOomSkip) continue;
+    if (task.mm === null || task.mm.isOomSkip || (memcg !== 0 && task.mm.memcg !== memcg)) continue;
     if (task.mm.isOomVictim) return task;
     if (victim === null || badness(task.mm) > badness(victim.mm!)) victim = task;
   }
   return victim;
 }
 
-/** out_of_memory: kills a process and sends the reaper after it, or finds one still dying. False: nobody is left to kill. */
-export function* outOfMemory(k: Kernel): KernelPath<boolean> {
-  const victim = selectVictim(k);
+/** out_of_memory, mem_cgroup_out_of_memory: kills a process and sends the reaper after it, or finds one still dying. False: nobody is left to kill. */
+export function* outOfMemory(k: Kernel, memcg: number): KernelPath<boolean> {
+  const victim = selectVictim(k, memcg);
   if (victim === null) return false;
   const mm = victim.mm!;
   if (mm.isOomVictim) return true;

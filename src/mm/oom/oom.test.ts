@@ -10,6 +10,7 @@ import { checkWorld } from '../check-world.ts';
 import { userLoad, userStore } from '../cpu-access.ts';
 import { notifierHost } from '../notifier-host.ts';
 import { CLONE_VM, doClone, doExit, doGroupExit } from '../process/task.ts';
+import { newMemCgroup } from '../reclaim/memcg.ts';
 import { World } from '../vma/test-world.ts';
 import { sendSigkill } from './kill.ts';
 import { processMrelease } from './reap.ts';
@@ -186,6 +187,22 @@ describe('the OOM killer', () => {
     expect(stored).toBeGreaterThan(300);
     expect([w.task.isKilled, small.isKilled, w.k.stats.oomKills]).toEqual([true, false, 1]);
     expect(w.anonPages()).toBe(0);
+    w.end();
+  });
+
+  test('a full group kills one of its own', () => {
+    const w = new OomWorld({ frames: 2048, oomKiller: true });
+    const member = w.k.tasks.get(w.call(NR.NR_fork))!;
+    const group = newMemCgroup(w.k);
+    group.max = 100;
+    member.mm!.memcg = group.id;
+    const big = 0x300000000;
+    w.callAs(member, NR.NR_mmap, big, 4096 * PAGE, 3, A.MAP_PRIVATE | FIXED | A.MAP_NORESERVE, -1, 0);
+    let stored = 0;
+    while (w.k.sched.run(userStore(w.k, member, big + stored * PAGE, 1)) === 0) stored++;
+    expect(stored).toBeLessThanOrEqual(100);
+    expect([member.isKilled, w.task.isKilled, w.anonPages()]).toEqual([true, false, 4]);
+    w.k.sched.run(doExit(w.k, member));
     w.end();
   });
 

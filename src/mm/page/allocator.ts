@@ -207,7 +207,7 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
     const reclaimed = yield* k.fn.tryToFreePages(k, SWAP_CLUSTER_MAX);
     fruitless = reclaimed > 0 ? 0 : fruitless + 1;
     if (fruitless < RECLAIM_RETRIES_MAX) continue;
-    if (!k.config.oomKiller || !(yield* k.fn.outOfMemory(k))) return 0;
+    if (!k.config.oomKiller || !(yield* k.fn.outOfMemory(k, 0))) return 0;
     // The victim exits, or the reaper takes its memory, meanwhile.
     yield* k.sched.sleepSteps(OOM_WAIT_STEPS, 'OOM victim');
     fruitless = 0;

@@ -16,6 +16,9 @@ import { doTryToFreePages, ScanControl } from './shrink.ts';
 
 /** Fruitless rounds before a charge fails (MAX_RECLAIM_RETRIES). */
 const RETRIES_MAX = 16;
+/** Steps of the world between two looks at what a victim of the group's OOM killer gave back. */
+const OOM_WAIT_STEPS = 100;
+
 /** mkdir of a new group below the root. */
 export function newMemCgroup(k: Kernel): MemCgroup {
   const { groups } = k.reclaim;
@@ -35,6 +38,10 @@ export function* memCgroupCharge(k: Kernel, id: number, pfn: number): KernelPath
     if (k.reclaim.isReclaiming(k.sched.current)) break;
     const freed = yield* tryToFreeMemCgroupPages(k, group, count);
     if (freed > 0 || ++fruitless <= RETRIES_MAX) continue;
+    if (k.config.oomKiller && (yield* k.fn.outOfMemory(k, id))) {
+      yield* k.sched.sleepSteps(OOM_WAIT_STEPS, 'OOM victim');
+      continue;
+    }
     k.fn.putPage(k, pfn);
     return 0;
   }

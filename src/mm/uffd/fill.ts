@@ -21,6 +21,7 @@ import type { Kernel } from '../kernel.ts';
 import { lockPage, unlockPage } from '../page/page-lock.ts';
 import { GFP_KERNEL, PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteMkdirty, pteNone, pteNoneMostly } from '../page/swapops.ts';
+import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
@@ -56,18 +57,27 @@ export function* mcopyAtomic(
   let error = 0;
   while (done < len && error === 0) {
     // The source may lie in the same address space: it is read before the lock is taken.
+    // The checks of the target come first all the same.
+    if (source !== null) error = checkTarget(ctx, start, len, mode, flags);
+    if (error !== 0) break;
     const bytes = source === null ? null : yield* source(done);
     if (source !== null && bytes === null) error = -EFAULT;
     if (error !== 0) break;
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
     const vma = findDstVma(mm, start, len);
     noteUffd(k, ctx, false);
-    error = ctx.mmapChanging > 0 ? -EAGAIN : vma === null ? -ENOENT : checkFill(vma, mode, flags);
+    error = checkTarget(ctx, start, len, mode, flags);
     if (error === 0) error = yield* fillPage(k, vma!, start + done, mode, (flags & UFFDIO_COPY_MODE_WP) !== 0, bytes);
     lock.readUnlock();
     if (error === 0) done += 4096;
   }
   return done > 0 ? done : error;
+}
+
+function checkTarget(ctx: UserfaultfdCtx, start: number, len: number, mode: number, flags: number): number {
+  if (ctx.mmapChanging > 0) return -EAGAIN;
+  const vma = findDstVma(ctx.mm, start, len);
+  return vma === null ? -ENOENT : checkFill(vma, mode, flags);
 }
 
 function checkFill(vma: VmArea, mode: number, flags: number): number {
@@ -97,7 +107,7 @@ function* fillPage(
   if (mode === MCOPY_ATOMIC_CONTINUE) return yield* continuePage(k, vma, address, table);
   if (!isPrivate) return yield* fillShmem(k, vma, address, table, protect, bytes);
   if (mode === MCOPY_ATOMIC_ZEROPAGE) return yield* fillZeroPage(k, vma, address, table);
-  const pfn = yield* newPage(k, FRAME_ANON, bytes);
+  const pfn = yield* newPage(k, vma.mm, FRAME_ANON, bytes);
   if (pfn === 0) return -ENOMEM;
   const result = yield* installPte(k, vma, address, table, pfn, false, protect);
   if (result < 0) k.fn.putPage(k, pfn);
@@ -110,9 +120,10 @@ function isHugeLeaf(k: Kernel, mm: MmStruct, address: number): boolean {
 }
 
 /** A new page with the bytes given, or zeros; 0 when out of memory. */
-function* newPage(k: Kernel, purpose: number, bytes: Uint8Array | null): KernelPath<number> {
+function* newPage(k: Kernel, mm: MmStruct, purpose: number, bytes: Uint8Array | null): KernelPath<number> {
   let pfn = k.fn.allocPage(k, GFP_KERNEL, purpose);
   if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, purpose);
+  if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   if (pfn === 0) return 0;
   if (bytes === null) k.memory.zero(pfn);
   else k.memory.bytes.set(bytes, pfn * 4096);
@@ -190,7 +201,7 @@ function* fillShmem(
 ): KernelPath<number> {
   const mapping = vma.file!.inode.mapping;
   const index = linearPageIndex(vma, address);
-  const pfn = yield* newPage(k, FRAME_FILE, bytes);
+  const pfn = yield* newPage(k, vma.mm, FRAME_FILE, bytes);
   if (pfn === 0) return -ENOMEM;
   noteFile(k, mapping, false);
   const isTaken = mapping.pages.has(index) || mapping.swapped.has(index);

@@ -63,13 +63,19 @@ export function getUnmappedArea(
   return found;
 }
 
+/** A loff_t that may have overflown: the last offsets of a file do. */
+function signed64(offset: number): number {
+  return offset >= 2 ** 63 ? offset - 2 ** 64 : offset;
+}
+
 /** thp_get_unmapped_area: searches for length + 2 MiB and moves up to where (address - offset) is a multiple of 2 MiB;
  *  without room for that, the plain search. */
 function thpUnmappedArea(k: Kernel, mm: MmStruct, addr: number, len: number, pgoff: number, flags: number): number {
   const off = pgoff * 4096;
   const offAlign = Math.ceil(off / PMD_SIZE) * PMD_SIZE;
-  // Rounding up the last offsets overflows a loff_t, and the difference becomes huge.
-  if (off + len - offAlign >= PMD_SIZE || offAlign >= 2 ** 63) {
+  const offEnd = signed64(off + len);
+  const offFrom = signed64(offAlign);
+  if (offEnd > offFrom && offEnd - offFrom >= PMD_SIZE) {
     const found = topDown(mm, addr, len + PMD_SIZE, flags);
     if (found === addr) return addr;
     if (found >= 0) {

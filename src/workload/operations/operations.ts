@@ -27,6 +27,8 @@ export interface Operation {
   readonly others?: Readonly<Record<string, ThreadScript>>;
   /** Accesses of the device instead of the base's. */
   readonly device?: readonly Step[];
+  /** Beside the base's. */
+  readonly kernel?: Scenario['kernel'];
   /** Steps added to the setup of the base. */
   readonly setup?: readonly Step[];
   /** May be paired with any other: it needs nothing but a page. */
@@ -208,6 +210,9 @@ const COLLAPSIBLE: Base = {
   setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
 };
 
+/** A machine on which a second device has memory of its own. */
+const ANON_DEVICE_MEMORY: Base = { ...ANON, name: 'anon, device memory', kernel: { devicePrivatePages: 2 } };
+
 function op(name: string, summary: string, base: Base, steps: Step[], more: Partial<Operation> = {}): Operation {
   return { name, summary, base, thread: { steps }, ...more };
 }
@@ -222,6 +227,13 @@ const reclaim: Partial<Operation> = {
 /** A device that only stores, or only loads: what keeps an operation of many steps small enough to be explored to the end. */
 const STORE: Partial<Operation> = { device: [{ do: 'store', at: 0 }] };
 const LOAD: Partial<Operation> = { device: [{ do: 'load', at: 0 }] };
+
+/** Another process moves the page. */
+const migrates: Partial<Operation> = {
+  ...STORE,
+  kernel: { numaNodes: 2 },
+  thread: { on: 'kernel', steps: [{ do: 'move-pages', at: 0 }] },
+};
 
 /** The device's owner takes it off the address space, from another process. */
 const OWNER: ThreadScript = { on: 'kernel', steps: [{ do: 'unbind' }] };
@@ -295,6 +307,24 @@ export const OPERATIONS: readonly Operation[] = [
   op('reclaim-file', 'reclaims the file page', FILE_SHARED, [], {
     ...reclaim,
     setup: [{ do: 'fsync', file: 'f' }, ...reclaim.setup!],
+  }),
+  op('migrate', 'moves the page to another NUMA node', ANON, [], migrates),
+  op('migrate-shared', 'moves a page that a child shares to another NUMA node', SHARED_WITH_CHILD, [], migrates),
+  op('compact', 'moves pages together', ANON, [], {
+    ...LOAD,
+    thread: { on: 'kernel', steps: [{ do: 'compact' }] },
+  }),
+  op('memory-failure', 'takes a broken page away', ANON, [{ do: 'madvise', at: 0, advice: 'hwpoison' }]),
+  op('soft-offline', 'moves the page off a frame that will break', ANON, [
+    { do: 'madvise', at: 0, advice: 'soft-offline' },
+  ]),
+  op('migrate-to-device', 'moves the page to memory of another device', ANON_DEVICE_MEMORY, [], {
+    thread: { on: 'kernel', steps: [{ do: 'to-device', at: 0 }] },
+    ...STORE,
+  }),
+  op('device-exclusive', 'another device has the page for itself for a while', ANON, [], {
+    ...STORE,
+    thread: { on: 'kernel', steps: [{ do: 'exclusive', at: 0 }] },
   }),
   op('ksm-merge', 'KSM puts one page in the place of two equal ones', ANON_EQUAL, [], {
     ...STORE,
@@ -448,7 +478,7 @@ export function scenarioOf(o: Operation): Scenario {
   return {
     name: o.name,
     summary: o.summary,
-    ...(o.base.kernel === undefined ? {} : { kernel: o.base.kernel }),
+    ...(o.base.kernel === undefined && o.kernel === undefined ? {} : { kernel: { ...o.base.kernel, ...o.kernel } }),
     ...(o.base.files === undefined ? {} : { files: o.base.files }),
     ...(o.bound === undefined ? {} : { bound: o.bound }),
     setup: [...o.base.setup, ...(o.setup ?? [])],

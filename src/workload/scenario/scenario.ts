@@ -54,7 +54,9 @@ export interface MadviseStep {
     | 'unmergeable'
     | 'hugepage'
     | 'nohugepage'
-    | 'collapse';
+    | 'collapse'
+    | 'hwpoison'
+    | 'soft-offline';
 }
 export interface MremapStep {
   readonly do: 'mremap';
@@ -126,6 +128,17 @@ export interface KillStep {
   /** The main task when left out. */
   readonly task?: string;
 }
+/** Moving pages of the thread's task: to the other NUMA node (by another process, MPOL_MF_MOVE_ALL), to memory of a device, and back; or a device
+ *  takes them for itself until a CPU touches them. */
+export interface MigrateStep {
+  readonly do: 'move-pages' | 'to-device' | 'to-ram' | 'exclusive';
+  readonly at: number;
+  readonly pages?: number;
+}
+/** Compaction of all memory. */
+export interface CompactStep {
+  readonly do: 'compact';
+}
 /** KSM: whole scans over all mergeable memory. */
 export interface KsmStep {
   readonly do: 'ksm';
@@ -174,6 +187,8 @@ export type Step =
   | UffdRangeStep
   | KillStep
   | KsmStep
+  | MigrateStep
+  | CompactStep
   | OutsideStep
   | ProbeStep
   | BindStep

@@ -103,6 +103,11 @@ const STEPS: Readonly<Record<FileStep['do'], string>> = {
   'uffd-unprotect': '{ do: uffd-unprotect, at: 0, pages: 2 }',
   kill: '{ do: kill, task: main }',
   mrelease: '{ do: mrelease, task: main }',
+  'move-pages': '{ do: move-pages, at: 0, pages: 2 }',
+  'to-device': '{ do: to-device, at: 0, pages: 2 }',
+  'to-ram': '{ do: to-ram, at: 0 }',
+  exclusive: '{ do: exclusive, at: 0 }',
+  compact: '{ do: compact }',
   ksm: '{ do: ksm, scans: 2 }',
   'soft-dirty': '{ do: soft-dirty }',
   idle: '{ do: idle, at: 0 }',
@@ -121,7 +126,7 @@ test.each(Object.entries(STEPS))('%s: from a file to its end in a machine', (kin
   const text = `
 name: ${kind}
 summary: one step of that kind
-kernel: { frames: 64, swapPages: 16 }
+kernel: { frames: 64, swapPages: 16, numaNodes: 2, devicePrivatePages: 2 }
 files: { data: 3 }
 bound: ${kind !== 'bind'}
 setup:

@@ -53,6 +53,8 @@ const madvise = z
       'hugepage',
       'nohugepage',
       'collapse',
+      'hwpoison',
+      'soft-offline',
     ]),
   })
   .describe('madvise');
@@ -124,6 +126,10 @@ const kill = z
     task: name.exactOptional().describe('Task that is killed, or whose memory is taken; "main" when left out.'),
   })
   .describe('SIGKILL to a task (which still has to `exit`), process_mrelease of a killed one');
+const migrate = z
+  .strictObject({ do: z.enum(['move-pages', 'to-device', 'to-ram', 'exclusive']), at, pages })
+  .describe("Pages go to another NUMA node, to memory of a device, back to RAM, or are a device's alone for a while");
+const compact = z.strictObject({ do: z.literal('compact') }).describe('Compaction of all memory');
 const ksm = z
   .strictObject({
     do: z.literal('ksm'),
@@ -160,6 +166,8 @@ export const stepSchema = z.discriminatedUnion('do', [
   uffdCopy,
   uffdRange,
   kill,
+  migrate,
+  compact,
   ksm,
   outside,
   probe,
@@ -193,6 +201,8 @@ export const kernelSchema = z.strictObject({
   gatherBatchesMax: count(0, 64),
   tlbFlushCeiling: count(0, 4096),
   faultAroundPages: count(1, 16),
+  numaNodes: count(1, 4).describe('Nodes among which the frames are dealt out; 1 when left out.'),
+  devicePrivatePages: count(0, 256).describe('Pages of memory of a device; 0 when left out.'),
   injectAllocFailures: flag.describe('Every allocation may fail.'),
   strideOn: count(1, 512).describe('Entries that are handled between two points.'),
   thpEnabled: z

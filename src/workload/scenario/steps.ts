@@ -7,6 +7,7 @@ import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
 import { followMappedPage } from '../../mm/ksm/follow.ts';
 import { ksmRun } from '../../mm/ksm/scan.ts';
+import { compactMemory } from '../../mm/migrate/compaction.ts';
 import { sendSigkill } from '../../mm/oom/kill.ts';
 import { processMrelease } from '../../mm/oom/reap.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
@@ -25,6 +26,7 @@ import { uprobeRegister, uprobeUnregister } from '../../mm/uprobes/uprobes.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
 import type { ScenarioContext } from './context.ts';
+import { migrateStep } from './migrate-step.ts';
 import type {
   AccessStep,
   MmapStep,
@@ -58,6 +60,8 @@ const ADVICE: Readonly<Record<string, number>> = {
   hugepage: M.MADV_HUGEPAGE,
   nohugepage: M.MADV_NOHUGEPAGE,
   collapse: M.MADV_COLLAPSE,
+  hwpoison: M.MADV_HWPOISON,
+  'soft-offline': M.MADV_SOFT_OFFLINE,
 };
 
 function call(c: ScenarioContext, task: Task, nr: number, ...a: number[]): KernelPath<number> {
@@ -98,6 +102,14 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'ksm':
       yield* ksmRun(k, step.scans ?? 1);
       return;
+    case 'compact':
+      yield* compactMemory(k);
+      return;
+    case 'move-pages':
+    case 'to-device':
+    case 'to-ram':
+    case 'exclusive':
+      return yield* migrateStep(c, step, task.mm);
     case 'soft-dirty':
     case 'idle':
     case 'poke':

@@ -1,0 +1,79 @@
+// Steps of scenarios that move pages of a task elsewhere, done from outside: to another NUMA node, to memory of a device and back, or out of
+// the CPUs' reach for a while. A device's memory is made when it is first wanted; its driver keeps no table.
+
+import { InputError } from '../../base/assert.ts';
+import { PrivateMemory } from '../../device/private-memory.ts';
+import type { Kernel } from '../../mm/kernel.ts';
+import { doPagesMove } from '../../mm/migrate/move-pages.ts';
+import { pageToNid } from '../../mm/page/nodes.ts';
+import { unlockPage } from '../../mm/page/page-lock.ts';
+import type { MmStruct } from '../../mm/types.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import type { ScenarioContext } from './context.ts';
+import type { MigrateStep } from './scenario.ts';
+
+const PAGE = 4096;
+const OWNER = {};
+const memories = new WeakMap<Kernel, PrivateMemory>();
+
+function memoryOf(k: Kernel): PrivateMemory {
+  let memory = memories.get(k);
+  if (memory === undefined) {
+    const made = PrivateMemory.create(k, OWNER, k.config.devicePrivatePages);
+    if (made === null || k.config.devicePrivatePages === 0)
+      throw new InputError('scenario: kernel.devicePrivatePages says how much memory the device has');
+    memory = made;
+    memories.set(k, memory);
+  }
+  return memory;
+}
+
+/** Does nothing when the address space has gone, or the place is not mapped. */
+export function* migrateStep(c: ScenarioContext, step: MigrateStep, mm: MmStruct | null): KernelPath<void> {
+  const k = c.kernel;
+  if (mm === null || mm.users === 0) return;
+  const start = c.va(step.at);
+  const end = start + (step.pages ?? 1) * PAGE;
+  mm.users++;
+  if (step.do === 'move-pages') yield* movePages(k, mm, start, end);
+  else {
+    const lock = mm.mmapLock;
+    if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
+    yield* underLock(k, step, mm, start, end);
+    lock.readUnlock();
+  }
+  yield* k.fn.mmPut(k, mm);
+}
+
+function* movePages(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath<void> {
+  const addresses = Array.from({ length: (end - start) / PAGE }, (_, i) => start + i * PAGE);
+  const node = k.nodes.length - 1;
+  if (node === pageToNid(k, k.zeroPfn))
+    throw new InputError('scenario: kernel.numaNodes says how many nodes there are');
+  yield* doPagesMove(
+    k,
+    mm,
+    addresses,
+    addresses.map(() => node),
+    new Int32Array(addresses.length),
+    true,
+  );
+}
+
+function* underLock(k: Kernel, step: MigrateStep, mm: MmStruct, start: number, end: number): KernelPath<void> {
+  if (step.do === 'exclusive') {
+    const pages = new Int32Array((end - start) / PAGE);
+    const got = yield* k.fn.makeDeviceExclusiveRange(k, mm, start, end, pages, null);
+    for (let i = 0; i < got; i++) {
+      if (pages[i] === 0) continue;
+      unlockPage(k, pages[i]!);
+      k.fn.putPage(k, pages[i]!);
+    }
+    return;
+  }
+  const vma = mm.vmas.findExact(start);
+  if (vma === null || end > vma.end) return;
+  const memory = memoryOf(k);
+  if (step.do === 'to-device') yield* memory.toDevice(vma, start, end);
+  else yield* memory.toRam(vma, start, end);
+}
