@@ -52,6 +52,9 @@ export interface MadviseStep {
     | 'populate-write'
     | 'mergeable'
     | 'unmergeable'
+    | 'hugepage'
+    | 'nohugepage'
+    | 'collapse'
     | 'hwpoison'
     | 'soft-offline';
 }

@@ -50,6 +50,9 @@ const madvise = z
       'populate-write',
       'mergeable',
       'unmergeable',
+      'hugepage',
+      'nohugepage',
+      'collapse',
       'hwpoison',
       'soft-offline',
     ]),
@@ -209,6 +212,10 @@ export const kernelSchema = z.strictObject({
   devicePrivatePages: count(0, 256).describe('Pages of memory of a device; 0 when left out.'),
   injectAllocFailures: flag.describe('Every allocation may fail.'),
   strideOn: count(1, 512).describe('Entries that are handled between two points.'),
+  thpEnabled: z
+    .enum(['always', 'madvise', 'never'])
+    .exactOptional()
+    .describe('Transparent huge pages; madvise when left out.'),
   tlbSets: count(1, 128),
   tlbWays: count(1, 8),
 });

@@ -63,6 +63,9 @@ const ADVICE: Readonly<Record<string, number>> = {
   'populate-write': M.MADV_POPULATE_WRITE,
   mergeable: M.MADV_MERGEABLE,
   unmergeable: M.MADV_UNMERGEABLE,
+  hugepage: M.MADV_HUGEPAGE,
+  nohugepage: M.MADV_NOHUGEPAGE,
+  collapse: M.MADV_COLLAPSE,
   hwpoison: M.MADV_HWPOISON,
   'soft-offline': M.MADV_SOFT_OFFLINE,
 };
