@@ -17,6 +17,14 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
       'compaction moves pages by their physical addresses: which pages lie below the free scanner, and in which order the migrate scanner ' +
       'meets them, follows from everything that ran on the machine since it booted, which no recording tells; two recordings differ too',
   },
+  {
+    case: 'uprobe',
+    levels: ['events'],
+    reason:
+      'The copy with the breakpoint was still in the per-CPU vector of pages on their way to an LRU list (lru_add), which refers to it, ' +
+      'so it was freed when a later operation drained the vector. Here pages join their list at once and the copy is freed when ' +
+      'the probe goes.',
+  },
 ];
 
 /** The gap that covers a divergence of the case at that level; null when there is none. */

@@ -49,6 +49,9 @@ export class VmArea {
   swapRaHits = 4;
   /** A driver's private data. */
   private: unknown = null;
+  /** Guard regions were installed in it (VM_MAYBE_GUARD, of kernels that have the flag): sticks through merges, and fork copies its
+   *  tables. */
+  maybeGuard = false;
   /** hugetlb: reservations and lock of the VMA (vm_private_data). */
   hugetlb: HugetlbVma | null = null;
 
@@ -117,6 +120,8 @@ export class Inode {
   readonly mapping: AddressSpace;
   /** What a userfaultfd descriptor is. */
   uffd: UserfaultfdCtx | null = null;
+  /** Who made it. */
+  uid = 0;
   /** F_SEAL_* of a memfd. */
   seals = 0;
   /** Bytes of a block of its file system: where a size that grows leaves the last page as it is. */

@@ -5,6 +5,7 @@
 import type { ProcessLimits, Task } from '../types.ts';
 
 export const CAP_DAC_OVERRIDE = 1;
+export const CAP_FOWNER = 3;
 export const CAP_IPC_LOCK = 14;
 export const CAP_IPC_OWNER = 15;
 export const CAP_SYS_RAWIO = 17;

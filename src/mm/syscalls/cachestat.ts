@@ -1,9 +1,10 @@
 // cachestat (mm/filemap.c, 6.5): what of a file is in the page cache.
 
-import { EBADF, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP } from '../../abi/errno.ts';
+import { EBADF, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM } from '../../abi/errno.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
-import type { OpenFile } from '../types.ts';
+import { CAP_FOWNER, capable } from '../process/cred.ts';
+import type { OpenFile, Task } from '../types.ts';
 
 /** struct cachestat, pages each. */
 export interface CacheStat {
@@ -18,13 +19,27 @@ export interface CacheStatPointers {
   readonly isAnswerWritable: boolean;
 }
 
-/** cachestat(fd, range, answer, flags). `file` undefined: no such descriptor. 0, -EBADF, -EFAULT, -EOPNOTSUPP (hugetlbfs),
+/** can_do_cachestat; files that others than their owner may write are not known. */
+function mayAskCache(task: Task, file: OpenFile): boolean {
+  const { cred } = task.mm!.limits;
+  if (file.isWritable || file.inode.kind !== 'regular') return true;
+  return cred.euid === file.inode.uid || capable(cred, CAP_FOWNER);
+}
+
+/** cachestat(fd, range, answer, flags). `file` undefined: no such descriptor. 0, -EBADF, -EFAULT, -EOPNOTSUPP (hugetlbfs), -EPERM,
  *  -EINVAL, -ENOSYS. */
-export function cachestat(k: Kernel, file: OpenFile | undefined, pointers: CacheStatPointers, flags: number): number {
+export function cachestat(
+  k: Kernel,
+  task: Task,
+  file: OpenFile | undefined,
+  pointers: CacheStatPointers,
+  flags: number,
+): number {
   if (!k.profile.cachestat) return -ENOSYS;
   if (file === undefined) return -EBADF;
   if (!pointers.isRangeReadable) return -EFAULT;
   if (file.inode.kind === 'hugetlbfs') return -EOPNOTSUPP;
+  if (k.profile.cachestatNeedsWrite && !mayAskCache(task, file)) return -EPERM;
   if (flags !== 0) return -EINVAL;
   return pointers.isAnswerWritable ? 0 : -EFAULT;
 }

@@ -85,11 +85,11 @@ export function addSeals(task: Task, fd: number, seals: number): number {
   const isMemory = file.inode.kind === 'shmem' || file.inode.kind === 'hugetlbfs';
   if ((seals & ~0x3f) !== 0 || !isMemory || file.inode.isSecret) return -EINVAL;
   if ((file.inode.seals & F_SEAL_SEAL) !== 0) return -EPERM;
+  if ((seals & F_SEAL_EXEC) !== 0 && !file.inode.isNoExec)
+    seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
   if ((seals & F_SEAL_WRITE) !== 0 && (file.inode.seals & F_SEAL_WRITE) === 0) {
     if (file.inode.mapping.writableCount > 0) return -EBUSY;
   }
-  if ((seals & F_SEAL_EXEC) !== 0 && !file.inode.isNoExec)
-    seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
   file.inode.seals |= seals;
   return 0;
 }
@@ -199,7 +199,8 @@ function* fallocate(
     return yield* k.fn.shiftRange(k, inode, offset, end, true);
   }
   const isKeeping = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
-  if (!isKeeping && end > inode.size) {
+  // Files in memory look at the limit and at their seals even when the size stays.
+  if ((!isKeeping || inode.kind !== 'regular') && end > inode.size) {
     if (end > task.mm!.limits.fsize) return -EFBIG;
     if ((inode.seals & F_SEAL_GROW) !== 0) return -EPERM;
   }

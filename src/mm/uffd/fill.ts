@@ -57,18 +57,27 @@ export function* mcopyAtomic(
   let error = 0;
   while (done < len && error === 0) {
     // The source may lie in the same address space: it is read before the lock is taken.
+    // The checks of the target come first all the same.
+    if (source !== null) error = checkTarget(ctx, start, len, mode, flags);
+    if (error !== 0) break;
     const bytes = source === null ? null : yield* source(done);
     if (source !== null && bytes === null) error = -EFAULT;
     if (error !== 0) break;
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
     const vma = findDstVma(mm, start, len);
     noteUffd(k, ctx, false);
-    error = ctx.mmapChanging > 0 ? -EAGAIN : vma === null ? -ENOENT : checkFill(vma, mode, flags);
+    error = checkTarget(ctx, start, len, mode, flags);
     if (error === 0) error = yield* fillPage(k, vma!, start + done, mode, (flags & UFFDIO_COPY_MODE_WP) !== 0, bytes);
     lock.readUnlock();
     if (error === 0) done += 4096;
   }
   return done > 0 ? done : error;
+}
+
+function checkTarget(ctx: UserfaultfdCtx, start: number, len: number, mode: number, flags: number): number {
+  if (ctx.mmapChanging > 0) return -EAGAIN;
+  const vma = findDstVma(ctx.mm, start, len);
+  return vma === null ? -ENOENT : checkFill(vma, mode, flags);
 }
 
 function checkFill(vma: VmArea, mode: number, flags: number): number {

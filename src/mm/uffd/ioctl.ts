@@ -61,7 +61,8 @@ export function uffdioApi(k: Kernel, ctx: U.UserfaultfdCtx, api: number, feature
 /** validate_range: 0 or -EINVAL. */
 function validateRange(k: Kernel, start: number, len: number): number {
   if (start % 4096 !== 0 || len % 4096 !== 0 || len === 0) return -EINVAL;
-  if (start < k.config.mmapMinAddr || start >= TASK_SIZE || len > TASK_SIZE - start) return -EINVAL;
+  if ((k.profile.uffdMinAddr && start < k.config.mmapMinAddr) || start >= TASK_SIZE || len > TASK_SIZE - start)
+    return -EINVAL;
   return 0;
 }
 

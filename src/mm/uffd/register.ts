@@ -14,16 +14,24 @@ import {
 import type { KernelPath } from '../../sched/path.ts';
 import { isShmem } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
-import type { VmArea } from '../types.ts';
+import { AIO_PATH } from '../syscalls/aio.ts';
+import type { Inode, VmArea } from '../types.ts';
 import { mmDrop } from '../vma/exit-mmap.ts';
+import { isDroppable } from '../vma/flags.ts';
 import { setVmaFlags } from '../vma/mprotect.ts';
 import { vmaModify } from '../vma/split.ts';
 import type { UserfaultfdCtx } from './context.ts';
 import { noteUffd, wakeUserfault } from './fault.ts';
 
+/** vma_is_shmem: SysV segments, secret memory and rings of io_setup have operations of their own. */
+function hasShmemOps(inode: Inode): boolean {
+  return isShmem(inode.mapping) && !inode.isSysv && !inode.isSecret && inode.path !== AIO_PATH;
+}
+
 /** vma_can_userfault. */
 function vmaCanUserfault(vma: VmArea, flags: number): boolean {
-  const isShmemVma = vma.file !== null && isShmem(vma.file.inode.mapping);
+  if (isDroppable(vma.flags)) return false;
+  const isShmemVma = vma.file !== null && hasShmemOps(vma.file.inode);
   const isHugetlb = (vma.flags & VM_HUGETLB) !== 0;
   if ((flags & VM_UFFD_MINOR) !== 0) return isHugetlb || isShmemVma;
   return (vma.file === null && vma.name === null) || isHugetlb || isShmemVma;

@@ -16,6 +16,7 @@ import type { MemoryOp, TraceOp } from '../strace/trace-op.ts';
 import { AT_FDCWD, type FdRef, type TextArg } from '../strace/values.ts';
 import { kindOfDescriptor, ReplayFiles, resolvePath } from './files.ts';
 
+const O_CREAT = 0o100;
 const O_CLOEXEC = 0o2000000;
 const AT_REMOVEDIR = 0x200;
 const F_SETFD = 2;
@@ -154,7 +155,9 @@ export class FileCalls {
         const fd = returnedFd(record);
         const path = fd?.path ?? this.#path(task, op.dirFd, op.path);
         if (fd === null || path === null) return;
+        const isNew = (op.flags.lo & O_CREAT) !== 0 && this.files.known(path) === null;
         const file = this.#reopened(task, op.path.text, op.flags.lo) ?? this.#open(path, op.flags.lo);
+        if (isNew) file.inode.uid = task.mm?.limits.cred.euid ?? 0;
         yield* this.#place(task, fd.fd, file, (op.flags.lo & O_CLOEXEC) !== 0);
         return;
       }

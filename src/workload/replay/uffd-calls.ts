@@ -3,7 +3,12 @@
 import { EBADF, EINVAL } from '../../abi/errno.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { OpenFile, type Task } from '../../mm/types.ts';
-import { UFFD_EVENT_PAGEFAULT, type UserfaultfdCtx } from '../../mm/uffd/context.ts';
+import {
+  UFFD_EVENT_PAGEFAULT,
+  UFFDIO_REGISTER_MODE_WP,
+  UFFDIO_WRITEPROTECT_MODE_WP,
+  type UserfaultfdCtx,
+} from '../../mm/uffd/context.ts';
 import {
   uffdioApi,
   uffdioContinue,
@@ -49,22 +54,34 @@ export function faultAddress(message: string): number | null {
   return address - (address % 4096);
 }
 
-/** What the ioctl answers; null: a request that is not modelled. `faulted`: the page of the last fault that was read. It
- *  stands for the range of a request whose structure strace does not know. */
-export function* uffdIoctl(k: Kernel, task: Task, op: UffdIoctl, faulted: number): KernelPath<number | null> {
+/** What stands for the structure of a request that strace does not know: a monitor answers the last fault that it read, and
+ *  before the first one it write-protects what it registered for that. */
+export interface UffdGuess {
+  /** Page of the last fault that was read and not answered; 0 = none. */
+  faulted: number;
+  /** The last range registered for write-protection. */
+  protectable: { readonly start: number; readonly length: number } | null;
+}
+
+/** What the ioctl answers; null: a request that is not modelled. */
+export function* uffdIoctl(k: Kernel, task: Task, op: UffdIoctl, guess: UffdGuess): KernelPath<number | null> {
   const file = ReplayFiles.of(task, op.fd.fd);
   if (file === null) return -EBADF;
   const ctx = file.inode.uffd;
   if (ctx === null) return null;
   const isKnown = op.start !== null || op.dst !== null;
-  const start = isKnown ? number(op.start) : faulted;
-  const length = isKnown ? number(op.length) : 4096;
-  const mode = op.mode === null ? 0 : op.mode.lo | 0;
+  const isProtecting = !isKnown && op.request === 'UFFDIO_WRITEPROTECT' && guess.faulted === 0;
+  const range = isProtecting ? guess.protectable : { start: guess.faulted, length: 4096 };
+  const start = isKnown ? number(op.start) : (range?.start ?? 0);
+  const length = isKnown ? number(op.length) : (range?.length ?? 0);
+  const mode = isProtecting ? UFFDIO_WRITEPROTECT_MODE_WP : op.mode === null ? 0 : op.mode.lo | 0;
+  if (op.request !== 'UFFDIO_REGISTER' && !isProtecting) guess.faulted = 0;
   switch (op.request) {
     case 'UFFDIO_API':
       // strace prints the other numbers of an API as themselves, not as a structure.
       return op.features === null ? -EINVAL : uffdioApi(k, ctx, UFFD_API, number(op.features));
     case 'UFFDIO_REGISTER':
+      if ((mode & UFFDIO_REGISTER_MODE_WP) !== 0) guess.protectable = { start, length };
       return yield* uffdioRegister(k, ctx, start, length, mode);
     case 'UFFDIO_UNREGISTER':
       return yield* uffdioUnregister(k, ctx, start, length);

@@ -37,7 +37,7 @@ import type { Word64 } from '../word64.ts';
 import type { FileCalls } from './file-calls.ts';
 import type { Processes } from './processes.ts';
 import { canRead, canWrite } from './reach.ts';
-import { faultAddress, uffdIoctl, userfaultfdFile } from './uffd-calls.ts';
+import { faultAddress, type UffdGuess, uffdIoctl, userfaultfdFile } from './uffd-calls.ts';
 
 const TWO_32 = 4294967296;
 const O_CLOEXEC = 0o2000000;
@@ -97,8 +97,7 @@ export class ValueCalls {
   readonly #processes: Processes;
   readonly #files: FileCalls;
   readonly #args = new SyscallArgs();
-  /** Page of the last fault that a monitor read. */
-  #faulted = 0;
+  readonly #guess: UffdGuess = { faulted: 0, protectable: null };
 
   constructor(kernel: Kernel, processes: Processes, files: FileCalls) {
     this.#kernel = kernel;
@@ -125,10 +124,10 @@ export class ValueCalls {
       case 'userfaultfd':
         return yield* this.#made(task, record, userfaultfdFile(k, task, op.flags.lo), op.flags.lo, expected);
       case 'uffd_ioctl':
-        return yield* uffdIoctl(k, task, op, this.#faulted);
+        return yield* uffdIoctl(k, task, op, this.#guess);
       case 'read':
         if (op.fd.path === 'anon_inode:[userfaultfd]' && typeof op.buffer?.text === 'string')
-          this.#faulted = faultAddress(op.buffer.text) ?? this.#faulted;
+          this.#guess.faulted = faultAddress(op.buffer.text) ?? this.#guess.faulted;
         return null;
       case 'fdopen': {
         // The ioctl of /dev/userfaultfd needs no capability: who may open the device may use it.
@@ -146,7 +145,7 @@ export class ValueCalls {
         const isAnswerWritable = canWrite(mm, op.answerAddr, CACHESTAT_BYTES);
         const open = this.#files.openFile(task, op.fd);
         const file = open?.isPath === true ? undefined : open;
-        return cachestat(k, file, { isRangeReadable, isAnswerWritable }, op.flags.lo | op.flags.hi);
+        return cachestat(k, task, file, { isRangeReadable, isAnswerWritable }, op.flags.lo | op.flags.hi);
       }
       case 'process_vm': {
         const remote = vectorOf(op.remote, op.remoteCount);
