@@ -103,6 +103,12 @@ for (const file of ['test/device-data.test.ts']) {
   if (existsSync(join(root, file))) parts.push({ name: file, run: () => tests(file, { OPERATIONS: '100000' }) });
 }
 
+for (const seed of ['1', '100000', '200000', '300000']) {
+  parts.push({
+    name: `running kernel seed ${seed}`,
+    run: () => tests('test/difftest/difftest.test.ts', { SEED: seed, OPERATIONS: '250000' }),
+  });
+}
 for (let seed = 1; seed <= SOAKS; seed++) {
   const name = `soak, every count after each operation, ${OPERATIONS_OF_A_SOAK} operations, seed ${seed}`;
   const env = { SEED: String(seed), OPERATIONS: String(OPERATIONS_OF_A_SOAK) };

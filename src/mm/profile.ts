@@ -77,6 +77,12 @@ export interface Profile {
   readonly mempolicyModes: number;
   /** Unmapping of huge pages opens a section UNMAP for each VMA inside that of its caller (until 6.1). */
   readonly hugetlbUnmapsInOwnSection: boolean;
+  /** Guard regions mark their VMA (VM_MAYBE_GUARD; in 6.18 as measured); before, every one got an anon_vma, now anonymous memory alone. */
+  readonly guardMarksVma: boolean;
+  /** MREMAP_DONTUNMAP of a part of a locked area cuts it out (6.1, recorded); by 6.18 (measured) the whole area is no longer locked. */
+  readonly dontunmapCutsLocked: boolean;
+  /** hugetlb mappings are placed by the search for all files, hints rounded up (by 6.18, measured), or by one of their own. */
+  readonly hugetlbGenericSearch: boolean;
   /** A private huge page that goes while its VMA stays leaves its reservation behind (6.9). */
   readonly hugetlbRestoresReservation: boolean;
   /** Long-term pins for writing are refused on shared file mappings whose file system tracks dirty pages (6.5). */
@@ -118,6 +124,9 @@ const V6_1: Profile = {
   followPageSkipsProtnone: true,
   hugetlbUnmapsInOwnSection: true,
   hugetlbRestoresReservation: false,
+  hugetlbGenericSearch: false,
+  dontunmapCutsLocked: true,
+  guardMarksVma: false,
   faultReturnsWrite: true,
   mempolicyModes: 6,
   cachestat: false,
@@ -173,6 +182,9 @@ const V6_12: Profile = {
 const V6_18: Profile = {
   ...V6_12,
   name: '6.18',
+  hugetlbGenericSearch: true,
+  dontunmapCutsLocked: false,
+  guardMarksVma: true,
   mremapMultiVma: true,
   madvGuard: true,
   mergeForkedUnfaulted: true,

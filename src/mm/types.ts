@@ -49,6 +49,9 @@ export class VmArea {
   swapRaHits = 4;
   /** A driver's private data. */
   private: unknown = null;
+  /** Guard regions were installed in it (VM_MAYBE_GUARD, of kernels that have the flag): sticks through merges, and fork copies its
+   *  tables. */
+  maybeGuard = false;
   /** hugetlb: reservations and lock of the VMA (vm_private_data). */
   hugetlb: HugetlbVma | null = null;
 

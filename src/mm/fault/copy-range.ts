@@ -302,7 +302,7 @@ function* makeUpperTables(k: Kernel, dst: VmArea, src: VmArea): KernelPath<boole
 export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<number> {
   // vma_needs_copy.
   const isWatched = (dst.flags & VM_UFFD_WP) !== 0;
-  if (src.anonVma === null && !isWatched && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
+  if (src.anonVma === null && !isWatched && !src.maybeGuard && (src.flags & (VM_PFNMAP | VM_MIXEDMAP)) === 0) return 0;
   if ((src.flags & VM_HUGETLB) !== 0) return yield* k.fn.copyHugetlbPageRange(k, dst, src);
   const s = new CopyState(dst, src);
   const mm = src.mm;

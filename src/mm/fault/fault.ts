@@ -73,6 +73,8 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
     if ((result & VM_FAULT_COMPLETED) === 0) lock.readUnlock();
     if (major !== 0 || (flags & FAULT_FLAG_TRIED) !== 0) k.stats.majorFaults++;
     if ((result & VM_FAULT_SIGBUS) !== 0) k.faultCode = BUS_ADRERR;
+    // Of the handler itself (a guard region): bad_area_nosemaphore.
+    if ((result & VM_FAULT_SIGSEGV) !== 0) k.faultCode = SEGV_MAPERR;
     return (result & VM_FAULT_ERROR) | major;
   }
 }

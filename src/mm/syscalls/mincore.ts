@@ -11,7 +11,7 @@ import { isHugeMapped } from '../huge/mapped.ts';
 import { hugePteOffset } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_UPTODATE } from '../page/pages.ts';
-import { isRealSwap, pteNone, ptePresent, swapOffset } from '../page/swapops.ts';
+import { isRealSwap, pteNone, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
 
@@ -61,6 +61,8 @@ export function* mincorePages(k: Kernel, mm: MmStruct, start: number, out: Uint8
 }
 
 function isResident(k: Kernel, vma: VmArea, at: number): boolean {
+  // can_do_mincore: of special mappings nothing is told.
+  if (vma.name !== null) return true;
   const m = k.memory;
   if ((vma.flags & VM_HUGETLB) !== 0) {
     const pmd = hugePteOffset(k, vma.mm, at);
@@ -71,7 +73,9 @@ function isResident(k: Kernel, vma: VmArea, at: number): boolean {
     const lo = entryLo(m, word);
     const hi = entryHi(m, word);
     if (ptePresent(lo)) return true;
-    if (!pteNone(lo, hi)) return !isRealSwap(hi) || k.swap.cached(swapOffset(lo, hi)) !== 0;
+    // pte_none_mostly.
+    if (!pteNone(lo, hi) && swapType(hi) !== SWP_PTE_MARKER)
+      return !isRealSwap(hi) || k.swap.cached(swapOffset(lo, hi)) !== 0;
   }
   if (word < 0 && isHugeMapped(k, vma, at)) return true;
   if (vma.file === null) return false;

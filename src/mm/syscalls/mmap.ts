@@ -19,7 +19,7 @@ import type { Kernel } from '../kernel.ts';
 import { fdget } from '../process/files.ts';
 import type { OpenFile, Task } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
-import type { SyscallArgs } from './args.ts';
+import { type SyscallArgs, TWO64 } from './args.ts';
 import { hasTaskWork, locksFuture, runTaskWork } from './edge.ts';
 
 const PUD_SIZE = 1 << 30;
@@ -80,6 +80,8 @@ function mmapGigantic(addr: number, len: number, flags: number, pgoff: number): 
   return -ENOMEM;
 }
 
+/** Wraps around, unlike the rounding to pages: 0 is then refused as a length. */
 function alignHuge(len: number): number {
-  return Math.ceil(len / PMD_SIZE) * PMD_SIZE;
+  const aligned = Math.ceil(len / PMD_SIZE) * PMD_SIZE;
+  return aligned >= TWO64 ? 0 : aligned;
 }

@@ -209,6 +209,8 @@ function* mremapTo(
   if (isFixed) {
     const r = yield* k.fn.doMunmap(k, mm, newAddr, newAddr + newLen, false);
     if (r < 0) return r;
+    // A length that wraps around hides the overlap: the source may be gone with the target.
+    if (k.profile.mremapMultiVma && mm.vmas.findExact(addr) === null) return -EFAULT;
   }
   if (oldLen > newLen) {
     const r = yield* k.fn.doMunmap(k, mm, addr + newLen, addr + oldLen, false);

@@ -64,6 +64,7 @@ export function* vmaAdjust(
     const exporter = withAnonVma(gone) ?? withAnonVma(gone2) ?? withAnonVma(other) ?? withAnonVma(source);
     if (exporter !== null && (yield* takeAnonVma(k, vma, exporter)) < 0) return null;
   }
+  if (isSticky(gone) || isSticky(gone2) || isSticky(other) || isSticky(source)) vma.maybeGuard = true;
   const otherStart = other !== null && other.start >= start ? end : (other?.start ?? 0);
   const otherEnd = other !== null && other.start >= start ? other.end : start;
   if (other !== null && cutsHugeBlock(other, otherStart, otherEnd))
@@ -83,6 +84,11 @@ export function* vmaAdjust(
   if (gone !== null) yield* dropFromRmap(k, gone);
   if (gone2 !== null) yield* dropFromRmap(k, gone2);
   return vma;
+}
+
+/** Of a flag that the VMA which takes over must have too (VM_STICKY). */
+function isSticky(vma: VmArea | null): boolean {
+  return vma?.maybeGuard ?? false;
 }
 
 function withAnonVma(vma: VmArea | null): VmArea | null {

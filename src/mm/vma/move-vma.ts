@@ -57,7 +57,8 @@ export function* moveVma(
   const vmFlags = vma.flags;
   const charge = (vmFlags & VM_ACCOUNT) === 0 ? 0 : (isKept ? newLen : newLen - oldLen) / 4096;
   if (charge > 0 && vmEnoughMemory(k, mm, charge) < 0) return -ENOMEM;
-  if (isKept && (vmFlags & VM_LOCKED) !== 0) yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
+  if (isKept && k.profile.dontunmapCutsLocked && (vmFlags & VM_LOCKED) !== 0)
+    yield* splitOff(k, vma, oldAddr, oldAddr + oldLen);
   const newVma = yield* copyVma(k, vma, newAddr, newLen, vma.pgoff + (oldAddr - vma.start) / 4096);
   if (newVma === null) {
     vmUnacctMemory(k, charge);

@@ -127,6 +127,7 @@ export function procMaps(mm: MmStruct, isHeapStrict = false): string {
 export function vmFlagNames(vma: VmArea, namesLockOnFault = true): string {
   const names: string[] = [];
   for (const [bit, name] of VM_FLAG_NAMES) {
+    if (bit === VM_UFFD_WP && vma.maybeGuard) names.push('gu');
     if ((vma.flags & bit) !== 0) names.push(name === 'lf' && !namesLockOnFault ? '??' : name);
   }
   return names.join(' ');

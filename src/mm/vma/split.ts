@@ -27,6 +27,7 @@ export function vmaDup(k: Kernel, mm: MmStruct, vma: VmArea, start: number, end:
   copy.policy = vma.policy;
   copy.shownFile = vma.shownFile;
   copy.private = vma.private;
+  copy.maybeGuard = vma.maybeGuard;
   return copy;
 }
 

@@ -45,7 +45,7 @@ export function getUnmappedArea(
   if (len > TASK_SIZE) return -ENOMEM;
   let found: number;
   if (file !== null && file.inode.kind === 'hugetlbfs') {
-    found = hugetlbUnmappedArea(mm, addr, len, flags);
+    found = hugetlbUnmappedArea(mm, addr, len, flags, k.profile.hugetlbGenericSearch);
   } else if (file !== null) {
     const { kind } = file.inode;
     const isThpZero = k.profile.thpAlignZero && kind === 'zero' && (flags & MAP_SHARED) === 0;
@@ -86,25 +86,19 @@ function thpUnmappedArea(k: Kernel, mm: MmStruct, addr: number, len: number, pgo
   return topDown(mm, addr, len, flags);
 }
 
-/** hugetlb_get_unmapped_area: whole huge pages only. */
-function hugetlbUnmappedArea(mm: MmStruct, hint: number, len: number, flags: number): number {
+/** hugetlb_get_unmapped_area: whole huge pages only. `isGeneric`: the search is the architecture's for all files; before, hugetlb had one
+ *  of its own, which rounded hints down and did not know MAP_32BIT. */
+function hugetlbUnmappedArea(mm: MmStruct, hint: number, len: number, flags: number, isGeneric: boolean): number {
   if (len % PMD_SIZE !== 0) return -EINVAL;
   if (len > TASK_SIZE) return -ENOMEM;
   if ((flags & MAP_FIXED) !== 0) return hint % PMD_SIZE !== 0 ? -EINVAL : hint;
-  const addr = hint - modPower(hint, PMD_SIZE);
-  if (addr !== 0 && addr <= TASK_SIZE - len) {
-    const vma = mm.vmas.find(addr);
-    if (vma === null || addr + len <= vmStartGap(vma)) return addr;
-  }
   const mask = PMD_SIZE - 4096;
-  const found = mm.vmas.gapTopDown(4096, mm.mmapBase, len, mask, 0);
-  if (found >= 0) return found;
-  const low = mm.vmas.gapBottomUp(mm.legacyBase, TASK_SIZE, len, mask, 0);
-  return low >= 0 ? low : -ENOMEM;
+  if (isGeneric) return topDown(mm, Math.ceil(hint / PMD_SIZE) * PMD_SIZE, len, flags, mask);
+  return topDown(mm, hint - modPower(hint, PMD_SIZE), len, flags & ~MAP_32BIT, mask);
 }
 
 /** arch_get_unmapped_area_topdown. */
-function topDown(mm: MmStruct, hint: number, len: number, flags: number): number {
+function topDown(mm: MmStruct, hint: number, len: number, flags: number, alignMask = 0): number {
   if (len > TASK_SIZE) return -ENOMEM;
   if ((flags & MAP_FIXED) !== 0) return hint;
   if ((flags & MAP_32BIT) === 0) {
@@ -116,14 +110,14 @@ function topDown(mm: MmStruct, hint: number, len: number, flags: number): number
         if (vma === null || addr + len <= vmStartGap(vma)) return addr;
       }
     }
-    const found = mm.vmas.gapTopDown(4096, mm.mmapBase, len, 0, 0);
+    const found = mm.vmas.gapTopDown(4096, mm.mmapBase, len, alignMask, 0);
     if (found >= 0) return found;
   }
-  return bottomUp(mm, hint, len, flags);
+  return bottomUp(mm, hint, len, flags, alignMask);
 }
 
 /** arch_get_unmapped_area. */
-function bottomUp(mm: MmStruct, hint: number, len: number, flags: number): number {
+function bottomUp(mm: MmStruct, hint: number, len: number, flags: number, alignMask: number): number {
   const is32 = (flags & MAP_32BIT) !== 0;
   const begin = is32 ? LOW_32BIT : mm.legacyBase;
   const end = is32 ? HIGH_32BIT : TASK_SIZE;
@@ -133,6 +127,6 @@ function bottomUp(mm: MmStruct, hint: number, len: number, flags: number): numbe
     const vma = mm.vmas.find(addr);
     if (end - len >= addr && (vma === null || addr + len <= vmStartGap(vma))) return addr;
   }
-  const found = mm.vmas.gapBottomUp(begin, end, len, 0, 0);
+  const found = mm.vmas.gapBottomUp(begin, end, len, alignMask, 0);
   return found >= 0 ? found : -ENOMEM;
 }

@@ -23,8 +23,11 @@ function mayHaveGuards(k: Kernel, vma: VmArea, lockedToo: boolean): boolean {
 /** MADV_GUARD_INSTALL on a piece of one VMA: what is there goes. 0, -EINVAL, -ENOMEM. */
 export function* madviseGuardInstall(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   if (!mayHaveGuards(k, vma, false)) return -EINVAL;
-  // Such a VMA has page tables that fork must copy, and an anon_vma says so.
-  if (vma.anonVma === null && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return -ENOMEM;
+  // Such a VMA has page tables that fork must copy: a mark says so, or an anon_vma.
+  const isMarked = k.profile.guardMarksVma;
+  const needsAnonVma = vma.anonVma === null && (!isMarked || vma.file === null);
+  if (needsAnonVma && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return -ENOMEM;
+  if (isMarked) vma.maybeGuard = true;
   for (;;) {
     const stopped = yield* installRange(k, vma, start, end);
     if (stopped < 0) return stopped;
