@@ -17,6 +17,13 @@ const CARRIED_OVER =
 
 export const KNOWN_GAPS: readonly KnownGap[] = [
   {
+    case: 'compact',
+    levels: ['callbacks', 'events', 'pages'],
+    reason:
+      'compaction moves pages by their physical addresses: which pages lie below the free scanner, and in which order the migrate scanner ' +
+      'meets them, follows from everything that ran on the machine since it booted, which no recording tells; two recordings differ too',
+  },
+  {
     case: 'uprobe',
     levels: ['events'],
     reason:
