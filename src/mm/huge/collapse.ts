@@ -248,8 +248,8 @@ function* collapseLocked(
   }
   anonLock.writeUnlock();
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
-    copyEntry(k, vma, table, i, haddr, head);
-    if (k.sched.points) yield P_COPY;
+    const wasMapped = copyEntry(k, vma, table, i, haddr, head);
+    if (wasMapped && k.sched.points) yield P_COPY;
   }
   for (const page of isolated) {
     if (k.pages.order[page] === 0) continue;
@@ -326,8 +326,8 @@ function isolateEntry(k: Kernel, vma: VmArea, scan: Scan, word: number, isolated
   return S.SCAN_SUCCEED;
 }
 
-/** __collapse_huge_page_copy for entry `i`. */
-function copyEntry(k: Kernel, vma: VmArea, table: number, i: number, haddr: number, head: number): void {
+/** __collapse_huge_page_copy for entry `i`. False: it mapped nothing. */
+function copyEntry(k: Kernel, vma: VmArea, table: number, i: number, haddr: number, head: number): boolean {
   const m = k.memory;
   const word = entryWord(table, i);
   const lo = entryLo(m, word);
@@ -337,7 +337,7 @@ function copyEntry(k: Kernel, vma: VmArea, table: number, i: number, haddr: numb
     m.zero(head + i);
     vma.mm.rss[MM_ANONPAGES]!++;
     if (pteSpecial(lo)) writeEntry(m, word, 0, 0, vma.mm.id, address, LEVEL_PTE);
-    return;
+    return false;
   }
   const pfn = pteFrame(lo);
   const isSmall = k.pages.order[compoundHead(k.pages, pfn)] === 0;
@@ -352,4 +352,5 @@ function copyEntry(k: Kernel, vma: VmArea, table: number, i: number, haddr: numb
   if (isSmall && isLocked) lruAddBatch(k, pfn);
   if (isSmall) freeSwapCache(k, pfn);
   k.fn.putPage(k, pfn);
+  return true;
 }

@@ -183,6 +183,33 @@ const TEXT: Base = {
   setup: [{ do: 'mmap', at: 0, file: 'f', prot: 'rx' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
 };
 
+/** Memory in which a block of 2 MiB can be had, and memory that gets one when it can. */
+const HUGE_KERNEL: NonNullable<Scenario['kernel']> = { frames: 2048, thpEnabled: 'always' };
+
+/** A block of 2 MiB that one entry maps, written by the program and read by the device. */
+const HUGE: Base = {
+  name: 'huge page',
+  pages: [0],
+  isWritable: true,
+  kernel: HUGE_KERNEL,
+  setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** The huge zero page, mapped by a read. */
+const HUGE_ZERO: Base = {
+  ...HUGE,
+  name: 'huge zero page',
+  setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A small page in a block that could be huge. */
+const COLLAPSIBLE: Base = {
+  ...HUGE,
+  name: 'small page in an empty block',
+  kernel: { ...HUGE_KERNEL, thpEnabled: 'madvise' },
+  setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
 /** A machine on which a second device has memory of its own. */
 const ANON_DEVICE_MEMORY: Base = { ...ANON, name: 'anon, device memory', kernel: { devicePrivatePages: 2 } };
 
@@ -249,6 +276,10 @@ export const OPERATIONS: readonly Operation[] = [
     ...STORE,
   }),
   op('swap-in', 'reads the page back from swap', SWAPPED, [{ do: 'store', at: 0, value: 2 }]),
+  op('swapoff', 'brings every page back from swap; then the page is unmapped', SWAPPED, [
+    { do: 'swapoff' },
+    { do: 'munmap', at: 0 },
+  ]),
   op('cow-copy', 'writes a page that a child shares: copies it', SHARED_WITH_CHILD, [{ do: 'store', at: 0, value: 2 }]),
   op(
     'cow-reuse',
@@ -275,6 +306,14 @@ export const OPERATIONS: readonly Operation[] = [
   op('exit', 'the process ends', ANON, [{ do: 'exit' }]),
   op('truncate', 'the file page goes', FILE_SHARED, [{ do: 'truncate', file: 'f', pages: 0 }]),
   op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }], STORE),
+  op('zero-range', 'the file page goes, for zeros', FILE_SHARED, [{ do: 'zero', file: 'f', page: 0 }], STORE),
+  op(
+    'collapse-range',
+    'the file page goes, and the rest of the file moves',
+    FILE_SHARED,
+    [{ do: 'collapse', file: 'f', page: 0 }],
+    STORE,
+  ),
   op('writeback', 'write-protects the file page to write it back', FILE_SHARED, [{ do: 'fsync', file: 'f' }]),
   op('reclaim', 'reclaims the page', ANON, [], reclaim),
   op('reclaim-file', 'reclaims the file page', FILE_SHARED, [], {
@@ -374,6 +413,40 @@ export const OPERATIONS: readonly Operation[] = [
     thread: { on: 'kernel', steps: [{ do: 'mrelease' }] },
     ...STORE,
   }),
+  op('thp-fault', 'writes an empty block: a huge page', HUGE, [{ do: 'store', at: 0, value: 2 }], {
+    base: { ...HUGE, name: 'empty block', setup: [{ do: 'mmap', at: 0, pages: 512 }] },
+    ...LOAD,
+  }),
+  op('thp-munmap', 'unmaps a huge page', HUGE, [{ do: 'munmap', at: 0, pages: 512 }], STORE),
+  op('thp-munmap-part', 'cuts a huge page: splits its mapping', HUGE, [{ do: 'munmap', at: 0 }], STORE),
+  op('thp-dontneed-part', 'drops a part of a huge page', HUGE, [{ do: 'madvise', at: 0, advice: 'dontneed' }], STORE),
+  op(
+    'thp-mprotect',
+    'takes the right to write a huge page',
+    HUGE,
+    [{ do: 'mprotect', at: 0, pages: 512, prot: 'r' }],
+    STORE,
+  ),
+  op('thp-mremap', 'moves a huge page by its entry', HUGE, [{ do: 'mremap', at: 0, pages: 512, to: 1024 }], STORE),
+  op('thp-fork', 'write-protects a huge page and shares it', HUGE, [{ do: 'fork', as: 'child' }], STORE),
+  op(
+    'thp-cow',
+    'writes a shared huge page: splits its mapping and copies a part',
+    HUGE,
+    [{ do: 'store', at: 0, value: 2 }],
+    {
+      setup: [{ do: 'fork', as: 'child' }, ...deviceLoads(0)],
+      ...STORE,
+    },
+  ),
+  op('thp-zero-write', 'writes the huge zero page', HUGE_ZERO, [{ do: 'store', at: 0, value: 2 }], STORE),
+  op(
+    'thp-collapse',
+    'gathers small pages into a huge one',
+    COLLAPSIBLE,
+    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
+    STORE,
+  ),
   op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
     ...LOAD,
     others: { owner: OWNER },

@@ -50,6 +50,9 @@ const madvise = z
       'populate-write',
       'mergeable',
       'unmergeable',
+      'hugepage',
+      'nohugepage',
+      'collapse',
       'hwpoison',
       'soft-offline',
     ]),
@@ -96,13 +99,20 @@ const exit = z
   .describe('exit');
 const file = z
   .strictObject({
-    do: z.enum(['truncate', 'punch', 'fsync']),
+    do: z.enum(['truncate', 'punch', 'zero', 'collapse', 'fsync']),
     file: name,
-    page: z.int().min(0).max(PAGES).exactOptional().describe('punch: first page.'),
-    pages: z.int().min(0).max(PAGES).exactOptional().describe('truncate: length. punch: number of pages.'),
+    page: z.int().min(0).max(PAGES).exactOptional().describe('punch, zero, collapse: first page.'),
+    pages: z
+      .int()
+      .min(0)
+      .max(PAGES)
+      .exactOptional()
+      .describe('truncate: length. punch, zero, collapse: number of pages.'),
   })
   .describe('A system call on a file');
-const reclaim = z.strictObject({ do: z.literal('reclaim'), pages }).describe('Reclaim of that many pages');
+const reclaim = z
+  .strictObject({ do: z.enum(['reclaim', 'swapoff']), pages })
+  .describe('Reclaim of that many pages, or an end to swap');
 const uffdRegister = z
   .strictObject({
     do: z.literal('uffd-register'),
@@ -202,6 +212,10 @@ export const kernelSchema = z.strictObject({
   devicePrivatePages: count(0, 256).describe('Pages of memory of a device; 0 when left out.'),
   injectAllocFailures: flag.describe('Every allocation may fail.'),
   strideOn: count(1, 512).describe('Entries that are handled between two points.'),
+  thpEnabled: z
+    .enum(['always', 'madvise', 'never'])
+    .exactOptional()
+    .describe('Transparent huge pages; madvise when left out.'),
   tlbSets: count(1, 128),
   tlbWays: count(1, 8),
 });
