@@ -12,7 +12,7 @@ import { type CaseFile, listCases } from '../src/conformance/read.ts';
 const ORACLE = join(import.meta.dirname, '../recordings/oracle');
 const LIST = join(import.meta.dirname, 'data/conformance-diverging.json');
 const CASES = listCases(ORACLE);
-/** Recordings above 50,000 records are left to `shootdown conformance` (npm run verify). */
+/** Recordings above 50,000 records are left to `shootdown conformance`. */
 const LARGE = new Set(['munmap-large-batches', 'smp2-large-munmap', 'p-gcc', 'p-node', 'p-python', 'p-python-thp']);
 
 type Listed = Record<string, readonly string[]>;

@@ -51,6 +51,8 @@ class Comparison {
   readonly #counts: Counts;
   readonly #story: string[] = [];
   #hasEnded = false;
+  /** The first operation without a result: the process died somewhere after it, with what it had not written out yet. */
+  #lost: Difference | null = null;
 
   constructor(ops: readonly Op[], host: HostRun, model: Model, counts: Counts) {
     this.#ops = ops;
@@ -72,9 +74,12 @@ class Comparison {
       }
       const found = this.#one(op, i);
       if (found !== null) return found;
-      if (this.#hasEnded) return null;
+      if (this.#hasEnded) {
+        this.#lost = null;
+        return null;
+      }
     }
-    return null;
+    return this.#lost;
   }
 
   #runChild(from: number, to: number): Difference | null {
@@ -93,7 +98,7 @@ class Comparison {
   #one(op: Op, i: number): Difference | null {
     const shown = show(this.#model, op);
     let here: Result | undefined;
-    let host = this.#host.results[i];
+    const host = this.#host.results[i];
     try {
       here = this.#model.perform(op, i);
     } catch (e) {
@@ -105,7 +110,18 @@ class Comparison {
       this.#counts.ended++;
       return null;
     }
-    if (host === undefined) host = 'nothing: the program was gone';
+    if (host === undefined) {
+      const story = [...this.#story, shown];
+      this.#lost ??= {
+        index: i,
+        op,
+        here: String(here),
+        host: 'nothing: the program was gone',
+        story,
+        model: this.#model,
+      };
+      return null;
+    }
     this.#count(op.nr);
     const [a, b] = comparable(this.#model, op, here, host);
     this.#story.push(`${i} ${shown} = ${typeof host === 'string' ? showWord(op.nr, host) : '...'}`);

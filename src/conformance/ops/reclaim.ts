@@ -2,6 +2,7 @@
 
 import { EAGAIN, EINVAL } from '../../abi/errno.ts';
 import { dropCaches } from '../../mm/file/drop-caches.ts';
+import { compactMemory } from '../../mm/migrate/compaction.ts';
 import { memoryReclaim, setMemoryHigh, setMemoryMax } from '../../mm/reclaim/memcg.ts';
 import { swapoff } from '../../mm/swap/swapoff.ts';
 import { errorOutcome, type Op, valueOutcome } from './outcome.ts';
@@ -31,6 +32,7 @@ export const writeAdminFile: Op = function* (world, _p, args) {
   if (path.endsWith('/memory.max')) yield* setMemoryMax(world.kernel, world.group, pagesOf(value));
   else if (path.endsWith('/memory.high')) yield* setMemoryHigh(world.kernel, world.group, pagesOf(value));
   else if (path.endsWith('/drop_caches')) dropCaches(world.kernel, Number(value));
+  else if (path === '/proc/sys/vm/compact_memory') yield* compactMemory(world.kernel);
   return { ret: 0 };
 };
 

@@ -276,6 +276,10 @@ export const OPERATIONS: readonly Operation[] = [
     ...STORE,
   }),
   op('swap-in', 'reads the page back from swap', SWAPPED, [{ do: 'store', at: 0, value: 2 }]),
+  op('swapoff', 'brings every page back from swap; then the page is unmapped', SWAPPED, [
+    { do: 'swapoff' },
+    { do: 'munmap', at: 0 },
+  ]),
   op('cow-copy', 'writes a page that a child shares: copies it', SHARED_WITH_CHILD, [{ do: 'store', at: 0, value: 2 }]),
   op(
     'cow-reuse',
@@ -302,6 +306,14 @@ export const OPERATIONS: readonly Operation[] = [
   op('exit', 'the process ends', ANON, [{ do: 'exit' }]),
   op('truncate', 'the file page goes', FILE_SHARED, [{ do: 'truncate', file: 'f', pages: 0 }]),
   op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }], STORE),
+  op('zero-range', 'the file page goes, for zeros', FILE_SHARED, [{ do: 'zero', file: 'f', page: 0 }], STORE),
+  op(
+    'collapse-range',
+    'the file page goes, and the rest of the file moves',
+    FILE_SHARED,
+    [{ do: 'collapse', file: 'f', page: 0 }],
+    STORE,
+  ),
   op('writeback', 'write-protects the file page to write it back', FILE_SHARED, [{ do: 'fsync', file: 'f' }]),
   op('reclaim', 'reclaims the page', ANON, [], reclaim),
   op('reclaim-file', 'reclaims the file page', FILE_SHARED, [], {

@@ -91,15 +91,15 @@ export interface ExitStep {
   readonly task?: string;
 }
 export interface FileStep {
-  readonly do: 'truncate' | 'punch' | 'fsync';
+  readonly do: 'truncate' | 'punch' | 'zero' | 'collapse' | 'fsync';
   readonly file: string;
-  /** truncate: length in pages. punch: first page and number of them. */
+  /** truncate: length in pages. punch, zero, collapse (fallocate): first page and number of them. */
   readonly page?: number;
   readonly pages?: number;
 }
 export interface ReclaimStep {
-  readonly do: 'reclaim';
-  /** Pages wanted. */
+  readonly do: 'reclaim' | 'swapoff';
+  /** reclaim: pages wanted. */
   readonly pages?: number;
 }
 /** userfaultfd: who faults where it is registered waits for a thread that answers. One descriptor, of the task that registers first. */

@@ -99,13 +99,20 @@ const exit = z
   .describe('exit');
 const file = z
   .strictObject({
-    do: z.enum(['truncate', 'punch', 'fsync']),
+    do: z.enum(['truncate', 'punch', 'zero', 'collapse', 'fsync']),
     file: name,
-    page: z.int().min(0).max(PAGES).exactOptional().describe('punch: first page.'),
-    pages: z.int().min(0).max(PAGES).exactOptional().describe('truncate: length. punch: number of pages.'),
+    page: z.int().min(0).max(PAGES).exactOptional().describe('punch, zero, collapse: first page.'),
+    pages: z
+      .int()
+      .min(0)
+      .max(PAGES)
+      .exactOptional()
+      .describe('truncate: length. punch, zero, collapse: number of pages.'),
   })
   .describe('A system call on a file');
-const reclaim = z.strictObject({ do: z.literal('reclaim'), pages }).describe('Reclaim of that many pages');
+const reclaim = z
+  .strictObject({ do: z.enum(['reclaim', 'swapoff']), pages })
+  .describe('Reclaim of that many pages, or an end to swap');
 const uffdRegister = z
   .strictObject({
     do: z.literal('uffd-register'),

@@ -10,8 +10,14 @@ import { ksmRun } from '../../mm/ksm/scan.ts';
 import { compactMemory } from '../../mm/migrate/compaction.ts';
 import { sendSigkill } from '../../mm/oom/kill.ts';
 import { processMrelease } from '../../mm/oom/reap.ts';
+import { swapoff } from '../../mm/swap/swapoff.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from '../../mm/syscalls/memfd.ts';
+import {
+  FALLOC_FL_COLLAPSE_RANGE,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+} from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
 import { CLEAR_REFS_SOFT_DIRTY, clearRefs } from '../../mm/track/clear-refs.ts';
 import { pageIdleSet } from '../../mm/track/page-idle.ts';
@@ -89,6 +95,13 @@ function* deviceAccess(c: ScenarioContext, step: Step, engine: number): KernelPa
     throw new InputError(`scenario ${c.scenario.name}: the device's ${step.do} of page ${step.at} was refused`);
 }
 
+/** Modes of fallocate. */
+const FALLOC_MODES = {
+  punch: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+  zero: FALLOC_FL_ZERO_RANGE,
+  collapse: FALLOC_FL_COLLAPSE_RANGE,
+} as const;
+
 /** One step of a task. */
 export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath<void> {
   const k = c.kernel;
@@ -98,6 +111,9 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
       return yield* step.by === 'device' ? deviceAccess(c, step, 0) : access(c, step, task);
     case 'reclaim':
       yield* k.fn.tryToFreePages(k, step.pages ?? 1);
+      return;
+    case 'swapoff':
+      refused(c, step, yield* swapoff(k));
       return;
     case 'ksm':
       yield* ksmRun(k, step.scans ?? 1);
@@ -158,10 +174,11 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'fsync':
       refused(c, step, yield* call(c, task, NR.NR_fsync, c.fd(task, step.file)));
       return;
-    case 'punch': {
+    case 'punch':
+    case 'zero':
+    case 'collapse': {
       const at = [(step.page ?? 0) * PAGE, (step.pages ?? 1) * PAGE] as const;
-      const how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-      refused(c, step, yield* call(c, task, NR.NR_fallocate, c.fd(task, step.file), how, ...at));
+      refused(c, step, yield* call(c, task, NR.NR_fallocate, c.fd(task, step.file), FALLOC_MODES[step.do], ...at));
       return;
     }
     default:
