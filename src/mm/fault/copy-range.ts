@@ -159,6 +159,22 @@ function copySwap(
   return true;
 }
 
+/** copy_nonpresent_pte. COPY_MORE: copied, or made present again (device-exclusive) and still to be copied. */
+function copyNonpresent(k: Kernel, s: CopyState, srcWord: number, dstWord: number, address: number): number {
+  const m = k.memory;
+  const lo = entryLo(m, srcWord);
+  const hi = entryHi(m, srcWord);
+  if (swapType(hi) === SWP_PTE_MARKER) {
+    if (s.keepsUffdWp || isGuardMarker(lo, hi)) writeEntry(m, dstWord, lo, hi, s.dst.mm.id, address, 0);
+  } else if (isRealSwap(hi)) {
+    if (!copySwap(k, s, srcWord, dstWord, lo, hi, address)) return COPY_NO_MEMORY;
+  } else if (isDeviceExclusive(hi)) {
+    // The device loses the page.
+    if (!tryRestoreExclusivePte(k, s.src, address, srcWord)) return COPY_BUSY;
+  } else copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
+  return COPY_MORE;
+}
+
 /** Copies entries of one table from `address` on; the address where it stopped. Both ptls held. */
 function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, address: number, end: number): number {
   const m = k.memory;
@@ -168,31 +184,15 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
     let lo = entryLo(m, srcWord);
-    let hi = entryHi(m, srcWord);
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
-      if ((lo | hi) === 0) continue;
-      if (swapType(hi) === SWP_PTE_MARKER) {
-        if (s.keepsUffdWp || isGuardMarker(lo, hi)) writeEntry(m, dstWord, lo, hi, dstMm, address, 0);
-        continue;
-      }
-      if (!isRealSwap(hi)) {
-        if (!isDeviceExclusive(hi)) {
-          copyPfnEntry(k, s, srcWord, dstWord, lo, hi, address);
-          continue;
-        }
-        // The device loses the page; then it is copied as any other.
-        if (!tryRestoreExclusivePte(k, s.src, address, srcWord)) {
-          s.status = COPY_BUSY;
-          return address;
-        }
-        lo = entryLo(m, srcWord);
-        hi = entryHi(m, srcWord);
-      } else if (copySwap(k, s, srcWord, dstWord, lo, hi, address)) continue;
-      else {
-        s.status = COPY_NO_MEMORY;
-        return address;
-      }
+      if ((lo | entryHi(m, srcWord)) === 0) continue;
+      s.status = copyNonpresent(k, s, srcWord, dstWord, address);
+      if (s.status !== COPY_MORE) return address;
+      lo = entryLo(m, srcWord);
+      // Copied, unless the page came back from a device: then it is copied as any other.
+      if ((lo & (PTE_P | PTE_PROTNONE)) === 0) continue;
     }
+    const hi = entryHi(m, srcWord);
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
       let head = pfn;

@@ -233,7 +233,7 @@ function freePage(k: Kernel, pfn: number): void {
   const generation = memory.generation[pfn]!;
   if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
   memory.generation[pfn] = generation + 1;
-  if (pages.memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
+  if (k.reclaim.groups.length > 1 && pages.memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
   const isPoisoned = (flags & PG_HWPOISON) !== 0;
   pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
   if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;

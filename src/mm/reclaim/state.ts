@@ -45,13 +45,11 @@ export class ReclaimState {
   }
 
   /** Lists of the root group. */
-  get root(): Lruvec {
-    return this.groups[0]!.lruvec;
-  }
+  readonly root: Lruvec = this.groups[0]!.lruvec;
 
   /** mem_cgroup_lruvec: the lists of the group that the page is charged to. */
   lruvecOf(pfn: number): Lruvec {
-    return this.groups[this.#pages.memcg[pfn]!]!.lruvec;
+    return this.groups.length === 1 ? this.root : this.groups[this.#pages.memcg[pfn]!]!.lruvec;
   }
 
   /** Puts a page at the head of the list that its flags name, or at its tail, and sets PG_LRU. */
