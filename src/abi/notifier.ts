@@ -40,6 +40,7 @@ export const SITE_COLLAPSE = 16;
 export const SITE_HUGETLB = 17;
 export const SITE_OOM_REAP = 18;
 export const SITE_EXCLUSIVE = 19;
+export const SITE_MIGRATE_VMA = 20;
 export const SITE_NAMES: readonly string[] = [
   'munmap',
   'zap',
@@ -61,4 +62,5 @@ export const SITE_NAMES: readonly string[] = [
   'hugetlb',
   'oom_reap',
   'exclusive',
+  'migrate_vma',
 ];

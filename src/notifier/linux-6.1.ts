@@ -20,7 +20,7 @@
 // protection for write-back, nor KSM: nothing can reuse those pages before end.
 
 import { CB_INVALIDATE_RANGE } from '../abi/events.ts';
-import { SITE_COW, SITE_HUGETLB, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
+import { SITE_COW, SITE_HUGETLB, SITE_SPLIT_PMD, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_CALLBACK } from '../sched/points.ts';
 import type { NotifierDesign, NotifierMm, NotifierRange } from './host.ts';
@@ -69,7 +69,8 @@ export class Linux61 extends StartEndNotifier<MmuNotifierOps> implements Notifie
 
   *pteClearedAndFlushed(mm: NotifierMm, start: number, end: number, site: number, isFile: boolean): AtomicPath<void> {
     const isAnonReclaim = site === SITE_TRY_TO_UNMAP && !isFile;
-    if (site === SITE_COW || site === SITE_HUGETLB || isAnonReclaim) yield* this.invalidateRange(mm, start, end);
+    const isOther = site === SITE_COW || site === SITE_HUGETLB || site === SITE_SPLIT_PMD;
+    if (isOther || isAnonReclaim) yield* this.invalidateRange(mm, start, end);
   }
 
   gatherFlushed(mm: NotifierMm, start: number, end: number, _freedTables: boolean, _site: number): AtomicPath<void> {

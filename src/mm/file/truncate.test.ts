@@ -80,3 +80,16 @@ test('fork puts the copy of a file mapping right after its parent, before younge
     [child, younger.start],
   ]);
 });
+
+test('a hole inside one page, from its first byte on, leaves zeros there and the rest as it was', () => {
+  for (const kind of ['regular', 'shmem'] as const) {
+    const w = new HandMade();
+    const inode = w.k.newInode(kind, '/file', 2 * PAGE);
+    const bytes = new Uint8Array(PAGE).fill(7);
+    expect(w.run(w.k.fn.fileWrite(w.k, inode, PAGE, PAGE, bytes))).toBe(PAGE);
+    w.run(w.k.fn.punchHole(w.k, inode, PAGE, PAGE + 0x318));
+    const out = new Uint8Array(PAGE);
+    expect(w.run(w.k.fn.fileRead(w.k, inode, PAGE, PAGE, out))).toBe(PAGE);
+    expect([kind, ...out.subarray(0x316, 0x31a), out[0]]).toEqual([kind, 0, 0, 7, 7, 0]);
+  }
+});

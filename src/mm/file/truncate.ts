@@ -83,8 +83,9 @@ function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: nu
   releaseBatch(k, batch);
   const head = Math.floor(start / 4096);
   const tail = Math.ceil(end / 4096) - 1;
-  if (head < first) yield* truncatePart(k, mapping, head, start, end);
-  if (tail > last && tail !== head) yield* truncatePart(k, mapping, tail, start, end);
+  const isHeadCut = head < first;
+  if (isHeadCut) yield* truncatePart(k, mapping, head, start, end);
+  if (tail > last && !(isHeadCut && tail === head)) yield* truncatePart(k, mapping, tail, start, end);
   for (const index of mapping.shadows.keys()) if (index >= first && index <= last) mapping.shadows.delete(index);
   noteFile(k, mapping, mapping.swapped.size > 0);
   for (const index of indicesIn(mapping.swapped, first, last)) {

@@ -2,7 +2,7 @@
 // page may be memory of the device. A present zero page is replaced as in copy on write, under the ptl. The caller has a section open.
 
 import { MM_ANONPAGES, VM_WRITE } from '../../abi/mman.ts';
-import { SITE_MIGRATE } from '../../abi/notifier.ts';
+import { SITE_COW } from '../../abi/notifier.ts';
 import { PTE_RW } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -55,9 +55,9 @@ export function* insertPage(k: Kernel, vma: VmArea, address: number, pfn: number
   if (!isDevice) k.fn.lruAdd(k, pfn);
   getPage(k, pfn);
   if (isZero) {
-    yield* ptepClearFlush(k, vma, address, word, SITE_MIGRATE);
+    yield* ptepClearFlush(k, vma, address, word, SITE_COW);
     if (mm.notifiers !== null) {
-      yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_MIGRATE, false);
+      yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_COW, false);
       if (k.profile.changePte) yield* k.fn.mmuNotifierChangePte(k, mm, address, lo, hi);
     }
   }

@@ -14,7 +14,7 @@
 
 import { EINVAL } from '../../abi/errno.ts';
 import { VM_HUGETLB, VM_IO, VM_MIXEDMAP, VM_PFNMAP } from '../../abi/mman.ts';
-import { MMU_NOTIFY_MIGRATE, SITE_MIGRATE } from '../../abi/notifier.ts';
+import { MMU_NOTIFY_MIGRATE, SITE_MIGRATE_VMA } from '../../abi/notifier.ts';
 import { PTE_D, PTE_RW } from '../../abi/pte.ts';
 import { assert } from '../../base/assert.ts';
 import { vpnLo } from '../../hw/page-table.ts';
@@ -117,7 +117,7 @@ export function* migrateVmaSetup(k: Kernel, args: MigrateVma): KernelPath<number
 /** migrate_vma_collect: one section; page table by page table. */
 export function* migrateVmaCollect(k: Kernel, args: MigrateVma): KernelPath<void> {
   const { mm } = args.vma;
-  const range = mm.notifiers === null ? null : k.range(mm, args.start, args.end, MMU_NOTIFY_MIGRATE, SITE_MIGRATE);
+  const range = mm.notifiers === null ? null : k.range(mm, args.start, args.end, MMU_NOTIFY_MIGRATE, SITE_MIGRATE_VMA);
   if (range !== null) {
     range.owner = args.owner;
     yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
@@ -155,7 +155,7 @@ function* collectTable(k: Kernel, args: MigrateVma, table: number, start: number
     args.dst[args.npages] = 0;
     args.src[args.npages++] = source;
   }
-  if (unmapped) yield* k.fn.flushTlbMmRange(k, mm, start, end, 12, true, SITE_MIGRATE);
+  if (unmapped) yield* k.fn.flushTlbMmRange(k, mm, start, end, 12, true, SITE_MIGRATE_VMA);
   k.ptl.unlock(table);
 }
 
@@ -199,7 +199,7 @@ function* collectEntry(k: Kernel, args: MigrateVma, address: number, word: numbe
     setEntry(k, args.vma.mm, word, 0, 0, address);
     if (k.sched.points) yield P_PTES_CLEARED;
   } else {
-    yield* ptepClearFlush(k, args.vma, address, word, SITE_MIGRATE);
+    yield* ptepClearFlush(k, args.vma, address, word, SITE_MIGRATE_VMA);
     if (!k.fn.pageTryShareAnonRmap(k, pfn)) {
       setEntry(k, args.vma.mm, word, lo, hi, address);
       unlockPage(k, pfn);
@@ -289,7 +289,7 @@ export function* migrateVmaPages(k: Kernel, args: MigrateVma): KernelPath<void> 
     if ((src[i]! & MIGRATE_PFN_MIGRATE) === 0) continue;
     const address = args.start + i * 4096;
     if (range === null && mm.notifiers !== null) {
-      range = k.range(mm, address, args.end, MMU_NOTIFY_MIGRATE, SITE_MIGRATE);
+      range = k.range(mm, address, args.end, MMU_NOTIFY_MIGRATE, SITE_MIGRATE_VMA);
       range.owner = args.owner;
       yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
     }

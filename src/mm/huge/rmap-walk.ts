@@ -114,6 +114,8 @@ export function* setPmdMigrationEntry(k: Kernel, head: number, vma: VmArea, hadd
   if (word >= 0) {
     const oldHi = entryHi(k.memory, word);
     const old = yield* pmdpInvalidate(k, vma, word, haddr, SITE_MIGRATE);
+    if (vma.mm.notifiers !== null)
+      yield* k.fn.mmuNotifierPteCleared(k, vma.mm, haddr, haddr + PMD_SIZE, SITE_MIGRATE, false);
     const isExclusive = (flags[head]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
     if (isExclusive && !k.fn.pageTryShareAnonRmap(k, head)) {
       setPmd(k, vma, word, old, oldHi, haddr);

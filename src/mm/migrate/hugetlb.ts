@@ -11,7 +11,7 @@
 import { EAGAIN, ENOMEM } from '../../abi/errno.ts';
 import { E_PTE_CLEAR_FLUSH } from '../../abi/events.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
-import { MMU_NOTIFY_CLEAR, SITE_MIGRATE } from '../../abi/notifier.ts';
+import { MMU_NOTIFY_CLEAR, SITE_HUGETLB, SITE_MIGRATE } from '../../abi/notifier.ts';
 import { LEVEL_PMD, PTE_A, PTE_D, PTE_PS, PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
@@ -88,7 +88,7 @@ export function* tryToMigrateHugetlbOne(k: Kernel, head: number, vma: VmArea, ad
     if (isUnshared) {
       yield* hugePmdUnshareFlush(k, tlb);
       const { start, end } = range ?? { start: address, end: address + PMD_SIZE };
-      if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, start, end, SITE_MIGRATE, false);
+      if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, start, end, SITE_HUGETLB, false);
     }
     yield* k.fn.tlbFinishMmu(k, tlb);
   }

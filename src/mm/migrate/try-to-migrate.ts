@@ -96,6 +96,7 @@ function* migrateEntry(k: Kernel, pfn: number, vma: VmArea, address: number, wor
   const isAnon = (flags[head]! & PG_ANON) !== 0;
   const isExclusive = isAnon && (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0;
   yield* ptepClearFlush(k, vma, address, word, SITE_MIGRATE);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_MIGRATE, !isAnon);
   if (ptePresent(lo) && (lo & PTE_D) !== 0) {
     flags[head] = flags[head]! | PG_DIRTY;
     announceDirty(k, head);

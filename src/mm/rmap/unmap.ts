@@ -133,6 +133,9 @@ function* unmapEntry(
   updateHiwaterRss(mm);
 
   if ((pages.flags[pfn]! & PG_HWPOISON) !== 0 && (flags & TTU_IGNORE_HWPOISON) === 0) {
+    // No R in 6.1: nobody gets the frame. Older designs are told of every page.
+    if (mm.notifiers !== null)
+      yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_TRY_TO_UNMAP, true);
     mm.rss[mmCounter(pages, pfn)]!--;
     setEntry(k, mm, word, mkPfnSwapLo(pfn), mkPfnSwapHi(SWP_HWPOISON), address);
   } else if (!isAnon) {

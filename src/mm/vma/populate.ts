@@ -23,6 +23,9 @@ export function* populateVmaPageRange(
   return yield* k.fn.getUserPages(k, vma.mm, start, pages, flags, null);
 }
 
+/** Times that one place may be tried again with the lock dropped. Linux has no such bound, as its small allocations do not fail. */
+const RETRIES_MAX = 8;
+
 /** __mm_populate of [start, end): takes mmapLock for read. Returns 0 or the first -errno; with `ignoreErrors` it goes on
  *  with the next VMA after an error. */
 export function* populateRange(
@@ -36,17 +39,19 @@ export function* populateRange(
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let at = start;
   let result = 0;
+  let fruitless = 0;
   while (at < end) {
     const vma = mm.vmas.intersects(at, end);
     if (vma === null) break;
     const stop = Math.min(end, vma.end);
     if ((vma.flags & (VM_IO | VM_PFNMAP)) === 0) {
       const from = Math.max(at, vma.start);
-      const done = yield* populateVmaPageRange(k, vma, from, stop, true);
+      const done = yield* populateVmaPageRange(k, vma, from, stop, fruitless < RETRIES_MAX);
       if (k.gupUnlocked) {
         k.gupUnlocked = false;
         if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
         at = done > 0 ? from + done * 4096 : from;
+        fruitless = done > 0 ? 0 : fruitless + 1;
         continue;
       }
       if (done < 0 && !ignoreErrors) {
