@@ -1,9 +1,11 @@
 // Judges sections when they are complete (I5), and who else may still be in the middle of one (for I3, I4).
 
+import { FRAME_KERNEL } from '../abi/events.ts';
+import { SITE_SPLIT_PMD } from '../abi/notifier.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
 import type { Objects } from './objects.ts';
-import { I5 } from './properties.ts';
+import { GAP_HUGE_ZERO_SPLIT, I5 } from './properties.ts';
 import { NO_SECTION, type Section, type ThreadState } from './sections.ts';
 import { LEVEL_SPAN, LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
 import { agentText, hex } from './text.ts';
@@ -86,12 +88,19 @@ function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot:
   const reason = mismatch(c, s.mm, page, slot);
   if (reason === '' || c.sections.covers(s.mm, page, s)) return;
   const pfn = c.held.pfn[slot]!;
-  if (!c.finds(I5, null, s.mm, page, pfn)) return;
+  if (!c.finds(I5, isSplitZero(c, s, slot) ? GAP_HUGE_ZERO_SPLIT : null, s.mm, page, pfn)) return;
   c.say(
     `${sectionText(c, s)} is complete, but ` +
       `${agentText(c, holder.agent, holder.device, 'the')} still translates page ${hex(page)} to frame ` +
       `${hex(pfn)} (made at step ${c.held.step[slot]}): ${reason}.`,
   );
+}
+
+/** Zeros of the kernel's own before and after, that nobody may write: the split of a huge zero page. */
+function isSplitZero(c: Context, s: Section, slot: number): boolean {
+  if (s.site !== SITE_SPLIT_PMD || c.held.writable[slot] !== 0 || (c.tables.lo & PTE_RW) !== 0) return false;
+  const pfn = c.held.pfn[slot]!;
+  return c.frames.purpose[pfn] === FRAME_KERNEL && c.held.generation[slot] === c.frames.generation[pfn];
 }
 
 function sectionText(c: Context, s: Section): string {
