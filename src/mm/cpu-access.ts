@@ -84,6 +84,7 @@ export function tryStore(cpu: Cpu, va: number, value: number): boolean {
 export function* userLoad(k: Kernel, task: Task, va: number, size = 1): KernelPath<number> {
   assert(va % size === 0, 'userLoad: access is aligned');
   if (task.mm === null) return -VM_FAULT_SIGSEGV;
+  k.sched.current.owner = task;
   const at = yield* userTranslate(k, task.mm, k.cpus[task.cpu]!, va, ACCESS_READ);
   if (at < 0) return at;
   const { bytes } = k.memory;
@@ -96,6 +97,7 @@ export function* userLoad(k: Kernel, task: Task, va: number, size = 1): KernelPa
 export function* userStore(k: Kernel, task: Task, va: number, value: number, size = 1): KernelPath<number> {
   assert(va % size === 0, 'userStore: access is aligned');
   if (task.mm === null) return -VM_FAULT_SIGSEGV;
+  k.sched.current.owner = task;
   const at = yield* userTranslate(k, task.mm, k.cpus[task.cpu]!, va, ACCESS_WRITE);
   if (at < 0) return at;
   const { bytes } = k.memory;

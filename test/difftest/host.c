@@ -25,6 +25,7 @@ enum {
 };
 #define MAGIC_BEGIN 0xd1ff7e57b0000001ul
 #define MAGIC_END 0xd1ff7e57e0000002ul
+#define MAGIC_CHILD_END 0xd1ff7e57c0000003ul // the child of OP_FORK_RUN is gone
 #define SIGNAL 0x100000000ul // | number << 16 | si_code; | 1 << 31 when si_addr is not the address
 #define PAGES 64
 
@@ -160,6 +161,7 @@ static void run_program(u64 n) {
       if (pid > 0) {
         call(61, pid, 0, 0, 0, 0, 0);
         if (op == OP_FORK) finish();
+        put(MAGIC_CHILD_END);
         i += rec[i][1];
       } else if (op == OP_FORK_RUN) stop = i + 1 + rec[i][1];
       if (i + 1 == stop) finish();

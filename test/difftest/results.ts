@@ -17,6 +17,7 @@ export interface HostRun {
 
 const MAGIC_BEGIN = 0xd1ff7e57b0000001n;
 const MAGIC_END = 0xd1ff7e57e0000002n;
+const MAGIC_CHILD_END = 0xd1ff7e57c0000003n;
 
 class Reader {
   readonly #bytes: Buffer;
@@ -82,10 +83,13 @@ function performed(reader: Reader, ops: readonly Op[], from: number, to: number,
     if (nr === OP_FORK_RUN) {
       const end = Math.min(to, i + 1 + (args[0] as number));
       performed(reader, ops, i + 1, end, out);
+      // A child that died may have written a part of a result.
+      while (reader.peek() !== MAGIC_CHILD_END && reader.peek() !== MAGIC_END) reader.at += 8;
+      if (reader.peek() === MAGIC_CHILD_END) reader.at += 8;
       i = end - 1;
       continue;
     }
-    if (reader.peek() === MAGIC_END) return;
+    if (reader.peek() === MAGIC_END || reader.peek() === MAGIC_CHILD_END) return;
     if (nr === OP_MAPS || nr === OP_SMAPS) out[i] = reader.text();
     else if (nr === OP_SWEEP) out[i] = Array.from({ length: args[1] as number }, () => reader.word());
     else if (nr === OP_MINCORE) {
