@@ -18,6 +18,7 @@ import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_ACCESS } from '../sched/points.ts';
 import type { Kernel } from './kernel.ts';
+import { mmUse } from './reclaim/lru-gen-walk.ts';
 import type { MmStruct, Task } from './types.ts';
 
 /** Set apart from the rest of OBJ_MM. */
@@ -36,6 +37,7 @@ export function switchMm(k: Kernel, cpu: Cpu, mm: MmStruct): void {
   cpu.load(mm.id, mm.pgd);
   if (k.memory.footprint !== null) noteCpuMask(k.memory.footprint, mm, (mm.cpuMask & (1 << cpu.id)) === 0);
   mm.cpuMask |= 1 << cpu.id;
+  if (k.reclaim.lruGen !== null) mmUse(k, mm).hasRan = true;
 }
 
 /** The page-fault path of an access. 0, or the VM_FAULT_* bits of a signal. */
@@ -82,6 +84,7 @@ export function tryStore(cpu: Cpu, va: number, value: number): boolean {
 export function* userLoad(k: Kernel, task: Task, va: number, size = 1): KernelPath<number> {
   assert(va % size === 0, 'userLoad: access is aligned');
   if (task.mm === null) return -VM_FAULT_SIGSEGV;
+  k.sched.current.owner = task;
   const at = yield* userTranslate(k, task.mm, k.cpus[task.cpu]!, va, ACCESS_READ);
   if (at < 0) return at;
   const { bytes } = k.memory;
@@ -94,6 +97,7 @@ export function* userLoad(k: Kernel, task: Task, va: number, size = 1): KernelPa
 export function* userStore(k: Kernel, task: Task, va: number, value: number, size = 1): KernelPath<number> {
   assert(va % size === 0, 'userStore: access is aligned');
   if (task.mm === null) return -VM_FAULT_SIGSEGV;
+  k.sched.current.owner = task;
   const at = yield* userTranslate(k, task.mm, k.cpus[task.cpu]!, va, ACCESS_WRITE);
   if (at < 0) return at;
   const { bytes } = k.memory;

@@ -6,6 +6,7 @@ import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { Rlimits } from './config.ts';
 import type { HugetlbFile, HugetlbVma } from './hugetlb/state.ts';
+import type { SharedPolicy } from './numa/shared-policy.ts';
 import type { MemPolicy } from './policy.ts';
 import type { Cred } from './process/cred.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
@@ -159,6 +160,8 @@ export class AddressSpace {
   readonly swapped = new Map<number, number>();
   /** Shadows of evicted pages (reclaim/workingset.ts): page index -> shadow. */
   readonly shadows = new Map<number, number>();
+  /** Shmem only: memory policies of its pages (numa/shared-policy.ts). */
+  sharedPolicies: readonly SharedPolicy[] = [];
   /** Contents on disk that differ from the generated pattern: page index -> 4096 bytes. */
   readonly disk = new Map<number, Uint8Array>();
   /** VMAs that map this file, ordered by page offset (ties: insertion order). Guarded by iMmapRwsem. */
@@ -321,6 +324,8 @@ export class Task {
   personality = 0;
   /** set_mempolicy; null = MPOL_DEFAULT. */
   policy: MemPolicy | null = null;
+  /** il_prev: node of the last page that an interleaving policy took in turn; -1 before the first. */
+  interleavePrev = -1;
 
   constructor(pid: number, mm: MmStruct | null, files: FileTable, comm: string) {
     this.pid = pid;

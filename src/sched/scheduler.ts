@@ -70,6 +70,8 @@ export class Thread {
   slot = -1;
   /** CPU on which it runs, where somebody asks which of several it is. */
   cpu = 0;
+  /** The task for which it runs, as whoever starts its work says; null: the kernel itself. */
+  owner: object | null = null;
   /** Address of the page fault that it takes. */
   faultAddress = 0;
   /** Step at which a timed wait ends. */

@@ -40,6 +40,7 @@ import { Kernel } from '../../src/mm/kernel.ts';
 import { ksmRun } from '../../src/mm/ksm/scan.ts';
 import { doPagesMove, doPagesStat } from '../../src/mm/migrate/move-pages.ts';
 import { createProcess } from '../../src/mm/process/task.ts';
+import { setLruGen } from '../../src/mm/reclaim/mglru.ts';
 import { SyscallArgs } from '../../src/mm/syscalls/args.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
 import { linuxFns } from '../../src/mm/table.ts';
@@ -449,6 +450,7 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 12, name: 'madvise', run: madvise },
   { weight: 4, name: 'fork', when: (w) => w.processes.length < TASKS_MAX, run: fork },
   { weight: 2, name: 'exit', when: (w) => w.processes.length > 1, run: exit },
+  { weight: 1, name: 'lru_gen/enabled', run: (w) => setLruGen(w.k, w.k.reclaim.lruGen === null) },
   { weight: 2, name: 'reclaim', run: (w) => w.run(w.k.fn.tryToFreePages(w.k, 1 + w.rng.below(40))) },
   { weight: 3, name: 'move tables', run: moveTables },
   { weight: 6, name: 'ksm', run: ksm },

@@ -9,7 +9,7 @@ import {
 } from '../../abi/mman.ts';
 import { ACCESS_WRITE } from '../../hw/walker.ts';
 import { doPagesMove, type OnStore } from '../../mm/migrate/move-pages.ts';
-import { MPOL_MF_MOVE, MPOL_MF_MOVE_ALL } from '../../mm/syscalls/mempolicy.ts';
+import { MPOL_MF_MOVE, MPOL_MF_MOVE_ALL } from '../../mm/numa/queue-pages.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Process, World } from '../world.ts';
 import { type Args, errorOutcome, type Op, type Outcome } from './outcome.ts';

@@ -16,7 +16,7 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
-import { GFP_KERNEL } from '../page/pages.ts';
+import { vmaAllocPage, vmaAllocPageSlow } from '../numa/alloc.ts';
 import { mkPteHi, mkPteLo } from '../page/swapops.ts';
 import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
@@ -53,8 +53,8 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
   }
 
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
-  let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
-  if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+  let pfn = vmaAllocPage(k, vma, address, FRAME_ANON);
+  if (pfn === 0) pfn = yield* vmaAllocPageSlow(k, vma, address, FRAME_ANON);
   if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   if (pfn === 0) return VM_FAULT_OOM;
   m.zero(pfn);

@@ -16,9 +16,10 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_COPY, P_PTE_SET } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { vmaAllocPage, vmaAllocPageSlow } from '../numa/alloc.ts';
 import { compoundHead } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM, PG_SWAPCACHE } from '../page/pages.ts';
 import { mkPteHi, mkPteLo, pteFrame, pteMaybeMkwrite, pteMkdirty, ptePresent } from '../page/swapops.ts';
 import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
@@ -106,8 +107,8 @@ export function* wpPageCopy(
   const m = k.memory;
   let pfn = 0;
   if (!needsAnonVma(k, vma) || (yield* k.fn.anonVmaPrepare(k, vma)) === 0) {
-    pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
-    if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+    pfn = vmaAllocPage(k, vma, address, FRAME_ANON);
+    if (pfn === 0) pfn = yield* vmaAllocPageSlow(k, vma, address, FRAME_ANON);
     if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   }
   if (pfn === 0) {

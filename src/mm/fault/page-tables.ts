@@ -1,14 +1,14 @@
 // Page-table pages on demand (__pud_alloc, __pmd_alloc, __pte_alloc), top-down. A new table is filled with zeros before
 // its entry becomes visible. The entry is written under the ptl of the table that holds it; who comes second gives his back.
 
-import { FRAME_TABLE } from '../../abi/events.ts';
 import { VM_FAULT_OOM } from '../../abi/mman.ts';
 import { LEVEL_PGD, LEVEL_PMD, LEVEL_PUD, PTE_P, PTE_PS, PTE_TABLE } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import { GFP_KERNEL, PG_TABLE } from '../page/pages.ts';
+import { allocTable, allocTableSlow } from '../numa/alloc.ts';
+import { PG_TABLE } from '../page/pages.ts';
 import { commitCharge } from '../reclaim/mem-cgroup.ts';
 import type { MmStruct } from '../types.ts';
 
@@ -61,8 +61,8 @@ function* tableAlloc(k: Kernel, mm: MmStruct, word: number, address: number, lev
   const m = k.memory;
   const lo = entryLo(m, word);
   if ((lo & PTE_P) !== 0) return (lo & PTE_PS) === 0 ? lo >>> 12 : 0;
-  let table = k.fn.allocPage(k, GFP_KERNEL, FRAME_TABLE);
-  if (table === 0) table = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_TABLE);
+  let table = allocTable(k);
+  if (table === 0) table = yield* allocTableSlow(k);
   if (table === 0) return 0;
   m.zero(table);
   k.pages.flags[table] = k.pages.flags[table]! | PG_TABLE;

@@ -25,9 +25,10 @@ import { P_IO, P_PTE_SET } from '../../sched/points.ts';
 import { pagemapOf } from '../hmm/device-memory.ts';
 import type { Kernel } from '../kernel.ts';
 import { migrationEntryWait } from '../migrate/wait.ts';
+import { vmaAllocPage, vmaAllocPageSlow } from '../numa/alloc.ts';
 import { compoundHead, compoundNr } from '../page/compound.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
+import { PG_KSM, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE } from '../page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
 import {
   isRealSwap,
@@ -50,7 +51,7 @@ import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import { swapReadpage } from '../swap/swap-cache.ts';
-import type { MmStruct, VmArea } from '../types.ts';
+import type { VmArea } from '../types.ts';
 import { faultWrite } from './fault-write.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 
@@ -126,7 +127,7 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
       return 0;
     }
     k.swap.addCacheCount(entry);
-    pfn = yield* readPastCache(k, vma.mm, entry);
+    pfn = yield* readPastCache(k, vma, address, entry);
   } else if (pfn === 0) pfn = yield* k.fn.swapinReadahead(k, entry, vma, address);
   if (pfn === 0) {
     if (isFresh) k.swap.dropCacheCount(entry);
@@ -140,9 +141,10 @@ export function* doSwapPage(k: Kernel, vma: VmArea, address: number, flags: numb
 
 /** The page of a slot that only this entry needs, read past the swap cache from a device that answers at once: locked, with the
  *  fault's reference. 0 when memory is short. */
-function* readPastCache(k: Kernel, mm: MmStruct, entry: number): KernelPath<number> {
-  let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_ANON);
-  if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_ANON);
+function* readPastCache(k: Kernel, vma: VmArea, address: number, entry: number): KernelPath<number> {
+  const { mm } = vma;
+  let pfn = vmaAllocPage(k, vma, address, FRAME_ANON);
+  if (pfn === 0) pfn = yield* vmaAllocPageSlow(k, vma, address, FRAME_ANON);
   if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
   if (pfn === 0) return 0;
   tryLockPage(k, pfn);

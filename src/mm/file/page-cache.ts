@@ -13,23 +13,15 @@
 // In Linux shared memory has its own means for this (shmem_falloc, the check of i_size after insertion); here the lock serves both.
 
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
-import { FRAME_FILE } from '../../abi/events.ts';
 import { OBJ_FILE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
+import { allocFilePage, allocFilePageSlow } from '../numa/alloc.ts';
 import { announceDirty } from '../page/announce.ts';
 import { compoundHead } from '../page/compound.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
-import {
-  GFP_KERNEL,
-  PG_ANON,
-  PG_DIRTY,
-  PG_REFERENCED,
-  PG_SWAPBACKED,
-  PG_SWAPCACHE,
-  PG_UPTODATE,
-} from '../page/pages.ts';
+import { PG_ANON, PG_DIRTY, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
 import { commitCharge } from '../reclaim/mem-cgroup.ts';
 import { workingsetRefault } from '../reclaim/workingset.ts';
 import { getPage } from '../rmap/rmap.ts';
@@ -135,8 +127,8 @@ export function* getPageLocked(k: Kernel, mapping: AddressSpace, index: number):
 
 /** Reads or makes a page that is not in the cache. Frame (referenced), 0 when somebody was faster, or -ENOMEM. */
 function* readPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
-  let pfn = k.fn.allocPage(k, GFP_KERNEL, FRAME_FILE);
-  if (pfn === 0) pfn = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_FILE);
+  let pfn = allocFilePage(k, mapping, index);
+  if (pfn === 0) pfn = yield* allocFilePageSlow(k, mapping, index);
   if (pfn === 0) return -ENOMEM;
   noteFile(k, mapping, false);
   if (mapping.pages.has(index) || mapping.swapped.has(index)) {

@@ -5,18 +5,18 @@
 // The ring is intrusive: pages.private of the PMD table names its head (0 = none), pages.next and prev of the tables link it.
 // Kernel names: pgtable_trans_huge_deposit, pgtable_trans_huge_withdraw, zap_deposited_table.
 
-import { FRAME_TABLE } from '../../abi/events.ts';
 import { assert } from '../../base/assert.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import { GFP_KERNEL, PG_TABLE } from '../page/pages.ts';
+import { allocTable, allocTableSlow } from '../numa/alloc.ts';
+import { PG_TABLE } from '../page/pages.ts';
 import { notePage } from '../rmap/rmap.ts';
 import type { MmStruct } from '../types.ts';
 
 /** pte_alloc_one: a table that no entry points to yet, zeroed, or 0. */
 export function* pteAllocOne(k: Kernel): KernelPath<number> {
-  let table = k.fn.allocPage(k, GFP_KERNEL, FRAME_TABLE);
-  if (table === 0) table = yield* k.fn.allocPagesSlow(k, GFP_KERNEL, FRAME_TABLE);
+  let table = allocTable(k);
+  if (table === 0) table = yield* allocTableSlow(k);
   if (table === 0) return 0;
   k.memory.zero(table);
   k.pages.flags[table] = k.pages.flags[table]! | PG_TABLE;

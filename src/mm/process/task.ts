@@ -58,6 +58,7 @@ export function* doClone(k: Kernel, task: Task, flags: number, pid = 0): KernelP
   if ((flags & CLONE_THREAD) !== 0) child.tgid = task.tgid;
   child.cpu = task.cpu;
   child.policy = task.policy;
+  child.interleavePrev = task.interleavePrev;
   child.personality = task.personality;
   return addTask(k, child).pid;
 }

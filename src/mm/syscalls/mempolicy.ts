@@ -1,18 +1,27 @@
-// mbind, set_mempolicy, get_mempolicy, set_mempolicy_home_node, migrate_pages, move_pages: the arguments and their order of
-// checks (mm/mempolicy.c, mm/migrate.c). Structures of the program come by value: a NodeMask is what lies behind the pointer.
+// mbind, set_mempolicy, get_mempolicy, set_mempolicy_home_node, migrate_pages, move_pages (mm/mempolicy.c, mm/migrate.c): the
+// arguments, their order of checks, and the policies themselves. What moves pages is in rooms numa and migrate. Structures of the
+// program come by value: a NodeMask is what lies behind the pointer.
+//
+// Locks: mmapLock for write in mbind, while pages move too (as until 6.6), and for read in get_mempolicy.
 
-import { EACCES, EFAULT, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/errno.ts';
+import { EACCES, EFAULT, EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { FOLL_GET } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
+import { putbackMovablePages } from '../migrate/migrate-pages.ts';
+import { doPagesMove, doPagesStat } from '../migrate/move-pages.ts';
+import { isInterleave, nextInterleaved, ownVmaPolicy } from '../numa/alloc.ts';
+import { doMigratePages, migrateByPolicy } from '../numa/migrate-nodes.ts';
+import { MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT, queuePagesRange } from '../numa/queue-pages.ts';
+import { setSharedPolicy } from '../numa/shared-policy.ts';
+import { pageToNid } from '../page/nodes.ts';
 import {
   checkModeWord,
   isSamePolicy,
   type MemPolicy,
   MPOL_BIND,
   MPOL_DEFAULT,
-  MPOL_INTERLEAVE,
   MPOL_PREFERRED_MANY,
-  MPOL_WEIGHTED_INTERLEAVE,
   newPolicy,
 } from '../policy.ts';
 import { CAP_SYS_NICE, capable, ptraceMayRead } from '../process/cred.ts';
@@ -23,9 +32,6 @@ import { TWO64 } from './args.ts';
 export const MPOL_F_NODE = 1;
 export const MPOL_F_ADDR = 2;
 export const MPOL_F_MEMS_ALLOWED = 4;
-export const MPOL_MF_STRICT = 1;
-export const MPOL_MF_MOVE = 2;
-export const MPOL_MF_MOVE_ALL = 4;
 
 /** MAX_NUMNODES with CONFIG_NODES_SHIFT=10. */
 const NODES_MAX = 1024;
@@ -70,6 +76,7 @@ export function setMempolicy(k: Kernel, task: Task, word: number, mask: NodeMask
   const policy = policyOf(k, word, mask);
   if (typeof policy === 'number') return policy;
   task.policy = policy;
+  if (policy !== null && isInterleave(policy)) task.interleavePrev = -1;
   return 0;
 }
 
@@ -89,6 +96,7 @@ export function* getMempolicy(
   addr: number,
   flags: number,
 ): KernelPath<PolicyAnswer> {
+  k.sched.current.owner = task;
   const answer: PolicyAnswer = { result: 0, mode: MPOL_DEFAULT, nodes: [] };
   if (hasMask && maxNode < k.config.numaNodes) answer.result = -EINVAL;
   else if ((flags & ~(MPOL_F_NODE | MPOL_F_ADDR | MPOL_F_MEMS_ALLOWED)) !== 0) answer.result = -EINVAL;
@@ -100,9 +108,9 @@ export function* getMempolicy(
   else if ((flags & MPOL_F_NODE) === 0) answerPolicy(answer, task.policy);
   else {
     // The node from which an interleaving task gets its next page.
-    const mode = task.policy?.mode;
-    if (mode !== MPOL_INTERLEAVE && mode !== MPOL_WEIGHTED_INTERLEAVE) answer.result = -EINVAL;
-    else answer.mode = task.policy!.nodes[0]!;
+    const { policy } = task;
+    if (policy === null || !isInterleave(policy)) answer.result = -EINVAL;
+    else answer.mode = nextInterleaved(task, policy);
   }
   return answer;
 }
@@ -120,16 +128,23 @@ function* policyAt(k: Kernel, task: Task, addr: number, flags: number, answer: P
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   const vma = mm.vmas.findExact(addr - (addr % 4096));
   if (vma === null) answer.result = -EFAULT;
-  else if ((flags & MPOL_F_NODE) === 0) answerPolicy(answer, vma.policy ?? task.policy);
+  else if ((flags & MPOL_F_NODE) === 0) answerPolicy(answer, ownVmaPolicy(vma, addr) ?? task.policy);
   else {
-    const got = yield* k.fn.getUserPages(k, mm, addr, 1, 0, null);
+    // lookup_node.
+    const pages = new Int32Array(1);
+    const got = yield* k.fn.getUserPages(k, mm, addr, 1, FOLL_GET, pages);
     if (got < 1) answer.result = got < 0 ? got : -EFAULT;
+    else {
+      answer.mode = pageToNid(k, pages[0]!);
+      k.fn.putPage(k, pages[0]!);
+    }
   }
   lock.readUnlock();
 }
 
 /** mbind(addr, len, mode, nodemask, maxnode, flags), for addr and len as words (len rounded up to pages already).
- *  0, -EINVAL, -EPERM (MPOL_MF_MOVE_ALL), -EFAULT (hole, nodemask), -ENOMEM. */
+ *  0, -EINVAL, -EPERM (MPOL_MF_MOVE_ALL), -EFAULT (hole, nodemask), -ENOMEM, -EIO (MPOL_MF_*: a page is, or stays, where the policy
+ *  does not want it; the policy is set all the same if pages were to be moved). */
 export function* mbind(
   k: Kernel,
   task: Task,
@@ -153,24 +168,33 @@ export function* mbind(
   if (typeof policy === 'number') return policy;
   const lock = task.mm!.mmapLock;
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
-  const isAllowed = isBindable(task.mm!, start, end, policy === null);
-  const result = isAllowed ? yield* mbindRange(k, task.mm!, start, end, policy) : -EFAULT;
+  const strict = policy === null ? flags & ~MPOL_MF_STRICT : flags;
+  k.sched.current.owner = task;
+  const result = yield* mbindLocked(k, task.mm!, start, end, policy, nodes, strict);
   lock.writeUnlock();
   return result;
 }
 
-/** queue_pages_test_walk: holes are only allowed for the default policy, and something must be mapped. */
-function isBindable(mm: MmStruct, start: number, end: number, isDefault: boolean): boolean {
-  return isDefault ? mm.vmas.intersects(start, end) !== null : !hasHole(mm, start, end);
-}
-
-function hasHole(mm: MmStruct, start: number, end: number): boolean {
-  for (let at = start; at < end; ) {
-    const vma = mm.vmas.findExact(at);
-    if (vma === null) return true;
-    at = vma.end;
+function* mbindLocked(
+  k: Kernel,
+  mm: MmStruct,
+  start: number,
+  end: number,
+  policy: MemPolicy | null,
+  nodes: readonly number[],
+  flags: number,
+): KernelPath<number> {
+  const pages: number[] = [];
+  // Pages outside the nodes asked for; a policy that names none takes hold of all.
+  const qp = { flags, nodes, inverted: true, allowsHoles: policy === null, pages };
+  const queued = yield* queuePagesRange(k, mm, start, end, qp);
+  const bound = queued < 0 ? queued : yield* mbindRange(k, mm, start, end, policy);
+  if (bound < 0) {
+    putbackMovablePages(k, pages);
+    return bound;
   }
-  return false;
+  const stayed = yield* migrateByPolicy(k, mm, start, pages);
+  return queued > 0 || (stayed !== 0 && (flags & MPOL_MF_STRICT) !== 0) ? -EIO : 0;
 }
 
 /** mbind_range over every VMA. */
@@ -189,6 +213,11 @@ function* mbindRange(
     if (!isSamePolicy(vma.policy, policy)) {
       const piece = yield* vmaModify(k, vma, at, stop, vma.flags, policy);
       if (piece === null) return k.vmaError;
+      const file = piece.file?.inode;
+      if (file?.kind === 'shmem') {
+        const first = piece.pgoff + (at - piece.start) / 4096;
+        setSharedPolicy(k, file.mapping, first, first + (stop - at) / 4096, policy);
+      }
       piece.policy = policy;
     }
     at = stop;
@@ -221,7 +250,13 @@ export function setMempolicyHomeNode(
 }
 
 /** migrate_pages(pid, maxnode, old_nodes, new_nodes): pages that could not be moved, or -errno. `target` null: no such task. */
-export function migratePages(k: Kernel, task: Task, target: Task | null, from: NodeMask, to: NodeMask): number {
+export function* migratePages(
+  k: Kernel,
+  task: Task,
+  target: Task | null,
+  from: NodeMask,
+  to: NodeMask,
+): KernelPath<number> {
   const old = getNodes(from);
   if (typeof old === 'number') return old;
   const next = getNodes(to);
@@ -230,8 +265,10 @@ export function migratePages(k: Kernel, task: Task, target: Task | null, from: N
   if (!ptraceMayRead(task, target)) return -EPERM;
   const allowed = allowedNodes(k);
   if (next.some((n) => !allowed.includes(n)) && !capable(task.mm!.limits.cred, CAP_SYS_NICE)) return -EPERM;
-  if (!next.some((n) => allowed.includes(n)) || target.mm === null) return -EINVAL;
-  return 0;
+  const dest = allowed.filter((n) => next.includes(n));
+  if (dest.length === 0 || target.mm === null) return -EINVAL;
+  const source = [...old].sort((a, b) => a - b);
+  return yield* doMigratePages(k, target.mm, source, dest, capable(task.mm!.limits.cred, CAP_SYS_NICE));
 }
 
 /** What move_pages finds behind its pointers. */
@@ -243,11 +280,12 @@ export interface MovePagesArgs {
   readonly nodes: readonly number[] | null | 'fault';
   readonly isStatusFault: boolean;
   readonly flags: number;
+  /** Left out: nobody reads the status words. They hold a node or -errno for each page that was looked at. */
+  readonly status?: Int32Array;
 }
 
-/** move_pages(pid, count, pages, nodes, status, flags): pages that could not be moved, or -errno. On one node each page is
- *  where it shall be already. */
-export function movePages(k: Kernel, task: Task, target: Task | null, args: MovePagesArgs): number {
+/** move_pages(pid, count, pages, nodes, status, flags): pages that could not be moved, or -errno. */
+export function* movePages(k: Kernel, task: Task, target: Task | null, args: MovePagesArgs): KernelPath<number> {
   const { count, pages, nodes, flags } = args;
   if ((flags & ~(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL)) !== 0) return -EINVAL;
   if ((flags & MPOL_MF_MOVE_ALL) !== 0 && !capable(task.mm!.limits.cred, CAP_SYS_NICE)) return -EPERM;
@@ -256,12 +294,28 @@ export function movePages(k: Kernel, task: Task, target: Task | null, args: Move
   if (target.mm === null) return -EINVAL;
   if (count === 0) return 0;
   if (pages === null || nodes === 'fault') return -EFAULT;
-  // A wrong node is found before an entry further on that cannot be read.
-  for (let i = 0; i < count; i++) {
-    if (i >= pages.length || (nodes !== null && i >= nodes.length)) return -EFAULT;
-    const node = nodes === null ? 0 : nodes[i]!;
-    if (node < 0 || node >= NODES_MAX || node >= k.config.numaNodes) return -ENODEV;
-    if (!allowedNodes(k).includes(node)) return -EACCES;
+  // What comes before an entry that is wrong, or cannot be read, is done.
+  let error = 0;
+  let good = 0;
+  for (; good < count; good++) {
+    error = moveEntryError(k, pages, nodes, good);
+    if (error < 0) break;
   }
+  const status = args.status?.subarray(0, good) ?? new Int32Array(good);
+  const addresses = pages.slice(0, good).map((at) => at - (at % 4096));
+  if (nodes === null) yield* doPagesStat(k, target.mm, addresses, status);
+  else {
+    const all = (flags & MPOL_MF_MOVE_ALL) !== 0;
+    const moved = yield* doPagesMove(k, target.mm, addresses, nodes.slice(0, good), status, all);
+    if (error === 0 && moved !== 0) return moved;
+  }
+  if (error < 0) return error;
   return args.isStatusFault ? -EFAULT : 0;
+}
+
+function moveEntryError(k: Kernel, pages: readonly number[], nodes: readonly number[] | null, i: number): number {
+  if (i >= pages.length || (nodes !== null && i >= nodes.length)) return -EFAULT;
+  const node = nodes === null ? 0 : nodes[i]!;
+  if (node < 0 || node >= NODES_MAX || node >= k.config.numaNodes) return -ENODEV;
+  return allowedNodes(k).includes(node) ? 0 : -EACCES;
 }

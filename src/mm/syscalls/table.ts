@@ -63,6 +63,7 @@ TABLE[NR.NR_mseal] = sysMseal;
 export function syscall(k: Kernel, task: Task, nr: number, args: SyscallArgs): KernelPath<number> {
   const body = TABLE[nr];
   if (body === undefined) return done(-ENOSYS);
+  k.sched.current.owner = task;
   if (k.memory.log.on) return announced(k, task, nr, args, body(k, task, args));
   return body(k, task, args);
 }

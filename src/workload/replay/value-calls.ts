@@ -208,11 +208,11 @@ export class ValueCalls {
       case 'migrate_pages': {
         const from = maskOf(op.from, op.maxNode);
         const to = maskOf(op.to, op.maxNode);
-        return migratePages(k, task, this.#target(task, op.pid), from, to);
+        return yield* migratePages(k, task, this.#target(task, op.pid), from, to);
       }
       case 'move_pages': {
         const isAsking = op.nodes === null && op.nodesAddr?.num === 0;
-        return movePages(k, task, this.#target(task, op.pid), {
+        return yield* movePages(k, task, this.#target(task, op.pid), {
           count: unsigned(op.count),
           pages: op.pages?.map(unsigned) ?? (canRead(mm, op.pagesAddr, 8 * unsigned(op.count)) ? [] : null),
           nodes: isAsking ? null : (op.nodes?.map((n) => n.lo | 0) ?? 'fault'),
