@@ -4,10 +4,12 @@ import { describe, expect, test } from 'vitest';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
 import { PTE_P, PTE_RW } from '../../abi/pte.ts';
 import { NR_fork, NR_mmap, NR_mprotect } from '../../abi/syscalls.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryLo } from '../../hw/pte.ts';
 import { checkWorld } from '../check-world.ts';
 import { userLoad, userStore } from '../cpu-access.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
 import { doPagesMove } from '../migrate/move-pages.ts';
 import { pageToNid } from '../page/nodes.ts';
 import { pteFrame, pteProtnone } from '../page/swapops.ts';
@@ -117,4 +119,22 @@ describe('small pages', () => {
     w.k.pages.refcount[pfn]!--;
     checkWorld(w.k);
   });
+});
+
+test('a huge page goes along as a whole', () => {
+  const w = new HintWorld();
+  w.map(512);
+  for (let i = 0; i < 512; i += 64) w.store(i, i >> 6);
+  const pmd = pmdWord(w.k.memory, w.task.mm!.pgd, vpnHi(AT), vpnLo(AT));
+  const node = (): number => pageToNid(w.k, pmdFrame(entryLo(w.k.memory, pmd)));
+  w.move(1, 1);
+  expect(node()).toBe(1);
+  expect(w.scan(512)).toBe(512);
+  expect(pteProtnone(entryLo(w.k.memory, pmd))).toBe(true);
+  checkWorld(w.k);
+  w.store(1, 99);
+  expect([node(), pmdTransHuge(entryLo(w.k.memory, pmd))]).toEqual([0, true]);
+  for (let i = 0; i < 512; i += 64) expect(w.load(i)).toBe(i >> 6);
+  expect(w.load(1)).toBe(99);
+  checkWorld(w.k);
 });
