@@ -52,7 +52,7 @@ function takesHints(k: Kernel, vma: VmArea): boolean {
 
 /** Does task_numa_work look at the VMA? Not where access is forbidden anyway, nor at text and other read-only files. */
 function isScanned(k: Kernel, vma: VmArea): boolean {
-  if (!vmaMigratable(vma) || vma.name !== null || (vma.flags & VM_HUGETLB) !== 0 || !takesHints(k, vma)) return false;
+  if (!vmaMigratable(vma) || (vma.flags & VM_HUGETLB) !== 0 || !takesHints(k, vma)) return false;
   if (vma.file !== null && (vma.flags & (VM_READ | VM_WRITE)) === VM_READ) return false;
   return (vma.flags & VM_ACCESS_FLAGS) !== 0;
 }
