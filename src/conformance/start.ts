@@ -6,6 +6,8 @@ import { touchPage } from '../mm/cpu-access.ts';
 import { PG_ANON } from '../mm/page/pages.ts';
 import type { AreaLayout, ProgramLayout } from '../mm/process/layout.ts';
 import { createProcess } from '../mm/process/task.ts';
+import { lruDeactivate } from '../mm/reclaim/lru.ts';
+import { MmUse } from '../mm/reclaim/lru-gen-walk.ts';
 import { memCgroupAttach } from '../mm/reclaim/mem-cgroup.ts';
 import type { Inode, Task } from '../mm/types.ts';
 import { openInode } from '../mm/vma/shmem-file.ts';
@@ -86,6 +88,7 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
         touchAll(world, task, a.start, a.end);
   }
   activateStack(world, p.task);
+  if (world.kernel.reclaim.lruGen !== null) beginUse(world, p.task);
   for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
   world.capture.isOn = true;
 }
@@ -97,6 +100,21 @@ function activateStack(world: World, task: Task): void {
     const isAnon = (pages.flags[pfn]! & PG_ANON) !== 0;
     if (!isAnon || pages.memcg[pfn] !== task.mm!.memcg) continue;
     for (let use = 0; use < 2; use++) world.kernel.fn.markPageAccessed(world.kernel, pfn);
+  }
+}
+
+/** What the address space of a program that has just begun looks like to the aging of pages: exec has counted the stack's page in
+ *  mm_struct itself; two faults, with those around, mapped the text and the scratch block. Nothing of that was a hot page. */
+function beginUse(world: World, task: Task): void {
+  const { used } = world.kernel.reclaim.lruGen!;
+  const use = new MmUse();
+  use.events = 2;
+  used.set(task.mm!, use);
+  const { pages } = world.kernel;
+  for (let pfn = 1; pfn < pages.count; pfn++) {
+    if ((pages.flags[pfn]! & PG_ANON) === 0 || pages.memcg[pfn] !== task.mm!.memcg) continue;
+    // The stack is VM_STACK_INCOMPLETE_SETUP while exec fills it, so its pages do not count as faulted in.
+    lruDeactivate(world.kernel, pfn);
   }
 }
 

@@ -8,6 +8,7 @@ import type { ProgramLayout } from '../mm/process/layout.ts';
 import { profile } from '../mm/profile.ts';
 import type { MemCgroup } from '../mm/reclaim/mem-cgroup.ts';
 import { newMemCgroup } from '../mm/reclaim/memcg.ts';
+import { setLruGen } from '../mm/reclaim/mglru.ts';
 import { SyscallArgs } from '../mm/syscalls/args.ts';
 import { syscall } from '../mm/syscalls/table.ts';
 import type { FileKind, Inode, MmStruct, Task } from '../mm/types.ts';
@@ -99,6 +100,7 @@ export class World {
     });
     this.kernel = this.machine.kernel;
     this.capture = new Capture(this.kernel);
+    if (Number(this.settings.get('/sys/kernel/mm/lru_gen/enabled') ?? 0) !== 0) setLruGen(this.kernel, true);
     this.group = newMemCgroup(this.kernel);
   }
 

@@ -18,6 +18,7 @@ import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_ACCESS } from '../sched/points.ts';
 import type { Kernel } from './kernel.ts';
+import { mmUse } from './reclaim/lru-gen-walk.ts';
 import type { MmStruct, Task } from './types.ts';
 
 /** Set apart from the rest of OBJ_MM. */
@@ -36,6 +37,7 @@ export function switchMm(k: Kernel, cpu: Cpu, mm: MmStruct): void {
   cpu.load(mm.id, mm.pgd);
   if (k.memory.footprint !== null) noteCpuMask(k.memory.footprint, mm, (mm.cpuMask & (1 << cpu.id)) === 0);
   mm.cpuMask |= 1 << cpu.id;
+  if (k.reclaim.lruGen !== null) mmUse(k, mm).hasRan = true;
 }
 
 /** The page-fault path of an access. 0, or the VM_FAULT_* bits of a signal. */

@@ -479,6 +479,7 @@ export interface ReclaimFns {
     isKswapd: boolean,
     ignoreReferences: boolean,
     target?: MemCgroup | null,
+    isEviction?: boolean,
   ): KernelPath<number>;
   shrinkActiveList(
     k: Kernel,

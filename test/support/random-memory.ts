@@ -42,6 +42,7 @@ import { doPagesMove, doPagesStat } from '../../src/mm/migrate/move-pages.ts';
 import { numaScan } from '../../src/mm/numa/hinting.ts';
 import * as P from '../../src/mm/policy.ts';
 import { createProcess } from '../../src/mm/process/task.ts';
+import { setLruGen } from '../../src/mm/reclaim/mglru.ts';
 import { SyscallArgs } from '../../src/mm/syscalls/args.ts';
 import { mbind, migratePages, type NodeMask } from '../../src/mm/syscalls/mempolicy.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
@@ -487,6 +488,7 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 12, name: 'madvise', run: madvise },
   { weight: 4, name: 'fork', when: (w) => w.processes.length < TASKS_MAX, run: fork },
   { weight: 2, name: 'exit', when: (w) => w.processes.length > 1, run: exit },
+  { weight: 1, name: 'lru_gen/enabled', run: (w) => setLruGen(w.k, w.k.reclaim.lruGen === null) },
   { weight: 2, name: 'reclaim', run: (w) => w.run(w.k.fn.tryToFreePages(w.k, 1 + w.rng.below(40))) },
   { weight: 3, name: 'move tables', run: moveTables },
   { weight: 6, name: 'ksm', run: ksm },

@@ -32,6 +32,7 @@ import { completeReads } from '../file/reads.ts';
 import { mayFaultHuge } from '../huge/anon-fault.ts';
 import { BUS_ADRERR, type Kernel, SEGV_ACCERR, SEGV_MAPERR } from '../kernel.ts';
 import { pteMkdirty, ptePresent } from '../page/swapops.ts';
+import { faultOfGenerations } from '../reclaim/lru-gen-walk.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { pteOffset, pteTable } from './page-tables.ts';
 import { specialMappingFault } from './special-mapping.ts';
@@ -98,7 +99,8 @@ function* growStack(k: Kernel, mm: MmStruct, vma: VmArea, address: number): Kern
 export function handleMmFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   k.stats.faults++;
   if (k.readsInFlight.length > 0 && (flags & FAULT_FLAG_TRIED) === 0) completeReads(k);
-  return k.memory.log.on ? announcedFault(k, vma, address, flags) : handlePteFault(k, vma, address, flags);
+  const fault = k.memory.log.on ? announcedFault(k, vma, address, flags) : handlePteFault(k, vma, address, flags);
+  return k.reclaim.lruGen === null ? fault : faultOfGenerations(k, vma, fault);
 }
 
 function* announcedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {

@@ -35,6 +35,9 @@ export const PG_KSM = 1 << 18;
 /** Idle page tracking: not used since it was marked; used since, as a cleared A bit told. */
 export const PG_IDLE = 1 << 19;
 export const PG_YOUNG = 1 << 20;
+/** LRU_REFS_MASK, two bits: uses beyond PG_REFERENCED and PG_WORKINGSET (the multi-generational LRU). */
+export const LRU_REFS_SHIFT = 21;
+export const LRU_REFS_MASK = 3 << LRU_REFS_SHIFT;
 
 /** Huge page of the hugetlb pool, and one that takes its reservation back when it is freed unused (HPageRestoreReserve). */
 export const PG_HUGETLB = 1 << 25;

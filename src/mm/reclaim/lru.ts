@@ -14,6 +14,8 @@ import type { Kernel } from '../kernel.ts';
 import {
   LIST_LRU,
   LIST_LRU_LEAVE,
+  LRU_REFS_MASK,
+  LRU_REFS_SHIFT,
   PG_ACTIVE,
   PG_ANON,
   PG_IDLE,
@@ -24,7 +26,9 @@ import {
   PG_SWAPBACKED,
   PG_SWAPCACHE,
   PG_UNEVICTABLE,
+  PG_WORKINGSET,
 } from '../page/pages.ts';
+import type { LruGenState } from './lru-gen.ts';
 import { ageNonresident } from './workingset.ts';
 
 /** Tells the explorer's recorder of a page that comes to its list or leaves it. */
@@ -35,8 +39,18 @@ function noteLru(k: Kernel, pfn: number, list: number, isWrite: boolean): void {
   footprint.note(OBJ_PAGE, pfn, true);
 }
 
+/** lru_gen_in_fault, and not inside reclaim. */
+function isFaultOfUser(k: Kernel, lruGen: LruGenState): boolean {
+  const thread = k.sched.current;
+  return lruGen.inFault.has(thread) && !k.reclaim.isReclaiming(thread);
+}
+
 export function lruAdd(k: Kernel, pfn: number): void {
   noteLru(k, pfn, LIST_LRU, true);
+  const { lruGen } = k.reclaim;
+  // What a fault brings in is hot; the generation says so from now on.
+  if (lruGen !== null && lruGen.inFault.size > 0 && isFaultOfUser(k, lruGen))
+    k.pages.flags[pfn] = k.pages.flags[pfn]! | ((k.pages.flags[pfn]! & PG_UNEVICTABLE) === 0 ? PG_ACTIVE : 0);
   k.reclaim.add(pfn);
 }
 
@@ -53,8 +67,23 @@ export function noteLruScan(k: Kernel): void {
   footprint.note(OBJ_LIST, LIST_LRU_LEAVE, true);
 }
 
+/** folio_inc_refs. */
+function incRefs(k: Kernel, pfn: number): void {
+  const { flags } = k.pages;
+  const f = flags[pfn]! & ~PG_IDLE;
+  flags[pfn] = f;
+  if ((f & PG_UNEVICTABLE) !== 0) return;
+  if ((f & PG_REFERENCED) === 0) flags[pfn] = f | PG_REFERENCED;
+  else if ((f & PG_WORKINGSET) === 0) flags[pfn] = f | PG_WORKINGSET;
+  else if ((f & LRU_REFS_MASK) !== LRU_REFS_MASK) flags[pfn] = f + (1 << LRU_REFS_SHIFT);
+}
+
 export function markPageAccessed(k: Kernel, pfn: number): void {
   const flags = k.pages.flags;
+  if (k.reclaim.lruGen !== null) {
+    incRefs(k, pfn);
+    return;
+  }
   const f = flags[pfn]! & ~PG_IDLE;
   if ((f & PG_REFERENCED) === 0) {
     flags[pfn] = f | PG_REFERENCED;
@@ -72,7 +101,8 @@ export function markPageAccessed(k: Kernel, pfn: number): void {
 /** deactivate_page (MADV_COLD): an active page goes to the inactive list. */
 export function lruDeactivate(k: Kernel, pfn: number): void {
   const flags = k.pages.flags;
-  if ((flags[pfn]! & (PG_LRU | PG_ACTIVE | PG_UNEVICTABLE)) !== (PG_LRU | PG_ACTIVE)) return;
+  const active = k.reclaim.lruGen === null ? PG_ACTIVE : 0;
+  if ((flags[pfn]! & (PG_LRU | active | PG_UNEVICTABLE)) !== (PG_LRU | active)) return;
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~(PG_ACTIVE | PG_REFERENCED);
   lruAdd(k, pfn);

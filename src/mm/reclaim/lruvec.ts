@@ -7,6 +7,7 @@
 import { int32s } from '../../base/arena.ts';
 import { assert } from '../../base/assert.ts';
 import { type Pages, PG_ACTIVE, PG_LRU, PG_SWAPBACKED, PG_UNEVICTABLE } from '../page/pages.ts';
+import type { LruGen } from './lru-gen.ts';
 
 // enum lru_list.
 export const LRU_INACTIVE_ANON = 0;
@@ -30,6 +31,8 @@ export function lruList(flags: number): number {
 }
 
 export class Lruvec {
+  /** Generations, which hold all evictable pages when they are on (mglru.ts). */
+  gen: LruGen | null = null;
   /** Most recently added page, and the next one to be looked at. */
   readonly head = int32s(5);
   readonly tail = int32s(5);
@@ -50,6 +53,10 @@ export class Lruvec {
     const { next, prev, flags } = pages;
     const f = flags[pfn]!;
     assert((f & PG_LRU) === 0, 'Lruvec.add: the page is on no list');
+    if (this.gen !== null && (f & PG_UNEVICTABLE) === 0) {
+      this.gen.add(pages, pfn, atTail);
+      return;
+    }
     const l = lruList(f);
     flags[pfn] = f | PG_LRU;
     const head = this.head[l]!;
@@ -74,6 +81,10 @@ export class Lruvec {
   /** Puts a page just ahead of `anchor`, which is on the list that its flags name: it is looked at after that. */
   addBefore(pages: Pages, pfn: number, anchor: number): void {
     const { next, prev, flags } = pages;
+    if (this.gen !== null && (flags[pfn]! & PG_UNEVICTABLE) === 0) {
+      this.gen.addBefore(pages, pfn, anchor);
+      return;
+    }
     const l = lruList(flags[pfn]!);
     assert((flags[anchor]! & PG_LRU) !== 0, 'Lruvec.addBefore: the anchor is on a list');
     const before = prev[anchor]!;
@@ -91,6 +102,10 @@ export class Lruvec {
     const { next, prev, flags } = pages;
     const f = flags[pfn]!;
     assert((f & PG_LRU) !== 0, 'Lruvec.remove: the page is on a list');
+    if (this.gen !== null && (f & PG_UNEVICTABLE) === 0) {
+      this.gen.remove(pages, pfn);
+      return;
+    }
     const l = lruList(f);
     const n = next[pfn]!;
     const p = prev[pfn]!;
@@ -115,6 +130,7 @@ export class Lruvec {
   /** Links, counts and flags agree; every page of the lists is put into `seen`. Throws. */
   checkInvariants(pages: Pages, seen: Set<number>): void {
     const { flags, next, prev } = pages;
+    this.gen?.checkInvariants(pages, seen);
     for (let l = 0; l < 5; l++) {
       let before = 0;
       let n = 0;

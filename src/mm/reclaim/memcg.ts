@@ -11,6 +11,7 @@ import { EAGAIN } from '../../abi/errno.ts';
 import { assert } from '../../base/assert.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { LruGen } from './lru-gen.ts';
 import { commitCharge, MemCgroup } from './mem-cgroup.ts';
 import { doTryToFreePages, ScanControl } from './shrink.ts';
 
@@ -24,6 +25,7 @@ export function newMemCgroup(k: Kernel): MemCgroup {
   const { groups } = k.reclaim;
   assert(groups.length < 256, 'newMemCgroup: a group number fits a byte');
   const group = new MemCgroup(groups.length);
+  if (k.reclaim.lruGen !== null) group.lruvec.gen = new LruGen(k.reclaim.lruGen);
   groups.push(group);
   return group;
 }

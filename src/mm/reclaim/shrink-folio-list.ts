@@ -35,12 +35,14 @@ import {
   PG_SWAPBACKED,
   PG_SWAPCACHE,
   PG_UNEVICTABLE,
+  PG_WORKINGSET,
   PG_WRITEBACK,
 } from '../page/pages.ts';
 import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import { TTU_SPLIT_HUGE_PMD } from '../rmap/unmap.ts';
 import { putbackLruPage } from './lru.ts';
+import type { LruGenState } from './lru-gen.ts';
 import type { MemCgroup } from './mem-cgroup.ts';
 import { ageNonresident, workingsetEviction } from './workingset.ts';
 
@@ -66,6 +68,7 @@ export function* shrinkFolioList(
   isKswapd: boolean,
   ignoreReferences: boolean,
   target: MemCgroup | null = null,
+  isEviction = false,
 ): KernelPath<number> {
   const { flags } = k.pages;
   const freed: number[] = [];
@@ -100,10 +103,24 @@ export function* shrinkFolioList(
   for (let i = freed.length - 1; i >= 0; i--) k.fn.putPage(k, freed[i]!);
   for (let i = 0; i < kept.length; i++) {
     if ((flags[kept[i]!]! & PG_ACTIVE) !== 0) ageNonresident(k, k.reclaim.lruvecOf(kept[i]!));
+    if (isEviction && k.reclaim.lruGen !== null) keepOutOfOldest(k, k.reclaim.lruGen, kept[i]!);
     putbackLruPage(k, kept[i]!);
   }
   k.stats.reclaimed += freed.length;
   return freed.length + large;
+}
+
+/** evict_folios, of a page that it did not get: not into the oldest generation again, unless it waits to be written. */
+function keepOutOfOldest(k: Kernel, lruGen: LruGenState, pfn: number): void {
+  const { flags } = k.pages;
+  const f = flags[pfn]!;
+  if ((f & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return;
+  if ((f & PG_RECLAIM) !== 0 && (f & (PG_DIRTY | PG_WRITEBACK)) !== 0) {
+    if ((f & PG_WORKINGSET) !== 0) flags[pfn] = f | PG_REFERENCED;
+    return;
+  }
+  lruGen.clearRefs(k.pages, pfn);
+  flags[pfn] = flags[pfn]! | PG_ACTIVE;
 }
 
 /** KEEP, ACTIVATE or FREE; page lock held. After FREE only the isolation's reference is left. */
@@ -118,6 +135,9 @@ function* tryToReclaim(
   const { flags, refcount, order } = k.pages;
   if ((flags[pfn]! & (PG_UNEVICTABLE | PG_MLOCKED)) !== 0) return ACTIVATE;
   if ((flags[pfn]! & PG_WRITEBACK) !== 0) return KEEP;
+  // Somebody who looked around found it used meanwhile.
+  if (k.reclaim.lruGen !== null && !ignoreReferences && isMapped(k.pages, pfn) && (flags[pfn]! & PG_REFERENCED) !== 0)
+    return KEEP;
   const references = ignoreReferences ? REF_RECLAIM : yield* checkReferences(k, pfn, target);
   if (references === REF_ACTIVATE) return ACTIVATE;
   if (references === REF_KEEP) return KEEP;

@@ -29,6 +29,7 @@ import {
   type Lruvec,
 } from './lruvec.ts';
 import type { MemCgroup } from './mem-cgroup.ts';
+import { lruGenShrinkLruvec } from './mglru.ts';
 
 const DEF_PRIORITY = 12;
 export const SWAP_CLUSTER_MAX = 32;
@@ -137,7 +138,12 @@ function evenOut(left: number[], planned: readonly number[]): boolean {
 }
 
 /** shrink_lruvec. */
-function* shrinkLruvec(k: Kernel, lruvec: Lruvec, sc: ScanControl): KernelPath<void> {
+function* shrinkLruvec(k: Kernel, group: MemCgroup, sc: ScanControl): KernelPath<void> {
+  if (group.lruvec.gen !== null) {
+    yield* lruGenShrinkLruvec(k, group, sc);
+    return;
+  }
+  const { lruvec } = group;
   const left = getScanCount(k, lruvec, sc);
   const planned = [...left];
   // Direct reclaim's first look takes its whole share: kswapd does not keep up.
@@ -166,12 +172,12 @@ function* shrinkLruvec(k: Kernel, lruvec: Lruvec, sc: ScanControl): KernelPath<v
 
 /** shrink_node: one look at every group of the target. */
 function* shrinkNode(k: Kernel, sc: ScanControl): KernelPath<void> {
-  prepareScanCount(k, sc);
+  if (k.reclaim.lruGen === null) prepareScanCount(k, sc);
   if (sc.target !== null) {
-    yield* shrinkLruvec(k, sc.target.lruvec, sc);
+    yield* shrinkLruvec(k, sc.target, sc);
     return;
   }
-  for (const group of k.reclaim.groups) yield* shrinkLruvec(k, group.lruvec, sc);
+  for (const group of k.reclaim.groups) yield* shrinkLruvec(k, group, sc);
 }
 
 /** do_try_to_free_pages: pages freed; the caller is marked as reclaiming. */

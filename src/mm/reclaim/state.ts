@@ -5,6 +5,7 @@
 import { assert } from '../../base/assert.ts';
 import { type Scheduler, type Thread, WaitQueue } from '../../sched/scheduler.ts';
 import { type Pages, PG_LRU } from '../page/pages.ts';
+import type { LruGenState } from './lru-gen.ts';
 import type { Lruvec } from './lruvec.ts';
 import { MemCgroup } from './mem-cgroup.ts';
 
@@ -23,6 +24,8 @@ export class ReclaimState {
   readonly addBatch: number[] = [];
   /** Memory cgroups by number; 0 is the root. */
   readonly groups: MemCgroup[] = [new MemCgroup(0)];
+  /** The multi-generational LRU; null when it is off (setLruGen). */
+  lruGen: LruGenState | null = null;
   /** Group of the task that runs: page-cache pages that come now are charged to it. */
   activeGroup = 0;
   /** kswapd sleeps here; a wake that comes while it runs is kept. */

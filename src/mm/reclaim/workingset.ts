@@ -20,6 +20,11 @@ export function ageNonresident(k: Kernel, lruvec: Lruvec): void {
 
 /** The shadow of a page that reclaim on behalf of `target` (null: of everybody) evicts. */
 export function workingsetEviction(k: Kernel, pfn: number, target: MemCgroup | null): number {
+  const { gen } = k.reclaim.lruvecOf(pfn);
+  if (gen !== null) {
+    const { token, wasWorkingset } = gen.eviction(k.pages, pfn);
+    return (token * 256 + k.pages.memcg[pfn]!) * 2 + (wasWorkingset ? 1 : 0) + 1;
+  }
   const group = target ?? k.reclaim.groups[0]!;
   const age = group.lruvec.nonresidentAge;
   ageNonresident(k, group.lruvec);
@@ -41,6 +46,12 @@ export function workingsetRefault(k: Kernel, pfn: number, shadow: number): void 
   const wasWorkingset = (shadow - 1) % 2 === 1;
   const rest = Math.floor((shadow - 1) / 2);
   const group = k.reclaim.groups[rest % 256]!;
+  const { gen } = group.lruvec;
+  if (gen !== null) {
+    const inFault = k.reclaim.lruGen!.inFault.has(k.sched.current);
+    if (k.pages.memcg[pfn] === group.id) gen.refault(k.pages, pfn, Math.floor(rest / 256), wasWorkingset, inFault);
+    return;
+  }
   const isFile = (k.pages.flags[pfn]! & PG_SWAPBACKED) === 0;
   const distance = group.lruvec.nonresidentAge - Math.floor(rest / 256);
   let size = pagesOn(k, group, LRU_ACTIVE_FILE);

@@ -3,13 +3,16 @@
 // No section. The rmap lock is only tried: a contended page counts as used by nobody knows whom (-1).
 
 import { CB_CLEAR_FLUSH_YOUNG } from '../../abi/events.ts';
-import { VM_LOCKED, VM_SEQ_READ } from '../../abi/mman.ts';
+import { VM_LOCKED, VM_RAND_READ, VM_SEQ_READ } from '../../abi/mman.ts';
+import { PTE_A } from '../../abi/pte.ts';
+import { entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { hugeReferencedOne } from '../huge/rmap-walk.ts';
 import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ANON, PG_IDLE, PG_KSM, PG_MLOCKED, PG_YOUNG } from '../page/pages.ts';
+import { lookAround } from '../reclaim/lru-gen-walk.ts';
 import type { MemCgroup } from '../reclaim/mem-cgroup.ts';
 import type { VmArea } from '../types.ts';
 import { ptepClearFlushYoung } from '../zap/clear-flush.ts';
@@ -96,11 +99,20 @@ export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address
   word = mappedWord(k, mm, address, pfn);
   let young = false;
   let locked = false;
+  let around = 0;
   if (word >= 0) {
     if ((vma.flags & VM_LOCKED) !== 0) {
       k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_MLOCKED;
       locked = true;
     } else {
+      if (
+        k.reclaim.lruGen !== null &&
+        (entryLo(k.memory, word) & PTE_A) !== 0 &&
+        (vma.flags & (VM_SEQ_READ | VM_RAND_READ)) === 0
+      ) {
+        lookAround(k, vma, ptl, address, pfn);
+        around = 1;
+      }
       young = ptepClearFlushYoung(k, vma, address, word);
       if (mm.notifiers !== null)
         young = (yield* k.fn.mmuNotifierYoung(k, mm, address, address + 4096, CB_CLEAR_FLUSH_YOUNG)) || young;
@@ -109,7 +121,7 @@ export function* folioReferencedOne(k: Kernel, pfn: number, vma: VmArea, address
   k.ptl.unlock(ptl);
   if (locked) return -1;
   // A mapping that is read once from start to end does not count as use.
-  const used = young && (vma.flags & VM_SEQ_READ) === 0 ? 1 : 0;
+  const used = young && (vma.flags & VM_SEQ_READ) === 0 ? around + 1 : around;
   return (k.pages.flags[pfn]! & (PG_IDLE | PG_YOUNG)) === 0 ? used : used + usedBefore(k, pfn, used);
 }
 
