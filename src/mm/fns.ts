@@ -372,6 +372,10 @@ export interface HugeFns {
 
 /** Room migrate: moving pages to other frames, and the entries that stand for pages on their way. */
 export interface MigrateFns {
+  /** do_numa_page: a fault on an entry that NUMA balancing took the rights from. 0. */
+  doNumaPage(k: Kernel, vma: VmArea, address: number): KernelPath<number>;
+  /** do_huge_pmd_numa_page, for the huge entry at `word`. VM_FAULT_FALLBACK when it is no longer one. */
+  doHugePmdNumaPage(k: Kernel, vma: VmArea, address: number, word: number): KernelPath<number>;
   /** try_to_migrate: a migration entry in the place of every mapping. Page lock held. TTU_RMAP_LOCKED, TTU_SPLIT_HUGE_PMD. Pages
    *  that are pinned, or busy, stay mapped. */
   tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath<void>;

@@ -7,7 +7,7 @@
 //
 // and no CPU access may hit a frame of another generation than its translation had. Memory is short: reclaim runs all the time.
 // An operation is a row of OPERATIONS: a weight, a name, and what performs it on kernel and twin alike.
-import { EACCES, ENOMEM } from '../../src/abi/errno.ts';
+import { EACCES, EFAULT, EIO, ENOMEM } from '../../src/abi/errno.ts';
 import { E_CPU_ACCESS, E_FRAME_ALLOC, E_FRAME_FREE, E_PTE, E_PTE_AD, FRAME_TABLE } from '../../src/abi/events.ts';
 import {
   MADV_COLD,
@@ -39,9 +39,12 @@ import type { KernelFns } from '../../src/mm/fns.ts';
 import { Kernel } from '../../src/mm/kernel.ts';
 import { ksmRun } from '../../src/mm/ksm/scan.ts';
 import { doPagesMove, doPagesStat } from '../../src/mm/migrate/move-pages.ts';
+import { numaScan } from '../../src/mm/numa/hinting.ts';
+import * as P from '../../src/mm/policy.ts';
 import { createProcess } from '../../src/mm/process/task.ts';
 import { setLruGen } from '../../src/mm/reclaim/mglru.ts';
 import { SyscallArgs } from '../../src/mm/syscalls/args.ts';
+import { mbind, migratePages, type NodeMask } from '../../src/mm/syscalls/mempolicy.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
 import { linuxFns } from '../../src/mm/table.ts';
 import { clearRefs } from '../../src/mm/track/clear-refs.ts';
@@ -442,6 +445,41 @@ function movePages(w: RandomMemory, p: Process): void {
   }
 }
 
+const RANDOM_MODES = [P.MPOL_DEFAULT, P.MPOL_PREFERRED, P.MPOL_INTERLEAVE, P.MPOL_LOCAL, P.MPOL_PREFERRED_MANY];
+
+/** A policy for a range, with its pages moved or left; sometimes all pages of the process go from one node to the other. */
+function policies(w: RandomMemory, p: Process): void {
+  const mask = (nodes: number[]): NodeMask => ({ isNull: false, isFault: false, nodes, maxNode: 64 });
+  if (w.rng.chance(1, 6)) {
+    const from = w.rng.below(2);
+    const left = w.run(migratePages(w.k, p.task, p.task, mask([from]), mask([1 - from])));
+    if (left !== -ENOMEM) expectEqual('migrate_pages left pages or moved all', left >= 0, true);
+    return;
+  }
+  const mode = RANDOM_MODES[w.rng.below(RANDOM_MODES.length)]!;
+  const nodes = mode === P.MPOL_DEFAULT || mode === P.MPOL_LOCAL ? [] : w.rng.chance(1, 2) ? [0, 1] : [w.rng.below(2)];
+  const start = w.address();
+  const length = w.length();
+  const result = w.run(mbind(w.k, p.task, start, length, mode, mask(nodes), [0, 1, 2, 3, 4][w.rng.below(5)]!));
+  let isMapped = false;
+  let hasHole = false;
+  for (let a = start; a < start + length; a += PAGE) {
+    if (p.twin.has(a)) isMapped = true;
+    else hasHole = true;
+  }
+  const isRefused = mode === P.MPOL_DEFAULT ? !isMapped : hasHole;
+  if (!isRefused) expectEqual('mbind is refused', [0, -EIO, -ENOMEM].includes(result), true);
+  else expectEqual('mbind of a hole', [-EFAULT, -EIO].includes(result), true);
+}
+
+/** Hints of NUMA balancing: every right goes, and comes back with the next access. */
+function numaHints(w: RandomMemory, p: Process): void {
+  const start = w.address();
+  w.k.sched.current.owner = p.task;
+  w.run(numaScan(w.k, p.task.mm!, start, start + w.length()));
+  w.access(p, start, w.rng.chance(1, 2), 4);
+}
+
 const OPERATIONS: readonly Operation[] = [
   { weight: 14, name: 'mmap', run: mmap },
   { weight: 6, name: 'munmap', run: munmap },
@@ -457,6 +495,8 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 3, name: 'track', run: track },
   { weight: 4, name: 'poke', run: poke },
   { weight: 8, name: 'move pages', when: (w) => w.k.nodes.length > 1, run: movePages },
+  { weight: 5, name: 'policies', when: (w) => w.k.nodes.length > 1, run: policies },
+  { weight: 5, name: 'numa hints', when: (w) => w.k.nodes.length > 1, run: numaHints },
   { weight: 3, name: 'uffd protect', run: uffdProtect },
   { weight: 3, name: 'uffd fill', run: uffdFill },
   { weight: 14, name: 'read', run: (w, p) => w.access(p, w.address(), false) },

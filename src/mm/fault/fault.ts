@@ -24,7 +24,7 @@ import {
   VM_SHARED,
   VM_WRITE,
 } from '../../abi/mman.ts';
-import { PTE_A, PTE_RW } from '../../abi/pte.ts';
+import { PTE_A, PTE_P, PTE_RW } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT } from '../../sched/points.ts';
@@ -131,6 +131,7 @@ function handlePteFault(k: Kernel, vma: VmArea, address: number, flags: number, 
       : k.fn.doSharedFault(k, vma, page, flags);
   }
   if (!ptePresent(lo)) return k.fn.doSwapPage(k, vma, page, flags);
+  if ((lo & PTE_P) === 0 && (vma.flags & VM_ACCESS_FLAGS) !== 0) return k.fn.doNumaPage(k, vma, page);
   if ((flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE)) !== 0 && (lo & PTE_RW) === 0)
     return k.fn.doWpPage(k, vma, page, flags);
   return spuriousFault(k, vma, page, word, flags);

@@ -11,6 +11,7 @@ import {
   FAULT_FLAG_WRITE,
   MM_ANONPAGES,
   PMD_SIZE,
+  VM_ACCESS_FLAGS,
   VM_FAULT_FALLBACK,
   VM_FAULT_OOM,
   VM_FAULT_SIGBUS,
@@ -29,7 +30,7 @@ import { vmaAllocPages } from '../numa/alloc.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ANON_EXCLUSIVE, PG_SWAPCACHE } from '../page/pages.ts';
-import { pteMaybeMkwrite, pteMkdirty } from '../page/swapops.ts';
+import { pteMaybeMkwrite, pteMkdirty, pteProtnone } from '../page/swapops.ts';
 import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { getPage, pageMoveAnonRmap } from '../rmap/rmap.ts';
@@ -58,6 +59,7 @@ export function handleHugePmd(k: Kernel, vma: VmArea, address: number, flags: nu
   if ((lo | hi) === 0) return k.fn.doHugePmdAnonymousPage(k, vma, address, flags);
   if (pmdIsSwap(lo, hi)) return k.fn.pmdMigrationEntryWait(k, vma, word);
   if (!pmdTransHuge(lo)) return fallback();
+  if (pteProtnone(lo) && (vma.flags & VM_ACCESS_FLAGS) !== 0) return k.fn.doHugePmdNumaPage(k, vma, address, word);
   if ((flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE)) === 0 || (lo & PTE_RW) !== 0)
     return hugePmdSetAccessed(k, vma, address, word, lo, flags);
   const asksMonitor = (vma.flags & VM_UFFD_WP) !== 0 && (lo & PTE_UFFD_WP) !== 0;

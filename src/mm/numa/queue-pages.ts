@@ -6,6 +6,7 @@
 // queue_pages_hugetlb, queue_pages_required, migrate_page_add.
 
 import { EFAULT, EIO } from '../../abi/errno.ts';
+import { FRAME_KERNEL } from '../../abi/events.ts';
 import { VM_HUGETLB } from '../../abi/mman.ts';
 import { PTE_P, PTE_PS } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
@@ -113,7 +114,8 @@ function* queuePteRange(
     const lo = entryLo(k.memory, entryWord(table, vpnLo(at) & 511));
     if (!ptePresent(lo) || pteSpecial(lo)) continue;
     const pfn = pteFrame(lo);
-    if (isZoneDevice(k.pages, pfn) || !isRequired(k, pfn, qp)) continue;
+    // PageReserved: what the kernel shows of itself ([vdso]).
+    if (isZoneDevice(k.pages, pfn) || k.pages.purpose[pfn] === FRAME_KERNEL || !isRequired(k, pfn, qp)) continue;
     if ((qp.flags & MPOL_MF_MOVES) === 0) break;
     if (!vmaMigratable(vma)) {
       hasUnmovable = true;

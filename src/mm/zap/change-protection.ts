@@ -8,7 +8,7 @@
 // Locks: mmapLock for write; ptl inside. Kernel names: change_pud_range, change_pmd_range, change_pte_range,
 // can_change_pte_writable, pte_needs_flush.
 
-import { PGDIR_SIZE, VM_HUGETLB, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
+import { PGDIR_SIZE, VM_HUGETLB, VM_MAYWRITE, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
 import { MMU_NOTIFY_PROTECTION_VMA, SITE_MPROTECT } from '../../abi/notifier.ts';
 import {
   LEVEL_PTE,
@@ -17,6 +17,7 @@ import {
   PTE_G,
   PTE_P,
   PTE_PCD,
+  PTE_PROTNONE,
   PTE_PS,
   PTE_PWT,
   PTE_RW,
@@ -33,8 +34,18 @@ import { P_PTES_CHANGED } from '../../sched/points.ts';
 import { pteTable } from '../fault/page-tables.ts';
 import { changePmd } from '../huge/change.ts';
 import type { Kernel } from '../kernel.ts';
+import { LOCAL_NODE } from '../numa/alloc.ts';
 import { compoundHead } from '../page/compound.ts';
-import { PG_ANON, PG_ANON_EXCLUSIVE, PG_COMPOUND } from '../page/pages.ts';
+import { pageToNid } from '../page/nodes.ts';
+import {
+  isZoneDevice,
+  PG_ANON,
+  PG_ANON_EXCLUSIVE,
+  PG_COMPOUND,
+  PG_DIRTY,
+  PG_KSM,
+  PG_SWAPBACKED,
+} from '../page/pages.ts';
 import { isDevicePrivate, isMigration, isPfnSwap, readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import {
   isPteMarker,
@@ -49,8 +60,9 @@ import {
   UFFD_WP_MARKER_HI,
   UFFD_WP_MARKER_LO,
 } from '../page/swapops.ts';
+import { notePage } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
-import { MM_CP_TRY_CHANGE_WRITABLE, MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from './cp-flags.ts';
+import { MM_CP_PROT_NUMA, MM_CP_TRY_CHANGE_WRITABLE, MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from './cp-flags.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, nextPopulatedPud, pmdEnd, pudEnd } from './walk-range.ts';
 
@@ -116,10 +128,10 @@ export function* changePteRange(
   for (let address = start; address < end; ) {
     const left = ((end - address) / 4096) | 0;
     const count = left < k.stride ? left : k.stride;
-    changed +=
-      (cpFlags & ~MM_CP_TRY_CHANGE_WRITABLE) === 0
-        ? changeEntries(k, tlb, vma, word, address, count, cpFlags !== 0)
-        : changeMarks(k, tlb, vma, word, address, count, cpFlags);
+    if ((cpFlags & ~MM_CP_TRY_CHANGE_WRITABLE) === 0)
+      changed += changeEntries(k, tlb, vma, word, address, count, cpFlags !== 0);
+    else if ((cpFlags & MM_CP_PROT_NUMA) !== 0) changed += changeHints(k, tlb, vma, word, address, count);
+    else changed += changeMarks(k, tlb, vma, word, address, count, cpFlags);
     word += count * 2;
     address += count * 4096;
     if (k.sched.points) yield P_PTES_CHANGED;
@@ -183,6 +195,43 @@ function changeEntries(
   }
   if (end > 0) tlb.addRange(start + first * 4096, start + end * 4096, CLEARED_PTES);
   return present;
+}
+
+/** The same for NUMA balancing: `count` entries lose every right but remember RW (pte_mk_savedwrite). Number of those. */
+function changeHints(k: Kernel, tlb: MmuGather, vma: VmArea, word: number, start: number, count: number): number {
+  const m = k.memory;
+  let changed = 0;
+  for (let i = 0; i < count; i++) {
+    const at = word + 2 * i;
+    const address = start + i * 4096;
+    const lo = entryLo(m, at);
+    const hi = entryHi(m, at);
+    if (!ptePresent(lo)) {
+      if ((lo | hi) !== 0 && isPfnSwap(hi) && changePfnEntry(k, vma.mm.id, at, address, lo, hi)) changed++;
+      continue;
+    }
+    if ((lo & PTE_P) === 0 || !wantsHint(k, vma, lo)) continue;
+    changed++;
+    const prot = PTE_A | PTE_PROTNONE | (lo & PTE_RW);
+    writeEntry(m, at, pteModifyLo(lo, prot), pteModifyHi(prot, 0), vma.mm.id, address, LEVEL_PTE);
+    tlb.addRange(address, address + 4096, CLEARED_PTES);
+  }
+  return changed;
+}
+
+/** Is a hint of use? Not for the zero page and pages of KSM or of a device, nor for those that others refer to, that cannot be moved
+ *  without waiting, or that are on the node of the only task already. */
+function wantsHint(k: Kernel, vma: VmArea, lo: number): boolean {
+  const { flags, refcount } = k.pages;
+  if ((lo & PTE_SPECIAL) !== 0) return false;
+  const pfn = pteFrame(lo);
+  const head = compoundHead(k.pages, pfn);
+  const f = flags[head]!;
+  notePage(k, head);
+  if (isZoneDevice(k.pages, pfn) || (f & PG_KSM) !== 0) return false;
+  if ((vma.flags & (VM_SHARED | VM_MAYWRITE)) === VM_MAYWRITE && refcount[head] !== 1) return false;
+  if ((f & (PG_SWAPBACKED | PG_DIRTY)) === PG_DIRTY) return false;
+  return (vma.flags & VM_SHARED) !== 0 || vma.mm.users !== 1 || pageToNid(k, pfn) !== LOCAL_NODE;
 }
 
 /** The same for the flags of userfaultfd: sets or clears the write-protect mark of `count` entries, present or not. */

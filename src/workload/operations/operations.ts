@@ -47,6 +47,14 @@ export const ANON: Base = {
   setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
 };
 
+/** The same, on another NUMA node than the CPUs. */
+const ANON_FAR: Base = {
+  ...ANON,
+  name: 'anon, on another NUMA node',
+  kernel: { numaNodes: 2 },
+  setup: [...ANON.setup.slice(0, 2), { do: 'move-pages', at: 0 }, ...deviceLoads(0)],
+};
+
 /** The same, in a page table with a neighbour that stays. */
 const ANON_NEIGHBOUR: Base = {
   name: 'anon, neighbour stays',
@@ -322,6 +330,20 @@ export const OPERATIONS: readonly Operation[] = [
   }),
   op('migrate', 'moves the page to another NUMA node', ANON, [], migrates),
   op('migrate-shared', 'moves a page that a child shares to another NUMA node', SHARED_WITH_CHILD, [], migrates),
+  op('mbind-move', 'binds the page to another NUMA node and moves it there', ANON, [{ do: 'mbind', at: 0 }], {
+    ...STORE,
+    kernel: { numaNodes: 2 },
+  }),
+  op(
+    'numa-hint',
+    'NUMA balancing takes every right; the next access takes the page along to its own node',
+    ANON_FAR,
+    [
+      { do: 'numa-scan', at: 0 },
+      { do: 'store', at: 0, value: 2 },
+    ],
+    LOAD,
+  ),
   op('compact', 'moves pages together', ANON, [], {
     ...LOAD,
     thread: { on: 'kernel', steps: [{ do: 'compact' }] },

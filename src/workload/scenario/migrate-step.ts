@@ -1,16 +1,19 @@
-// Steps of scenarios that move pages of a task elsewhere, done from outside: to another NUMA node, to memory of a device and back, or out of
-// the CPUs' reach for a while. A device's memory is made when it is first wanted; its driver keeps no table.
+// Steps of scenarios that move pages of a task elsewhere. Done from outside: to another NUMA node, to memory of a device and back, or out of
+// the CPUs' reach for a while. Done by the task: mbind, and a scan of NUMA balancing. A device's memory is made when it is first wanted; its driver keeps no table.
 
 import { InputError } from '../../base/assert.ts';
 import { PrivateMemory } from '../../device/private-memory.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { doPagesMove } from '../../mm/migrate/move-pages.ts';
-import { pageToNid } from '../../mm/page/nodes.ts';
+import { numaScan } from '../../mm/numa/hinting.ts';
+import { MPOL_MF_MOVE } from '../../mm/numa/queue-pages.ts';
 import { unlockPage } from '../../mm/page/page-lock.ts';
-import type { MmStruct } from '../../mm/types.ts';
+import { MPOL_BIND } from '../../mm/policy.ts';
+import { mbind } from '../../mm/syscalls/mempolicy.ts';
+import type { MmStruct, Task } from '../../mm/types.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { ScenarioContext } from './context.ts';
-import type { MigrateStep } from './scenario.ts';
+import type { MigrateStep, NumaStep } from './scenario.ts';
 
 const PAGE = 4096;
 const OWNER = {};
@@ -47,9 +50,7 @@ export function* migrateStep(c: ScenarioContext, step: MigrateStep, mm: MmStruct
 
 function* movePages(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath<void> {
   const addresses = Array.from({ length: (end - start) / PAGE }, (_, i) => start + i * PAGE);
-  const node = k.nodes.length - 1;
-  if (node === pageToNid(k, k.zeroPfn))
-    throw new InputError('scenario: kernel.numaNodes says how many nodes there are');
+  const node = otherNode(k);
   yield* doPagesMove(
     k,
     mm,
@@ -58,6 +59,26 @@ function* movePages(k: Kernel, mm: MmStruct, start: number, end: number): Kernel
     new Int32Array(addresses.length),
     true,
   );
+}
+
+function otherNode(k: Kernel): number {
+  if (k.nodes.length === 1) throw new InputError('scenario: kernel.numaNodes says how many nodes there are');
+  return k.nodes.length - 1;
+}
+
+/** Does nothing when the task has ended. */
+export function* numaStep(c: ScenarioContext, step: NumaStep, task: Task): KernelPath<void> {
+  const k = c.kernel;
+  if (task.mm === null) return;
+  const node = otherNode(k);
+  const start = c.va(step.at);
+  const bytes = (step.pages ?? 1) * PAGE;
+  k.sched.current.owner = task;
+  if (step.do === 'numa-scan') yield* numaScan(k, task.mm, start, start + bytes);
+  else {
+    const mask = { isNull: false, isFault: false, nodes: [node], maxNode: 64 };
+    yield* mbind(k, task, start, bytes, MPOL_BIND, mask, MPOL_MF_MOVE);
+  }
 }
 
 function* underLock(k: Kernel, step: MigrateStep, mm: MmStruct, start: number, end: number): KernelPath<void> {

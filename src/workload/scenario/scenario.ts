@@ -135,6 +135,13 @@ export interface MigrateStep {
   readonly at: number;
   readonly pages?: number;
 }
+/** By the task itself: mbind(MPOL_BIND, last NUMA node, MPOL_MF_MOVE), or a scan of NUMA balancing, after which accesses fault and take
+ *  the page along to the node of the CPUs. */
+export interface NumaStep {
+  readonly do: 'mbind' | 'numa-scan';
+  readonly at: number;
+  readonly pages?: number;
+}
 /** Compaction of all memory. */
 export interface CompactStep {
   readonly do: 'compact';
@@ -188,6 +195,7 @@ export type Step =
   | KillStep
   | KsmStep
   | MigrateStep
+  | NumaStep
   | CompactStep
   | OutsideStep
   | ProbeStep

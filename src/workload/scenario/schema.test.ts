@@ -107,6 +107,8 @@ const STEPS: Readonly<Record<FileStep['do'], string>> = {
   kill: '{ do: kill, task: main }',
   mrelease: '{ do: mrelease, task: main }',
   'move-pages': '{ do: move-pages, at: 0, pages: 2 }',
+  mbind: '{ do: mbind, at: 0, pages: 2 }',
+  'numa-scan': '{ do: numa-scan, at: 0 }',
   'to-device': '{ do: to-device, at: 0, pages: 2 }',
   'to-ram': '{ do: to-ram, at: 0 }',
   exclusive: '{ do: exclusive, at: 0 }',

@@ -136,6 +136,9 @@ const kill = z
 const migrate = z
   .strictObject({ do: z.enum(['move-pages', 'to-device', 'to-ram', 'exclusive']), at, pages })
   .describe("Pages go to another NUMA node, to memory of a device, back to RAM, or are a device's alone for a while");
+const numa = z
+  .strictObject({ do: z.enum(['mbind', 'numa-scan']), at, pages })
+  .describe('The task binds pages to the last NUMA node and moves them there, or NUMA balancing looks at them');
 const compact = z.strictObject({ do: z.literal('compact') }).describe('Compaction of all memory');
 const ksm = z
   .strictObject({
@@ -174,6 +177,7 @@ export const stepSchema = z.discriminatedUnion('do', [
   uffdRange,
   kill,
   migrate,
+  numa,
   compact,
   ksm,
   outside,

@@ -32,7 +32,7 @@ import { uprobeRegister, uprobeUnregister } from '../../mm/uprobes/uprobes.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
 import type { ScenarioContext } from './context.ts';
-import { migrateStep } from './migrate-step.ts';
+import { migrateStep, numaStep } from './migrate-step.ts';
 import type {
   AccessStep,
   MmapStep,
@@ -126,6 +126,9 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'to-ram':
     case 'exclusive':
       return yield* migrateStep(c, step, task.mm);
+    case 'mbind':
+    case 'numa-scan':
+      return yield* numaStep(c, step, task);
     case 'soft-dirty':
     case 'idle':
     case 'poke':
