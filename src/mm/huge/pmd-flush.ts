@@ -16,11 +16,6 @@ export function setPmd(k: Kernel, vma: VmArea, word: number, lo: number, hi: num
   writeEntry(k.memory, word, lo, hi, vma.mm.id, haddr, LEVEL_PMD);
 }
 
-function* flushPmd(k: Kernel, vma: VmArea, haddr: number, site: number): AtomicPath<void> {
-  if (k.sched.points) yield P_PTES_CLEARED;
-  yield* k.fn.flushTlbMmRange(k, vma.mm, haddr, haddr + PMD_SIZE, 12, true, site);
-}
-
 function announce(k: Kernel, vma: VmArea, haddr: number, how: number): void {
   const { log } = k.memory;
   if (log.on) log.emit(E_PMD_FLUSH, vma.mm.id, haddr, haddr + PMD_SIZE, 0, 0, how, 0, 0, 0);
@@ -28,40 +23,47 @@ function announce(k: Kernel, vma: VmArea, haddr: number, how: number): void {
 
 /** pmdp_invalidate: the leaf stays for Linux, the hardware cannot use it any more. Returns the low word that it had just before
  *  (A and D may have come since the caller looked). */
-export function* pmdpInvalidate(k: Kernel, vma: VmArea, word: number, haddr: number, site: number): AtomicPath<number> {
-  announce(k, vma, haddr, PMD_INVALIDATE);
-  const lo = entryLo(k.memory, word);
-  setPmd(k, vma, word, pmdMkinvalidLo(lo), pmdMkinvalidHi(entryHi(k.memory, word)), haddr);
-  yield* flushPmd(k, vma, haddr, site);
-  return lo;
+export function pmdpInvalidate(k: Kernel, vma: VmArea, word: number, haddr: number, site: number): AtomicPath<number> {
+  return replaceAndFlush(k, vma, word, haddr, site, PMD_INVALIDATE);
 }
 
 /** pmdp_huge_clear_flush. Returns the old low word. */
-export function* pmdpHugeClearFlush(
+export function pmdpHugeClearFlush(
   k: Kernel,
   vma: VmArea,
   word: number,
   haddr: number,
   site: number,
 ): AtomicPath<number> {
-  announce(k, vma, haddr, PMD_HUGE_CLEAR_FLUSH);
-  const lo = entryLo(k.memory, word);
-  setPmd(k, vma, word, 0, 0, haddr);
-  yield* flushPmd(k, vma, haddr, site);
-  return lo;
+  return replaceAndFlush(k, vma, word, haddr, site, PMD_HUGE_CLEAR_FLUSH);
 }
 
 /** pmdp_collapse_flush: takes the page table at `word` out of the tree. Returns the old low word. */
-export function* pmdpCollapseFlush(
+export function pmdpCollapseFlush(
   k: Kernel,
   vma: VmArea,
   word: number,
   haddr: number,
   site: number,
 ): AtomicPath<number> {
-  announce(k, vma, haddr, PMD_COLLAPSE_FLUSH);
+  return replaceAndFlush(k, vma, word, haddr, site, PMD_COLLAPSE_FLUSH);
+}
+
+/** Clears the entry, or only hides it from the hardware (PMD_INVALIDATE), and flushes. `how`: PMD_*. Returns the old low word. */
+function* replaceAndFlush(
+  k: Kernel,
+  vma: VmArea,
+  word: number,
+  haddr: number,
+  site: number,
+  how: number,
+): AtomicPath<number> {
+  announce(k, vma, haddr, how);
   const lo = entryLo(k.memory, word);
-  setPmd(k, vma, word, 0, 0, haddr);
-  yield* flushPmd(k, vma, haddr, site);
+  const isKept = how === PMD_INVALIDATE;
+  const newHi = isKept ? pmdMkinvalidHi(entryHi(k.memory, word)) : 0;
+  setPmd(k, vma, word, isKept ? pmdMkinvalidLo(lo) : 0, newHi, haddr);
+  if (k.sched.points) yield P_PTES_CLEARED;
+  yield* k.fn.flushTlbMmRange(k, vma.mm, haddr, haddr + PMD_SIZE, 12, true, site);
   return lo;
 }

@@ -153,30 +153,39 @@ function* copyFromUser(k: Kernel, task: Task, address: number): KernelPath<Uint8
 }
 
 /** UFFDIO_ZEROPAGE. */
-export function* uffdioZeropage(
+export function uffdioZeropage(
   k: Kernel,
   ctx: U.UserfaultfdCtx,
   start: number,
   len: number,
   mode: number,
 ): KernelPath<number> {
-  const r = checkFill(k, ctx, start, len, mode, U.UFFDIO_MODE_DONTWAKE);
-  if (r < 0) return r;
-  const done = yield* k.fn.mcopyAtomic(k, ctx, start, len, MCOPY_ATOMIC_ZEROPAGE, 0, null);
-  return finishFill(k, ctx, start, len, mode, done);
+  return fillWithout(k, ctx, start, len, mode, MCOPY_ATOMIC_ZEROPAGE);
 }
 
 /** UFFDIO_CONTINUE. */
-export function* uffdioContinue(
+export function uffdioContinue(
   k: Kernel,
   ctx: U.UserfaultfdCtx,
   start: number,
   len: number,
   mode: number,
 ): KernelPath<number> {
+  return fillWithout(k, ctx, start, len, mode, MCOPY_ATOMIC_CONTINUE);
+}
+
+/** A fill that takes no bytes from the monitor. `how`: MCOPY_ATOMIC_*. */
+function* fillWithout(
+  k: Kernel,
+  ctx: U.UserfaultfdCtx,
+  start: number,
+  len: number,
+  mode: number,
+  how: number,
+): KernelPath<number> {
   const r = checkFill(k, ctx, start, len, mode, U.UFFDIO_MODE_DONTWAKE);
   if (r < 0) return r;
-  const done = yield* k.fn.mcopyAtomic(k, ctx, start, len, MCOPY_ATOMIC_CONTINUE, 0, null);
+  const done = yield* k.fn.mcopyAtomic(k, ctx, start, len, how, 0, null);
   return finishFill(k, ctx, start, len, mode, done);
 }
 
