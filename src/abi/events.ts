@@ -129,6 +129,9 @@ export const E_PMD_FLUSH = 52;
 export const E_BATCH_FLUSH = 53;
 /** exit_mmap: a = 1 begin, 0 end. */
 export const E_EXIT_MMAP = 54;
+/** A driver mapped a page for DMA, or unmapped it: start = bus address, pfn, gen, d = device. */
+export const E_DMA_MAP = 55;
+export const E_DMA_UNMAP = 56;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -186,6 +189,8 @@ export const EVENT_NAMES: readonly string[] = [
   'pmd_flush',
   'batch_flush',
   'exit_mmap',
+  'dma_map',
+  'dma_unmap',
 ];
 
 // Kinds of an added rmap. A copy by fork is none of them.
@@ -277,6 +282,10 @@ export const MSG_CMD_INVALIDATE_IOMMU_PAGES = 7;
 export const MSG_CMD_INVALIDATE_IOTLB_PAGES = 8;
 export const MSG_CMD_COMPLETION_WAIT = 9;
 export const MSG_COMPLETION_WAIT_DONE = 10;
+/** An RDMA adapter's page fault (pfn: 1 = write), the driver's answer to it (pfn = errno or 0), and the NAK to whoever sent the request. */
+export const MSG_NIC_PAGE_FAULT = 11;
+export const MSG_NIC_RESUME = 12;
+export const MSG_RNR_NAK = 13;
 export const MSG_NAMES: readonly string[] = [
   '',
   'Translation Request',
@@ -289,6 +298,9 @@ export const MSG_NAMES: readonly string[] = [
   'INVALIDATE_IOTLB_PAGES',
   'COMPLETION_WAIT',
   'completion stored',
+  'page fault',
+  'resume',
+  'RNR NAK',
 ];
 
 // Codes of a PRG response.
