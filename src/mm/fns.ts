@@ -209,7 +209,14 @@ export interface ZapFns {
     evenCows: boolean,
   ): KernelPath<number>;
   /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
-  zapPageRangeSingle(k: Kernel, vma: VmArea, start: number, end: number, evenCows: boolean): KernelPath<void>;
+  zapPageRangeSingle(
+    k: Kernel,
+    vma: VmArea,
+    start: number,
+    end: number,
+    evenCows: boolean,
+    site?: number,
+  ): KernelPath<void>;
   /** free_pgtables for ascending VMAs between prevEnd and nextStart: takes each VMA out of the rmap trees first
    *  (unlinkAnonVmas, unlinkFileVma: the caller must not), then frees the tables that no other VMA needs. */
   freePgtables(

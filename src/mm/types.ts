@@ -53,6 +53,8 @@ export class VmArea {
   /** Guard regions were installed in it (VM_MAYBE_GUARD, of kernels that have the flag): sticks through merges, and fork copies its
    *  tables. */
   maybeGuard = false;
+  /** Made by mmap itself; not by a split, fork, brk, mremap or the loader. */
+  isByMmap = false;
   /** hugetlb: reservations and lock of the VMA (vm_private_data). */
   hugetlb: HugetlbVma | null = null;
 
