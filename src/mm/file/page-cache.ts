@@ -86,7 +86,11 @@ export function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, 
   pages.index[pfn] = index;
   mapping.pages.set(index, pfn);
   const { activeGroup, groups } = k.reclaim;
-  if (activeGroup !== 0) commitCharge(k, groups[activeGroup]!, pfn);
+  if (activeGroup !== 0) {
+    commitCharge(k, groups[activeGroup]!, pfn);
+    // NR_FILE_PAGES.
+    k.reclaim.stats.updated(1);
+  }
   const shadow = mapping.shadows.get(index);
   if (shadow === undefined) return;
   mapping.shadows.delete(index);
