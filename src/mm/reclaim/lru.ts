@@ -46,7 +46,7 @@ function isFaultOfUser(k: Kernel, lruGen: LruGenState): boolean {
 }
 
 export function lruAdd(k: Kernel, pfn: number): void {
-  noteLru(k, pfn, LIST_LRU, true);
+  if (k.memory.footprint !== null) noteLru(k, pfn, LIST_LRU, true);
   const { lruGen } = k.reclaim;
   // What a fault brings in is hot; the generation says so from now on.
   if (lruGen !== null && lruGen.inFault.size > 0 && isFaultOfUser(k, lruGen))
@@ -55,7 +55,7 @@ export function lruAdd(k: Kernel, pfn: number): void {
 }
 
 export function lruDel(k: Kernel, pfn: number): void {
-  noteLru(k, pfn, LIST_LRU_LEAVE, false);
+  if (k.memory.footprint !== null) noteLru(k, pfn, LIST_LRU_LEAVE, false);
   k.reclaim.remove(pfn);
 }
 
