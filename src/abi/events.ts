@@ -248,6 +248,14 @@ export const CB_ALLOC_NOTIFIER = 11;
 export const CB_FREE_NOTIFIER = 12;
 export const CB_INVALIDATE_RANGE_FREE_PAGES = 13;
 export const CB_ARCH_INVALIDATE_SECONDARY_TLBS = 14;
+// Of the proposals before 2.6.27. Their pairs need not match the sections of mm, hence numbers of their own.
+export const CB_PTE_CLEAR = 15;
+export const CB_VMA_CLOSE = 16;
+export const CB_AGE_PAGE = 17;
+export const CB_INVALIDATE_RANGE_BEGIN = 18;
+export const CB_INVALIDATE_RANGE_FINISH = 19;
+export const CB_INVALIDATE_ALL = 20;
+export const CB_RMAP_INVALIDATE_PAGE = 21;
 export const CB_NAMES: readonly string[] = [
   '',
   'release',
@@ -264,6 +272,13 @@ export const CB_NAMES: readonly string[] = [
   'free_notifier',
   'invalidate_range_free_pages',
   'arch_invalidate_secondary_tlbs',
+  'clear',
+  'close',
+  'age_page',
+  'invalidate_range_begin',
+  'invalidate_range_end',
+  'invalidate_all',
+  'rmap invalidate_page',
 ];
 
 // Messages of ATS, PRI and the IOMMU command queue.

@@ -19,7 +19,9 @@ import { WaitQueue } from '../sched/scheduler.ts';
 import { type Accessor, DeviceStats } from './accessor.ts';
 import { AmdIommu, type IommuDriver, type PasidState } from './amd-iommu.ts';
 import { type AtsConfig, AtsDevice } from './ats-pri.ts';
+import { callbackCounts, DEVICE_ID } from './common.ts';
 import type { Driver } from './define-driver.ts';
+import { createNamedDevice } from './devices.ts';
 import { MirrorDriverHw, WalkerDriverHw } from './driver-hw.ts';
 import { DriverInstance } from './driver-run.ts';
 import { driverInfo } from './drivers/drivers.ts';
@@ -29,10 +31,11 @@ import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts'
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
-/** Device id in events. */
-const DEVICE_ID = 1;
-
 export interface DeviceConfig {
+  /** Name of a secondary MMU (devices.ts); '' = the shared-table IOMMU with the driver below, or pinned pages. */
+  readonly device: string;
+  /** Hears nothing: its driver registers no callback. What it then does wrong shows what was exercised. */
+  readonly isDeaf: boolean;
   /** Name of the driver; '' = the first one for the kernel's design. */
   readonly driver: string;
   readonly iommu: Partial<IommuConfig>;
@@ -47,6 +50,8 @@ export interface DeviceConfig {
 }
 
 export const DEVICE_DEFAULTS: DeviceConfig = {
+  device: '',
+  isDeaf: false,
   driver: '',
   iommu: {},
   ats: {},
@@ -341,15 +346,11 @@ class MirrorTableDevice implements Device {
   }
 }
 
-function callbackCounts(k: Kernel): number[] {
-  const design = k.design as { readonly list?: { readonly callbackCounts: Float64Array } } | null;
-  return Array.from(design?.list?.callbackCounts ?? []);
-}
-
 /** A device for the kernel's notifier design: pinned pages when that is "pinned", else the shared-table IOMMU with the
  *  driver named (or the first for the design). Its threads are started. Throws InputError for a driver that does not fit. */
 export function createDevice(k: Kernel, config: Partial<DeviceConfig> = {}): Device {
   const full = { ...DEVICE_DEFAULTS, ...config };
+  if (full.device !== '') return createNamedDevice(k, full);
   if (k.design?.name === 'pinned') return new PinnedTableDevice(k, full);
   return new SharedTableDevice(k, full, (amd, design) => driverInfo(full.driver, design.name).create(amd, design));
 }

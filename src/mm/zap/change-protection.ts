@@ -33,6 +33,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import { pteTable } from '../fault/page-tables.ts';
 import { changePmd } from '../huge/change.ts';
+import { isHugeMapped } from '../huge/mapped.ts';
 import type { Kernel } from '../kernel.ts';
 import { LOCAL_NODE } from '../numa/alloc.ts';
 import { compoundHead } from '../page/compound.ts';
@@ -107,7 +108,8 @@ export function* changeProtection(
 /** change_prepare for uffd_wp_protect_file. Where memory runs out the rest stays without, as in Linux. */
 function* makeTables(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void> {
   for (let at = start; at < end; at = pmdEnd(at, end)) {
-    if (pteTable(k, vma.mm, at) === 0 && (yield* k.fn.pteAlloc(k, vma.mm, at)) === 0) return;
+    if (pteTable(k, vma.mm, at) !== 0 || isHugeMapped(k, vma, at)) continue;
+    if ((yield* k.fn.pteAlloc(k, vma.mm, at)) === 0) return;
   }
 }
 
