@@ -27,6 +27,7 @@ import { DriverInstance } from './driver-run.ts';
 import { driverInfo } from './drivers/drivers.ts';
 import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
+import type { KvmConfig } from './kvm/config.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
@@ -42,6 +43,7 @@ export interface DeviceConfig {
   readonly ats: Partial<AtsConfig>;
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
+  readonly kvm: Partial<KvmConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -57,6 +59,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   ats: {},
   pinned: {},
   mirror: {},
+  kvm: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -66,6 +69,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
 export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  kvm: { vcpus: 2 },
   hasWorkload: false,
   faultWorkers: 1,
 };

@@ -6,6 +6,7 @@
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
+import { KVM_DEVICE } from './kvm/row.ts';
 
 export interface DeviceInfo {
   readonly name: string;
@@ -21,7 +22,7 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-export const DEVICES: readonly DeviceInfo[] = [];
+export const DEVICES: readonly DeviceInfo[] = [KVM_DEVICE];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {
