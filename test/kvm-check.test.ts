@@ -13,7 +13,8 @@ import { scenarioProgram } from '../src/workload/scenario/scenario-world.ts';
 import { deviceSubject } from './support/device-subject.ts';
 
 const OPTIONS = { ...CHECK_DEFAULTS, executions: 60, randomRuns: 40 };
-const designs = Object.keys(DEVICES.find((d) => d.name === 'kvm')!.designs);
+const EARLY = ['pte-notifiers', 'mmu-notifiers-andrea'];
+const designs = Object.keys(DEVICES.find((d) => d.name === 'kvm')!.designs).filter((d) => !EARLY.includes(d));
 
 test.each(designs)('%s: clean, where the deaf VM is not', (design) => {
   for (const [operation, exercised] of [
@@ -30,6 +31,28 @@ test.each(designs)('%s: clean, where the deaf VM is not', (design) => {
     });
     expect(r.nullViolates).toEqual(expect.arrayContaining([...exercised]));
   }
+});
+
+describe('before there were sections', () => {
+  const found = (operation: string, design: string, rules = {}): string[] =>
+    checkScenario(
+      scenarioNamed(operation),
+      deviceSubject('kvm', design, { kvm: { vcpus: 2, rules } }),
+      OPTIONS,
+    )!.violations.map((v) => v.property);
+
+  test('pte-notifiers: a freed page is reached, whether its unmapping is told or not', () => {
+    expect(found('munmap', 'pte-notifiers')).toContain('I1');
+    expect(found('swap-out', 'pte-notifiers')).toContain('I1');
+  });
+
+  test('mmu-notifiers-andrea: only the references of the sptes keep a page from being freed under them', () => {
+    expect(found('munmap', 'mmu-notifiers-andrea')).not.toContain('I1');
+    expect(found('swap-out', 'mmu-notifiers-andrea')).toEqual([]);
+    expect(found('munmap', 'mmu-notifiers-andrea', { holdsReferences: false })).toContain('I1');
+    // Not told at all.
+    expect(found('fork', 'mmu-notifiers-andrea')).toContain('I3');
+  });
 });
 
 /** The vCPU leaves the guest for page 1 and comes back to what its TLB has of page 0. */

@@ -30,6 +30,7 @@ import { PageRequestHandler } from './iopf.ts';
 import type { KvmConfig } from './kvm/config.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
+import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
 export interface DeviceConfig {
@@ -44,6 +45,7 @@ export interface DeviceConfig {
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
   readonly kvm: Partial<KvmConfig>;
+  readonly rdma: Partial<RdmaConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -60,6 +62,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   pinned: {},
   mirror: {},
   kvm: {},
+  rdma: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -70,6 +73,7 @@ export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
   kvm: { vcpus: 2 },
+  rdma: RDMA_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };

@@ -31,7 +31,7 @@ function gfnRange(slot: Memslot, start: number, end: number): readonly [number, 
 /** A new section of the process begins or ends: seen by updaters of memslots and by pfn caches. */
 function countActive(kvm: Kvm, by: 1 | -1): void {
   kvm.noteActive(true);
-  kvm.mnActiveInvalidateCount += by;
+  kvm.mnActiveInvalidateCount = Math.max(0, kvm.mnActiveInvalidateCount + by);
   if (kvm.mnActiveInvalidateCount === 0) kvm.activeQueue.wakeAll(kvm.k.sched);
 }
 
@@ -90,24 +90,32 @@ export function* invalidateRangeEnd(kvm: Kvm, range: MirrorRange): AtomicPath<vo
 export function endInvalidation(kvm: Kvm, _start: number, _end: number): void {
   kvm.noteSequence(true);
   kvm.mmuInvalidateSeq++;
-  kvm.mmuInvalidateInProgress--;
+  // The proposals of 2008 let a new subscriber hear the end of a section that it did not see begin.
+  kvm.mmuInvalidateInProgress = Math.max(0, kvm.mmuInvalidateInProgress - 1);
   kvm.sectionQueue.wakeAll(kvm.k.sched);
 }
 
 /** Until 4.13: the entry of the page was cleared, outside of any section. A look-up from now on sees that; one from before is told by
  *  the sequence. */
-export function* invalidatePage(kvm: Kvm, address: number): AtomicPath<void> {
+export function invalidatePage(kvm: Kvm, address: number): AtomicPath<void> {
+  return zapHva(kvm, address, address + 4096, true);
+}
+
+/** Zaps and flushes what shows [start, end), outside of any section. `movesSequence`: faults that have looked up before try again. */
+export function* zapHva(kvm: Kvm, start: number, end: number, movesSequence: boolean): AtomicPath<void> {
   const idx = kvm.srcu.readLock();
   kvm.noteSlots(false);
   yield* kvm.mmuLock.writeLock();
-  kvm.noteSequence(true);
-  kvm.mmuInvalidateSeq++;
-  let flush = false;
-  for (const slot of kvm.memslots.ofRange(address, address + 4096)) {
-    const gfn = gfnOf(slot, address);
-    if (yield* zapRange(kvm, slot, gfn, gfn + 1, false)) flush = true;
+  if (movesSequence) {
+    kvm.noteSequence(true);
+    kvm.mmuInvalidateSeq++;
   }
-  if (flush) yield* kvm.fn.flushRemoteTlbs(kvm, address, address + 4096);
+  let flush = false;
+  for (const slot of kvm.memslots.ofRange(start, end)) {
+    const [gfn, last] = gfnRange(slot, start, end);
+    if (yield* zapRange(kvm, slot, gfn, last, false)) flush = true;
+  }
+  if (flush) yield* kvm.fn.flushRemoteTlbs(kvm, start, end);
   kvm.mmuLock.writeUnlock();
   kvm.srcu.readUnlock(idx);
 }

@@ -44,7 +44,10 @@ export function mmDrop(k: Kernel, mm: MmStruct): void {
 export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierRelease(k, mm);
   const lock = mm.mmapLock;
-  if (mm.vmas.count === 0) return;
+  if (mm.vmas.count === 0) {
+    if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
+    return;
+  }
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   const vmas: VmArea[] = [];
   for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) vmas.push(v);
@@ -62,9 +65,11 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
     const v = vmas[i]!;
     if (k.memory.log.on) noteVma(k, E_VMA_REMOVE, v);
     if ((v.flags & VM_ACCOUNT) !== 0) charged += (v.end - v.start) / 4096;
+    if (mm.notifiers !== null) yield* k.fn.mmuNotifierVmaClosed(k, v);
     k.fn.removeVma(k, v);
   }
   mm.vmas.clear();
   lock.writeUnlock();
   vmUnacctMemory(k, charged);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
 }
