@@ -36,14 +36,6 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
   { case: 'reclaim-file', levels: ['callbacks', 'events'], reason: CARRIED_OVER },
   { case: 'reclaim-young-0', levels: ['events'], reason: CARRIED_OVER },
   { case: 'reclaim-young-1', levels: ['callbacks', 'events'], reason: CARRIED_OVER },
-  {
-    case: 'memory-limit-swap',
-    levels: ['callbacks', 'events'],
-    reason:
-      'The size against which lru_note_cost halves its averages is a cgroup statistic that is flushed only after some 130 updates of ' +
-      'any group on the CPU (stats_flush_threshold). Here it is flushed before each look, so that after some 20 reclaims one look ' +
-      'takes 21 pages instead of 20, and the order differs from there on. Calls, results and what is resident agree.',
-  },
 ];
 
 /** The gap that covers a divergence of the case at that level; null when there is none. */

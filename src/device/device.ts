@@ -31,6 +31,7 @@ import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
+import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
 export interface DeviceConfig {
@@ -45,6 +46,7 @@ export interface DeviceConfig {
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
   readonly gru: Partial<GruConfig>;
+  readonly rdma: Partial<RdmaConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -61,6 +63,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   pinned: {},
   mirror: {},
   gru: {},
+  rdma: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -71,6 +74,7 @@ export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
   gru: SMALL_GRU,
+  rdma: RDMA_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };

@@ -6,7 +6,8 @@
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
-import { createGru } from './gru/gru.ts';
+import { GRU } from './gru/row.ts';
+import { RDMA_ODP } from './rdma/row.ts';
 
 export interface DeviceInfo {
   readonly name: string;
@@ -22,25 +23,7 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-const GRU_PAGES = 'purges in start and invalidate_page; no translation is dropped in while a section is open';
-const GRU_SECTIONS = 'purges in start; no translation is dropped in while a section is open';
-
-export const DEVICES: readonly DeviceInfo[] = [
-  {
-    name: 'gru',
-    kind: 'mirror',
-    summary: 'SGI GRU: instructions of user threads, with a TLB that software fills and purges',
-    source: 'drivers/misc/sgi-gru',
-    designs: {
-      'linux-2.6.27': GRU_PAGES,
-      'invalidate-range': GRU_PAGES,
-      'linux-6.1': GRU_SECTIONS,
-      'linux-6.6': GRU_SECTIONS,
-      'linux-6.12': GRU_SECTIONS,
-    },
-    create: createGru,
-  },
-];
+export const DEVICES: readonly DeviceInfo[] = [GRU, RDMA_ODP];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {

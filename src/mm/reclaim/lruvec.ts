@@ -38,7 +38,7 @@ export class Lruvec {
   readonly tail = int32s(5);
   /** Pages on each list; a compound page counts once. */
   readonly count = int32s(5);
-  /** What lruvec_page_state says: the counts as of the last mem_cgroup_flush_stats, which each look of reclaim begins with. */
+  /** What lruvec_page_state says: the counts as of the last mem_cgroup_flush_stats (cgroup-stats.ts). */
   readonly stats = int32s(5);
   /** Pages written out lately, anonymous and of files: who costs more I/O is scanned less. */
   readonly cost = [0, 0];
@@ -46,6 +46,7 @@ export class Lruvec {
   nonresidentAge = 0;
   /** Refaults that were activated at once (WORKINGSET_ACTIVATE), anonymous and of files; and what they were at the last reclaim. */
   readonly activated = [0, 0];
+  readonly activatedStats = [0, 0];
   readonly refaults = [0, 0];
 
   /** Puts a page at the head of the list that its flags name, or at its tail, and sets PG_LRU. */

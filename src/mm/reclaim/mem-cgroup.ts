@@ -22,18 +22,44 @@ export class MemCgroup {
   }
 }
 
-/** commit_charge of a page, or of a compound page's head, whatever the limit: page tables, page cache. */
+/** The charge of a page-table page, whatever the limit. */
+export function commitTableCharge(k: Kernel, group: MemCgroup, table: number): void {
+  commitCharge(k, group, table);
+  // MEMCG_KMEM is changed instead of PGPGIN, and NR_PAGETABLE.
+  k.reclaim.stats.updated(1);
+}
+
+/** commit_charge of a page, or of a compound page's head, whatever the limit: page cache. */
 export function commitCharge(k: Kernel, group: MemCgroup, pfn: number): void {
   const count = 1 << k.pages.order[pfn]!;
   k.pages.memcg.fill(group.id, pfn, pfn + count);
   group.usage += count;
+  // PGPGIN.
+  k.reclaim.stats.updated(1);
 }
 
 /** mem_cgroup_uncharge: the page, of `count` frames, is about to be freed. */
 export function memCgroupUncharge(k: Kernel, pfn: number, count: number): void {
+  // PGPGOUT, and what it was counted as until its last entry went (or NR_PAGETABLE).
+  for (let counter = 0; counter < 2; counter++) k.reclaim.stats.updated(1);
+  uncharge(k, pfn, count);
+}
+
+function uncharge(k: Kernel, pfn: number, count: number): void {
   const { memcg } = k.pages;
   k.reclaim.groups[memcg[pfn]!]!.usage -= count;
   memcg.fill(0, pfn, pfn + count);
+}
+
+/** mem_cgroup_uncharge_list: the same of small pages that reclaim took; their events are counted as a whole. */
+export function memCgroupUnchargeList(k: Kernel, pages: readonly number[]): void {
+  let charged = 0;
+  for (const pfn of pages) {
+    if (k.pages.memcg[pfn] === 0) continue;
+    uncharge(k, pfn, 1);
+    charged++;
+  }
+  k.reclaim.stats.updated(charged);
 }
 
 /** An address space made by a member of the group (fork, exec): it is charged for its own memory from now on. */
