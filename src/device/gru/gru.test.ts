@@ -6,6 +6,7 @@ import { deviceSubject, type Search, scenarioNamed, search } from '../../../test
 import { InputError } from '../../base/assert.ts';
 import { PhysMemory } from '../../hw/phys.ts';
 import { createProcess } from '../../mm/process/task.ts';
+import { DESIGNS as DESIGN_TABLE } from '../../notifier/designs.ts';
 import { Scheduler } from '../../sched/scheduler.ts';
 import { createMachine } from '../../system/machine.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
@@ -17,7 +18,8 @@ import { SMALL_GRU } from './gru.ts';
 import { GRU_MISTAKES } from './mistakes.ts';
 import { GruThread } from './thread.ts';
 
-const DESIGNS = Object.keys(deviceInfo('gru').designs);
+/** Those under which nothing may go wrong but at exit. */
+const DESIGNS = ['linux-2.6.27', 'free-pages-2011', 'invalidate-range', 'linux-6.1', 'linux-6.12'];
 const PAGE = 4096;
 /** Threads fight for contexts, and ASIDs begin again often. */
 const BUSY = { engines: 4, contextsPerChiplet: 1, asids: 5, purgePagesMax: 6 };
@@ -116,6 +118,26 @@ describe.each(DESIGNS)('%s', (design) => {
     const subject = deviceSubject(gru({}), design);
     const r = checkScenario(scenarioNamed(name), subject, { ...CHECK_DEFAULTS, executions: 6000 })!;
     expect([r.verdict, r.exhaustive, r.lockFindings]).toEqual(['clean', true, []]);
+  });
+});
+
+describe('designs that tell it too late, or not at all', () => {
+  it.each([
+    ['pte-notifiers', 'munmap'],
+    ['pte-notifiers', 'reclaim'],
+    ['mmu-notifiers-andrea', 'munmap'],
+    ['mmu-notifiers-v4', 'mprotect-ro'],
+  ])('%s: %s', (design, name) => {
+    expect(search(gru({}), design, { scenario: name }, (_, gap) => gap === null)).toMatch(/^I[15]: /);
+  });
+
+  it.each(['munmap', 'madv-dontneed', 'fork'])('mmu-notifiers-v4 holds drop-ins off where it tells: %s', (name) => {
+    expect(search(gru({}), 'mmu-notifiers-v4', { scenario: name }, (_, gap) => gap === null)).toBeNull();
+  });
+
+  it('there is a driver for every design but pinned memory', () => {
+    const without = DESIGN_TABLE.filter((d) => deviceInfo('gru').designs[d.name] === undefined);
+    expect(without.map((d) => d.name)).toEqual(['pinned']);
   });
 });
 
