@@ -25,6 +25,8 @@ import { createNamedDevice } from './devices.ts';
 import { MirrorDriverHw, WalkerDriverHw } from './driver-hw.ts';
 import { DriverInstance } from './driver-run.ts';
 import { driverInfo } from './drivers/drivers.ts';
+import type { GruConfig } from './gru/driver.ts';
+import { SMALL_GRU } from './gru/gru.ts';
 import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
 import type { KvmConfig } from './kvm/config.ts';
@@ -45,6 +47,7 @@ export interface DeviceConfig {
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
   readonly kvm: Partial<KvmConfig>;
+  readonly gru: Partial<GruConfig>;
   readonly rdma: Partial<RdmaConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
@@ -62,6 +65,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   pinned: {},
   mirror: {},
   kvm: {},
+  gru: {},
   rdma: {},
   workload: {},
   hasWorkload: true,
@@ -73,6 +77,7 @@ export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
   kvm: { vcpus: 2 },
+  gru: SMALL_GRU,
   rdma: RDMA_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
