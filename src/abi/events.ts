@@ -57,7 +57,7 @@ export const E_PWC_FILL = 14;
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
-/** PASID bound to mm (a = 1) or unbound (a = 0). */
+/** PASID bound to mm (a = 1) or unbound (a = 0). b = 1: the driver has no release; it lets go when its mapping is closed. */
 export const E_BIND = 17;
 // --- notifier
 /** Section entered by the core: a = MMU_NOTIFY_*, b = SITE_*, c = 1 if blockable, d = section id. */
@@ -228,6 +228,7 @@ export const AGENT_ATC = 3;
 export const AGENT_PIN = 4; // a DMA mapping of pinned pages
 export const AGENT_MIRROR = 5; // the table of a device that a driver fills
 export const AGENT_MIRROR_TLB = 6; // the TLBs of that device's engines
+export const AGENT_PFN_CACHE = 7; // a page that the host kernel keeps for a guest (KVM's gfn-to-pfn caches)
 export const AGENT_NAMES: readonly string[] = [
   '',
   'IOMMU TLB',
@@ -236,6 +237,7 @@ export const AGENT_NAMES: readonly string[] = [
   'DMA mapping',
   'mirror table',
   'mirror TLB',
+  'pfn cache',
 ];
 
 // Callbacks, over all designs.
