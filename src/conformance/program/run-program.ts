@@ -20,6 +20,7 @@ import { Comparison, type Divergence, LEVELS } from '../compare.ts';
 import { exitTask } from '../ops/process.ts';
 import { address, hex, type TraceRecord } from '../record.ts';
 import type { Recording, Step } from '../recording.ts';
+import { residencyOf } from '../residency.ts';
 import type { CaseResult } from '../run-case.ts';
 import { type Process, World } from '../world.ts';
 import { ProgramFiles } from './files.ts';
@@ -277,6 +278,21 @@ class ProgramRun {
     world.switchTo(world.process(s.actor));
   }
 
+  /** The end of an address space that nobody watches freed these pages: whoever else nobody watches had written there by then. */
+  #learnFreed(events: readonly TraceRecord[], p: Process): void {
+    const world = this.#world;
+    const frames = new Set<string>();
+    for (const r of events) if (r.t === 'free') frames.add(this.#comparison.frameOf(String(r['page'])) ?? '');
+    for (const other of world.processes.values()) {
+      const { mm } = other.task;
+      if (mm === null || mm === p.task.mm || world.capture.mmNames.has(mm.id)) continue;
+      for (const [va, { page }] of residencyOf(world.kernel, mm)) {
+        if (!frames.has(page) || ((mm.vmas.find(va)?.flags ?? 0) & VM_WRITE) === 0) continue;
+        this.#quietly(() => world.run(touchPage(world.kernel, mm, other.task.cpu, va, true)));
+      }
+    }
+  }
+
   /** The last user of an address space ends it, and with it every thread that is left. */
   #exit(s: Segment, p: Process): void {
     const world = this.#world;
@@ -292,6 +308,7 @@ class ProgramRun {
   #loose(s: Segment, p: Process | undefined): void {
     const isWatched = p === undefined || p.task.mm === null || this.#world.capture.mmNames.has(p.task.mm.id);
     if (!isWatched) {
+      this.#learnFreed(s.events, p!);
       const next = this.#records.find((r) => r.i > s.opener.i && r.t === 'task' && r['p'] === s.actor);
       if (next?.['op'] === 'exec') {
         this.#exec(s.actor, next, s.events);

@@ -1,8 +1,8 @@
 // The recording of a real program as a sequence of segments: a memory call, a fault that the program took, the end of an address
 // space, with the records that it caused. Other system calls are no segments: what they do to files is followed (files.ts).
 //
-// Records that name no actor (rmap changes, gathers, entry flushes) belong to the actor of the record before: there is one
-// processor, and a segment is seldom interrupted. Segments are run in the order of their ends, as a call that waits for a lock
+// Records that name no actor (rmap changes, gathers, entry flushes) belong to the actor of the record before, as there is one
+// processor; or, when they name another address space, to the only one who is inside a call or a fault there. Segments are run in the order of their ends, as a call that waits for a lock
 // takes effect after the one that held it.
 
 import type { TraceRecord } from '../record.ts';
@@ -53,7 +53,7 @@ function retries(r: TraceRecord): boolean {
 
 /** Can nothing but further frees belong to it? */
 function isEnded({ kind, closer }: Segment): boolean {
-  return kind === 'loose' || ((kind === 'exit' || kind === 'exec') && closer !== null);
+  return kind === 'loose' || ((kind === 'exit' || kind === 'exec' || kind === 'call') && closer !== null);
 }
 
 /** Puts the records into items. */
@@ -73,12 +73,20 @@ class Cutter {
   #actor = '';
 
   add(r: TraceRecord): void {
-    const actor = actorOf(r) ?? this.#actor;
+    const actor = actorOf(r) ?? this.#resumed(r) ?? this.#actor;
     if (actor !== this.#actor) this.#closeEnded(this.#actor);
     this.#actor = actor;
     const open = this.#open.get(actor);
     if (open !== undefined && this.#continues(open, r)) return;
     this.#begin(actor, r);
+  }
+
+  /** A record that names only an address space, and not that of the actor of the record before: a call that was interrupted goes on. */
+  #resumed(r: TraceRecord): string | null {
+    const { mm } = r;
+    if (mm === undefined || this.#open.get(this.#actor)?.opener['mm'] === mm) return null;
+    const there = [...this.#open.values()].filter((s) => s.opener['mm'] === mm);
+    return there.length === 1 ? there[0]!.actor : null;
   }
 
   end(): void {
@@ -105,8 +113,9 @@ class Cutter {
   /** Takes the record into the open segment; false when it does not belong there (the segment has been closed then). */
   #continues(open: Segment, r: TraceRecord): boolean {
     const { actor, kind, events } = open;
-    if (kind === 'call' && r.t === 'sysret') {
-      this.#close(actor, r);
+    if (kind === 'call' && r.t === 'sysret' && open.closer === null) {
+      // A file that the call let go of is released on the way back to user mode (task_work_run), with the pages of shared memory.
+      open.closer = r;
       return true;
     }
     if (kind === 'fork' && (r.t === 'task' || r.t === 'sysret')) {
