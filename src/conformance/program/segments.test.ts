@@ -97,11 +97,7 @@ test('a call that was interrupted goes on where its address space is named', () 
 
 test('what a fault does to another address space, where nobody is at work, is its own', () => {
   expect(
-    cut(
-      { t: 'fault', mm: 'C', by: 'C' },
-      { t: 'unmap', mm: 'P' },
-      { t: 'faultret', mm: 'C', by: 'C', ret: [] },
-    ),
+    cut({ t: 'fault', mm: 'C', by: 'C' }, { t: 'unmap', mm: 'P' }, { t: 'faultret', mm: 'C', by: 'C', ret: [] }),
   ).toEqual(['fault C: fault unmap faultret']);
 });
 
@@ -117,4 +113,16 @@ test('what is freed on the way back to user mode belongs to the call', () => {
       { t: 'free', by: 'P' },
     ),
   ).toEqual(['call P: free free', 'sys', 'sysret', 'loose P: free']);
+});
+
+test('a page that is mapped belongs to the fault at its address, whoever ran before', () => {
+  expect(
+    cut(
+      { t: 'fault', mm: 'P', by: 'T1', addr: '0x5018' },
+      { t: 'sys', p: 'P', mm: 'P', name: 'mmap' },
+      { t: 'map', mm: 'P', addr: '0x5000' },
+      { t: 'faultret', mm: 'P', by: 'T1', ret: [] },
+      { t: 'sysret', p: 'P', mm: 'P', name: 'mmap' },
+    ),
+  ).toEqual(['fault T1: fault map faultret', 'call P: ']);
 });

@@ -2,10 +2,11 @@
 // space, with the records that it caused. Other system calls are no segments: what they do to files is followed (files.ts).
 //
 // Records that name no actor (rmap changes, gathers, entry flushes) belong to the actor of the record before, as there is one
-// processor; or, when they name another address space, to the only one who is inside a call or a fault there. Segments are run in the order of their ends, as a call that waits for a lock
+// processor. If a fault is under way at the very page that they name, they belong to that; and if they name another address space, to
+// the only one who is inside a call or a fault there. Segments are run in the order of their ends, as a call that waits for a lock
 // takes effect after the one that held it.
 
-import type { TraceRecord } from '../record.ts';
+import { address, type TraceRecord } from '../record.ts';
 
 export type SegmentKind = 'call' | 'fork' | 'fault' | 'exit' | 'exec' | 'loose';
 
@@ -51,6 +52,12 @@ function retries(r: TraceRecord): boolean {
   return Array.isArray(bits) && bits.includes('RETRY');
 }
 
+/** Is the record about the page that the fault is for? */
+function samePage(fault: TraceRecord, r: TraceRecord): boolean {
+  if (typeof r['addr'] !== 'string') return false;
+  return Math.floor(address(r['addr']) / 4096) === Math.floor(address(fault['addr']) / 4096);
+}
+
 /** Can nothing but further frees belong to it? */
 function isEnded({ kind, closer }: Segment): boolean {
   return kind === 'loose' || ((kind === 'exit' || kind === 'exec' || kind === 'call') && closer !== null);
@@ -81,11 +88,14 @@ class Cutter {
     this.#begin(actor, r);
   }
 
-  /** A record that names only an address space, and not that of the actor of the record before: a call that was interrupted goes on. */
+  /** Somebody else than the actor of the record before, who was interrupted and goes on: where the record tells so. */
   #resumed(r: TraceRecord): string | null {
     const { mm } = r;
-    if (mm === undefined || this.#open.get(this.#actor)?.opener['mm'] === mm) return null;
-    const there = [...this.#open.values()].filter((s) => s.opener['mm'] === mm);
+    if (mm === undefined) return null;
+    const there = [...this.#open.values()].filter((s) => s.opener['mm'] === mm && s.closer === null);
+    const faulting = there.filter((s) => s.kind === 'fault' && samePage(s.opener, r));
+    if (faulting.length === 1) return faulting[0]!.actor;
+    if (this.#open.get(this.#actor)?.opener['mm'] === mm) return null;
     return there.length === 1 ? there[0]!.actor : null;
   }
 
