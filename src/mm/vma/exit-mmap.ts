@@ -45,6 +45,7 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierRelease(k, mm);
   const lock = mm.mmapLock;
   if (mm.vmas.count === 0) {
+    yield* closeMappings(mm);
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
     return;
   }
@@ -68,8 +69,14 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierVmaClosed(k, v);
     k.fn.removeVma(k, v);
   }
+  yield* closeMappings(mm);
   mm.vmas.clear();
   lock.writeUnlock();
   vmUnacctMemory(k, charged);
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
+}
+
+/** The close operations of devices' mappings: after the pages were freed, as for any VMA at exit. */
+function* closeMappings(mm: MmStruct): KernelPath<void> {
+  for (const close of mm.closes.splice(0)) yield* close();
 }
