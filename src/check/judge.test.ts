@@ -421,6 +421,17 @@ describe('L1 and L2: the device gets on', () => {
     expect(s.found()).toEqual(['L7 gap 11']);
   });
 
+  test('a device that gives up because each round went to another change is no finding, one round more for nothing is', () => {
+    const s = new EventScript().as(1).alloc(DATA).vma(PAGE, END, VM_READ).as(9).refault(PAGE, 1);
+    for (let times = 2; times <= 9; times++) s.as(1).open(PAGE, END).close(PAGE, END).as(9).refault(PAGE, times);
+    expect(s.deviceState(DEV_FAILED).found()).toEqual([]);
+
+    // The first two and the last one: three rounds that nothing took from it.
+    const idle = new EventScript().vma(PAGE, END, VM_READ).as(9).refault(PAGE, 1).refault(PAGE, 2);
+    for (let times = 3; times <= 8; times++) idle.as(1).open(PAGE, END).close(PAGE, END).as(9).refault(PAGE, times);
+    expect(idle.refault(PAGE, 9).deviceState(DEV_FAILED).found()).toEqual(['L1']);
+  });
+
   test('a device that gives up is a finding where a VMA permits the access', () => {
     const permitted = new EventScript().vma(PAGE, END, VM_READ).as(9).refault(PAGE, 1).deviceState(DEV_FAILED);
     expect(permitted.found()).toEqual(['L1']);

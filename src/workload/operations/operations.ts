@@ -330,6 +330,7 @@ export const OPERATIONS: readonly Operation[] = [
   }),
   op('migrate', 'moves the page to another NUMA node', ANON, [], migrates),
   op('migrate-shared', 'moves a page that a child shares to another NUMA node', SHARED_WITH_CHILD, [], migrates),
+  op('migrate-file', 'moves a file page to another NUMA node', FILE_SHARED, [], migrates),
   op('mbind-move', 'binds the page to another NUMA node and moves it there', ANON, [{ do: 'mbind', at: 0 }], {
     ...STORE,
     kernel: { numaNodes: 2 },
