@@ -10,8 +10,15 @@ import {
   MSG_PAGE_REQUEST,
 } from '../abi/events.ts';
 import { VM_READ } from '../abi/mman.ts';
-import { SITE_FORK, SITE_MPROTECT, SITE_MREMAP, SITE_MUNMAP, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
-import { PTE_TABLE } from '../abi/pte.ts';
+import {
+  SITE_FORK,
+  SITE_MPROTECT,
+  SITE_MREMAP,
+  SITE_MUNMAP,
+  SITE_SPLIT_PMD,
+  SITE_TRY_TO_UNMAP,
+} from '../abi/notifier.ts';
+import { PTE_D, PTE_TABLE } from '../abi/pte.ts';
 import { NR_execve, NR_munmap } from '../abi/syscalls.ts';
 import { EventScript, PAGE } from './event-script.ts';
 
@@ -385,6 +392,28 @@ describe('I40: sections pair up', () => {
     const thread = new EventScript().as(5).open(PAGE, END);
     thread.judge.finish();
     expect(thread.found()).toEqual(['I40']);
+  });
+});
+
+describe('what a split of a huge page leaves with a device', () => {
+  /** A device holds a page; the split replaces its entry by `lo`, at `site`. */
+  const split = (lo: number, site: number): EventScript => {
+    const s = new EventScript().as(1).alloc(DATA).map(PAGE, DATA).fill(PAGE, DATA).open(PAGE, END, site);
+    return s.entry(4, 0, PAGE, lo).flush(PAGE, END).close(PAGE, END, site);
+  };
+  // Not present, and not empty: a migration entry.
+  const frozen = (DATA << 12) | PTE_D;
+
+  test('a page that is frozen is documented gap 15; elsewhere it is none, nor where the entry is empty', () => {
+    expect(split(frozen, SITE_SPLIT_PMD).found()).toEqual(['I5 gap 15']);
+    expect(split(frozen, SITE_MUNMAP).found()).toEqual(['I5']);
+    expect(split(0, SITE_SPLIT_PMD).found()).toEqual(['I5']);
+  });
+
+  test('a frame that was freed meanwhile is none either', () => {
+    const s = new EventScript().as(1).alloc(DATA).map(PAGE, DATA).fill(PAGE, DATA).open(PAGE, END, SITE_SPLIT_PMD);
+    s.entry(4, 0, PAGE, frozen).flush(PAGE, END).free(DATA).close(PAGE, END, SITE_SPLIT_PMD);
+    expect(s.found()).toContain('I5');
   });
 });
 
