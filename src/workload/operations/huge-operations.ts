@@ -70,6 +70,8 @@ export const HUGE_OPERATIONS: readonly Operation[] = [
   op('thp-migrate', 'moves a huge page to another NUMA node', HUGE, [], {
     ...STORE,
     kernel: { frames: 4096, numaNodes: 2 },
+    // Designs that know only single pages tell 512 of them.
+    bounds: { steps: 20_000, executions: 1_000 },
     thread: { on: 'kernel', steps: [{ do: 'move-pages', at: 0 }] },
   }),
   op('thp-soft-dirty', 'write-protects a huge page to learn of writes', HUGE, [], {
