@@ -30,7 +30,11 @@ it(`${operations} operations keep contents, counts and entries right (SEED=${see
 it(`the same with huge pages (SEED=${seed})`, () => {
   const count = Math.ceil(operations / 10);
   for (let done = 0, round = 0; done < count; done += 100, round++) {
-    const w = new RandomMemory(seed * 200_000 + round, { frames: 12288, swapPages: 6000 });
+    const w = new RandomMemory(seed * 200_000 + round, {
+      frames: 12288,
+      swapPages: 6000,
+      shmemHuge: round % 2 === 0 ? 'always' : 'never',
+    });
     soak(w, Math.min(100, count - done), `SEED=${seed} huge round ${round}`);
     expect(w.k.huge.zeroRefs).toBeLessThanOrEqual(1);
   }

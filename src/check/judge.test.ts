@@ -404,8 +404,8 @@ describe('what a split of a huge page leaves with a device', () => {
   // Not present, and not empty: a migration entry.
   const frozen = (DATA << 12) | PTE_D;
 
-  test('a page that is frozen is documented gap 15; elsewhere it is none, nor where the entry is empty', () => {
-    expect(split(frozen, SITE_SPLIT_PMD).found()).toEqual(['I5 gap 15']);
+  test('a page that is frozen is documented gap 16; elsewhere it is none, nor where the entry is empty', () => {
+    expect(split(frozen, SITE_SPLIT_PMD).found()).toEqual(['I5 gap 16']);
     expect(split(frozen, SITE_MUNMAP).found()).toEqual(['I5']);
     expect(split(0, SITE_SPLIT_PMD).found()).toEqual(['I5']);
   });

@@ -204,6 +204,7 @@ export class World {
     const inode = kind === 'hugetlbfs' ? newHugetlbfsInode(this.kernel, path) : this.kernel.newInode(kind, path, size);
     // A small ext4 (below 512 MiB) has small blocks.
     if (path.startsWith('/mnt/ext4/')) inode.blockSize = 1024;
+    if (path.startsWith('/mnt/tmpfs/')) inode.mount = 'tmpfs';
     this.files.set(path, inode);
     return inode;
   }

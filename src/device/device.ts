@@ -19,26 +19,36 @@ import { WaitQueue } from '../sched/scheduler.ts';
 import { type Accessor, DeviceStats } from './accessor.ts';
 import { AmdIommu, type IommuDriver, type PasidState } from './amd-iommu.ts';
 import { type AtsConfig, AtsDevice } from './ats-pri.ts';
+import { callbackCounts, DEVICE_ID } from './common.ts';
 import type { Driver } from './define-driver.ts';
+import { createNamedDevice } from './devices.ts';
 import { MirrorDriverHw, WalkerDriverHw } from './driver-hw.ts';
 import { DriverInstance } from './driver-run.ts';
 import { driverInfo } from './drivers/drivers.ts';
+import type { GruConfig } from './gru/driver.ts';
+import { SMALL_GRU } from './gru/gru.ts';
 import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
+import type { KvmConfig } from './kvm/config.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
+import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
-/** Device id in events. */
-const DEVICE_ID = 1;
-
 export interface DeviceConfig {
+  /** Name of a secondary MMU (devices.ts); '' = the shared-table IOMMU with the driver below, or pinned pages. */
+  readonly device: string;
+  /** Hears nothing: its driver registers no callback. What it then does wrong shows what was exercised. */
+  readonly isDeaf: boolean;
   /** Name of the driver; '' = the first one for the kernel's design. */
   readonly driver: string;
   readonly iommu: Partial<IommuConfig>;
   readonly ats: Partial<AtsConfig>;
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
+  readonly kvm: Partial<KvmConfig>;
+  readonly gru: Partial<GruConfig>;
+  readonly rdma: Partial<RdmaConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -47,11 +57,16 @@ export interface DeviceConfig {
 }
 
 export const DEVICE_DEFAULTS: DeviceConfig = {
+  device: '',
+  isDeaf: false,
   driver: '',
   iommu: {},
   ats: {},
   pinned: {},
   mirror: {},
+  kvm: {},
+  gru: {},
+  rdma: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -61,6 +76,9 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
 export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  kvm: { vcpus: 2 },
+  gru: SMALL_GRU,
+  rdma: RDMA_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };
@@ -341,15 +359,11 @@ class MirrorTableDevice implements Device {
   }
 }
 
-function callbackCounts(k: Kernel): number[] {
-  const design = k.design as { readonly list?: { readonly callbackCounts: Float64Array } } | null;
-  return Array.from(design?.list?.callbackCounts ?? []);
-}
-
 /** A device for the kernel's notifier design: pinned pages when that is "pinned", else the shared-table IOMMU with the
  *  driver named (or the first for the design). Its threads are started. Throws InputError for a driver that does not fit. */
 export function createDevice(k: Kernel, config: Partial<DeviceConfig> = {}): Device {
   const full = { ...DEVICE_DEFAULTS, ...config };
+  if (full.device !== '') return createNamedDevice(k, full);
   if (k.design?.name === 'pinned') return new PinnedTableDevice(k, full);
   return new SharedTableDevice(k, full, (amd, design) => driverInfo(full.driver, design.name).create(amd, design));
 }

@@ -14,6 +14,7 @@ import { PTE_P, PTE_PS } from '../abi/pte.ts';
 import { assert } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
+import { checkHuge } from './huge/check.ts';
 import { depositsOf } from './huge/deposit.ts';
 import { pmdFrame, pmdIsSwap, pmdTransHuge } from './huge/pmd.ts';
 import { isHugeZero } from './huge/zero-page.ts';
@@ -51,11 +52,14 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   countCaches(k, refs, swapUsers);
   checkSwap(k, swapUsers, refs);
   checkHugetlb(k, refs);
+  checkHuge(k);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
   for (const pfn of k.reclaim.addBatch) refs[pfn] = refs[pfn]! + 1;
   checkFrames(k, refs);
   checkDeviceFrames(k, refs);
-  for (const node of k.nodes) node.checkInvariants();
+  let free = 0;
+  for (const node of k.nodes) free += node.checkInvariants();
+  assert(free === k.pages.free, `Buddy: ${free} frames on the lists, the count says ${k.pages.free}`);
   k.reclaim.checkInvariants();
   checkRmap(k);
   checkKsm(k);
@@ -169,8 +173,9 @@ function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint3
 function countCaches(k: Kernel, refs: Int32Array, swapUsers: Uint32Array): void {
   for (const inode of k.inodes.values()) {
     for (const [index, pfn] of inode.mapping.pages) {
-      refs[pfn] = refs[pfn]! + 1;
-      const knows = k.pages.mapping[pfn] === inode.mapping && k.pages.index[pfn] === index;
+      const head = compoundHead(k.pages, pfn);
+      refs[head] = refs[head]! + 1;
+      const knows = k.pages.mapping[head] === inode.mapping && k.pages.index[head] === index - (pfn - head);
       assert(knows, `I24: page ${pfn} knows its place ${index} in inode ${inode.id}`);
     }
     for (const slot of inode.mapping.swapped.values()) swapUsers[slot] = swapUsers[slot]! + 1;

@@ -56,9 +56,10 @@ export interface KernelConfig {
   watermarkMin: number;
   watermarkLow: number;
   watermarkHigh: number;
-  /** transparent_hugepage/enabled and shmem_enabled at the start. */
+  /** transparent_hugepage/enabled and shmem_enabled at the start, and the huge= option of mounted tmpfs. */
   thpEnabled: 'always' | 'madvise' | 'never';
   shmemHuge: 'always' | 'within_size' | 'advise' | 'never' | 'deny' | 'force';
+  tmpfsHuge: 'always' | 'within_size' | 'advise' | 'never';
   /** The page of the old system calls is listed at the end of every map (CONFIG_LEGACY_VSYSCALL_XONLY). */
   vsyscall: boolean;
   /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
@@ -117,6 +118,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     watermarkHigh: 0,
     thpEnabled: 'madvise',
     shmemHuge: 'never',
+    tmpfsHuge: 'never',
     vsyscall: false,
     injectAllocFailures: false,
     strideOff: 512,

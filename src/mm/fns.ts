@@ -209,7 +209,14 @@ export interface ZapFns {
     evenCows: boolean,
   ): KernelPath<number>;
   /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
-  zapPageRangeSingle(k: Kernel, vma: VmArea, start: number, end: number, evenCows: boolean): KernelPath<void>;
+  zapPageRangeSingle(
+    k: Kernel,
+    vma: VmArea,
+    start: number,
+    end: number,
+    evenCows: boolean,
+    site?: number,
+  ): KernelPath<void>;
   /** free_pgtables for ascending VMAs between prevEnd and nextStart: takes each VMA out of the rmap trees first
    *  (unlinkAnonVmas, unlinkFileVma: the caller must not), then frees the tables that no other VMA needs. */
   freePgtables(
@@ -310,6 +317,11 @@ export interface HugeFns {
     orig: number,
     flags: number,
   ): KernelPath<number>;
+  /** The fault of a file in a block without a page table: maps a huge page whole. VM_FAULT_*, VM_FAULT_FALLBACK as above. */
+  doFileHugeFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number>;
+  /** do_set_pmd: maps the page `head` whole at `haddr`, whose entry at `word` is none; its reference goes to the entry. False:
+   *  the entry is there. Page lock held. */
+  doSetPmd(k: Kernel, vma: VmArea, haddr: number, word: number, head: number, isWrite: boolean): AtomicPath<boolean>;
   /** pmd_migration_entry_wait. */
   pmdMigrationEntryWait(k: Kernel, vma: VmArea, word: number): KernelPath<number>;
   /** zap_huge_pmd: false when the entry is not huge (any more). */
@@ -459,6 +471,8 @@ export interface PageFns {
   allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number>;
   /** Gives a frame (or a compound page: its head) with refcount 0 back (free_unref_page, free_compound_page). Raises generations. */
   freePage(k: Kernel, pfn: number): void;
+  /** The same for the entries (pfn << 1) of queue[from, to) that are not 0, the last first (free_unref_page_list). */
+  freePageList(k: Kernel, queue: Int32Array, from: number, to: number): void;
   /** put_page: drops a reference (of the head, for a tail); the last one takes the page off the LRU and frees it. */
   putPage(k: Kernel, pfn: number): void;
 }
@@ -515,8 +529,9 @@ export interface ReclaimFns {
 export interface FileFns {
   /** Frame of page `index` in the cache (referenced), or 0. */
   findGetPage(k: Kernel, mapping: AddressSpace, index: number): number;
-  /** The same, reading or (shmem) allocating it. Frame (referenced) or -errno (-ENOMEM; -EFAULT beyond end of file). */
-  filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number>;
+  /** The same, reading or (shmem) allocating it. `vma`: for a fault in it. Frame (referenced; of a huge
+   *  page the one that belongs there) or -errno (-ENOMEM; -EFAULT beyond end of file). */
+  filemapGetPage(k: Kernel, mapping: AddressSpace, index: number, vma?: VmArea | null): KernelPath<number>;
   /** Removes a clean or truncated page from the cache; drops the cache's reference. Page lock held. */
   deleteFromPageCache(k: Kernel, pfn: number, shadow?: number): void;
   /** writepage: mkclean, then contents to the disk. */

@@ -4,6 +4,7 @@
 import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
+import type { KernelPath } from '../sched/path.ts';
 import type { Rlimits } from './config.ts';
 import type { HugetlbFile, HugetlbVma } from './hugetlb/state.ts';
 import type { SharedPolicy } from './numa/shared-policy.ts';
@@ -53,6 +54,8 @@ export class VmArea {
   /** Guard regions were installed in it (VM_MAYBE_GUARD, of kernels that have the flag): sticks through merges, and fork copies its
    *  tables. */
   maybeGuard = false;
+  /** Made by mmap itself; not by a split, fork, brk, mremap or the loader. */
+  isByMmap = false;
   /** hugetlb: reservations and lock of the VMA (vm_private_data). */
   hugetlb: HugetlbVma | null = null;
 
@@ -131,6 +134,8 @@ export class Inode {
   users = 0;
   /** Pages charged to vm_committed_as for the whole object (shmem without VM_NORESERVE), given back at eviction. */
   chargedPages = 0;
+  /** Of shared memory: whose huge= option decides about huge pages. 'shm' is the kernel's own mount; 'none' has no such option. */
+  mount: 'shm' | 'tmpfs' | 'none' = 'shm';
   /** Shmem charges page by page (VM_NORESERVE). */
   isNoReserve = false;
   /** SysV segment: its VMAs have a close operation, which keeps them from merging. */
@@ -164,6 +169,8 @@ export class AddressSpace {
   sharedPolicies: readonly SharedPolicy[] = [];
   /** Contents on disk that differ from the generated pattern: page index -> 4096 bytes. */
   readonly disk = new Map<number, Uint8Array>();
+  /** Shmem only: huge pages among them; each is in `pages` with every one of its 512 frames. */
+  hugePages = 0;
   /** VMAs that map this file, ordered by page offset (ties: insertion order). Guarded by iMmapRwsem. */
   readonly iMmap: VmArea[] = [];
   readonly iMmapRwsem: Rwsem;
@@ -256,6 +263,8 @@ export class MmStruct {
   tlbFlushBatched = false;
   /** A pin was ever taken (MMF_HAS_PINNED). */
   hasPinned = false;
+  /** vm_ops->close of mappings of devices that have no VMA here: run by exit where those of VMAs are. */
+  readonly closes: (() => KernelPath<void>)[] = [];
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;

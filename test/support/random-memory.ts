@@ -51,6 +51,7 @@ import { clearRefs } from '../../src/mm/track/clear-refs.ts';
 import { pageIdleGet, pageIdleSet } from '../../src/mm/track/page-idle.ts';
 import type { Task } from '../../src/mm/types.ts';
 import type { KernelPath } from '../../src/sched/path.ts';
+import { SHMEM_OPERATIONS } from './random-shmem.ts';
 import { uffdFill, uffdProtect } from './random-uffd.ts';
 
 export const PAGE = 4096;
@@ -62,7 +63,7 @@ const BIG = [0x80000000, 0x140000000];
 const TASKS_MAX = 4;
 
 /** What the twin knows of a page: its byte, and whether it may have become 0 by itself (MADV_FREE). */
-interface Cell {
+export interface TwinCell {
   byte: number;
   lazy: boolean;
 }
@@ -71,7 +72,7 @@ interface TwinPage {
   readonly readable: boolean;
   readonly writable: boolean;
   readonly shared: boolean;
-  readonly cell: Cell;
+  readonly cell: TwinCell;
 }
 
 /** Pages of a process by address. */
@@ -254,7 +255,7 @@ function mprotect(w: RandomMemory, p: Process): void {
   protect(w, p, w.address(), w.length());
 }
 
-function protect(w: RandomMemory, p: Process, start: number, length: number): void {
+export function protect(w: RandomMemory, p: Process, start: number, length: number): void {
   const prot = [PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE][w.rng.below(3)]!;
   const r = w.call(p, NR_mprotect, start, length, prot);
   let a = start;
@@ -507,4 +508,5 @@ const OPERATIONS: readonly Operation[] = [
   { weight: 14, name: 'huge mremap', when: hasRoomForHuge, run: hugeMremap },
   { weight: 20, name: 'huge madvise', when: hasRoomForHuge, run: hugeMadvise },
   { weight: 50, name: 'huge access', when: hasRoomForHuge, run: hugeAccess },
+  ...SHMEM_OPERATIONS,
 ];

@@ -26,12 +26,13 @@ import { OBJ_PAGE } from '../../base/footprint.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FAULT_PAGE_READY, P_PTE_SET } from '../../sched/points.ts';
-import { filePages, isCachedAt, isShmem, noteFile, setPageDirty } from '../file/page-cache.ts';
+import { filePages, isCachedAt, isShmem, isUptodate, noteFile, setPageDirty } from '../file/page-cache.ts';
 import { asyncMmapReadahead, syncMmapReadahead } from '../file/readahead.ts';
 import type { Kernel } from '../kernel.ts';
 import { vmaAllocPage, vmaAllocPageSlow } from '../numa/alloc.ts';
+import { compoundHead } from '../page/compound.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
-import { PG_DIRTY, PG_LOCKED, PG_READAHEAD, PG_UPTODATE } from '../page/pages.ts';
+import { PG_COMPOUND, PG_DIRTY, PG_LOCKED, PG_READAHEAD, PG_UPTODATE } from '../page/pages.ts';
 import { isPteMarker, mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, pteNoneMostly } from '../page/swapops.ts';
 import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
@@ -75,7 +76,7 @@ function* readAhead(
 
 /** filemap_fault: the page, locked and referenced, as 2 * pfn, plus 1 when it had to be read (major fault); or the negative of
  *  VM_FAULT_* bits. With VM_FAULT_RETRY mmapLock was dropped. */
-function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+export function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   const file = vma.file!;
   const mapping = file.inode.mapping;
   if (isShmem(mapping)) return yield* shmemFault(k, vma, address, flags);
@@ -89,8 +90,7 @@ function* filemapFault(k: Kernel, vma: VmArea, address: number, flags: number): 
     noteFile(k, mapping, false);
     const now = mapping.pages.get(index) ?? 0;
     // To be read here after all (page_not_uptodate).
-    if (!isUnlocked && (now === 0 || (k.pages.flags[now]! & PG_UPTODATE) === 0))
-      isUnlocked = maybeUnlockMmapForIo(vma, file, flags);
+    if (!isUnlocked && (now === 0 || !isUptodate(k, now))) isUnlocked = maybeUnlockMmapForIo(vma, file, flags);
     const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
     if (isUnlocked) {
       if (pfn > 0) k.fn.putPage(k, pfn);
@@ -127,7 +127,7 @@ function* shmemFault(k: Kernel, vma: VmArea, address: number, flags: number): Ke
       const reason = shmemUserfault(vma, mapping, index);
       if (reason !== 0) return -(yield* k.fn.handleUserfault(k, vma, address, flags, reason));
     }
-    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index, vma);
     if (pfn < 0) return pfn === -EFAULT ? -VM_FAULT_SIGBUS : -VM_FAULT_OOM;
     if (!(yield* lockPageOrRetry(k, vma, pfn, flags))) {
       k.fn.putPage(k, pfn);
@@ -188,8 +188,10 @@ function mapCachedPages(
     if (index >= end) break;
     const pfn = mapping.pages.get(index);
     if (pfn === undefined) continue;
-    if (m.footprint !== null) m.footprint.note(OBJ_PAGE, pfn, false);
-    if ((k.pages.flags[pfn]! & (PG_UPTODATE | PG_LOCKED | PG_READAHEAD)) !== PG_UPTODATE) continue;
+    let pageFlags = k.pages.flags[pfn]!;
+    if ((pageFlags & PG_COMPOUND) !== 0) pageFlags = k.pages.flags[compoundHead(k.pages, pfn)]!;
+    if (m.footprint !== null) m.footprint.note(OBJ_PAGE, compoundHead(k.pages, pfn), false);
+    if ((pageFlags & (PG_UPTODATE | PG_LOCKED | PG_READAHEAD)) !== PG_UPTODATE) continue;
     if (ra.mmapMiss > 0) ra.mmapMiss--;
     const word = pteOffset(table, at);
     if ((entryLo(m, word) | entryHi(m, word)) !== 0) continue;
@@ -323,8 +325,8 @@ export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: n
 
 /** fault_dirty_shared_page: unlocks the page. A task that dirties file pages may be made to wait for write-back (balance_dirty_pages),
  *  without mmapLock where the fault may drop it: then VM_FAULT_COMPLETED. */
-function faultDirtySharedPage(k: Kernel, vma: VmArea, pfn: number, hasMkwrite: boolean, flags: number): number {
-  const isDirtied = (k.pages.flags[pfn]! & PG_DIRTY) === 0;
+export function faultDirtySharedPage(k: Kernel, vma: VmArea, pfn: number, hasMkwrite: boolean, flags: number): number {
+  const isDirtied = (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_DIRTY) === 0;
   setPageDirty(k, pfn);
   unlockPage(k, pfn);
   const file = vma.file!;

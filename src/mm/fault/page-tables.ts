@@ -9,7 +9,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { allocTable, allocTableSlow } from '../numa/alloc.ts';
 import { PG_TABLE } from '../page/pages.ts';
-import { commitCharge } from '../reclaim/mem-cgroup.ts';
+import { commitTableCharge } from '../reclaim/mem-cgroup.ts';
 import type { MmStruct } from '../types.ts';
 
 const SPAN = [4096, 0x200000, 0x40000000, 0x8000000000];
@@ -72,7 +72,7 @@ function* tableAlloc(k: Kernel, mm: MmStruct, word: number, address: number, lev
   const now = entryLo(m, word);
   if ((now | entryHi(m, word)) === 0) {
     writeEntry(m, word, (table << 12) | PTE_TABLE, 0, mm.id, address - (address % SPAN[level]!), level);
-    if (mm.memcg !== 0) commitCharge(k, k.reclaim.groups[mm.memcg]!, table);
+    if (mm.memcg !== 0) commitTableCharge(k, k.reclaim.groups[mm.memcg]!, table);
     mm.tablePages++;
     k.ptl.unlock(holder);
     return table;

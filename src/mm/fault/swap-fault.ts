@@ -151,6 +151,8 @@ function* readPastCache(k: Kernel, vma: VmArea, address: number, entry: number):
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_SWAPBACKED;
   workingsetRefault(k, pfn, k.swap.shadow(entry));
   k.fn.lruAdd(k, pfn);
+  // PGMAJFAULT.
+  if (mm.memcg !== 0) k.reclaim.stats.updated(1);
   if (k.sched.points) yield P_IO;
   swapReadpage(k, pfn, entry);
   return pfn;

@@ -1,5 +1,6 @@
 // The page cache of one inode (mm/filemap.c) and shared memory (mm/shmem.c): page index -> frame, with one reference for the
-// cache. A page is put in locked, filled, then unlocked; who finds it waits for the lock. Shared memory has no disk: a page
+// cache. A huge page (shmem-huge.ts) stands at each of its 512 indices with the frame that belongs there. A page is put in locked,
+// filled, then unlocked; who finds it waits for the lock. Shared memory has no disk: a page
 // that is missing is new and zero, or in the swap area.
 //
 // invalidateLock keeps a page that was read, or is being read, from coming into the cache behind a truncation or a hole punch:
@@ -26,9 +27,10 @@ import { commitCharge } from '../reclaim/mem-cgroup.ts';
 import { workingsetRefault } from '../reclaim/workingset.ts';
 import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
-import type { AddressSpace } from '../types.ts';
+import type { AddressSpace, VmArea } from '../types.ts';
 import { readFromDisk } from './contents.ts';
 import { completeReads } from './reads.ts';
+import { makeHugePage, mayBeHuge, removeHugeIndices } from './shmem-huge.ts';
 
 /** Pages that the file has, the last one perhaps in part. */
 export function filePages(mapping: AddressSpace): number {
@@ -62,8 +64,16 @@ export function setPageDirty(k: Kernel, page: number): void {
 }
 
 /** Does the frame still hold that page? Page lock held. */
-export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, pfn: number): boolean {
-  return k.pages.mapping[pfn] === mapping && k.pages.index[pfn] === index && (k.pages.flags[pfn]! & PG_ANON) === 0;
+export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, page: number): boolean {
+  const pages = k.pages;
+  const pfn = compoundHead(pages, page);
+  const isThere = pages.mapping[pfn] === mapping && pages.index[pfn]! + (page - pfn) === index;
+  return isThere && (pages.flags[pfn]! & PG_ANON) === 0;
+}
+
+/** folio_test_uptodate of the page that a frame of the cache belongs to. */
+export function isUptodate(k: Kernel, page: number): boolean {
+  return (k.pages.flags[compoundHead(k.pages, page)]! & PG_UPTODATE) !== 0;
 }
 
 /** filemap_add_folio: a new, locked page. */
@@ -76,39 +86,53 @@ export function addToPageCache(k: Kernel, mapping: AddressSpace, index: number, 
   pages.index[pfn] = index;
   mapping.pages.set(index, pfn);
   const { activeGroup, groups } = k.reclaim;
-  if (activeGroup !== 0) commitCharge(k, groups[activeGroup]!, pfn);
+  if (activeGroup !== 0) {
+    commitCharge(k, groups[activeGroup]!, pfn);
+    // NR_FILE_PAGES.
+    k.reclaim.stats.updated(1);
+  }
   const shadow = mapping.shadows.get(index);
   if (shadow === undefined) return;
   mapping.shadows.delete(index);
   workingsetRefault(k, pfn, shadow);
 }
 
-export function* filemapGetPage(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+export function* filemapGetPage(
+  k: Kernel,
+  mapping: AddressSpace,
+  index: number,
+  vma: VmArea | null = null,
+): KernelPath<number> {
   noteFile(k, mapping, false);
   const cached = mapping.pages.get(index);
-  if (cached !== undefined && (k.pages.flags[cached]! & PG_UPTODATE) !== 0 && index < filePages(mapping)) {
+  if (cached !== undefined && isUptodate(k, cached) && index < filePages(mapping)) {
     getPage(k, cached);
     return cached;
   }
   const lock = mapping.invalidateLock;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
-  const pfn = yield* getPageLocked(k, mapping, index);
+  const pfn = yield* getPageLocked(k, mapping, index, vma);
   lock.readUnlock();
   return pfn;
 }
 
 /** The same with invalidateLock held (filemap_create_folio). */
-export function* getPageLocked(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {
+export function* getPageLocked(
+  k: Kernel,
+  mapping: AddressSpace,
+  index: number,
+  vma: VmArea | null = null,
+): KernelPath<number> {
   for (;;) {
     noteFile(k, mapping, false);
     if (index >= filePages(mapping)) return -EFAULT;
     const pfn = findGetPage(k, mapping, index);
     if (pfn !== 0) {
       if (k.readsInFlight.length > 0) completeReads(k);
-      if ((k.pages.flags[pfn]! & PG_UPTODATE) !== 0) return pfn;
+      if (isUptodate(k, pfn)) return pfn;
       // Being read by somebody else: the lock is dropped when it is up to date, or gone.
       yield* lockPage(k, pfn);
-      const ok = isCachedAt(k, mapping, index, pfn) && (k.pages.flags[pfn]! & PG_UPTODATE) !== 0;
+      const ok = isCachedAt(k, mapping, index, pfn) && isUptodate(k, pfn);
       unlockPage(k, pfn);
       if (ok) return pfn;
       k.fn.putPage(k, pfn);
@@ -119,6 +143,10 @@ export function* getPageLocked(k: Kernel, mapping: AddressSpace, index: number):
       const swappedIn = yield* shmemSwapin(k, mapping, index, entry);
       if (swappedIn !== 0) return swappedIn;
       continue;
+    }
+    if (mayBeHuge(k, mapping, index, vma)) {
+      const huge = yield* makeHugePage(k, mapping, index, vma);
+      if (huge !== 0) return huge;
     }
     const made = yield* readPage(k, mapping, index);
     if (made !== 0) return made;
@@ -186,10 +214,12 @@ function* shmemSwapin(k: Kernel, mapping: AddressSpace, index: number, entry: nu
   return pfn;
 }
 
+/** `pfn`: a head. */
 export function deleteFromPageCache(k: Kernel, pfn: number, shadow = 0): void {
   const mapping = k.pages.mapping[pfn] as AddressSpace;
   noteFile(k, mapping, true);
-  mapping.pages.delete(k.pages.index[pfn]!);
+  if (k.pages.order[pfn] !== 0) removeHugeIndices(k, mapping, pfn);
+  else mapping.pages.delete(k.pages.index[pfn]!);
   if (shadow !== 0) mapping.shadows.set(k.pages.index[pfn]!, shadow);
   k.pages.mapping[pfn] = null;
   k.pages.flags[pfn] = k.pages.flags[pfn]! & ~(PG_DIRTY | PG_REFERENCED);

@@ -8,6 +8,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceWriteOut } from '../page/announce.ts';
+import { compoundHead } from '../page/compound.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_READAHEAD, PG_WRITEBACK } from '../page/pages.ts';
 import { getPage } from '../rmap/rmap.ts';
@@ -108,7 +109,7 @@ export function* fileWrite(
     if (still) {
       copyIn(k, inode, pfn * 4096 + from, at, count, bytes === null ? null : bytes.subarray(done, done + count));
       setPageDirty(k, pfn);
-      k.fn.markPageAccessed(k, pfn);
+      k.fn.markPageAccessed(k, compoundHead(k.pages, pfn));
       done += count;
     }
     unlockPage(k, pfn);
@@ -155,7 +156,8 @@ export function* fileRead(
     k.memory.touch(pfn, false);
     if (count > 0 && out !== null) out.set(k.memory.bytes.subarray(pfn * 4096 + from, pfn * 4096 + from + count), done);
     // Several reads of one page count as one use of it.
-    if (file === null || Math.floor((file.ra.prevPos - 1) / 4096) !== index) k.fn.markPageAccessed(k, pfn);
+    if (file === null || Math.floor((file.ra.prevPos - 1) / 4096) !== index)
+      k.fn.markPageAccessed(k, compoundHead(k.pages, pfn));
     k.fn.putPage(k, pfn);
     if (count <= 0) break;
     done += count;

@@ -12,9 +12,12 @@
 // invalidateLock is held for write throughout, so that no page comes into the cache meanwhile.
 
 import { EINVAL } from '../../abi/errno.ts';
+import { SITE_TRUNCATE } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { hugetlbEvictInode, hugetlbPunchHole, hugetlbTruncate } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
+import { isMapped } from '../migrate/folio.ts';
+import { compoundHead, compoundNr } from '../page/compound.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { intervalNext } from '../rmap/interval.ts';
 import { getPage } from '../rmap/rmap.ts';
@@ -44,7 +47,7 @@ function* unmapMappingPages(
     const vma = mapping.iMmap[i]!;
     const from = vma.start + Math.max(0, first - vma.pgoff) * 4096;
     const to = Math.min(vma.end, vma.start + (last - vma.pgoff + 1) * 4096);
-    yield* k.fn.zapPageRangeSingle(k, vma, from, to, evenCows);
+    yield* k.fn.zapPageRangeSingle(k, vma, from, to, evenCows, SITE_TRUNCATE);
   }
   lock.readUnlock();
 }
@@ -70,28 +73,69 @@ export function indicesIn(pages: ReadonlyMap<number, number>, first: number, las
   return out.sort((a, b) => a - b);
 }
 
-/** truncate_inode_pages_range, shmem_undo_range: whole pages inside [start, end) leave the cache, then parts of pages become zeros. */
+/** truncate_inode_pages_range, shmem_undo_range: whole pages inside [start, end) leave the cache, then parts of pages become zeros. A
+ *  huge page of which only a part goes is split, and its small pages inside are then removed. */
 function* truncatePages(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
   const first = Math.ceil(start / 4096);
   const last = Math.floor(end / 4096) - 1;
   noteFile(k, mapping, false);
-  const batch: number[] = [];
-  for (const index of indicesIn(mapping.pages, first, last)) {
-    const pfn = yield* removeFromCache(k, mapping, index);
-    if (pfn !== 0 && batch.push(pfn) === PAGEVEC_SIZE) releaseBatch(k, batch);
+  yield* removePages(k, mapping, first, last);
+  if (mapping.hugePages > 0) yield* truncateHugeParts(k, mapping, start, end);
+  else {
+    const head = Math.floor(start / 4096);
+    const tail = Math.ceil(end / 4096) - 1;
+    const isHeadCut = head < first;
+    if (isHeadCut) yield* truncatePart(k, mapping, head, start, end);
+    if (tail > last && !(isHeadCut && tail === head)) yield* truncatePart(k, mapping, tail, start, end);
   }
-  releaseBatch(k, batch);
-  const head = Math.floor(start / 4096);
-  const tail = Math.ceil(end / 4096) - 1;
-  const isHeadCut = head < first;
-  if (isHeadCut) yield* truncatePart(k, mapping, head, start, end);
-  if (tail > last && !(isHeadCut && tail === head)) yield* truncatePart(k, mapping, tail, start, end);
   for (const index of mapping.shadows.keys()) if (index >= first && index <= last) mapping.shadows.delete(index);
   noteFile(k, mapping, mapping.swapped.size > 0);
   for (const index of indicesIn(mapping.swapped, first, last)) {
     k.fn.freeSwapAndCache(k, mapping.swapped.get(index)!);
     mapping.swapped.delete(index);
   }
+}
+
+/** Pages that lie whole in [first, last] leave the cache. */
+function* removePages(k: Kernel, mapping: AddressSpace, first: number, last: number): KernelPath<void> {
+  const batch: number[] = [];
+  for (const index of indicesIn(mapping.pages, first, last)) {
+    if (mapping.hugePages > 0 && isCutHuge(k, mapping, index, first, last)) continue;
+    const pfn = yield* removeFromCache(k, mapping, index);
+    if (pfn !== 0 && batch.push(pfn) === PAGEVEC_SIZE) releaseBatch(k, batch);
+  }
+  releaseBatch(k, batch);
+}
+
+/** Does page `index` belong to a huge one that does not lie whole in [first, last]? */
+function isCutHuge(k: Kernel, mapping: AddressSpace, index: number, first: number, last: number): boolean {
+  const page = mapping.pages.get(index);
+  if (page === undefined) return false;
+  const head = compoundHead(k.pages, page);
+  const from = k.pages.index[head]!;
+  return from < first || from + compoundNr(k.pages, head) - 1 > last;
+}
+
+/** The pages at both ends of the range: small ones as ever. Of a huge one the part becomes zeros and the page is split; what then lies
+ *  whole in the range is removed, unless the split failed. */
+function* truncateHugeParts(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  let first = Math.ceil(start / 4096);
+  let last = Math.floor(end / 4096) - 1;
+  const head = yield* truncatePart(k, mapping, Math.floor(start / 4096), start, end);
+  if (!head.isDone) first = head.end;
+  const tail = Math.ceil(end / 4096) - 1;
+  if (head.end <= tail && Number.isFinite(tail)) {
+    const part = yield* truncatePart(k, mapping, tail, start, end);
+    if (!part.isDone) last = part.index - 1;
+  } else if (!head.isDone) last = head.index - 1;
+  yield* removePages(k, mapping, first, last);
+}
+
+/** What truncatePart met: the page's indices [index, end), and whether nothing of it is left to be removed or kept whole. */
+interface Part {
+  index: number;
+  end: number;
+  isDone: boolean;
 }
 
 /** folio_batch_release: a batch loses its references backwards (release_pages collects at the head of a list). */
@@ -108,27 +152,40 @@ function* removeFromCache(k: Kernel, mapping: AddressSpace, index: number): Kern
   getPage(k, pfn);
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   if (isCachedAt(k, mapping, index, pfn)) {
+    const head = compoundHead(k.pages, pfn);
+    const from = k.pages.index[head]!;
     // unmap_mapping_folio: somebody mapped it after the round of unmapping.
-    if (k.pages.mapcount[pfn]! > 0) yield* unmapMappingPages(k, mapping, index, index, false);
-    k.fn.deleteFromPageCache(k, pfn);
+    if (isMapped(k.pages, head))
+      yield* unmapMappingPages(k, mapping, from, from + compoundNr(k.pages, head) - 1, false);
+    k.fn.deleteFromPageCache(k, head);
   }
   unlockPage(k, pfn);
   return pfn;
 }
 
-/** truncate_inode_partial_folio: the part of page `index` inside [start, end) becomes zeros. */
-function* truncatePart(k: Kernel, mapping: AddressSpace, index: number, start: number, end: number): KernelPath<void> {
+/** truncate_inode_partial_folio: the part of page `index` inside [start, end) becomes zeros; a huge page is split. */
+function* truncatePart(k: Kernel, mapping: AddressSpace, index: number, start: number, end: number): KernelPath<Part> {
   noteFile(k, mapping, false);
+  const part: Part = { index, end: index + 1, isDone: true };
   const pfn = mapping.pages.get(index);
-  if (pfn === undefined) return;
+  if (pfn === undefined) return part;
   getPage(k, pfn);
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   if (isCachedAt(k, mapping, index, pfn)) {
-    zeroPart(k, pfn, start - index * 4096, end - index * 4096);
-    if (cutsBlock(mapping, index, start, end)) setPageDirty(k, pfn);
+    const head = compoundHead(k.pages, pfn);
+    const nr = compoundNr(k.pages, head);
+    part.index = k.pages.index[head]!;
+    part.end = part.index + nr;
+    for (let i = 0; i < nr; i++) {
+      const from = (part.index + i) * 4096;
+      if (start < from + 4096 && end > from) zeroPart(k, head + i, start - from, end - from);
+    }
+    if (cutsBlock(mapping, index, start, end)) setPageDirty(k, head);
+    if (nr > 1) part.isDone = (yield* k.fn.splitHugePage(k, pfn, null)) === 0;
   }
   unlockPage(k, pfn);
   k.fn.putPage(k, pfn);
+  return part;
 }
 
 /** Does [start, end) cut a block of the page: is there anything to write? Blocks that it covers are given back as they are. */

@@ -37,6 +37,7 @@ import { getPage, pageMoveAnonRmap } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { deposit, pteAllocOne, pteFree } from './deposit.ts';
+import { mayFaultFileHuge } from './file-fault.ts';
 import { khugepagedEnterVma } from './khugepaged-mm.ts';
 import { mkHugePmdHi, mkHugePmdLo, pmdFrame, pmdIsSwap, pmdTransHuge } from './pmd.ts';
 import { setPmd } from './pmd-flush.ts';
@@ -48,7 +49,8 @@ import { isHugeZero, mmGetHugeZeroPage } from './zero-page.ts';
 export function mayFaultHuge(k: Kernel, vma: VmArea, address: number): boolean {
   const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
   if (word >= 0 && (entryLo(k.memory, word) | entryHi(k.memory, word)) !== 0) return true;
-  return vma.file === null && hugepageVmaCheck(k, vma, vma.flags, true, true);
+  if (vma.file !== null) return mayFaultFileHuge(k, vma, address);
+  return hugepageVmaCheck(k, vma, vma.flags, true, true);
 }
 
 /** The PMD level of __handle_mm_fault. */
@@ -56,7 +58,10 @@ export function handleHugePmd(k: Kernel, vma: VmArea, address: number, flags: nu
   const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
   const lo = word < 0 ? 0 : entryLo(k.memory, word);
   const hi = word < 0 ? 0 : entryHi(k.memory, word);
-  if ((lo | hi) === 0) return k.fn.doHugePmdAnonymousPage(k, vma, address, flags);
+  if ((lo | hi) === 0) {
+    if (vma.file !== null) return k.fn.doFileHugeFault(k, vma, address, flags);
+    return k.fn.doHugePmdAnonymousPage(k, vma, address, flags);
+  }
   if (pmdIsSwap(lo, hi)) return k.fn.pmdMigrationEntryWait(k, vma, word);
   if (!pmdTransHuge(lo)) return fallback();
   if (pteProtnone(lo) && (vma.flags & VM_ACCESS_FLAGS) !== 0) return k.fn.doHugePmdNumaPage(k, vma, address, word);

@@ -41,8 +41,12 @@ export function* changePmd(
   end: number,
   cpFlags: number,
 ): KernelPath<number> {
-  if (end - start !== PMD_SIZE) yield* k.fn.splitHugePmd(k, vma, start, false, 0);
-  else {
+  // uffd_wp_protect_file: a page of a file is marked by small entries, or by markers where the page itself is not mapped.
+  const isFileMark = (cpFlags & MM_CP_UFFD_WP) !== 0 && vma.file !== null;
+  if (end - start !== PMD_SIZE || isFileMark) {
+    yield* k.fn.splitHugePmd(k, vma, start, false, 0);
+    if (isFileMark && (yield* k.fn.pteAlloc(k, vma.mm, start)) === 0) return 0;
+  } else {
     const changed = yield* k.fn.changeHugePmd(k, tlb, vma, word, start, cpFlags);
     if (changed > 0) return changed === HPAGE_PMD_NR ? changed : 0;
   }

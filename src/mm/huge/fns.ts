@@ -5,6 +5,7 @@ import { doHugePmdAnonymousPage, doHugePmdWpPage, handleHugePmd } from './anon-f
 import { changeHugePmd } from './change.ts';
 import { collapseHugePage, collapseScanPmd } from './collapse.ts';
 import { copyHugePmd } from './copy.ts';
+import { doFileHugeFault, doSetPmd } from './file-fault.ts';
 import { pmdMigrationEntryWait } from './migration.ts';
 import { moveHugePmd } from './move.ts';
 import { deferredSplitScan, splitHugePage } from './split-page.ts';
@@ -17,6 +18,8 @@ export const hugeFns: HugeFns = {
   handleHugePmd,
   doHugePmdAnonymousPage,
   doHugePmdWpPage,
+  doFileHugeFault,
+  doSetPmd,
   pmdMigrationEntryWait,
   zapHugePmd,
   changeHugePmd,

@@ -19,7 +19,7 @@ import { userLoad, userStore } from '../cpu-access.ts';
 import type { Task } from '../types.ts';
 import { World } from '../vma/test-world.ts';
 import { deposit, depositsOf, withdraw } from './deposit.ts';
-import { khugepagedDoScan } from './khugepaged.ts';
+import { khugepagedScan } from './khugepaged.ts';
 import { isHugeMapped } from './mapped.ts';
 
 const BLOCK = 0x200000;
@@ -122,7 +122,7 @@ test('MADV_COLLAPSE gathers what is there and zeros; khugepaged does it by itsel
     const map = w.task.mm!.vmas.find(AT)!;
     w.k.huge.khugepagedMms.add(map.mm);
     if (isAsked) expect(w.call(NR_madvise, AT, BLOCK, MADV_COLLAPSE)).toBe(0);
-    else expect(w.k.sched.run(khugepagedDoScan(w.k))).toBe(1);
+    else expect(w.k.sched.run(khugepagedScan(w.k))).toBe(1);
     expect([w.isHuge(AT), w.rss]).toEqual([true, 512]);
     for (let i = 0; i < 40; i++) expect(w.load(AT + i * 3 * 4096)).toBe(i + 1);
     expect(w.load(AT + 4096)).toBe(0);

@@ -13,7 +13,7 @@ import { hugepageVmaCheck } from './policy.ts';
 import { SCAN_SUCCEED } from './scan-result.ts';
 
 /** khugepaged_do_scan: looks at up to `pages` entries. Number of blocks collapsed. */
-export function* khugepagedDoScan(k: Kernel, pages = k.huge.pagesToScan): KernelPath<number> {
+export function* khugepagedScan(k: Kernel, pages = k.huge.pagesToScan): KernelPath<number> {
   const { huge } = k;
   if (huge.enabled === 'never') return 0;
   lruAddDrain(k);

@@ -19,6 +19,11 @@ function announce(k: Kernel, type: number, head: number, vma: VmArea, haddr: num
     m.log.emit(type, vma.mm.id, haddr, haddr + PMD_SIZE, head, m.generation[head]!, anon, kind, HPAGE_PMD_ORDER, 0);
 }
 
+/** NR_SHMEM_PMDMAPPED counts it. */
+function isShmemPage(k: Kernel, head: number): boolean {
+  return (k.pages.flags[head]! & (PG_ANON | PG_SWAPBACKED)) === PG_SWAPBACKED;
+}
+
 /** page_add_new_anon_rmap of a huge page. */
 export function pageAddNewHugeRmap(k: Kernel, head: number, vma: VmArea, haddr: number): void {
   const pages = k.pages;
@@ -31,7 +36,8 @@ export function pageAddNewHugeRmap(k: Kernel, head: number, vma: VmArea, haddr: 
 
 /** page_dup_rmap, page_add_file_rmap and page_add_anon_rmap of one more huge entry. `kind` is RMAP_*. */
 export function pageAddHugeRmap(k: Kernel, head: number, vma: VmArea, haddr: number, kind: number): void {
-  k.pages.compoundMapcount[head]!++;
+  const count = ++k.pages.compoundMapcount[head]!;
+  if (count === 1 && isShmemPage(k, head)) k.huge.shmemPmdMapped++;
   if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, head, vma, haddr, kind);
 }
 
@@ -42,7 +48,11 @@ export function pageRemoveHugeRmap(k: Kernel, head: number, vma: VmArea, haddr: 
   assert(left >= 0, 'pageRemoveHugeRmap: page is mapped by a huge entry');
   pages.compoundMapcount[head] = left;
   if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_REMOVE, head, vma, haddr, 0);
-  if (left > 0 || (pages.flags[head]! & PG_ANON) === 0) return;
+  if (left > 0) return;
+  if ((pages.flags[head]! & PG_ANON) === 0) {
+    if (isShmemPage(k, head)) k.huge.shmemPmdMapped--;
+    return;
+  }
   let mapped = 0;
   const nr = compoundNr(pages, head);
   for (let i = 0; i < nr; i++) if (pages.mapcount[head + i]! > 0) mapped++;

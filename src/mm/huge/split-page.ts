@@ -10,6 +10,8 @@
 
 import { EAGAIN, EBUSY } from '../../abi/errno.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { filePages, noteFile } from '../file/page-cache.ts';
+import { hugePageGone } from '../file/shmem-huge.ts';
 import type { Kernel } from '../kernel.ts';
 import { clearCompound, compoundHead, compoundNr, totalMapcount } from '../page/compound.ts';
 import { tryLockPage, unlockPage, unlockTail } from '../page/page-lock.ts';
@@ -98,6 +100,13 @@ function takeApart(k: Kernel, head: number, nr: number, list: number[] | null): 
   const pages = k.pages;
   const { flags, refcount } = pages;
   k.huge.splitQueue.delete(head);
+  let end = Number.POSITIVE_INFINITY;
+  if ((flags[head]! & PG_ANON) === 0) {
+    const mapping = pages.mapping[head] as AddressSpace;
+    noteFile(k, mapping, true);
+    hugePageGone(k, mapping);
+    end = filePages(mapping);
+  }
   const cached = (flags[head]! & (PG_ANON | PG_SWAPCACHE)) === PG_ANON ? 0 : 1;
   const onLru = (flags[head]! & PG_LRU) !== 0;
   clearCompound(pages, head);
@@ -109,6 +118,13 @@ function takeApart(k: Kernel, head: number, nr: number, list: number[] | null): 
     pages.index[tail] = pages.index[head]! + i;
     pages.purpose[tail] = pages.purpose[head]!;
     refcount[tail] = 1 + cached;
+    if (pages.index[tail]! >= end) {
+      // Of a file: the part beyond its end leaves the cache.
+      (pages.mapping[head] as AddressSpace).pages.delete(pages.index[tail]!);
+      pages.mapping[tail] = null;
+      flags[tail] = flags[tail]! & ~PG_DIRTY;
+      refcount[tail]!--;
+    }
     if (list !== null) {
       refcount[tail]!++;
       list.push(tail);

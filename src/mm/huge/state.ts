@@ -6,6 +6,7 @@ import type { KernelConfig } from '../config.ts';
 import type { MmStruct } from '../types.ts';
 
 export type ThpEnabled = 'always' | 'madvise' | 'never';
+export type TmpfsHuge = 'always' | 'within_size' | 'advise' | 'never';
 export type ShmemHuge = 'always' | 'within_size' | 'advise' | 'never' | 'deny' | 'force';
 
 export class HugeState {
@@ -13,6 +14,8 @@ export class HugeState {
   enabled: ThpEnabled;
   /** transparent_hugepage/shmem_enabled: shared anonymous memory, memfd and SysV segments. */
   shmemEnabled: ShmemHuge;
+  /** huge= of a mounted tmpfs. */
+  tmpfsHuge: TmpfsHuge;
   /** transparent_hugepage/use_zero_page. */
   useZeroPage = true;
   /** khugepaged: entries looked at in one pass, and what a block may hold and still be collapsed. */
@@ -23,6 +26,9 @@ export class HugeState {
   /** Head of the huge zero page (0: not made yet), and its references: one of the kernel, one of each mm that ever mapped it. */
   zeroPfn = 0;
   zeroRefs = 0;
+  /** ShmemHugePages and ShmemPmdMapped of /proc/meminfo, in huge pages: in page caches, and mapped whole by at least one entry. */
+  shmemThps = 0;
+  shmemPmdMapped = 0;
   /** Huge pages partly unmapped, the longest queued first (deferred_split_queue). */
   readonly splitQueue = new Set<number>();
   /** Address spaces that khugepaged visits, in order of registration, and where it stopped last. */
@@ -35,5 +41,6 @@ export class HugeState {
   constructor(config: KernelConfig) {
     this.enabled = config.thpEnabled;
     this.shmemEnabled = config.shmemHuge;
+    this.tmpfsHuge = config.tmpfsHuge;
   }
 }

@@ -1,11 +1,16 @@
 // Taking a huge entry away (mm/huge_memory.c zap_huge_pmd): cleared under the ptl of the PMD table, 2 MiB added to the gather's
 // range, its deposited table freed at once (no walker ever saw it), the page queued in one slot of the gather. A part of a huge page is
-// split first and zapped entry by entry.
+// split first and zapped entry by entry; of a file's page nothing is left then.
+//
+// Linux 6.1 drops D of a file's huge entry here: what was stored through an entry that a read made is lost when the page, clean
+// for all that the kernel knows, is reclaimed before anybody dirties it otherwise. Here D goes to the page, as with small entries.
 
 import { MM_ANONPAGES, PMD_SIZE } from '../../abi/mman.ts';
+import { PTE_D } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
+import { setPageDirty } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR } from '../page/compound.ts';
 import { PG_ANON } from '../page/pages.ts';
@@ -57,6 +62,7 @@ export function* zapHugePmd(k: Kernel, tlb: MmuGather, vma: VmArea, word: number
   }
   updateHiwaterRss(mm);
   const isAnon = (k.pages.flags[head]! & PG_ANON) !== 0;
+  if (!isSwap && !isAnon && (lo & PTE_D) !== 0) setPageDirty(k, head);
   if (!isSwap) pageRemoveHugeRmap(k, head, vma, haddr);
   if (isAnon) zapDepositedTable(k, mm, ptl);
   mm.rss[isAnon ? MM_ANONPAGES : mmCounterFile(k.pages, head)]! -= HPAGE_PMD_NR;

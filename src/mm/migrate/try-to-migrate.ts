@@ -44,6 +44,7 @@ export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath
     if (!go || !isMapped(k.pages, pfn)) break;
   }
   if (takeLock) lock.readUnlock();
+  if (k.design?.hasRmapNotifiers) yield* k.fn.mmuNotifierPageUnmapped(k, pfn, SITE_MIGRATE);
 }
 
 function* migrateKsmPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
@@ -91,6 +92,7 @@ function* migrateEntry(k: Kernel, pfn: number, vma: VmArea, address: number, wor
   const { flags } = k.pages;
   const mm = vma.mm;
   const head = compoundHead(k.pages, pfn);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteAboutToBeCleared(k, vma, address, SITE_MIGRATE);
   const lo = entryLo(k.memory, word);
   const hi = entryHi(k.memory, word);
   const isAnon = (flags[head]! & PG_ANON) !== 0;

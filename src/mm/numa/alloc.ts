@@ -15,6 +15,7 @@
 import { FRAME_FILE, FRAME_TABLE } from '../../abi/events.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';
 import { NUMA_NO_NODE } from '../page/nodes.ts';
 import { GFP_KERNEL } from '../page/pages.ts';
 import {
@@ -150,6 +151,13 @@ export function allocFilePage(k: Kernel, mapping: AddressSpace, index: number): 
   // shmem_pseudo_vma_init: the inode number keeps files from all beginning on one node.
   const policy = lookupSharedPolicy(mapping, index) ?? taskPolicy(k);
   return allocOn(k, policy, index + mapping.inode.id, 0, FRAME_FILE);
+}
+
+/** shmem_alloc_hugefolio: the block from page `index` of a file on, or 0. */
+export function allocHugeFilePage(k: Kernel, mapping: AddressSpace, index: number): number {
+  if (k.nodes.length === 1) return k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_FILE);
+  const policy = lookupSharedPolicy(mapping, index) ?? taskPolicy(k);
+  return allocOn(k, policy, Math.floor((index + mapping.inode.id) / HPAGE_PMD_NR), HPAGE_PMD_ORDER, FRAME_FILE);
 }
 
 export function allocFilePageSlow(k: Kernel, mapping: AddressSpace, index: number): KernelPath<number> {

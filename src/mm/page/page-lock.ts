@@ -1,5 +1,6 @@
-// The page lock (PG_LOCKED, mm/filemap.c): one bit per page, and a wait queue while somebody waits. Sleeps; taken below mmapLock and
-// above the rmap locks.
+// The page lock (PG_LOCKED, mm/filemap.c): one bit per page, of a compound page the head's, and a wait queue while somebody waits.
+// Sleeps; taken below mmapLock and above the rmap locks. Who waits for a huge page that is split meanwhile gets the lock of the
+// small page that he named.
 
 import { E_LOCK, E_LOCK_CONTENDED, E_UNLOCK } from '../../abi/events.ts';
 import { LOCK_PAGE, LOCKF_EXCLUSIVE, LOCKF_TRYLOCK } from '../../abi/locks.ts';
@@ -9,6 +10,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_LOCK, P_SLEEP } from '../../sched/points.ts';
 import { SLEEPING } from '../../sched/scheduler.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from './compound.ts';
 import { PG_LOCKED } from './pages.ts';
 
 /** trylock_page. */
@@ -21,7 +23,8 @@ export function lockPageFast(k: Kernel, pfn: number): boolean {
   return take(k, pfn, LOCKF_EXCLUSIVE);
 }
 
-function take(k: Kernel, pfn: number, lockFlags: number): boolean {
+function take(k: Kernel, page: number, lockFlags: number): boolean {
+  const pfn = compoundHead(k.pages, page);
   const footprint = k.memory.footprint;
   if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
   const flags = k.pages.flags;
@@ -33,9 +36,10 @@ function take(k: Kernel, pfn: number, lockFlags: number): boolean {
 }
 
 /** lock_page. Hot callers write: if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn). */
-export function* lockPage(k: Kernel, pfn: number): KernelPath<void> {
+export function* lockPage(k: Kernel, page: number): KernelPath<void> {
   if (k.sched.points) yield P_LOCK;
-  while (!lockPageFast(k, pfn)) {
+  while (!lockPageFast(k, page)) {
+    const pfn = compoundHead(k.pages, page);
     const log = k.memory.log;
     if (log.on) log.emit(E_LOCK_CONTENDED, 0, 0, 0, 0, 0, LOCK_PAGE, pfn, LOCKF_EXCLUSIVE, 0);
     k.pageLockQueues.add(pfn, k.sched.current);
@@ -45,7 +49,8 @@ export function* lockPage(k: Kernel, pfn: number): KernelPath<void> {
 }
 
 /** unlock_page. */
-export function unlockPage(k: Kernel, pfn: number): void {
+export function unlockPage(k: Kernel, page: number): void {
+  const pfn = compoundHead(k.pages, page);
   const footprint = k.memory.footprint;
   if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
   const flags = k.pages.flags;

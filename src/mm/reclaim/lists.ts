@@ -22,7 +22,7 @@ import {
   PG_UNEVICTABLE,
   PG_WORKINGSET,
 } from '../page/pages.ts';
-import { lruDel, noteLruScan, putbackLruPage, rotateReclaimable } from './lru.ts';
+import { lruIsolate, moveFolioToLru, noteLruScan, putbackLruPage, rotateReclaimable } from './lru.ts';
 import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, type Lruvec } from './lruvec.ts';
 import type { MemCgroup } from './mem-cgroup.ts';
 
@@ -30,14 +30,17 @@ import type { MemCgroup } from './mem-cgroup.ts';
 function isolate(k: Kernel, lruvec: Lruvec, list: number, want: number): number[] {
   const { refcount } = k.pages;
   const out: number[] = [];
+  k.reclaim.drainJoining();
   noteLruScan(k);
   while (out.length < want) {
     const pfn = lruvec.tail[list]!;
     if (pfn === 0) break;
-    lruDel(k, pfn);
+    lruIsolate(k, pfn);
     refcount[pfn] = refcount[pfn]! + 1;
     out.push(pfn);
   }
+  // The length of the list, and PGSCAN_DIRECT or PGREFILL.
+  if (k.reclaim.hasGroups) for (let counter = 0; counter < 2; counter++) k.reclaim.stats.updated(out.length);
   return out;
 }
 
@@ -61,6 +64,7 @@ export function* shrinkInactiveList(
   if (flush) for (const pfn of dirty) refcount[pfn] = refcount[pfn]! + 1;
   const before = k.reclaim.pageouts;
   const freed = yield* k.fn.shrinkFolioList(k, taken, isKswapd, false, target);
+  if (k.reclaim.hasGroups) k.reclaim.stats.updated(freed);
   lruvec.noteCost(isFile, k.reclaim.pageouts - before);
   if (flush) yield* writeBack(k, dirty);
   return freed;
@@ -101,6 +105,7 @@ export function* shrinkActiveList(
     if (!staysActive) flags[pfn] = (flags[pfn]! & ~PG_ACTIVE) | PG_WORKINGSET;
     (staysActive ? stay : leave).push(pfn);
   }
-  for (const pfn of stay) putbackLruPage(k, pfn);
-  for (const pfn of leave) putbackLruPage(k, pfn);
+  for (const pfn of stay) moveFolioToLru(k, pfn);
+  for (const pfn of leave) moveFolioToLru(k, pfn);
+  if (k.reclaim.hasGroups) k.reclaim.stats.updated(leave.length);
 }

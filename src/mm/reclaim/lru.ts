@@ -45,18 +45,31 @@ function isFaultOfUser(k: Kernel, lruGen: LruGenState): boolean {
   return lruGen.inFault.has(thread) && !k.reclaim.isReclaiming(thread);
 }
 
+/** folio_add_lru: a page that comes from elsewhere. */
 export function lruAdd(k: Kernel, pfn: number): void {
-  noteLru(k, pfn, LIST_LRU, true);
+  if (k.memory.footprint !== null) noteLru(k, pfn, LIST_LRU, true);
   const { lruGen } = k.reclaim;
   // What a fault brings in is hot; the generation says so from now on.
   if (lruGen !== null && lruGen.inFault.size > 0 && isFaultOfUser(k, lruGen))
     k.pages.flags[pfn] = k.pages.flags[pfn]! | ((k.pages.flags[pfn]! & PG_UNEVICTABLE) === 0 ? PG_ACTIVE : 0);
+  k.reclaim.join(pfn);
+}
+
+/** lruvec_add_folio of a page that has just left a list: its flags name another one now. */
+function lruMove(k: Kernel, pfn: number): void {
+  noteLru(k, pfn, LIST_LRU, true);
   k.reclaim.add(pfn);
 }
 
 export function lruDel(k: Kernel, pfn: number): void {
-  noteLru(k, pfn, LIST_LRU_LEAVE, false);
+  if (k.memory.footprint !== null) noteLru(k, pfn, LIST_LRU_LEAVE, false);
   k.reclaim.remove(pfn);
+}
+
+/** lruvec_del_folio of one page of a batch, whose removal the statistics count as a whole. */
+export function lruIsolate(k: Kernel, pfn: number): void {
+  noteLru(k, pfn, LIST_LRU_LEAVE, false);
+  k.reclaim.isolate(pfn);
 }
 
 /** Reclaim looks at the lists or their lengths: the order with all that come and go matters. */
@@ -95,7 +108,7 @@ export function markPageAccessed(k: Kernel, pfn: number): void {
   if (onList) lruDel(k, pfn);
   flags[pfn] = (flags[pfn]! & ~PG_REFERENCED) | PG_ACTIVE;
   ageNonresident(k, k.reclaim.lruvecOf(pfn));
-  if (onList) lruAdd(k, pfn);
+  if (onList) lruMove(k, pfn);
 }
 
 /** deactivate_page (MADV_COLD): an active page goes to the inactive list. */
@@ -105,7 +118,7 @@ export function lruDeactivate(k: Kernel, pfn: number): void {
   if ((flags[pfn]! & (PG_LRU | active | PG_UNEVICTABLE)) !== (PG_LRU | active)) return;
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~(PG_ACTIVE | PG_REFERENCED);
-  lruAdd(k, pfn);
+  lruMove(k, pfn);
 }
 
 /** mark_page_lazyfree (MADV_FREE): an anonymous page whose contents may be dropped joins the inactive file pages. */
@@ -115,7 +128,7 @@ export function markPageLazyfree(k: Kernel, pfn: number): void {
   if ((flags[pfn]! & (wanted | PG_SWAPCACHE | PG_UNEVICTABLE)) !== wanted) return;
   lruDel(k, pfn);
   flags[pfn] = flags[pfn]! & ~(PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED);
-  lruAdd(k, pfn);
+  lruMove(k, pfn);
 }
 
 /** folio_rotate_reclaimable: reclaim waited for this page to be written; it is the next one to be looked at. */
@@ -143,5 +156,16 @@ export function putbackLruPage(k: Kernel, pfn: number): void {
   const { flags } = k.pages;
   if ((flags[pfn]! & PG_MLOCKED) !== 0) flags[pfn] = (flags[pfn]! & ~PG_ACTIVE) | PG_UNEVICTABLE;
   lruAdd(k, pfn);
+  k.fn.putPage(k, pfn);
+}
+
+/** move_folios_to_lru: back on the list that its flags name after a look of reclaim, without the isolation's reference. */
+export function moveFolioToLru(k: Kernel, pfn: number): void {
+  if ((k.pages.flags[pfn]! & PG_MLOCKED) !== 0) {
+    putbackLruPage(k, pfn);
+    return;
+  }
+  if ((k.pages.flags[pfn]! & PG_ACTIVE) !== 0) ageNonresident(k, k.reclaim.lruvecOf(pfn));
+  lruMove(k, pfn);
   k.fn.putPage(k, pfn);
 }

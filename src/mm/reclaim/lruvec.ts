@@ -30,6 +30,14 @@ export function lruList(flags: number): number {
   return (flags & PG_ACTIVE) !== 0 ? base + 1 : base;
 }
 
+/** What the lists of a group remember when their pages are gone. */
+export interface LruvecMemory {
+  readonly cost: readonly number[];
+  readonly activated: readonly number[];
+  readonly activatedStats: readonly number[];
+  readonly refaults: readonly number[];
+}
+
 export class Lruvec {
   /** Generations, which hold all evictable pages when they are on (mglru.ts). */
   gen: LruGen | null = null;
@@ -38,7 +46,7 @@ export class Lruvec {
   readonly tail = int32s(5);
   /** Pages on each list; a compound page counts once. */
   readonly count = int32s(5);
-  /** What lruvec_page_state says: the counts as of the last mem_cgroup_flush_stats, which each look of reclaim begins with. */
+  /** What lruvec_page_state says: the counts as of the last mem_cgroup_flush_stats (cgroup-stats.ts). */
   readonly stats = int32s(5);
   /** Pages written out lately, anonymous and of files: who costs more I/O is scanned less. */
   readonly cost = [0, 0];
@@ -46,6 +54,7 @@ export class Lruvec {
   nonresidentAge = 0;
   /** Refaults that were activated at once (WORKINGSET_ACTIVATE), anonymous and of files; and what they were at the last reclaim. */
   readonly activated = [0, 0];
+  readonly activatedStats = [0, 0];
   readonly refaults = [0, 0];
 
   /** Puts a page at the head of the list that its flags name, or at its tail, and sets PG_LRU. */
@@ -115,6 +124,25 @@ export class Lruvec {
     else prev[n] = p;
     flags[pfn] = f & ~PG_LRU;
     this.count[l] = this.count[l]! - 1;
+  }
+
+  get memory(): LruvecMemory {
+    const { cost, activated, activatedStats, refaults } = this;
+    return {
+      cost: [...cost],
+      activated: [...activated],
+      activatedStats: [...activatedStats],
+      refaults: [...refaults],
+    };
+  }
+
+  set memory(past: LruvecMemory) {
+    for (let kind = 0; kind < 2; kind++) {
+      this.cost[kind] = past.cost[kind]!;
+      this.activated[kind] = past.activated[kind]!;
+      this.activatedStats[kind] = past.activatedStats[kind]!;
+      this.refaults[kind] = past.refaults[kind]!;
+    }
   }
 
   /** lru_note_cost: `written` pages of one kind went out. A floating average: both halve when they outgrow a quarter of the lists. */

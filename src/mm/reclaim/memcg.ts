@@ -27,6 +27,10 @@ export function newMemCgroup(k: Kernel): MemCgroup {
   const group = new MemCgroup(groups.length);
   if (k.reclaim.lruGen !== null) group.lruvec.gen = new LruGen(k.reclaim.lruGen);
   groups.push(group);
+  // swapcache_free_entries takes each slot off MEMCG_SWAP.
+  k.swap.onReturned = (slots) => {
+    for (let i = 0; i < slots; i++) k.reclaim.stats.updated(1);
+  };
   return group;
 }
 
@@ -35,6 +39,8 @@ export function newMemCgroup(k: Kernel): MemCgroup {
 export function* memCgroupCharge(k: Kernel, id: number, pfn: number): KernelPath<number> {
   const group = k.reclaim.groups[id]!;
   const count = 1 << k.pages.order[pfn]!;
+  // PGFAULT.
+  k.reclaim.stats.updated(1);
   for (let fruitless = 0; group.usage + count > group.max; ) {
     // A reclaimer may go beyond the limit: it gives back more than it takes (PF_MEMALLOC).
     if (k.reclaim.isReclaiming(k.sched.current)) break;
@@ -48,6 +54,8 @@ export function* memCgroupCharge(k: Kernel, id: number, pfn: number): KernelPath
     return 0;
   }
   commitCharge(k, group, pfn);
+  // NR_ANON_MAPPED, which every caller is about to do.
+  k.reclaim.stats.updated(count);
   if (group.usage > group.high && !k.reclaim.isReclaiming(k.sched.current))
     yield* tryToFreeMemCgroupPages(k, group, group.usage - group.high);
   return pfn;

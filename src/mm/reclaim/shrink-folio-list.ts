@@ -41,10 +41,10 @@ import {
 import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { pageMaybeDmaPinned } from '../rmap/rmap.ts';
 import { TTU_SPLIT_HUGE_PMD } from '../rmap/unmap.ts';
-import { putbackLruPage } from './lru.ts';
+import { moveFolioToLru } from './lru.ts';
 import type { LruGenState } from './lru-gen.ts';
-import type { MemCgroup } from './mem-cgroup.ts';
-import { ageNonresident, workingsetEviction } from './workingset.ts';
+import { type MemCgroup, memCgroupUnchargeList } from './mem-cgroup.ts';
+import { workingsetEviction } from './workingset.ts';
 
 // Verdicts on a page.
 const KEEP = 0;
@@ -89,7 +89,10 @@ export function* shrinkFolioList(
       const f = flags[pfn]!;
       // The page stays: give its slot back when swap runs short (mem_cgroup_swap_full).
       if ((f & PG_SWAPCACHE) !== 0 && ((f & PG_MLOCKED) !== 0 || k.swap.isNearlyFull)) k.fn.folioFreeSwap(k, pfn);
-      if ((f & PG_MLOCKED) === 0) flags[pfn] = flags[pfn]! | PG_ACTIVE;
+      if ((f & PG_MLOCKED) === 0) {
+        flags[pfn] = flags[pfn]! | PG_ACTIVE;
+        countChanges(k, 1);
+      }
     }
     unlockPage(k, pfn);
     if (verdict === FREE && k.pages.order[pfn] !== 0) {
@@ -98,13 +101,13 @@ export function* shrinkFolioList(
       k.fn.putPage(k, pfn);
     } else (verdict === FREE ? freed : kept).push(pfn);
   }
+  if (k.reclaim.hasGroups) memCgroupUnchargeList(k, freed);
   yield* k.fn.tryToUnmapFlush(k);
   if (k.sched.points && freed.length > 0) yield P_FREE;
   for (let i = freed.length - 1; i >= 0; i--) k.fn.putPage(k, freed[i]!);
   for (let i = 0; i < kept.length; i++) {
-    if ((flags[kept[i]!]! & PG_ACTIVE) !== 0) ageNonresident(k, k.reclaim.lruvecOf(kept[i]!));
     if (isEviction && k.reclaim.lruGen !== null) keepOutOfOldest(k, k.reclaim.lruGen, kept[i]!);
-    putbackLruPage(k, kept[i]!);
+    moveFolioToLru(k, kept[i]!);
   }
   k.stats.reclaimed += freed.length;
   return freed.length + large;
@@ -155,6 +158,7 @@ function* tryToReclaim(
   if (isMapped(k.pages, pfn)) {
     yield* k.fn.tryToUnmap(k, pfn, order[pfn] === 0 ? TTU_BATCH_FLUSH : TTU_BATCH_FLUSH | TTU_SPLIT_HUGE_PMD);
     if (isMapped(k.pages, pfn)) return ACTIVATE;
+    countChanges(k, 1);
   }
   if (pageMaybeDmaPinned(k.pages, pfn)) return ACTIVATE;
   if ((flags[pfn]! & PG_DIRTY) !== 0) {
@@ -174,12 +178,22 @@ function* tryToReclaim(
  *  its parts may be free for the taking then. False: there is no room, or somebody refers to it. */
 function* swapSlots(k: Kernel, pfn: number, tails: number[]): KernelPath<boolean> {
   const { order, compoundMapcount } = k.pages;
-  if (order[pfn] === 0) return k.fn.addToSwap(k, pfn);
+  if (order[pfn] === 0) {
+    if (!k.fn.addToSwap(k, pfn)) return false;
+    // MEMCG_SWAP and NR_SWAPCACHE.
+    countChanges(k, 2);
+    return true;
+  }
   if (!canSplitFolio(k, pfn)) return false;
   if (compoundMapcount[pfn] === 0 && (yield* k.fn.splitHugePage(k, pfn, tails)) !== 0) return false;
   if (k.fn.addToSwap(k, pfn)) return true;
   if (order[pfn] === 0 || (yield* k.fn.splitHugePage(k, pfn, tails)) !== 0) return false;
   return k.fn.addToSwap(k, pfn);
+}
+
+/** memcg_rstat_updated, once for each of `counters`. */
+function countChanges(k: Kernel, counters: number): void {
+  if (k.reclaim.hasGroups) for (let i = 0; i < counters; i++) k.reclaim.stats.updated(1);
 }
 
 /** folio_check_references. */
@@ -217,6 +231,8 @@ function* pageout(k: Kernel, pfn: number, isKswapd: boolean, references: number)
   else if (mapping[pfn] === null) return KEEP;
   else yield* k.fn.writepage(k, pfn);
   k.reclaim.pageouts++;
+  // NR_WRITEBACK, up and down.
+  countChanges(k, 2);
   return (flags[pfn]! & (PG_DIRTY | PG_WRITEBACK)) === 0 ? FREE : ACTIVATE;
 }
 
@@ -231,9 +247,11 @@ function removeMapping(k: Kernel, pfn: number, target: MemCgroup | null): boolea
       if (k.swap.users(k.pages.private[page]!) > 0) announceDiscard(k, page, KEPT_SWAP);
     }
     k.fn.deleteFromSwapCache(k, pfn, workingsetEviction(k, pfn, target));
+    countChanges(k, 1);
   } else if (mapping[pfn] !== null && (flags[pfn]! & PG_ANON) === 0) {
     announceDiscard(k, pfn, KEPT_FILE);
     k.fn.deleteFromPageCache(k, pfn, isFileLru(flags[pfn]!) ? workingsetEviction(k, pfn, target) : 0);
+    countChanges(k, 1);
   } else return false;
   return true;
 }

@@ -20,14 +20,7 @@ import type { Kernel } from '../kernel.ts';
 import { LIST_FREE } from '../page/pages.ts';
 import { shrinkInactiveList } from './lists.ts';
 import { noteLruScan } from './lru.ts';
-import {
-  LRU_ACTIVE_ANON,
-  LRU_ACTIVE_FILE,
-  LRU_INACTIVE_ANON,
-  LRU_INACTIVE_FILE,
-  LRU_UNEVICTABLE,
-  type Lruvec,
-} from './lruvec.ts';
+import { LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, LRU_UNEVICTABLE } from './lruvec.ts';
 import type { MemCgroup } from './mem-cgroup.ts';
 import { lruGenShrinkLruvec } from './mglru.ts';
 
@@ -82,12 +75,12 @@ function inactiveIsLow(k: Kernel, target: MemCgroup | null, isFile: boolean): bo
 
 /** prepare_scan_count: what one look at the target's lists is to be like. */
 function prepareScanCount(k: Kernel, sc: ScanControl): void {
-  for (const group of k.reclaim.groups) group.lruvec.stats.set(group.lruvec.count);
+  k.reclaim.flushStats();
   const lruvec = (sc.target ?? k.reclaim.groups[0]!).lruvec;
   sc.cost = [...lruvec.cost];
   for (const isFile of [false, true]) {
     const kind = isFile ? 1 : 0;
-    const cameBack = lruvec.activated[kind] !== lruvec.refaults[kind];
+    const cameBack = lruvec.activatedStats[kind] !== lruvec.refaults[kind];
     sc.mayDeactivate[kind] = sc.forceDeactivate || cameBack || inactiveIsLow(k, sc.target, isFile);
   }
   const inactiveFile = pagesOn(k, sc.target, LRU_INACTIVE_FILE);
@@ -99,7 +92,8 @@ function prepareScanCount(k: Kernel, sc: ScanControl): void {
 }
 
 /** get_scan_count: pages to look at on each evictable list. */
-function getScanCount(k: Kernel, lruvec: Lruvec, sc: ScanControl): number[] {
+function getScanCount(k: Kernel, group: MemCgroup, sc: ScanControl): number[] {
+  const { lruvec } = group;
   noteLruScan(k);
   const [anonCost, fileCost] = [sc.cost[0]!, sc.cost[1]!];
   const total = anonCost + fileCost;
@@ -109,7 +103,8 @@ function getScanCount(k: Kernel, lruvec: Lruvec, sc: ScanControl): number[] {
   const out: number[] = [];
   for (let list = 0; list < LRU_UNEVICTABLE; list++) {
     const isFile = list >= LRU_INACTIVE_FILE;
-    const scan = lruvec.count[list]! >> sc.priority;
+    const size = lruvec.count[list]! - (k.reclaim.hasGroups ? k.reclaim.joining(group, list) : 0);
+    const scan = size >> sc.priority;
     if (k.swap.free === 0) out.push(isFile ? scan : 0);
     else if (sc.priority === 0) out.push(scan);
     else if (sc.fileIsTiny) out.push(isFile ? 0 : scan);
@@ -144,7 +139,7 @@ function* shrinkLruvec(k: Kernel, group: MemCgroup, sc: ScanControl): KernelPath
     return;
   }
   const { lruvec } = group;
-  const left = getScanCount(k, lruvec, sc);
+  const left = getScanCount(k, group, sc);
   const planned = [...left];
   // Direct reclaim's first look takes its whole share: kswapd does not keep up.
   const isWhole = sc.target === null && !sc.isKswapd && sc.priority === DEF_PRIORITY;
@@ -175,6 +170,8 @@ function* shrinkNode(k: Kernel, sc: ScanControl): KernelPath<void> {
   if (k.reclaim.lruGen === null) prepareScanCount(k, sc);
   if (sc.target !== null) {
     yield* shrinkLruvec(k, sc.target, sc);
+    // The look at the group's lists on the next node begins with a flush too.
+    if (k.reclaim.lruGen === null && k.config.numaNodes > 1) k.reclaim.flushStats();
     return;
   }
   for (const group of k.reclaim.groups) yield* shrinkLruvec(k, group, sc);
@@ -189,8 +186,8 @@ export function* doTryToFreePages(k: Kernel, sc: ScanControl): KernelPath<number
     }
     // snapshot_refaults.
     const { lruvec } = sc.target ?? k.reclaim.groups[0]!;
-    lruvec.refaults[0] = lruvec.activated[0]!;
-    lruvec.refaults[1] = lruvec.activated[1]!;
+    lruvec.refaults[0] = lruvec.activatedStats[0]!;
+    lruvec.refaults[1] = lruvec.activatedStats[1]!;
     if (sc.freed > 0 || !sc.skippedDeactivate || sc.forceDeactivate) return sc.freed;
     sc.forceDeactivate = true;
     sc.skippedDeactivate = false;

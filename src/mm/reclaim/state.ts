@@ -5,8 +5,9 @@
 import { assert } from '../../base/assert.ts';
 import { type Scheduler, type Thread, WaitQueue } from '../../sched/scheduler.ts';
 import { type Pages, PG_LRU } from '../page/pages.ts';
+import { CgroupStats } from './cgroup-stats.ts';
 import type { LruGenState } from './lru-gen.ts';
-import type { Lruvec } from './lruvec.ts';
+import { type Lruvec, lruList as listOf } from './lruvec.ts';
 import { MemCgroup } from './mem-cgroup.ts';
 
 export {
@@ -18,6 +19,9 @@ export {
   LRU_UNEVICTABLE,
   lruList,
 } from './lruvec.ts';
+
+/** PAGEVEC_SIZE. */
+const PAGEVEC_SIZE = 15;
 
 export class ReclaimState {
   /** Pages that a collapse puts back (lru-add-batch.ts). */
@@ -39,12 +43,22 @@ export class ReclaimState {
   swapinHits = 4;
   swapinPrevious = 0;
   swapinWindow = 0;
+  /** How many changes the statistics of the groups have seen; counted while there are groups. */
+  readonly stats: CgroupStats;
+  /** Pages that joined their list lately: on a CPU's way there (lru_add), so not counted as on it. Kept while there are groups. */
+  readonly #joining: number[] = [];
   readonly #pages: Pages;
   /** Threads inside direct reclaim or kswapd (PF_MEMALLOC). */
   readonly #reclaiming = new Set<Thread>();
 
-  constructor(pages: Pages) {
+  constructor(pages: Pages, cpus: number) {
     this.#pages = pages;
+    this.stats = new CgroupStats(cpus);
+  }
+
+  /** Whether there are memory cgroups besides the root. */
+  get hasGroups(): boolean {
+    return this.groups.length > 1;
   }
 
   /** Lists of the root group. */
@@ -57,17 +71,75 @@ export class ReclaimState {
 
   /** Puts a page at the head of the list that its flags name, or at its tail, and sets PG_LRU. */
   add(pfn: number, atTail = false): void {
+    if (!this.hasGroups) {
+      this.root.add(this.#pages, pfn, atTail);
+      return;
+    }
+    this.stats.updated(1);
     this.lruvecOf(pfn).add(this.#pages, pfn, atTail);
+  }
+
+  /** folio_add_lru: the same, of a page that comes from elsewhere. Its list is longer by it when the CPU's batch is full or drained. */
+  join(pfn: number): void {
+    if (!this.hasGroups) {
+      this.root.add(this.#pages, pfn);
+      return;
+    }
+    this.lruvecOf(pfn).add(this.#pages, pfn);
+    if (this.#joining.push(pfn) === PAGEVEC_SIZE) this.drainJoining();
+  }
+
+  /** lru_add_drain, of what join collects. */
+  drainJoining(): void {
+    for (let i = 0; i < this.#joining.length; i++) this.stats.updated(1);
+    this.#joining.length = 0;
+  }
+
+  /** Pages of the group that are on their way to a list. */
+  joining(group: MemCgroup, list: number): number {
+    const { flags, memcg } = this.#pages;
+    let n = 0;
+    for (const pfn of this.#joining) if (memcg[pfn] === group.id && listOf(flags[pfn]!) === list) n++;
+    return n;
+  }
+
+  /** mem_cgroup_flush_stats: what lruvec_page_state says is the truth again, if enough has changed since it was. */
+  flushStats(): void {
+    if (!this.hasGroups || this.stats.isFlushDue) this.flushStatsNow();
+  }
+
+  /** The same in any case, as a worker does every two seconds. */
+  flushStatsNow(): void {
+    this.stats.flushed();
+    for (const group of this.groups) {
+      const { lruvec } = group;
+      for (let list = 0; list < lruvec.stats.length; list++)
+        lruvec.stats[list] = lruvec.count[list]! - (this.hasGroups ? this.joining(group, list) : 0);
+      lruvec.activatedStats[0] = lruvec.activated[0]!;
+      lruvec.activatedStats[1] = lruvec.activated[1]!;
+    }
+  }
+
+  /** The same of one page of a batch whose removal is counted as a whole (isolate_lru_folios). */
+  isolate(pfn: number): void {
+    this.lruvecOf(pfn).remove(this.#pages, pfn);
   }
 
   /** lru_add_page_tail: a part of a huge page that was split joins its list, just ahead of the page `anchor`: looked at after it. */
   addBefore(pfn: number, anchor: number): void {
     this.#pages.memcg[pfn] = this.#pages.memcg[anchor]!;
+    if (this.hasGroups) this.stats.updated(1);
     this.lruvecOf(anchor).addBefore(this.#pages, pfn, anchor);
   }
 
   /** Takes a page off its list; PG_ACTIVE and PG_UNEVICTABLE stay as they are. */
   remove(pfn: number): void {
+    if (!this.hasGroups) {
+      this.root.remove(this.#pages, pfn);
+      return;
+    }
+    if (this.#joining.includes(pfn)) this.drainJoining();
+    this.stats.updated(1);
     this.lruvecOf(pfn).remove(this.#pages, pfn);
   }
 

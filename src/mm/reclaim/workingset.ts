@@ -32,11 +32,12 @@ export function workingsetEviction(k: Kernel, pfn: number, target: MemCgroup | n
   return (age * 256 + group.id) * 2 + wasWorkingset + 1;
 }
 
-/** Pages on one list, of the whole tree for the root (lruvec_page_state). */
+/** lruvec_page_state: pages on one list, of the whole tree for the root. */
 function pagesOn(k: Kernel, group: MemCgroup, list: number): number {
-  if (group.id !== 0) return group.lruvec.count[list]!;
+  if (!k.reclaim.hasGroups) return group.lruvec.count[list]!;
+  if (group.id !== 0) return group.lruvec.stats[list]!;
   let n = 0;
-  for (const g of k.reclaim.groups) n += g.lruvec.count[list]!;
+  for (const g of k.reclaim.groups) n += g.lruvec.stats[list]!;
   return n;
 }
 
@@ -60,13 +61,16 @@ export function workingsetRefault(k: Kernel, pfn: number, shadow: number): void 
     size += pagesOn(k, group, LRU_ACTIVE_ANON);
     if (isFile) size += pagesOn(k, group, LRU_INACTIVE_ANON);
   }
+  if (k.reclaim.hasGroups) k.reclaim.stats.updated(1);
   if (distance > size) return;
   const { flags } = k.pages;
   const lruvec = k.reclaim.lruvecOf(pfn);
   flags[pfn] = flags[pfn]! | PG_ACTIVE;
   ageNonresident(k, lruvec);
   lruvec.activated[isFile ? 1 : 0]!++;
+  if (k.reclaim.hasGroups) k.reclaim.stats.updated(1);
   if (!wasWorkingset) return;
   flags[pfn] = flags[pfn]! | PG_WORKINGSET;
   lruvec.noteCost(isFile, 1);
+  if (k.reclaim.hasGroups) k.reclaim.stats.updated(1);
 }

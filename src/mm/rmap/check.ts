@@ -192,6 +192,7 @@ function checkHugeRmap(k: Kernel, places: ReadonlyMap<number, number[]>): void {
     for (let at = rmapNext(k, head, 0); at >= 0; at = rmapNext(k, head, at + 1)) {
       const vma = rmapVma(k, head, at);
       const address = vmaAddress(vma, k.pages.index[head]!);
+      if (address < vma.start || address >= vma.end) continue;
       const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
       const lo = word < 0 ? 0 : k.memory.words[word]!;
       if (pmdTransHuge(lo) && pmdFrame(lo) === head) walked.push(placeOf(vma.mm, address));

@@ -14,6 +14,7 @@ import { assert } from '../../base/assert.ts';
 
 /** Bytes are kept in pieces of 256 pages, made when first written. */
 const PIECE_PAGES = 256;
+const SWAP_SLOTS_CACHE_SIZE = 64;
 
 export class SwapArea {
   /** Slots of the area; 0 = no swap. */
@@ -34,6 +35,9 @@ export class SwapArea {
   /** Slots in use now, and the most that ever were. */
   used = 0;
   usedPeak = 0;
+  /** Slots that a CPU keeps for the next ones to come (free_swap_slot), and who wants to know when they really go back. */
+  #returned = 0;
+  onReturned: ((slots: number) => void) | null = null;
 
   /** `pages` slots; 0 = no swap. */
   constructor(pages: number, isSynchronous = false) {
@@ -179,6 +183,11 @@ export class SwapArea {
     if (this.isUsed(slot)) return;
     this.used--;
     this.#shadow[slot] = 0;
+    if (this.#returned === SWAP_SLOTS_CACHE_SIZE) {
+      this.onReturned?.(this.#returned);
+      this.#returned = 0;
+    }
+    this.#returned++;
   }
 
   /** Stores 4096 bytes of `from` at `at`. */

@@ -31,6 +31,7 @@ export function* ioSetup(k: Kernel, task: Task, events: number, old: number): Ke
   if (events > EVENTS_MAX) return -EAGAIN;
   const bytes = ringPages(k, events) * 4096;
   const inode = k.newInode('shmem', AIO_PATH, bytes);
+  inode.mount = 'none';
   inode.isDeleted = true;
   inode.linkCount = 0;
   inode.isNoReserve = true;

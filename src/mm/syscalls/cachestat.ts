@@ -2,6 +2,7 @@
 
 import { EBADF, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM } from '../../abi/errno.ts';
 import type { Kernel } from '../kernel.ts';
+import { compoundHead } from '../page/compound.ts';
 import { PG_DIRTY, PG_WRITEBACK } from '../page/pages.ts';
 import { CAP_FOWNER, capable } from '../process/cred.ts';
 import type { OpenFile, Task } from '../types.ts';
@@ -52,8 +53,9 @@ export function filemapCachestat(k: Kernel, file: OpenFile, offset: number, leng
   for (const [index, pfn] of file.inode.mapping.pages) {
     if (index < first || index > last) continue;
     stat.cached++;
-    if ((k.pages.flags[pfn]! & PG_DIRTY) !== 0) stat.dirty++;
-    if ((k.pages.flags[pfn]! & PG_WRITEBACK) !== 0) stat.writeback++;
+    const flags = k.pages.flags[compoundHead(k.pages, pfn)]!;
+    if ((flags & PG_DIRTY) !== 0) stat.dirty++;
+    if ((flags & PG_WRITEBACK) !== 0) stat.writeback++;
   }
   return stat;
 }

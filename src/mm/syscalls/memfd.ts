@@ -74,6 +74,7 @@ export function secretFile(k: Kernel, task: Task, flags: number): OpenFile | num
   if ((flags & ~O_CLOEXEC) !== 0) return -EINVAL;
   const file = shmemFileSetup(k, task.mm!, '/secretmem', 0, true)!;
   file.inode.isSecret = true;
+  file.inode.mount = 'none';
   return file;
 }
 

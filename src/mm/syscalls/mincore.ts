@@ -6,11 +6,11 @@ import { TASK_SIZE, VM_HUGETLB } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { isUptodate } from '../file/page-cache.ts';
 import { completeReads } from '../file/reads.ts';
 import { isHugeMapped } from '../huge/mapped.ts';
 import { hugePteOffset } from '../hugetlb/pmd.ts';
 import type { Kernel } from '../kernel.ts';
-import { PG_UPTODATE } from '../page/pages.ts';
 import { isRealSwap, pteNone, ptePresent, SWP_PTE_MARKER, swapOffset, swapType } from '../page/swapops.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
 import type { SyscallArgs } from './args.ts';
@@ -80,5 +80,5 @@ function isResident(k: Kernel, vma: VmArea, at: number): boolean {
   if (word < 0 && isHugeMapped(k, vma, at)) return true;
   if (vma.file === null) return false;
   const pfn = vma.file.inode.mapping.pages.get(vma.pgoff + (at - vma.start) / 4096);
-  return pfn !== undefined && (k.pages.flags[pfn]! & PG_UPTODATE) !== 0;
+  return pfn !== undefined && isUptodate(k, pfn);
 }

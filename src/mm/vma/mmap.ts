@@ -327,8 +327,10 @@ export function* mmapRegion(
     }
     vma.shownFile = shown;
     setPageProt(vma);
+    vma.isByMmap = true;
     if (file === null) k.fn.linkVma(k, mm, vma);
     else yield* insertVma(k, mm, vma);
+    if (mm.notifiers !== null) k.design?.vmaMapped(vma);
   }
   vmStatAccount(mm, vmFlags, pages);
   if ((vmFlags & VM_LOCKED) !== 0) {

@@ -3,8 +3,9 @@
 
 import { EINVAL, ENOMEM, EPERM } from '../../abi/errno.ts';
 import { MAP_32BIT, MAP_FIXED, MAP_SHARED, PMD_SIZE, TASK_SIZE } from '../../abi/mman.ts';
+import { mountHuge } from '../huge/shmem-policy.ts';
 import type { Kernel } from '../kernel.ts';
-import type { MmStruct, OpenFile, VmArea } from '../types.ts';
+import type { Inode, MmStruct, OpenFile, VmArea } from '../types.ts';
 import { isPageAligned, modPower, pageDown, pageUp } from './address.ts';
 
 const LOW_32BIT = 0x40000000;
@@ -50,11 +51,13 @@ export function getUnmappedArea(
     const { kind } = file.inode;
     const isThpZero = k.profile.thpAlignZero && kind === 'zero' && (flags & MAP_SHARED) === 0;
     const isThpFile = (k.profile.thpAlignFile && kind === 'regular') || isThpZero;
-    found = isThpFile ? thpUnmappedArea(k, mm, addr, len, pgoff, flags) : topDown(mm, addr, len, flags);
+    if (kind === 'shmem') found = shmemUnmappedArea(k, mm, file.inode, addr, len, pgoff, flags);
+    else found = isThpFile ? thpUnmappedArea(k, mm, addr, len, pgoff, flags) : topDown(mm, addr, len, flags);
   } else if ((flags & MAP_SHARED) === 0 && k.profile.thpAlignAnon && addr === 0 && modPower(len, PMD_SIZE) === 0) {
     found = thpUnmappedArea(k, mm, addr, len, 0, flags);
   } else {
-    found = topDown(mm, addr, len, flags);
+    const isShared = (flags & MAP_SHARED) !== 0;
+    found = isShared ? shmemUnmappedArea(k, mm, null, addr, len, 0, flags) : topDown(mm, addr, len, flags);
   }
   if (found < 0) return found;
   if (found > TASK_SIZE - len) return -ENOMEM;
@@ -84,6 +87,32 @@ function thpUnmappedArea(k: Kernel, mm: MmStruct, addr: number, len: number, pgo
     }
   }
   return topDown(mm, addr, len, flags);
+}
+
+/** shmem_get_unmapped_area: where the mount has huge pages, a place that lies in its 2 MiB as the file's pages do. `inode` null: shared
+ *  anonymous memory. */
+function shmemUnmappedArea(
+  k: Kernel,
+  mm: MmStruct,
+  inode: Inode | null,
+  hint: number,
+  len: number,
+  pgoff: number,
+  flags: number,
+): number {
+  const addr = topDown(mm, hint, len, flags);
+  const { shmemEnabled } = k.huge;
+  if (addr < 0 || !isPageAligned(addr) || addr > TASK_SIZE - len || shmemEnabled === 'deny') return addr;
+  if (len < PMD_SIZE || (flags & MAP_FIXED) !== 0 || hint === addr) return addr;
+  const setting = inode === null ? shmemEnabled : inode.mount === 'none' ? 'never' : mountHuge(k, inode);
+  if (shmemEnabled !== 'force' && setting === 'never') return addr;
+  const offset = modPower(pgoff * 4096, PMD_SIZE);
+  if ((offset !== 0 && offset + len < 2 * PMD_SIZE) || modPower(addr, PMD_SIZE) === offset) return addr;
+  const wide = topDown(mm, hint, len + PMD_SIZE - 4096, flags);
+  if (wide < 0 || !isPageAligned(wide)) return addr;
+  const at = modPower(wide, PMD_SIZE);
+  const moved = wide + offset - at + (at > offset ? PMD_SIZE : 0);
+  return moved > TASK_SIZE - len ? addr : moved;
 }
 
 /** hugetlb_get_unmapped_area: whole huge pages only. `isGeneric`: the search is the architecture's for all files; before, hugetlb had one

@@ -33,6 +33,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import { pteTable } from '../fault/page-tables.ts';
 import { changePmd } from '../huge/change.ts';
+import { isHugeMapped } from '../huge/mapped.ts';
 import type { Kernel } from '../kernel.ts';
 import { LOCAL_NODE } from '../numa/alloc.ts';
 import { compoundHead } from '../page/compound.ts';
@@ -107,7 +108,8 @@ export function* changeProtection(
 /** change_prepare for uffd_wp_protect_file. Where memory runs out the rest stays without, as in Linux. */
 function* makeTables(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void> {
   for (let at = start; at < end; at = pmdEnd(at, end)) {
-    if (pteTable(k, vma.mm, at) === 0 && (yield* k.fn.pteAlloc(k, vma.mm, at)) === 0) return;
+    if (pteTable(k, vma.mm, at) !== 0 || isHugeMapped(k, vma, at)) continue;
+    if ((yield* k.fn.pteAlloc(k, vma.mm, at)) === 0) return;
   }
 }
 
@@ -314,6 +316,12 @@ function changePfnEntry(k: Kernel, mmId: number, word: number, address: number, 
   return true;
 }
 
+/** The same of a part of a large page, whose head says that it is anonymous. */
+function isExclusivePart(k: Kernel, pfn: number): boolean {
+  const { flags } = k.pages;
+  return (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 && (flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
+}
+
 /** can_change_pte_writable: may the entry become writable without a fault? Dirty, and shared or exclusively ours. */
 function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
   if ((lo & (PTE_P | PTE_D)) !== (PTE_P | PTE_D)) return false;
@@ -325,6 +333,5 @@ function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
   const pfn = pteFrame(lo);
   const { flags } = k.pages;
   const f = flags[pfn]!;
-  if ((f & PG_COMPOUND) === 0) return (f & exclusive) === exclusive;
-  return ((flags[compoundHead(k.pages, pfn)]! & PG_ANON) | (f & PG_ANON_EXCLUSIVE)) === exclusive;
+  return (f & exclusive) === exclusive || ((f & PG_COMPOUND) !== 0 && isExclusivePart(k, pfn));
 }

@@ -376,10 +376,16 @@ export const OPERATIONS: readonly Operation[] = [
     ...LOAD,
     others: { owner: { cpu: 1, steps: [{ do: 'unbind' }] } },
   }),
-  op('uffd-protect', 'a userfaultfd monitor takes the right to write', ANON, [{ do: 'uffd-protect', at: 0 }], {
-    setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }],
-    ...STORE,
-  }),
+  op(
+    'uffd-protect',
+    'a userfaultfd monitor takes the right to write, and gives it back',
+    ANON,
+    [
+      { do: 'uffd-protect', at: 0 },
+      { do: 'uffd-unprotect', at: 0 },
+    ],
+    { setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }], ...STORE },
+  ),
   op(
     'uffd-unprotect',
     'a write waits until the monitor gives the right back',

@@ -64,6 +64,7 @@ export class ReplayFiles {
     let inode = this.#byPath.get(path);
     if (inode === undefined) {
       inode = this.#kernel.newInode(kindOfPath(path), path, 0);
+      if (path.startsWith('/dev/shm/')) inode.mount = 'tmpfs';
       if (inode.kind === 'shmem') inode.seals = F_SEAL_SEAL;
       this.#byPath.set(path, inode);
       this.#sizeUnknown.add(inode);

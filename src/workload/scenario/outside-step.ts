@@ -6,7 +6,7 @@ import { InputError } from '../../base/assert.ts';
 import { Rng } from '../../base/rng.ts';
 import { FOLL_LONGTERM, FOLL_WRITE } from '../../mm/gup/flags.ts';
 import { unpinUserPage } from '../../mm/gup/gup.ts';
-import { khugepagedDoScan } from '../../mm/huge/khugepaged.ts';
+import { khugepagedScan } from '../../mm/huge/khugepaged.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { followMappedPage } from '../../mm/ksm/follow.ts';
 import { doMigratePages } from '../../mm/numa/migrate-nodes.ts';
@@ -130,7 +130,7 @@ export function* adminStep(c: ScenarioContext, step: AdminStep, task: Task): Ker
       setLruGen(k, true);
       return;
     case 'khugepaged':
-      yield* khugepagedDoScan(k);
+      yield* khugepagedScan(k);
       return;
     case 'migrate-pages':
       if (k.nodes.length === 1) throw new InputError('scenario: kernel.numaNodes says how many nodes there are');
@@ -140,6 +140,9 @@ export function* adminStep(c: ScenarioContext, step: AdminStep, task: Task): Ker
       const { mm } = task;
       if (mm === null) return;
       if (mm.memcg === 0) memCgroupAttach(k, mm, newMemCgroup(k));
+      // Some time has passed: batches are on their lists, and the worker that flushes statistics every two seconds has run.
+      k.reclaim.drainJoining();
+      k.reclaim.flushStatsNow();
       yield* setMemoryMax(k, k.reclaim.groups[mm.memcg]!, step.pages ?? 1);
     }
   }

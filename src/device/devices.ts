@@ -1,0 +1,43 @@
+// All secondary MMUs, by the name under which `--device` takes them. Adding one: a room beside this file, and a row here.
+//
+// A row says under which notifier designs there is a driver, and what it does there; that a driver exists does not say that it
+// is safe. Shipped drivers of the shared-table IOMMU stand in drivers/drivers.ts.
+
+import { InputError } from '../base/assert.ts';
+import type { Kernel } from '../mm/kernel.ts';
+import type { Device, DeviceConfig } from './device.ts';
+import { GRU } from './gru/row.ts';
+import { KVM_DEVICE } from './kvm/row.ts';
+import { RDMA_ODP } from './rdma/row.ts';
+
+export interface DeviceInfo {
+  readonly name: string;
+  /** mirror: a table that its driver fills. walker: hardware that walks the CPUs' page table. pinned: neither, it holds the pages. */
+  readonly kind: 'mirror' | 'walker' | 'pinned';
+  /** What it is, in a line. */
+  readonly summary: string;
+  /** Where the real driver stands. */
+  readonly source: string;
+  /** By name of the design: what the driver does there, in a line. A design that is not named has no driver of this device. */
+  readonly designs: Readonly<Record<string, string>>;
+  /** The device with its driver for the kernel's design, its threads started. */
+  create(k: Kernel, config: DeviceConfig): Device;
+}
+
+export const DEVICES: readonly DeviceInfo[] = [KVM_DEVICE, RDMA_ODP, GRU];
+
+/** The device of that name. Throws InputError for an unknown one. */
+export function deviceInfo(name: string): DeviceInfo {
+  const info = DEVICES.find((d) => d.name === name);
+  if (info !== undefined) return info;
+  throw new InputError(`device: "${name}" is not one of ${DEVICES.map((d) => d.name).join(', ')}`);
+}
+
+/** The device of that name under the kernel's design. Throws InputError when it has no driver for it. */
+export function createNamedDevice(k: Kernel, config: DeviceConfig): Device {
+  const info = deviceInfo(config.device);
+  const design = k.design?.name ?? '';
+  if (info.designs[design] !== undefined) return info.create(k, config);
+  const known = Object.keys(info.designs).join(', ');
+  throw new InputError(`device ${info.name}: has no driver for design "${design}"; it has for ${known}`);
+}
