@@ -29,6 +29,7 @@ import type { GruConfig } from './gru/driver.ts';
 import { SMALL_GRU } from './gru/gru.ts';
 import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
+import type { KvmConfig } from './kvm/config.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
 import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
@@ -45,6 +46,7 @@ export interface DeviceConfig {
   readonly ats: Partial<AtsConfig>;
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
+  readonly kvm: Partial<KvmConfig>;
   readonly gru: Partial<GruConfig>;
   readonly rdma: Partial<RdmaConfig>;
   readonly workload: Partial<WorkloadConfig>;
@@ -62,6 +64,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   ats: {},
   pinned: {},
   mirror: {},
+  kvm: {},
   gru: {},
   rdma: {},
   workload: {},
@@ -73,6 +76,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
 export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  kvm: { vcpus: 2 },
   gru: SMALL_GRU,
   rdma: RDMA_SMALL,
   hasWorkload: false,
