@@ -8,6 +8,7 @@ const MARK: Readonly<Record<MatrixVerdict, string>> = {
   safe: 'safe',
   price: 'price',
   gap: 'gap',
+  stale: 'stale',
   unsafe: 'UNSAFE',
   'not exercised': '.',
   'no driver': '-',
@@ -43,7 +44,9 @@ export function formatDeviceMatrix(
   const executions = cells.reduce((n, c) => n + c.executions, 0);
   const legend = [
     `safe: no execution violates anything, and the same device that hears nothing was caught   ${BOUNDED} in those seen`,
-    'UNSAFE: it reaches memory that it must not   price: safe, but it does not get on, or pins what it uses',
+    "UNSAFE: it reaches memory that may be somebody else's, loses data, or sleeps where it must not",
+    "stale: it goes on in memory that the program gave up or closed, which is nobody else's yet",
+    'price: safe, but it does not get on, or pins what it uses',
     'gap N: only documented gaps of the real kernel   . not exercised   - no driver of it for this design   ? not run',
     `${formatCount(executions)} executions. Sequentially consistent memory: missing barriers are not found.`,
   ];
@@ -60,7 +63,11 @@ function reasonOf(cell: MatrixCell, traceCommand: (schedule: string) => string, 
   if (cell.why === '' || cell.verdict === 'not exercised') return [];
   const where = cell.operation === '' ? '' : `, ${cell.operation}`;
   const lines = ['', `${cell.device} under ${cell.design}${where}: ${MARK[cell.verdict]}`];
-  for (const text of [`Driver: ${cell.driver}`, cell.why]) lines.push(...wrap(text, width - 4).map((l) => `    ${l}`));
+  const { affected } = cell;
+  const more =
+    affected.length > 1 ? [`The same kind under: ${affected.filter((o) => o !== cell.operation).join(', ')}.`] : [];
+  for (const text of [`Driver: ${cell.driver}`, cell.why, ...more])
+    lines.push(...wrap(text, width - 4).map((l) => `    ${l}`));
   const schedule = cell.violation?.schedule ?? '';
   if (schedule !== '') lines.push(`    ${traceCommand(schedule)}`);
   return lines;

@@ -5,6 +5,7 @@ import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from 
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
+import { khugepagedEnterVma } from '../huge/khugepaged-mm.ts';
 import { madviseCollapse } from '../huge/madvise-collapse.ts';
 import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
@@ -269,6 +270,7 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
   const piece = yield* vmaModify(k, vma, start, end, flags);
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);
+  if (advice === A.MADV_HUGEPAGE) khugepagedEnterVma(k, piece, flags);
   return 0;
 }
 

@@ -1,7 +1,8 @@
 // One cell of the matrix of devices and notifier designs: the device with its driver for the design, under each operation of the
 // list, by sampling (random priorities, several seeds) or by exploring every execution. The verdict comes from the monitors alone:
 //
-//   unsafe          a safety property was violated, or the driver sleeps where the design forbids it
+//   unsafe          it reaches memory that may be somebody else's, or loses data, or sleeps where the design forbids it
+//   stale           it goes on in memory that the program has given up or closed, but that is nobody else's yet
 //   price           safe, but the device does not get on, or holds memory for as long as it runs
 //   gap             safe but for gaps that the real kernel has and documents
 //   safe            nothing was found, and the same device that hears nothing was caught under at least one operation
@@ -23,7 +24,7 @@ import type { Scenario } from '../scenario/scenario.ts';
 import { scenarioProgram } from '../scenario/scenario-world.ts';
 import { type Subject, subjectOfDevice } from '../scenario/subject.ts';
 
-export type MatrixVerdict = 'safe' | 'price' | 'gap' | 'unsafe' | 'not exercised' | 'no driver';
+export type MatrixVerdict = 'safe' | 'price' | 'gap' | 'stale' | 'unsafe' | 'not exercised' | 'no driver';
 
 export interface MatrixOptions {
   /** Names of operations, or pairs. */
@@ -63,9 +64,11 @@ export interface MatrixCell {
   readonly driver: string;
   /** Why, in a sentence; '' when safe. */
   readonly why: string;
-  /** Of an unsafe cell, or of one with a price: the operation, and the violation with its schedule. */
+  /** Of an unsafe or stale cell, or of one with a price: the operation, and the violation with its schedule. */
   readonly operation: string;
   readonly violation: ViolationReport | null;
+  /** Operations with a finding of the cell's kind. */
+  readonly affected: readonly string[];
   /** Numbers of the documented gaps that showed. */
   readonly gaps: readonly number[];
   readonly executions: number;
@@ -147,27 +150,41 @@ export class DeafDevices {
   }
 }
 
-/** Is the finding one that makes a device unsafe? What is no listed property (a deadlock, a scenario's own claim) does. */
-function isUnsafe(finding: Finding): boolean {
-  return finding.gap === null && propertyOf(finding.property)?.kind !== 'liveness';
-}
+/** What a finding makes of its cell, the worse the higher. What is no listed property (a deadlock, a scenario's own claim) is unsafe. */
+const BLAMELESS = 0;
+const PRICE = 1;
+const STALE = 2;
+const UNSAFE = 3;
 
-function isPrice(finding: Finding): boolean {
-  return finding.gap === null && propertyOf(finding.property)?.kind === 'liveness';
+function blameOf(finding: Finding): number {
+  if (finding.gap !== null) return BLAMELESS;
+  const property = propertyOf(finding.property);
+  if (property?.kind === 'liveness') return PRICE;
+  return property?.tag === 'STALE-MAP' ? STALE : UNSAFE;
 }
 
 /** Runs one cell. Throws InputError for a device or an operation that does not exist. */
 export function runCell(device: string, design: string, options: MatrixOptions, deaf = new DeafDevices()): MatrixCell {
   const info = deviceInfo(device);
   const driver = info.designs[design];
-  const empty = { device, design, gaps: [], executions: 0, steps: 0, operations: 0, exhausted: 0, exercised: 0 };
+  const empty = {
+    device,
+    design,
+    affected: [],
+    gaps: [],
+    executions: 0,
+    steps: 0,
+    operations: 0,
+    exhausted: 0,
+    exercised: 0,
+  };
   if (driver === undefined)
     return { ...empty, verdict: 'no driver', driver: '', why: '', operation: '', violation: null, isCut: false };
   const subject = subjectOfDevice(device, design);
   const scenarios = options.operations.map(scenarioNamed);
   const results: MatrixOperation[] = [];
-  let first: { readonly scenario: Scenario; readonly witness: Witness } | null = null;
-  let priced: { readonly scenario: Scenario; readonly witness: Witness } | null = null;
+  let worst: { readonly scenario: Scenario; readonly witness: Witness } | null = null;
+  let blame = BLAMELESS;
   let isCut = false;
   for (const scenario of scenarios) {
     if (options.goOn?.() === false) {
@@ -175,10 +192,11 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
       break;
     }
     const seen = look(scenario, subject, options);
-    const unsafe = seen.witnesses.find((w) => isUnsafe(w.finding));
-    if (first === null && unsafe !== undefined) first = { scenario, witness: unsafe };
-    const price = seen.witnesses.find((w) => isPrice(w.finding));
-    if (priced === null && price !== undefined) priced = { scenario, witness: price };
+    for (const witness of seen.witnesses) {
+      if (blameOf(witness.finding) <= blame) continue;
+      blame = blameOf(witness.finding);
+      worst = { scenario, witness };
+    }
     results.push({
       operation: scenario.name,
       executions: seen.executions,
@@ -190,17 +208,19 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
       pinnedPagesMax: seen.pinnedPagesMax,
     });
   }
-  const shown = first ?? priced;
   const violation =
-    shown === null
+    worst === null
       ? null
-      : describeViolation(shown.scenario, subject, scenarioProgram(shown.scenario, subject), shown.witness);
+      : describeViolation(worst.scenario, subject, scenarioProgram(worst.scenario, subject), worst.witness);
   return {
     ...empty,
-    ...verdictOf(results, violation, first !== null),
+    ...verdictOf(results, violation, blame),
     driver,
-    operation: shown?.scenario.name ?? '',
+    operation: worst?.scenario.name ?? '',
     violation,
+    affected: results
+      .filter((r) => blame > BLAMELESS && r.findings.some((f) => blameOf(f) === blame))
+      .map((r) => r.operation),
     gaps: [...new Set(results.flatMap((r) => r.findings.flatMap((f) => (f.gap === null ? [] : [f.gap]))))].sort(
       (a, b) => a - b,
     ),
@@ -217,14 +237,14 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
 function verdictOf(
   results: readonly MatrixOperation[],
   violation: ViolationReport | null,
-  isUnsafeViolation: boolean,
+  blame: number,
 ): { readonly verdict: MatrixVerdict; readonly why: string } {
-  if (violation !== null && isUnsafeViolation)
-    return { verdict: 'unsafe', why: `${violation.property} ${violation.tag}: ${violation.sentence}` };
+  const why = violation === null ? '' : `${violation.property} ${violation.tag}: ${violation.sentence}`;
+  if (blame === UNSAFE) return { verdict: 'unsafe', why };
   const lock = results.flatMap((r) => r.lockFindings)[0];
   if (lock !== undefined) return { verdict: 'unsafe', why: lock };
-  if (violation !== null)
-    return { verdict: 'price', why: `${violation.property} ${violation.tag}: ${violation.sentence}` };
+  if (blame === STALE) return { verdict: 'stale', why };
+  if (blame === PRICE) return { verdict: 'price', why };
   const pinned = Math.max(0, ...results.map((r) => r.pinnedPagesMax));
   if (pinned > 0) return { verdict: 'price', why: `holds what it uses: up to ${pinned} pages pinned` };
   const gaps = results.flatMap((r) => r.findings.flatMap((f) => (f.gap === null ? [] : [f])));
