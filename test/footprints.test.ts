@@ -41,6 +41,7 @@ import type { Gru } from '../src/device/gru/gru.ts';
 import type { Iommu } from '../src/device/iommu.ts';
 import type { PageRequestHandler } from '../src/device/iopf.ts';
 import type { MirrorDevice } from '../src/device/mirror.ts';
+import type { Xpmem } from '../src/device/xpmem/xpmem.ts';
 import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
 import type { Kernel } from '../src/mm/kernel.ts';
@@ -66,7 +67,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -169,6 +170,18 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     };
     const device = createDevice(k, { ...config, device: 'gru', gru });
     devicePartsOf.set(k, () => [['GRU', (device.accessor as Gru).stateWords()]]);
+    return device;
+  }
+  if (kind === 'xpmem') {
+    const xpmem = {
+      importers: 1 + (runSeed % 2),
+      engines: 2,
+      workers: 1 + (runSeed % 3),
+      isRefusing: runSeed % 5 === 0,
+    };
+    const sizes = { ...SMALL_DEVICE.xpmem, ...xpmem, refaultBudget: 1000 };
+    const device = createDevice(k, { ...config, device: 'xpmem', xpmem: sizes });
+    devicePartsOf.set(k, () => [['XPMEM', (device.accessor as Xpmem).stateWords()]]);
     return device;
   }
   let order = 0;
@@ -386,7 +399,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

@@ -33,6 +33,7 @@ import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts'
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
 import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
+import { XPMEM_SMALL, type XpmemConfig } from './xpmem/config.ts';
 
 export interface DeviceConfig {
   /** Name of a secondary MMU (devices.ts); '' = the shared-table IOMMU with the driver below, or pinned pages. */
@@ -47,6 +48,7 @@ export interface DeviceConfig {
   readonly mirror: Partial<MirrorConfig>;
   readonly gru: Partial<GruConfig>;
   readonly rdma: Partial<RdmaConfig>;
+  readonly xpmem: Partial<XpmemConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -64,6 +66,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   mirror: {},
   gru: {},
   rdma: {},
+  xpmem: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -75,6 +78,7 @@ export const SMALL_DEVICE: Partial<DeviceConfig> = {
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
   gru: SMALL_GRU,
   rdma: RDMA_SMALL,
+  xpmem: XPMEM_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };

@@ -8,6 +8,7 @@ import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
 import { GRU } from './gru/row.ts';
 import { RDMA_ODP } from './rdma/row.ts';
+import { XPMEM } from './xpmem/row.ts';
 
 export interface DeviceInfo {
   readonly name: string;
@@ -23,7 +24,7 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-export const DEVICES: readonly DeviceInfo[] = [GRU, RDMA_ODP];
+export const DEVICES: readonly DeviceInfo[] = [GRU, XPMEM, RDMA_ODP];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {
