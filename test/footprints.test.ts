@@ -188,7 +188,7 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
   const mirror = device.accessor as MirrorDevice;
   const intervals = (): number[] => {
     const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
-    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.tree.map((sub) => sub.seq)]));
+    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.index.toArray().map((sub) => sub.seq)]));
   };
   devicePartsOf.set(k, () => [
     ['mirror', mirror.stateWords()],
