@@ -4,16 +4,20 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { ALL_GAPS, gapText } from '../src/check/properties.ts';
 import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
 import { conformanceCommand } from '../src/cli/conformance.ts';
+import { designsCommand } from '../src/cli/designs.ts';
+import { devicesCommand } from '../src/cli/devices.ts';
 import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
 import { suitesCommand } from '../src/cli/suites.ts';
 import { traceCommand } from '../src/cli/trace.ts';
 import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
 import { COMPARE_ROWS } from '../src/workload/compare/compare.ts';
+import { OPERATIONS } from '../src/workload/operations/operations.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const SKIPPED = new Set(['node_modules', 'dist', '.git', 'coverage']);
@@ -87,6 +91,8 @@ function parseProblem(words: readonly string[]): string | null {
     replay: replayCommand,
     suites: suitesCommand,
     init: initCommand,
+    designs: designsCommand,
+    devices: devicesCommand,
     trace: traceCommand,
   }[words[0]!];
   if (make === undefined) return words[0] === '--help' ? null : `no command ${words[0]}`;
@@ -148,4 +154,15 @@ test('every file or folder of the project that the pages name in code spans exis
       .map((m) => `${p.name}: ${m[1]}`),
   );
   expect(missing).toEqual([]);
+});
+
+test('README says how many operations there are; the gaps that the judge knows are documented, and no others', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  expect(/\*\*(\d+) operations\*\*/.exec(readme)?.[1]).toBe(String(OPERATIONS.length));
+  const rows = readFileSync(join(root, 'docs', 'properties.md'), 'utf8').matchAll(
+    /^\| (\d+) \| ([^|]*) \| ([^|]*) \|$/gm,
+  );
+  const documented = [...rows].map(([, gap, what]) => ({ gap: Number(gap), what: what! }));
+  expect(documented.map((d) => d.gap)).toEqual([...ALL_GAPS]);
+  for (const { gap, what } of documented) expect(gapText(gap).split(' ')[0], what).toBe(what.split(' ')[0]);
 });

@@ -228,6 +228,7 @@ export const AGENT_ATC = 3;
 export const AGENT_PIN = 4; // a DMA mapping of pinned pages
 export const AGENT_MIRROR = 5; // the table of a device that a driver fills
 export const AGENT_MIRROR_TLB = 6; // the TLBs of that device's engines
+export const AGENT_PFN_CACHE = 7; // a page that the host kernel keeps for a guest (KVM's gfn-to-pfn caches)
 export const AGENT_NAMES: readonly string[] = [
   '',
   'IOMMU TLB',
@@ -236,6 +237,7 @@ export const AGENT_NAMES: readonly string[] = [
   'DMA mapping',
   'mirror table',
   'mirror TLB',
+  'pfn cache',
 ];
 
 // Callbacks, over all designs.

@@ -5,6 +5,7 @@ import type { LruvecMemory } from '../mm/reclaim/lruvec.ts';
 import { Comparison, callText, type Divergence, LEVELS, type Level } from './compare.ts';
 import { Args, type Op, type Outcome } from './ops/outcome.ts';
 import { OPS } from './ops/table.ts';
+import type { Learned } from './program/learned.ts';
 import type { TraceRecord } from './record.ts';
 import { OP_END, type Recording, type Step } from './recording.ts';
 import { RecordedResidency } from './residency.ts';
@@ -15,6 +16,8 @@ export interface CaseResult {
   readonly name: string;
   /** First difference at each level; a level that is not here agrees. */
   readonly divergences: readonly Divergence[];
+  /** Real programs: what was taken from the recording. */
+  readonly learned?: Learned;
 }
 
 /** A result with what the script leaves to those that come after it in the same memory cgroup. */

@@ -17,18 +17,18 @@
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import { FreePages2011, type FreePages2011Ops } from '../notifier/free-pages-2011.ts';
-import type { NotifierRange, NotifierVma } from '../notifier/host.ts';
+import type { NotifierRange } from '../notifier/host.ts';
 import { InvalidateRangeDesign, type InvalidateRangeOps } from '../notifier/invalidate-range.ts';
 import { Linux2627, type Linux2627Ops } from '../notifier/linux-2.6.27.ts';
 import { Linux61, type MmuNotifierOps } from '../notifier/linux-6.1.ts';
 import { Linux66, type Linux66Ops } from '../notifier/linux-6.6.ts';
 import { type AndreaOps, MmuNotifiersAndrea } from '../notifier/mmu-notifiers-andrea.ts';
 import { MmuNotifiersV4, type MmuNotifiersV4Ops } from '../notifier/mmu-notifiers-v4.ts';
-import { PteNotifier, PteNotifiers } from '../notifier/pte-notifiers.ts';
-import { MmuRmapNotifier } from '../notifier/rmap-notifiers.ts';
+import { type PteNotifierOps, PteNotifiers } from '../notifier/pte-notifiers.ts';
 import type { StartEndOps } from '../notifier/start-end.ts';
 import { type ListOps, MmuNotifier, type SubscriptionList } from '../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import { andrea, type EarlySubscription, everyVma, v4 } from './early-subscriptions.ts';
 
 /** A section as the device sees it. */
 export interface MirrorRange {
@@ -68,6 +68,9 @@ export interface MirrorReactions {
   vmaClosed?(start: number, end: number): KernelPath<void>;
   /** mmu-notifiers-andrea: the range was unmapped and its pages are free. May not sleep. Not given: rangeStart and rangeEnd of it. */
   rangeFreed?(start: number, end: number): AtomicPath<void>;
+  /** invalidate-range, linux-6.1: entries of the range have changed, between start and end or without them. May not sleep. Mirrors have
+   *  no need of it for what their table holds. */
+  invalidateRange?(start: number, end: number): AtomicPath<void>;
   /** free-pages-2011: pages whose entries were cleared inside an open section are freed next. May not sleep. */
   freePages?(): AtomicPath<void>;
   /** mmu-notifiers-v4: the page, exported by exportPage, is unmapped or to be clean: on return the device has no entry of it. The page
@@ -89,13 +92,13 @@ export interface MirrorSubscription {
 /** The reactions as a subscriber of the kernel's design; null when the design has no way to tell a mirror anything. */
 export function subscribeMirror(k: Kernel, mm: MmStruct, reactions: MirrorReactions): MirrorSubscription | null {
   const { design } = k;
-  if (design instanceof PteNotifiers) return perVma(design, mm, reactions);
-  if (design instanceof MmuNotifiersAndrea) return andrea(design, mm, reactions);
-  if (design instanceof MmuNotifiersV4) return v4(design, mm, reactions);
+  if (design instanceof PteNotifiers) return perVma(k, design, mm, reactions);
+  if (design instanceof MmuNotifiersAndrea) return perMmAndrea(k, design, mm, reactions);
+  if (design instanceof MmuNotifiersV4) return perMmV4(k, design, mm, reactions);
   if (design instanceof FreePages2011) return subscription(design.list, mm, opsFreePages(reactions));
   if (design instanceof Linux2627) return subscription(design.list, mm, ops2627(reactions, design.maySleep));
   if (design instanceof InvalidateRangeDesign) return subscription(design.list, mm, opsInvalidateRange(reactions));
-  if (design instanceof Linux61) return subscription(design.list, mm, opsStartEnd<MmuNotifierOps>(reactions, {}));
+  if (design instanceof Linux61) return subscription(design.list, mm, ops61(reactions));
   if (design instanceof Linux66) return subscription(design.list, mm, opsStartEnd<Linux66Ops>(reactions, {}));
   return null;
 }
@@ -131,80 +134,45 @@ function* dropRange(r: MirrorReactions, range: MirrorRange): KernelPath<void> {
 
 // --- 2007
 
-/** A notifier for each VMA: those that there are, and those that the program tells its driver of. */
-function perVma(design: PteNotifiers, mm: MmStruct, r: MirrorReactions): MirrorSubscription {
+function perVma(k: Kernel, design: PteNotifiers, mm: MmStruct, r: MirrorReactions): MirrorSubscription {
   const clear = r.beforeClear ?? r.invalidatePage;
-  const linked: PteNotifier[] = [];
-  let stop: (() => void) | null = null;
-  const link = (vma: NotifierVma): void => {
-    const pn = new PteNotifier({
-      ...(clear !== undefined && { clear: (_pn, _vma, address) => clear.call(r, address) }),
-      close: (_pn, v) => r.vmaClosed?.(v.start, v.end) ?? dropRange(r, bareRange(v.start, v.end, true)),
-    });
-    design.register(pn, vma);
-    linked.push(pn);
+  const ops: PteNotifierOps = {
+    ...(clear !== undefined && { clear: (_pn, _vma, address) => clear.call(r, address) }),
+    close: (_pn, v) => r.vmaClosed?.(v.start, v.end) ?? dropRange(r, bareRange(v.start, v.end, true)),
   };
-  return {
-    *register() {
-      yield* mm.mmapLock.writeLock();
-      for (const vma of design.host.vmasOf(mm)) link(vma);
-      stop = design.followMmaps(mm, link);
-      mm.mmapLock.writeUnlock();
-      return 0;
-    },
-    *unregister() {
-      stop?.();
-      if (r.release !== undefined) yield* r.release();
-      for (const pn of linked) design.unregister(pn);
-      linked.length = 0;
-    },
-    exportPage: null,
-  };
+  return releasedFirst(everyVma(k, design, mm, ops), r, null);
 }
 
-/** No caller's lock is waited for: the notifier is heard, or not, from this moment on. */
-function andrea(design: MmuNotifiersAndrea, mm: MmStruct, r: MirrorReactions): MirrorSubscription {
+function perMmAndrea(k: Kernel, design: MmuNotifiersAndrea, mm: MmStruct, r: MirrorReactions): MirrorSubscription {
   const ops: AndreaOps = {
     invalidateRange: (_n, _m, s, e) => r.rangeFreed?.(s, e) ?? atomic(dropRange(r, bareRange(s, e, false))),
   };
   if (r.release !== undefined) ops.release = () => atomic(r.release!());
   if (r.clearYoung !== undefined) ops.agePage = (_n, _m, a) => r.clearYoung!(a, a + 4096, true);
   if (r.invalidatePage !== undefined) ops.invalidatePage = (_n, _m, a) => r.invalidatePage!(a);
-  const mn = new MmuNotifier<AndreaOps>(ops);
-  return {
-    *register() {
-      design.register(mn, mm);
-      return 0;
-    },
-    *unregister() {
-      if (r.release !== undefined) yield* r.release();
-      yield* design.unregister(mn, mm);
-    },
-    exportPage: null,
-  };
+  return releasedFirst(andrea(k, design, mm, ops), r, null);
 }
 
-function v4(design: MmuNotifiersV4, mm: MmStruct, r: MirrorReactions): MirrorSubscription {
-  const mn = new MmuNotifier<MmuNotifiersV4Ops>(opsV4(design, r));
+function perMmV4(k: Kernel, design: MmuNotifiersV4, mm: MmStruct, r: MirrorReactions): MirrorSubscription {
   const rmap = r.rmapInvalidatePage;
-  const mrn = rmap === undefined ? null : new MmuRmapNotifier({ invalidatePage: (_n, pfn) => rmap.call(r, pfn) });
+  const rmapOps = rmap === undefined ? null : { invalidatePage: (_n: unknown, pfn: number) => rmap.call(r, pfn) };
+  const exportPage = rmapOps === null ? null : (pfn: number) => design.rmap.exportPage(pfn);
+  return releasedFirst(v4(k, design, mm, opsV4(design, r), rmapOps), r, exportPage);
+}
+
+/** These designs do not run release at unregister: the device does. */
+function releasedFirst(
+  s: EarlySubscription,
+  r: MirrorReactions,
+  exportPage: MirrorSubscription['exportPage'],
+): MirrorSubscription {
   return {
-    *register() {
-      if (mrn !== null) design.registerRmap(mrn);
-      const result = yield* design.register(mn, mm);
-      // Told from a quiescent period on; until then the device may not rely on it.
-      if (result === 0) yield* design.synchronizeRcu();
-      else if (mrn !== null) design.unregisterRmap(mrn);
-      return result;
-    },
+    register: () => s.register(),
     *unregister() {
       if (r.release !== undefined) yield* r.release();
-      yield* design.unregister(mn, mm);
-      if (mrn !== null) design.unregisterRmap(mrn);
-      yield* design.synchronizeRcu();
-      design.list.forget(mn, mm);
+      yield* s.unregister();
     },
-    exportPage: mrn === null ? null : (pfn) => design.rmap.exportPage(pfn),
+    exportPage,
   };
 }
 
@@ -264,6 +232,13 @@ function opsInvalidateRange(r: MirrorReactions): InvalidateRangeOps {
   if (rangeStart !== undefined)
     ops.invalidateRangeStart = (_n, range) => done(rangeStart.call(r, mirrorRange(range, true)));
   if (rangeEnd !== undefined) ops.invalidateRangeEnd = (_n, range) => rangeEnd.call(r, mirrorRange(range, true));
+  if (r.invalidateRange !== undefined) ops.invalidateRange = (_n, _m, s, e) => r.invalidateRange!(s, e);
+  return ops;
+}
+
+function ops61(r: MirrorReactions): MmuNotifierOps {
+  const ops = opsStartEnd<MmuNotifierOps>(r, {});
+  if (r.invalidateRange !== undefined) ops.invalidateRange = (_n, _m, s, e) => r.invalidateRange!(s, e);
   return ops;
 }
 

@@ -10,16 +10,18 @@ import { P_DRIVER, P_UNLOCK } from '../../sched/points.ts';
 import type { OdpConfig } from './config.ts';
 import type { Nic } from './nic.ts';
 import { ODP_READ_ALLOWED_BIT, ODP_WRITE_ALLOWED_BIT } from './nic.ts';
+import { CountedOdp } from './odp-counted.ts';
 import { IntervalOdp, type Lookup } from './odp-interval.ts';
+import type { OdpDriver } from './region.ts';
 import { type UmemOdp, unmapDmaPage, unmapDmaPages, zapBlocks } from './umem-odp.ts';
 
-type DriverClass = new (k: Kernel, nic: Nic, config: OdpConfig) => IntervalOdp;
+type DriverClass<D extends OdpDriver> = new (k: Kernel, nic: Nic, config: OdpConfig) => D;
 
-export interface Mistake {
+export interface Mistake<D extends OdpDriver> {
   readonly name: string;
   /** What is left out, and what comes of it. */
   readonly what: string;
-  readonly driver: DriverClass;
+  readonly driver: DriverClass<D>;
 }
 
 /** Registers with nobody. */
@@ -133,7 +135,38 @@ class LastPageForgotten extends IntervalOdp {
   }
 }
 
-export const MISTAKES: readonly Mistake[] = [
+/** The older form. */
+class CountedDeaf extends CountedOdp {
+  override *subscribe(): KernelPath<number> {
+    return 0;
+  }
+  override *detach(): KernelPath<void> {}
+}
+
+class CountOnly extends CountedOdp {
+  override hasSeqMoved(): boolean {
+    return false;
+  }
+}
+
+class SeqOnly extends CountedOdp {
+  override mustRetry(umem: UmemOdp, seq: number): boolean {
+    return this.hasSeqMoved(umem, seq);
+  }
+}
+
+class PageUnheard extends CountedOdp {
+  override *invalidatePage(): AtomicPath<void> {}
+}
+
+export const COUNTED_MISTAKES: readonly Mistake<CountedOdp>[] = [
+  { name: 'deaf', what: 'registers with nobody', driver: CountedDeaf },
+  { name: 'count-only', what: 'asks whether a section is open, not whether one was', driver: CountOnly },
+  { name: 'seq-only', what: 'asks whether a section has ended, not whether one is open', driver: SeqOnly },
+  { name: 'page-unheard', what: 'has no invalidate_page: reclaim is not heard', driver: PageUnheard },
+];
+
+export const MISTAKES: readonly Mistake<IntervalOdp>[] = [
   { name: 'deaf', what: 'registers with nobody', driver: Deaf },
   { name: 'no-retry-check', what: 'uses what it looked up although the sequence moved', driver: NoRetryCheck },
   {
@@ -175,8 +208,17 @@ export const MISTAKES: readonly Mistake[] = [
 ];
 
 /** The driver with that mistake. Throws InputError for an unknown name. */
-export function mistakeOf(name: string): DriverClass {
-  const found = MISTAKES.find((m) => m.name === name);
+export function mistakeOf(name: string): DriverClass<IntervalOdp> {
+  return driverOf(MISTAKES, name);
+}
+
+/** The same of the older form. */
+export function countedMistakeOf(name: string): DriverClass<CountedOdp> {
+  return driverOf(COUNTED_MISTAKES, name);
+}
+
+function driverOf<D extends OdpDriver>(list: readonly Mistake<D>[], name: string): DriverClass<D> {
+  const found = list.find((m) => m.name === name);
   if (found !== undefined) return found.driver;
-  throw new InputError(`rdma: mistake "${name}" is not one of ${MISTAKES.map((m) => m.name).join(', ')}`);
+  throw new InputError(`rdma: mistake "${name}" is not one of ${list.map((m) => m.name).join(', ')}`);
 }

@@ -33,9 +33,21 @@ import { type Scheduler, WaitQueue } from '../../sched/scheduler.ts';
 import { noteDevice } from '../objects.ts';
 import { Translation, TranslationMap } from '../translation-map.ts';
 
-/** Rights, of an MTT entry as of a whole key. An RDMA read asks for the first, whatever changes memory for the second. */
+/** Rights of an MTT entry. */
 export const ODP_READ_ALLOWED_BIT = 1;
 export const ODP_WRITE_ALLOWED_BIT = 2;
+
+// What work requests may do through a key (enum ib_access_flags). A local read needs no right.
+export const IB_ACCESS_LOCAL_WRITE = 1;
+export const IB_ACCESS_REMOTE_WRITE = 2;
+export const IB_ACCESS_REMOTE_READ = 4;
+export const IB_ACCESS_REMOTE_ATOMIC = 8;
+export const IB_ACCESS_ALL = 15;
+
+/** ib_access_writable. */
+export function isWritableAccess(access: number): boolean {
+  return (access & (IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) !== 0;
+}
 
 // What a look-up answers.
 export const LOOKUP_OK = 0;
@@ -59,7 +71,7 @@ export class MemoryKey {
   /** Bytes of the address space of the process that it covers, half-open. */
   readonly start: number;
   readonly end: number;
-  /** ODP_*_ALLOWED_BIT: what work requests may do through it. */
+  /** IB_ACCESS_*. */
   readonly access: number;
   /** A missing translation is a page fault; else a protection error. */
   readonly mayFault: boolean;
@@ -189,12 +201,14 @@ export class Nic {
 
   // --- look-ups
 
-  /** Holds the translation of the page of `va` through key `id`. LOOKUP_*. */
-  hold(unit: DmaUnit, id: number, va: number, isWrite: boolean): number {
+  /** Holds the translation of the page of [va, va + length), which lies in one page, through key `id`. `access`: the right that it takes,
+   *  IB_ACCESS_*, 0 for a local read. LOOKUP_*. */
+  hold(unit: DmaUnit, id: number, va: number, length: number, access: number): number {
     this.note(PART_KEY, id, false);
     const key = this.keys.get(id);
-    const needed = isWrite ? ODP_WRITE_ALLOWED_BIT : ODP_READ_ALLOWED_BIT;
-    if (key === undefined || va < key.start || va >= key.end || (key.access & needed) === 0) return LOOKUP_ERROR;
+    if (key === undefined || va < key.start || va + length > key.end || (key.access & access) !== access)
+      return LOOKUP_ERROR;
+    const isWrite = isWritableAccess(access);
     let direct: MemoryKey | undefined = key;
     if (key.ksm !== null) {
       const index = Math.floor(va / key.spanBytes);

@@ -21,7 +21,7 @@ import type { Task } from '../../mm/types.ts';
 import { createMachine, type Machine } from '../../system/machine.ts';
 import { ACCESS_DONE, ACCESS_INVALID } from '../accessor.ts';
 import type { RdmaConfig } from './config.ts';
-import { ODP_READ_ALLOWED_BIT, ODP_WRITE_ALLOWED_BIT } from './nic.ts';
+import { IB_ACCESS_ALL, ODP_READ_ALLOWED_BIT, ODP_WRITE_ALLOWED_BIT } from './nic.ts';
 import type { RdmaDevice } from './rdma.ts';
 import type { Region } from './region.ts';
 
@@ -57,8 +57,8 @@ function store(va: number, value: number): void {
   expect(m.run(userStore(m.kernel, task, va, value, 4))).toBe(0);
 }
 
-function region(va: number, length: number, writable = true): Region {
-  const made = m.run(device.driver.register(task.mm!, va, length, writable));
+function region(va: number, length: number, access = IB_ACCESS_ALL): Region {
+  const made = m.run(device.driver.register(task.mm!, va, length, access));
   if (typeof made === 'number') throw new Error(`register answers ${made}`);
   return made;
 }
@@ -116,7 +116,7 @@ describe('explicit regions', () => {
     expect(fault(V, PAGE, true)).toBeLessThan(0);
     expect(fault(V + PAGE, 2 * PAGE, false)).toBe(-EFAULT);
     expect(fault(V, PAGE, false)).toBe(0);
-    expect(m.run(device.driver.register(task.mm!, V, 0, true))).toBe(-EINVAL);
+    expect(m.run(device.driver.register(task.mm!, V, 0, IB_ACCESS_ALL))).toBe(-EINVAL);
     m.run(doExit(m.kernel, task));
     expect(rights(r)).toEqual([0, 0]);
     expect(fault(V, PAGE, false)).toBe(-EINVAL);

@@ -11,11 +11,10 @@
 // queue pair fails, which for this view is the end of the device.
 
 import { EAGAIN, EBUSY, EINVAL } from '../../abi/errno.ts';
-import { AGENT_MIRROR_TLB, E_BIND, E_MSG, E_REFAULT, MSG_RNR_NAK } from '../../abi/events.ts';
+import { AGENT_MIRROR_TLB, E_MSG, E_REFAULT, MSG_RNR_NAK } from '../../abi/events.ts';
 import { InputError } from '../../base/assert.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct } from '../../mm/types.ts';
-import { mmDrop } from '../../mm/vma/exit-mmap.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_DEV_ACCESS, P_DEV_TRANSLATE, P_DEV_TRANSLATED } from '../../sched/points.ts';
 import { ACCESS_DEAD, ACCESS_DONE, ACCESS_INVALID, type Accessor, DeviceStats } from '../accessor.ts';
@@ -23,7 +22,16 @@ import { callbackCounts, DEVICE_ID } from '../common.ts';
 import type { Device, DeviceConfig } from '../device.ts';
 import { Workload } from '../workload.ts';
 import { RDMA_DEFAULTS, type RdmaConfig } from './config.ts';
-import { type DmaUnit, LOOKUP_ERROR, LOOKUP_OK, Nic } from './nic.ts';
+import { RdmaHost } from './host.ts';
+import {
+  type DmaUnit,
+  IB_ACCESS_ALL,
+  IB_ACCESS_REMOTE_READ,
+  IB_ACCESS_REMOTE_WRITE,
+  LOOKUP_ERROR,
+  LOOKUP_OK,
+  Nic,
+} from './nic.ts';
 import type { OdpDriver, Region } from './region.ts';
 
 /** Words that devices own: the last 64 bytes of a page, 8 for each of 8 engines. */
@@ -65,7 +73,12 @@ class RdmaView implements Accessor {
   tryAccess(engine: number, va: number, isWrite: boolean): boolean {
     const unit = this.#units[engine]!;
     const region = isWrite ? this.writing : this.reading;
-    if (region === null || !this.nic.isRunning || this.nic.hold(unit, region.key.id, va, isWrite) !== LOOKUP_OK)
+    if (
+      region === null ||
+      !this.nic.isRunning ||
+      this.nic.hold(unit, region.key.id, va - (va % 8), 8, isWrite ? IB_ACCESS_REMOTE_WRITE : IB_ACCESS_REMOTE_READ) !==
+        LOOKUP_OK
+    )
       return false;
     this.#reach(unit, engine, va, isWrite);
     this.nic.release(unit);
@@ -81,7 +94,13 @@ class RdmaView implements Accessor {
       if (!nic.isRunning) return ACCESS_DEAD;
       const region = isWrite ? this.writing : this.reading;
       if (region === null) return ACCESS_INVALID;
-      const found = nic.hold(unit, region.key.id, va, isWrite);
+      const found = nic.hold(
+        unit,
+        region.key.id,
+        va - (va % 8),
+        8,
+        isWrite ? IB_ACCESS_REMOTE_WRITE : IB_ACCESS_REMOTE_READ,
+      );
       if (found === LOOKUP_OK) break;
       if (found === LOOKUP_ERROR) return ACCESS_INVALID;
       if (attempts > 0 && !this.#refault(page, attempts)) return ACCESS_DEAD;
@@ -132,7 +151,7 @@ export class RdmaDevice implements Device {
   readonly accessor: RdmaView;
   readonly workload: Workload;
   readonly refusal: string | null = null;
-  mm: MmStruct | null = null;
+  readonly host: RdmaHost;
 
   constructor(
     k: Kernel,
@@ -146,51 +165,33 @@ export class RdmaDevice implements Device {
     this.k = k;
     this.nic = new Nic(k.memory, k.sched, id, full.staleStoresLand);
     this.driver = makeDriver(this.nic, full);
-    this.driverName = this.driver.constructor.name;
+    this.driverName = full.mistake === '' ? 'rdma-odp' : `rdma-odp, ${full.mistake}`;
+    this.host = new RdmaHost(k, this.nic, this.driver);
     this.accessor = new RdmaView(k, this.nic, this.driver, full);
     this.workload = new Workload(k, this.accessor, config.workload);
     if (config.hasWorkload) this.workload.start();
   }
 
   *bind(mm: MmStruct): KernelPath<number> {
-    if (this.mm !== null) return -EINVAL;
     if (mm.users <= 0) return -EINVAL;
-    this.mm = mm;
-    mm.count++;
-    this.nic.mm = mm.id;
-    const result = yield* this.driver.attach(mm);
-    if (result < 0) {
-      this.mm = null;
-      mmDrop(this.k, mm);
-      return result;
-    }
-    this.#emitBind(mm, 1);
-    this.nic.noteState();
-    this.accessor.writing = this.driver.registerImplicit(mm, true);
-    this.accessor.reading = this.driver.config.alwaysWrite
-      ? this.driver.registerImplicit(mm, false)
+    const result = yield* this.host.bind(mm);
+    if (result < 0) return result;
+    const { driver } = this;
+    this.accessor.writing = driver.registerImplicit(mm, IB_ACCESS_ALL);
+    this.accessor.reading = driver.config.alwaysWrite
+      ? driver.registerImplicit(mm, IB_ACCESS_REMOTE_READ)
       : this.accessor.writing;
     this.workload.mm = mm;
     return 0;
   }
 
   *unbind(): KernelPath<void> {
-    const { mm } = this;
-    if (mm === null) return;
+    if (this.host.mm === null) return;
     this.workload.mm = null;
     this.nic.noteState();
     this.accessor.reading = null;
     this.accessor.writing = null;
-    for (const region of [...this.driver.regions.values()]) yield* this.driver.deregister(region);
-    yield* this.driver.detach(mm);
-    this.#emitBind(mm, 0);
-    this.mm = null;
-    mmDrop(this.k, mm);
-  }
-
-  #emitBind(mm: MmStruct, isBound: number): void {
-    const { log } = this.k.memory;
-    if (log.on) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, 0, this.nic.id);
+    yield* this.host.unbind();
   }
 
   stats(): DeviceStats {

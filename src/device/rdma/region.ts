@@ -19,7 +19,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_DRIVER } from '../../sched/points.ts';
 import { WaitQueue } from '../../sched/scheduler.ts';
 import type { OdpConfig } from './config.ts';
-import { type MemoryKey, type Nic, ODP_READ_ALLOWED_BIT, ODP_WRITE_ALLOWED_BIT } from './nic.ts';
+import { isWritableAccess, type MemoryKey, type Nic, ODP_WRITE_ALLOWED_BIT } from './nic.ts';
 import type { UmemOdp } from './umem-odp.ts';
 
 /** End of what a user can map (TASK_SIZE_MAX with four levels). */
@@ -86,12 +86,13 @@ export abstract class OdpDriver {
 
   // --- registration
 
-  /** ib_umem_odp_get: an explicit region over [va, va + length), rounded to pages. Or -EINVAL (empty), or what the notifiers answer. */
-  *register(mm: MmStruct, va: number, length: number, writable: boolean): KernelPath<Region | number> {
+  /** ib_umem_odp_get: an explicit region over [va, va + length); its umem is of whole pages. `access`: IB_ACCESS_*. Or -EINVAL (empty), or what the notifiers answer. */
+  *register(mm: MmStruct, va: number, length: number, access: number): KernelPath<Region | number> {
     const start = va - (va % 4096);
     const end = Math.ceil((va + length) / 4096) * 4096;
     if (end <= start) return -EINVAL;
-    const key = this.nic.createKey(start, end, rightsOf(writable), true);
+    const writable = isWritableAccess(access);
+    const key = this.nic.createKey(va, va + length, access, true);
     const umem = yield* this.createUmem(mm, start, end, writable, key);
     if (typeof umem === 'number') {
       this.nic.destroyKey(key);
@@ -101,9 +102,9 @@ export abstract class OdpDriver {
   }
 
   /** ib_umem_odp_alloc_implicit: a region over all that the process will ever map. */
-  registerImplicit(mm: MmStruct, writable: boolean): Region {
-    const key = this.nic.createKey(0, USER_END, rightsOf(writable), true, this.config.childPages * 4096);
-    return this.#enter({ key, mm, writable, umem: null, children: new Map() });
+  registerImplicit(mm: MmStruct, access: number): Region {
+    const key = this.nic.createKey(0, USER_END, access, true, this.config.childPages * 4096);
+    return this.#enter({ key, mm, writable: isWritableAccess(access), umem: null, children: new Map() });
   }
 
   #enter(region: Region): Region {
@@ -160,7 +161,7 @@ export abstract class OdpDriver {
     const bytes = this.config.childPages * 4096;
     const start = index * bytes;
     const end = Math.min(USER_END, start + bytes);
-    const key = this.nic.createKey(start, end, rightsOf(region.writable), true);
+    const key = this.nic.createKey(start, end, region.key.access, true);
     const made = yield* this.createUmem(region.mm, start, end, region.writable, key);
     if (typeof made === 'number') {
       this.nic.destroyKey(key);
@@ -294,8 +295,4 @@ export abstract class OdpDriver {
     mm.users++;
     return true;
   }
-}
-
-function rightsOf(writable: boolean): number {
-  return ODP_READ_ALLOWED_BIT | (writable ? ODP_WRITE_ALLOWED_BIT : 0);
 }
