@@ -8,7 +8,7 @@
 // thread have its turn (a seeded one): engines never wait for long.
 
 import { EBUSY, EINVAL } from '../abi/errno.ts';
-import { DEV_RUNNING, E_BIND } from '../abi/events.ts';
+import { E_BIND } from '../abi/events.ts';
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
@@ -31,7 +31,8 @@ import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
 import type { KvmConfig } from './kvm/config.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
-import { type PinnedConfig, PinnedDevice } from './pinned.ts';
+import type { PinnedConfig } from './pinned.ts';
+import { PinnedTableDevice } from './pinned-table.ts';
 import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
@@ -175,61 +176,6 @@ class SharedTableDevice implements Device {
     s.pprOverflows = iommu.pprOverflows;
     s.state = ats.state;
     s.callbacks = callbackCounts(this.k);
-    return s;
-  }
-}
-
-class PinnedTableDevice implements Device {
-  readonly k: Kernel;
-  readonly device: PinnedDevice;
-  readonly workload: Workload;
-  readonly driverName = 'pinned';
-
-  constructor(k: Kernel, config: DeviceConfig) {
-    this.k = k;
-    this.device = new PinnedDevice(k, DEVICE_ID, config.pinned);
-    this.workload = new Workload(k, this.device, config.workload);
-    this.workload.onRefresh = () => this.device.maintain();
-    if (config.hasWorkload) this.workload.start();
-  }
-
-  get accessor(): Accessor {
-    return this.device;
-  }
-
-  get refusal(): string | null {
-    return this.device.refusal;
-  }
-
-  *bind(mm: MmStruct): KernelPath<number> {
-    if (this.device.mm !== null) return -EBUSY;
-    mm.count++;
-    this.device.mm = mm;
-    this.workload.mm = mm;
-    return 0;
-  }
-
-  *unbind(): KernelPath<void> {
-    const { mm } = this.device;
-    if (mm === null) return;
-    this.workload.mm = null;
-    yield* this.device.close();
-    mmDrop(this.k, mm);
-  }
-
-  stats(): DeviceStats {
-    const s = new DeviceStats();
-    const d = this.device;
-    s.reads = d.reads;
-    s.writes = d.writes;
-    s.hits = d.hits;
-    s.pinnedPages = d.pinnedPages;
-    s.pinnedPagesMax = d.pinnedPagesMax;
-    s.orphanPages = d.orphanPages;
-    s.orphanPagesMax = d.orphanPagesMax;
-    s.registrations = d.registered;
-    s.registrationsRefused = d.registrationsRefused;
-    s.state = DEV_RUNNING;
     return s;
   }
 }

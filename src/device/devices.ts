@@ -8,7 +8,7 @@ import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
 import { GRU } from './gru/row.ts';
 import { KVM_DEVICE } from './kvm/row.ts';
-import { RDMA_ODP } from './rdma/row.ts';
+import { RDMA_ODP, RDMA_PINNED } from './rdma/row.ts';
 
 export interface DeviceInfo {
   readonly name: string;
@@ -24,7 +24,7 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-export const DEVICES: readonly DeviceInfo[] = [KVM_DEVICE, RDMA_ODP, GRU];
+export const DEVICES: readonly DeviceInfo[] = [KVM_DEVICE, RDMA_ODP, RDMA_PINNED, GRU];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {
