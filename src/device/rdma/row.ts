@@ -4,7 +4,7 @@ import type { Kernel } from '../../mm/kernel.ts';
 import type { Device, DeviceConfig } from '../device.ts';
 import type { DeviceInfo } from '../devices.ts';
 import { intervalsOf } from '../driver-ops.ts';
-import { PinnedTableDevice } from '../pinned-table.ts';
+import { PinnedTableDevice } from '../pinned-device.ts';
 import { countedMistakeOf, mistakeOf } from './mistakes.ts';
 import { CountedOdp } from './odp-counted.ts';
 import { IntervalOdp } from './odp-interval.ts';

@@ -1,5 +1,4 @@
-// Pinned pages as a device (pinned.ts) that a program's owner binds: the DMA table, the workload that uses it, and the application's own
-// housekeeping.
+// The device that pins what it uses, put together.
 
 import { EBUSY } from '../abi/errno.ts';
 import { DEV_RUNNING } from '../abi/events.ts';
