@@ -29,5 +29,9 @@ export function checkHuge(k: Kernel): void {
     if (k.pages.compoundMapcount[pfn] === 0) continue;
     if ((k.pages.flags[pfn]! & (PG_ANON | PG_SWAPBACKED | PG_HUGETLB)) === PG_SWAPBACKED) mapped++;
   }
+  for (const [mm, slot] of k.huge.slots)
+    assert(slot.mm === mm && k.mms.get(mm.id) === mm, `khugepaged's list holds mm ${mm.id}, which exists`);
+  const cursor = k.huge.scanSlot;
+  assert(cursor === null || k.huge.slots.get(cursor.mm) === cursor, "khugepaged's cursor stands in its list");
   assert(mapped === k.huge.shmemPmdMapped, `${mapped} mapped whole, shmemPmdMapped says ${k.huge.shmemPmdMapped}`);
 }

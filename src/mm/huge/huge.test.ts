@@ -119,8 +119,6 @@ test('MADV_COLLAPSE gathers what is there and zeros; khugepaged does it by itsel
     const w = new Huge(1, false);
     for (let i = 0; i < 40; i++) w.store(AT + i * 3 * 4096, i + 1);
     w.call(NR_madvise, AT, BLOCK, MADV_HUGEPAGE);
-    const map = w.task.mm!.vmas.find(AT)!;
-    w.k.huge.khugepagedMms.add(map.mm);
     if (isAsked) expect(w.call(NR_madvise, AT, BLOCK, MADV_COLLAPSE)).toBe(0);
     else expect(w.k.sched.run(khugepagedScan(w.k))).toBe(1);
     expect([w.isHuge(AT), w.rss]).toEqual([true, 512]);

@@ -5,6 +5,7 @@ import { EACCES, EAGAIN, EBADF, EFAULT, EHWPOISON, EINVAL, ENOMEM, EPERM } from 
 import * as A from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_HWPOISON, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
+import { khugepagedEnterVma } from '../huge/khugepaged-mm.ts';
 import { madviseCollapse } from '../huge/madvise-collapse.ts';
 import type { Kernel } from '../kernel.ts';
 import { mayBeMergeable } from '../ksm/break.ts';
@@ -258,6 +259,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
 function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice: number): KernelPath<number> {
   const flags = newFlags(vma, advice);
   if (flags === null) return -EINVAL;
+  if (advice === A.MADV_HUGEPAGE) khugepagedEnterVma(k, vma, flags);
   if (flags === vma.flags) return 0;
   if (advice === A.MADV_MERGEABLE) k.fn.ksmEnter(k, vma.mm);
   if (advice === A.MADV_UNMERGEABLE) {

@@ -23,7 +23,7 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   yield* k.fn.ksmExit(k, mm);
   const { log } = k.memory;
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 1, 0, 0, 0);
-  khugepagedExit(k, mm);
+  if (k.huge.slots.size > 0) yield* khugepagedExit(k, mm);
   yield* k.fn.exitMmap(k, mm);
   mmPutHugeZeroPage(k, mm);
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 0, 0, 0, 0);

@@ -46,6 +46,7 @@ import {
   VM_WRITE,
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { khugepagedEnterVma } from '../huge/khugepaged-mm.ts';
 import { hugetlbfsMmap } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { deniesWriteExec } from '../syscalls/prctl.ts';
@@ -330,6 +331,7 @@ export function* mmapRegion(
     if (file === null) k.fn.linkVma(k, mm, vma);
     else yield* insertVma(k, mm, vma);
   }
+  khugepagedEnterVma(k, vma, vma.flags);
   vmStatAccount(mm, vmFlags, pages);
   if ((vmFlags & VM_LOCKED) !== 0) {
     if ((vmFlags & (VM_SPECIAL | VM_HUGETLB)) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);
