@@ -15,6 +15,7 @@ export interface Base {
   readonly setup: readonly Step[];
   readonly kernel?: Scenario['kernel'];
   readonly files?: Scenario['files'];
+  readonly memfds?: Scenario['memfds'];
 }
 
 export interface Operation {
@@ -216,6 +217,65 @@ const COLLAPSIBLE: Base = {
   name: 'small page in an empty block',
   kernel: { ...HUGE_KERNEL, thpEnabled: 'madvise' },
   setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** The same, and khugepaged may have it. */
+const ADVISED: Base = {
+  ...COLLAPSIBLE,
+  name: 'small page in an empty block, advised',
+  setup: [
+    ...COLLAPSIBLE.setup.slice(0, -1),
+    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
+    ...deviceLoads(0),
+  ],
+};
+
+/** A huge page of shared memory that one entry maps. */
+const SHMEM_HUGE: Base = {
+  name: 'huge page of shared memory',
+  pages: [0],
+  isWritable: true,
+  kernel: { ...HUGE_KERNEL, thpEnabled: 'madvise', shmemHuge: 'always' },
+  memfds: { f: 512 },
+  setup: [{ do: 'mmap', at: 0, pages: 512, file: 'f', shared: true }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** The same, mapped private and only read. */
+const SHMEM_PRIVATE: Base = {
+  ...SHMEM_HUGE,
+  name: 'huge page of shared memory, private',
+  setup: [{ do: 'mmap', at: 0, pages: 512, file: 'f' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A small page of shared memory, in a block that may be huge by now. */
+const SHMEM_COLLAPSIBLE: Base = {
+  ...SHMEM_HUGE,
+  name: 'small page of shared memory in an empty block',
+  kernel: { ...SHMEM_HUGE.kernel, shmemHuge: 'advise' },
+  setup: [
+    { do: 'mmap', at: 0, pages: 512, file: 'f', shared: true },
+    { do: 'store', at: 0 },
+    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
+    ...deviceLoads(0),
+  ],
+};
+
+/** A huge page of shared memory that was collapsed through another mapping; here a small entry maps it. */
+const SHMEM_PTE_MAPPED: Base = {
+  ...SHMEM_HUGE,
+  name: 'huge page of shared memory, mapped by a small entry',
+  kernel: { ...SHMEM_HUGE.kernel, shmemHuge: 'advise' },
+  setup: [
+    { do: 'mmap', at: 0, pages: 512, file: 'f', shared: true },
+    { do: 'store', at: 0 },
+    { do: 'mmap', at: 1024, pages: 512, file: 'f', shared: true },
+    { do: 'load', at: 1024 },
+    { do: 'madvise', at: 1024, pages: 512, advice: 'collapse' },
+    { do: 'munmap', at: 1024, pages: 512 },
+    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
+    { do: 'store', at: 0 },
+    ...deviceLoads(0),
+  ],
 };
 
 /** A machine on which a second device has memory of its own. */
@@ -469,6 +529,73 @@ export const OPERATIONS: readonly Operation[] = [
     [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
     STORE,
   ),
+  op('khugepaged', 'khugepaged gathers small pages into a huge one', ADVISED, [], {
+    ...STORE,
+    thread: { on: 'kernel', steps: [{ do: 'khugepaged' }] },
+  }),
+  op(
+    'shmem-thp-fault',
+    'drops a part of a huge page of shared memory: its entry goes, and the next access maps it whole again',
+    SHMEM_HUGE,
+    [
+      { do: 'madvise', at: 0, advice: 'dontneed' },
+      { do: 'store', at: 0, value: 2 },
+    ],
+    LOAD,
+  ),
+  op(
+    'shmem-thp-cow',
+    'writes a private mapping of a huge page of shared memory: its entry goes, for a small copy',
+    SHMEM_PRIVATE,
+    [{ do: 'store', at: 0, value: 2 }],
+    STORE,
+  ),
+  op(
+    'shmem-thp-munmap-part',
+    'cuts a huge page of shared memory: its entry goes',
+    SHMEM_HUGE,
+    [{ do: 'munmap', at: 0 }],
+    STORE,
+  ),
+  op(
+    'shmem-thp-mremap',
+    'moves a huge page of shared memory by its entry',
+    SHMEM_HUGE,
+    [{ do: 'mremap', at: 0, pages: 512, to: 1024 }],
+    STORE,
+  ),
+  op(
+    'shmem-thp-truncate',
+    'cuts a file: its huge page goes',
+    SHMEM_HUGE,
+    [{ do: 'truncate', file: 'f', pages: 0 }],
+    LOAD,
+  ),
+  op(
+    'shmem-thp-punch',
+    'a hole takes a part of a huge page: splits it',
+    SHMEM_HUGE,
+    [{ do: 'punch', file: 'f', page: 0 }],
+    LOAD,
+  ),
+  op(
+    'shmem-collapse',
+    'gathers small pages of shared memory into a huge one',
+    SHMEM_COLLAPSIBLE,
+    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
+    LOAD,
+  ),
+  op('shmem-khugepaged', 'khugepaged gathers small pages of shared memory into a huge one', SHMEM_COLLAPSIBLE, [], {
+    ...LOAD,
+    thread: { on: 'kernel', steps: [{ do: 'khugepaged' }] },
+  }),
+  op(
+    'shmem-retract',
+    'takes away the page table in front of a huge page, and maps it whole',
+    SHMEM_PTE_MAPPED,
+    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
+    STORE,
+  ),
   op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
     ...LOAD,
     others: { owner: OWNER },
@@ -514,6 +641,7 @@ export function scenarioOf(o: Operation): Scenario {
     summary: o.summary,
     ...(o.base.kernel === undefined && o.kernel === undefined ? {} : { kernel: { ...o.base.kernel, ...o.kernel } }),
     ...(o.base.files === undefined ? {} : { files: o.base.files }),
+    ...(o.base.memfds === undefined ? {} : { memfds: o.base.memfds }),
     ...(o.bound === undefined ? {} : { bound: o.bound }),
     setup: [...o.base.setup, ...(o.setup ?? [])],
     threads: { [o.name]: o.thread, ...o.others, device: { on: 'device', steps: o.device ?? deviceSteps(o.base) } },

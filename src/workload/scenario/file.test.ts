@@ -54,7 +54,7 @@ function changed(from: string, to: string): string {
 }
 
 const KINDS =
-  'mmap, munmap, msync, mlock, munlock, mprotect, madvise, mremap, load, store, fork, exit, truncate, punch, zero, collapse, fsync, reclaim, swapoff, uffd-register, uffd-copy, uffd-zeropage, uffd-unregister, uffd-protect, uffd-unprotect, kill, mrelease, move-pages, to-device, to-ram, exclusive, mbind, numa-scan, compact, ksm, soft-dirty, idle, poke, probe, unprobe, bind, unbind';
+  'mmap, munmap, msync, mlock, munlock, mprotect, madvise, mremap, load, store, fork, exit, truncate, punch, zero, collapse, fsync, reclaim, swapoff, uffd-register, uffd-copy, uffd-zeropage, uffd-unregister, uffd-protect, uffd-unprotect, kill, mrelease, move-pages, to-device, to-ram, exclusive, mbind, numa-scan, compact, ksm, khugepaged, soft-dirty, idle, poke, probe, unprobe, bind, unbind';
 
 test.each([
   ['an unknown step', changed('do: store', 'do: stoer'), `a.yaml:6:9: setup[1].do: "stoer" is none of ${KINDS}`],

@@ -152,6 +152,12 @@ export interface KsmStep {
   /** 1 when left out. */
   readonly scans?: number;
 }
+/** khugepaged: a scan of that many entries. */
+export interface KhugepagedStep {
+  readonly do: 'khugepaged';
+  /** 4096 when left out. */
+  readonly pages?: number;
+}
 /** What the kernel does to the thread's task from outside: soft-dirty bits are cleared (clear_refs 4), the page is marked idle, a
  *  debugger writes four bytes of it (ptrace). */
 export interface OutsideStep {
@@ -194,6 +200,7 @@ export type Step =
   | UffdRangeStep
   | KillStep
   | KsmStep
+  | KhugepagedStep
   | MigrateStep
   | NumaStep
   | CompactStep
@@ -221,6 +228,8 @@ export interface Scenario {
   readonly kernel?: Partial<KernelConfig>;
   /** Pages of each file named in the steps; 4 when not here. */
   readonly files?: Readonly<Record<string, number>>;
+  /** Files in memory (memfd_create) and their pages. */
+  readonly memfds?: Readonly<Record<string, number>>;
   /** Is the device bound to the main task before the setup begins? True when left out. */
   readonly bound?: boolean;
   readonly setup: readonly Step[];

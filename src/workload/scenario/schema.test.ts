@@ -114,6 +114,7 @@ const STEPS: Readonly<Record<FileStep['do'], string>> = {
   exclusive: '{ do: exclusive, at: 0 }',
   compact: '{ do: compact }',
   ksm: '{ do: ksm, scans: 2 }',
+  khugepaged: '{ do: khugepaged, pages: 512 }',
   'soft-dirty': '{ do: soft-dirty }',
   idle: '{ do: idle, at: 0 }',
   poke: '{ do: poke, at: 0, value: 7 }',

@@ -140,6 +140,9 @@ const numa = z
   .strictObject({ do: z.enum(['mbind', 'numa-scan']), at, pages })
   .describe('The task binds pages to the last NUMA node and moves them there, or NUMA balancing looks at them');
 const compact = z.strictObject({ do: z.literal('compact') }).describe('Compaction of all memory');
+const khugepaged = z
+  .strictObject({ do: z.literal('khugepaged'), pages: z.int().min(1).max(65536).exactOptional() })
+  .describe('A scan of khugepaged over that many entries; 4096 when left out');
 const ksm = z
   .strictObject({
     do: z.literal('ksm'),
@@ -180,6 +183,7 @@ export const stepSchema = z.discriminatedUnion('do', [
   numa,
   compact,
   ksm,
+  khugepaged,
   outside,
   probe,
   bind,
@@ -220,6 +224,10 @@ export const kernelSchema = z.strictObject({
     .enum(['always', 'madvise', 'never'])
     .exactOptional()
     .describe('Transparent huge pages; madvise when left out.'),
+  shmemHuge: z
+    .enum(['always', 'within_size', 'advise', 'never'])
+    .exactOptional()
+    .describe('Huge pages of shared memory; never when left out.'),
   tlbSets: count(1, 128),
   tlbWays: count(1, 8),
 });
@@ -234,6 +242,10 @@ export const scenarioSchema = z
       .record(name, z.int().min(1).max(64))
       .exactOptional()
       .describe('Pages of each file; 4 when it is not here.'),
+    memfds: z
+      .record(name, z.int().min(1).max(PAGES))
+      .exactOptional()
+      .describe('Files in memory (memfd_create) and their pages; a name that is not here is a file on a disk.'),
     bound: flag.describe('Is the device on the address space before the setup begins? True when left out.'),
     setup: steps.describe('Steps of the first task, one after the other, nothing else running.'),
     threads: z.record(name, threadSchema).describe('By name; all are interleaved with each other and with the device.'),

@@ -118,6 +118,9 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'ksm':
       yield* ksmRun(k, step.scans ?? 1);
       return;
+    case 'khugepaged':
+      yield* k.fn.khugepagedScan(k, step.pages ?? 4096);
+      return;
     case 'compact':
       yield* compactMemory(k);
       return;
