@@ -13,6 +13,7 @@ const folder = mkdtempSync(join(tmpdir(), 'shootdown-conformance-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 interface Result {
+  learned: Record<string, number> | null;
   directory: string;
   cases: number;
   levels: Record<string, { matching: number; gaps: number; diverging: number }>;
@@ -37,6 +38,26 @@ test('a case that agrees: published fields, exit status 0', async () => {
   expect(result).toMatchObject({ directory: SCRIPTS, cases: 1, diverging: [] });
   expect(Object.keys(result.levels)).toEqual(LEVELS);
   for (const level of LEVELS) expect(result.levels[level]).toEqual({ matching: 1, gaps: 0, diverging: 0 });
+});
+
+test('what was taken from the recording of a real program is counted and printed', async () => {
+  const programs = `${ROOT}recordings/oracle/linux-6.1-programs`;
+  const { stdout } = await shootdown('conformance', programs, '--case', 'p-cat-head', '--json');
+  const { learned } = JSON.parse(stdout) as Result;
+  const all = brotliDecompressSync(readFileSync(`${programs}/recordings.ndjson.br`)).toString('latin1');
+  const from = all.indexOf('{"t":"file","name":"p-cat-head.ndjson"}');
+  const text = all.slice(from, all.indexOf('{"t":"file"', from + 1));
+  const pages = [...text.matchAll(/"t":"map","mm":"[^"]*","page":"(\w+)"[^}]*"kind":"file"/g)].map((m) => m[1]);
+  // Every page of a file that the recording maps, except those of the vdso, none twice; and what exec wrote before anything mapped it.
+  const mapped = new Set(pages).size;
+  expect(learned!['filePages']).toBeGreaterThan(0.9 * mapped);
+  expect(learned!['filePages']).toBeLessThanOrEqual(mapped + learned!['execPages']!);
+  const shown = await shootdown('conformance', programs, '--case', 'p-cat-head');
+  expect(shown.stdout).toContain(
+    `learned from recordings of real programs: pages in page caches ${learned!['filePages']};`,
+  );
+  const script = await shootdown('conformance', SCRIPTS, '--case', 'munmap-parts', '--json');
+  expect((JSON.parse(script.stdout) as Result).learned).toBe(null);
 });
 
 test('an altered callback is found and shown with its call, exit status 1', async () => {

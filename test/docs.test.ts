@@ -8,6 +8,8 @@ import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
 import { conformanceCommand } from '../src/cli/conformance.ts';
+import { designsCommand } from '../src/cli/designs.ts';
+import { devicesCommand } from '../src/cli/devices.ts';
 import { initCommand } from '../src/cli/init.ts';
 import { replayCommand } from '../src/cli/replay.ts';
 import { suitesCommand } from '../src/cli/suites.ts';
@@ -87,6 +89,8 @@ function parseProblem(words: readonly string[]): string | null {
     replay: replayCommand,
     suites: suitesCommand,
     init: initCommand,
+    designs: designsCommand,
+    devices: devicesCommand,
     trace: traceCommand,
   }[words[0]!];
   if (make === undefined) return words[0] === '--help' ? null : `no command ${words[0]}`;

@@ -37,6 +37,7 @@ import type { Accessor } from '../src/device/accessor.ts';
 import type { AtsDevice } from '../src/device/ats-pri.ts';
 import { type Driver, defineDriver } from '../src/device/define-driver.ts';
 import { createDevice, createDriverDevice, type Device, SMALL_DEVICE } from '../src/device/device.ts';
+import type { Gru } from '../src/device/gru/gru.ts';
 import type { Iommu } from '../src/device/iommu.ts';
 import type { PageRequestHandler } from '../src/device/iopf.ts';
 import type { MirrorDevice } from '../src/device/mirror.ts';
@@ -65,7 +66,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror';
+type Kind = 'walker' | 'mirror' | 'gru';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -154,6 +155,20 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
   if (kind === 'walker') {
     const device = createDevice(k, { ...config, faultWorkers: 1 + (runSeed % 2) });
     devicePartsOf.set(k, () => hardwareParts(device as unknown as Hardware));
+    return device;
+  }
+  if (kind === 'gru') {
+    // One context for two threads in every other run.
+    const contextsPerChiplet = 1 + (runSeed % 2);
+    const gru = {
+      ...SMALL_DEVICE.gru,
+      engines: 2,
+      chiplets: 1 + (runSeed % 3),
+      contextsPerChiplet,
+      refaultBudget: 1000,
+    };
+    const device = createDevice(k, { ...config, device: 'gru', gru });
+    devicePartsOf.set(k, () => [['GRU', (device.accessor as Gru).stateWords()]]);
     return device;
   }
   let order = 0;
@@ -371,30 +386,33 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror'])(`%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`, (kind) => {
-  const wrong = new Map<string, number>();
-  const silent = new Set<string>();
-  let pairs = 0;
-  for (let run = 0; pairs < pairsWanted; run++) {
-    const runSeed = seed * 1000 + run;
-    const recorded = record(kind, runSeed);
-    for (const s of recorded.silent) silent.add(s);
-    const rng = new Rng(runSeed);
-    for (let i = 0; i + 1 < recorded.steps.length && pairs < pairsWanted; i++) {
-      const [a, b] = [recorded.steps[i]!, recorded.steps[i + 1]!];
-      if (a.thread === b.thread || !a.runnable.includes(b.thread) || !isDisjoint(a, b) || !rng.chance(1, 2)) continue;
-      pairs++;
-      const prefix = recorded.steps.slice(0, i).map((s) => s.thread);
-      const one = replay(kind, runSeed, [...prefix, a.thread, b.thread])!;
-      const two = replay(kind, runSeed, [...prefix, b.thread, a.thread]);
-      const differs = two === null ? ['one could not run'] : difference(digest(one), digest(two));
-      if (differs.length === 0) continue;
-      const name = (s: Step): string =>
-        `${one.sched.threads[s.thread]!.name} from ${pointInfo(s.point).name} (${objects(s)})`;
-      const text = `${name(a)} | ${name(b)}: ${differs}`;
-      wrong.set(text, (wrong.get(text) ?? 0) + 1);
+it.each<Kind>(['walker', 'mirror', 'gru'])(
+  `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
+  (kind) => {
+    const wrong = new Map<string, number>();
+    const silent = new Set<string>();
+    let pairs = 0;
+    for (let run = 0; pairs < pairsWanted; run++) {
+      const runSeed = seed * 1000 + run;
+      const recorded = record(kind, runSeed);
+      for (const s of recorded.silent) silent.add(s);
+      const rng = new Rng(runSeed);
+      for (let i = 0; i + 1 < recorded.steps.length && pairs < pairsWanted; i++) {
+        const [a, b] = [recorded.steps[i]!, recorded.steps[i + 1]!];
+        if (a.thread === b.thread || !a.runnable.includes(b.thread) || !isDisjoint(a, b) || !rng.chance(1, 2)) continue;
+        pairs++;
+        const prefix = recorded.steps.slice(0, i).map((s) => s.thread);
+        const one = replay(kind, runSeed, [...prefix, a.thread, b.thread])!;
+        const two = replay(kind, runSeed, [...prefix, b.thread, a.thread]);
+        const differs = two === null ? ['one could not run'] : difference(digest(one), digest(two));
+        if (differs.length === 0) continue;
+        const name = (s: Step): string =>
+          `${one.sched.threads[s.thread]!.name} from ${pointInfo(s.point).name} (${objects(s)})`;
+        const text = `${name(a)} | ${name(b)}: ${differs}`;
+        wrong.set(text, (wrong.get(text) ?? 0) + 1);
+      }
     }
-  }
-  expect([...silent], 'steps without a footprint that changed the machine').toEqual([]);
-  expect([...wrong].sort((x, y) => y[1] - x[1]).map(([text, n]) => `${n}x ${text}`)).toEqual([]);
-});
+    expect([...silent], 'steps without a footprint that changed the machine').toEqual([]);
+    expect([...wrong].sort((x, y) => y[1] - x[1]).map(([text, n]) => `${n}x ${text}`)).toEqual([]);
+  },
+);

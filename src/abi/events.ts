@@ -57,7 +57,7 @@ export const E_PWC_FILL = 14;
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
-/** PASID bound to mm (a = 1) or unbound (a = 0). */
+/** PASID bound to mm (a = 1) or unbound (a = 0). b = 1: the driver has no release; it lets go when its mapping is closed. */
 export const E_BIND = 17;
 // --- notifier
 /** Section entered by the core: a = MMU_NOTIFY_*, b = SITE_*, c = 1 if blockable, d = section id. */
@@ -129,6 +129,9 @@ export const E_PMD_FLUSH = 52;
 export const E_BATCH_FLUSH = 53;
 /** exit_mmap: a = 1 begin, 0 end. */
 export const E_EXIT_MMAP = 54;
+/** A driver mapped a page for DMA, or unmapped it: start = bus address, pfn, gen, d = device. */
+export const E_DMA_MAP = 55;
+export const E_DMA_UNMAP = 56;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -186,6 +189,8 @@ export const EVENT_NAMES: readonly string[] = [
   'pmd_flush',
   'batch_flush',
   'exit_mmap',
+  'dma_map',
+  'dma_unmap',
 ];
 
 // Kinds of an added rmap. A copy by fork is none of them.
@@ -223,6 +228,7 @@ export const AGENT_ATC = 3;
 export const AGENT_PIN = 4; // a DMA mapping of pinned pages
 export const AGENT_MIRROR = 5; // the table of a device that a driver fills
 export const AGENT_MIRROR_TLB = 6; // the TLBs of that device's engines
+export const AGENT_PFN_CACHE = 7; // a page that the host kernel keeps for a guest (KVM's gfn-to-pfn caches)
 export const AGENT_NAMES: readonly string[] = [
   '',
   'IOMMU TLB',
@@ -231,6 +237,7 @@ export const AGENT_NAMES: readonly string[] = [
   'DMA mapping',
   'mirror table',
   'mirror TLB',
+  'pfn cache',
 ];
 
 // Callbacks, over all designs.
@@ -248,6 +255,14 @@ export const CB_ALLOC_NOTIFIER = 11;
 export const CB_FREE_NOTIFIER = 12;
 export const CB_INVALIDATE_RANGE_FREE_PAGES = 13;
 export const CB_ARCH_INVALIDATE_SECONDARY_TLBS = 14;
+// Of the proposals before 2.6.27. Their pairs need not match the sections of mm, hence numbers of their own.
+export const CB_PTE_CLEAR = 15;
+export const CB_VMA_CLOSE = 16;
+export const CB_AGE_PAGE = 17;
+export const CB_INVALIDATE_RANGE_BEGIN = 18;
+export const CB_INVALIDATE_RANGE_FINISH = 19;
+export const CB_INVALIDATE_ALL = 20;
+export const CB_RMAP_INVALIDATE_PAGE = 21;
 export const CB_NAMES: readonly string[] = [
   '',
   'release',
@@ -264,6 +279,13 @@ export const CB_NAMES: readonly string[] = [
   'free_notifier',
   'invalidate_range_free_pages',
   'arch_invalidate_secondary_tlbs',
+  'clear',
+  'close',
+  'age_page',
+  'invalidate_range_begin',
+  'invalidate_range_end',
+  'invalidate_all',
+  'rmap invalidate_page',
 ];
 
 // Messages of ATS, PRI and the IOMMU command queue.
@@ -277,6 +299,10 @@ export const MSG_CMD_INVALIDATE_IOMMU_PAGES = 7;
 export const MSG_CMD_INVALIDATE_IOTLB_PAGES = 8;
 export const MSG_CMD_COMPLETION_WAIT = 9;
 export const MSG_COMPLETION_WAIT_DONE = 10;
+/** An RDMA adapter's page fault (pfn: 1 = write), the driver's answer to it (pfn = errno or 0), and the NAK to whoever sent the request. */
+export const MSG_NIC_PAGE_FAULT = 11;
+export const MSG_NIC_RESUME = 12;
+export const MSG_RNR_NAK = 13;
 export const MSG_NAMES: readonly string[] = [
   '',
   'Translation Request',
@@ -289,6 +315,9 @@ export const MSG_NAMES: readonly string[] = [
   'INVALIDATE_IOTLB_PAGES',
   'COMPLETION_WAIT',
   'completion stored',
+  'page fault',
+  'resume',
+  'RNR NAK',
 ];
 
 // Codes of a PRG response.

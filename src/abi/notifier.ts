@@ -21,7 +21,7 @@ export const MMU_NOTIFY_NAMES: readonly string[] = [
 // Sites: which code path announces a moment. A design that did not cover a path, or covered it with another callback,
 // decides by these (2.6.27 told rmap-driven unmaps by invalidate_page, for instance).
 export const SITE_MUNMAP = 0;
-export const SITE_ZAP = 1; // madvise DONTNEED, truncate, hole punch
+export const SITE_ZAP = 1; // madvise DONTNEED
 export const SITE_MPROTECT = 2;
 export const SITE_MREMAP = 3;
 export const SITE_FORK = 4;
@@ -41,6 +41,8 @@ export const SITE_HUGETLB = 17;
 export const SITE_OOM_REAP = 18;
 export const SITE_EXCLUSIVE = 19;
 export const SITE_MIGRATE_VMA = 20;
+export const SITE_TRUNCATE = 21; // unmap_mapping_range: truncate, hole punch; under i_mmap_lock
+export const SITE_UPGRADE = 22; // a fault makes an entry more permissive, on architectures that flush then
 export const SITE_NAMES: readonly string[] = [
   'munmap',
   'zap',
@@ -63,4 +65,6 @@ export const SITE_NAMES: readonly string[] = [
   'oom_reap',
   'exclusive',
   'migrate_vma',
+  'truncate',
+  'upgrade',
 ];

@@ -10,7 +10,7 @@ import { isBug } from '../workload/museum/bug.ts';
 import { bugPairing, revisionOf, revisionScenario, revisionSubject } from '../workload/museum/revision.ts';
 import type { RecordedRun } from '../workload/scenario/recorded-run.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
-import { subjectOf } from '../workload/scenario/subject.ts';
+import { subjectOf, subjectOfDevice } from '../workload/scenario/subject.ts';
 import { pairing, recordReplay, type TraceParts } from '../workload/trace/record-replay.ts';
 import { driverOf } from './driver-module.ts';
 import { nearPath } from './place.ts';
@@ -22,15 +22,27 @@ export interface TraceInput {
   readonly text: string;
   /** Scenarios of the user's own, as data. */
   readonly scenarios: readonly Scenario[];
+  /** It is of a secondary MMU of the package: no module is the driver's. */
+  readonly isDevice?: boolean;
 }
 
 /** The first module is the driver's or the bug's; the others export scenarios. */
 export const run: Task<TraceInput, RecordedRun> = (modules, input, host) =>
   recordReplay(
     input.text,
-    (x) => (x.bug === '' ? driverParts(x, modules, input, host) : bugParts(x, modules[0]!)),
+    (x) => {
+      if (input.isDevice === true) return deviceParts(x, modules, input);
+      return x.bug === '' ? driverParts(x, modules, input, host) : bugParts(x, modules[0]!);
+    },
     (program) => guardedProgram(program, host.heart),
   );
+
+function deviceParts(x: Counterexample, modules: readonly AuthorModule[], input: TraceInput): TraceParts {
+  const own = [...input.scenarios, ...modules.flatMap(scenariosOf)];
+  const scenario = own.find((s) => s.name === x.operation) ?? operationNamed(x.operation);
+  const subject = subjectOfDevice(x.driver, x.design);
+  return { scenario, subject, here: pairing(scenario, subject) };
+}
 
 function driverParts(
   x: Counterexample,

@@ -27,6 +27,7 @@ import { PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
+import type { Wait } from './progress.ts';
 import { GAP_STALE_READ_ONLY, I1, I1C, I2, I7, I12, L1, L2, L7 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { permittedUse, staleUse } from './stale-use.ts';
@@ -350,9 +351,16 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]! || (last === null ? 0 : last.mm);
   const va = r[at + EV_START]! || (last === null ? 0 : last.page);
   const page = va - (va % 4096);
+  if (last !== null && last.page === page && last.mm === mm && wasInterrupted(c, last)) return;
   if (!isPermitted(c, mm, va) || !c.finds(L1, null, mm, page, 0)) return;
   const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
   c.say(`${c.deviceName(device)} gave up${where}.`);
+}
+
+/** Did the rounds that the access lost go to changes, one each? Migration alone tries a busy page ten times: a device with less patience
+ *  gives up, and nobody kept it from its page longer than he may. */
+function wasInterrupted(c: Context, wait: Wait): boolean {
+  return wait.changes > 0 && wait.attempts <= wait.changes + c.options.refaultBound;
 }
 
 /** Does a VMA cover the address? True as well when the record never told of VMAs. */

@@ -11,7 +11,7 @@ import { LostWrites } from './lost-write.ts';
 import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
 import { Promises } from './promises.ts';
-import { ALL_GAPS, type Property } from './properties.ts';
+import { ALL_GAPS, GAP_CLOSED_LATE, LATE_CLOSE_PROPERTIES, type Property } from './properties.ts';
 import { Replacements } from './replacements.ts';
 import { Residency } from './residency.ts';
 import { type Section, Sections } from './sections.ts';
@@ -54,6 +54,8 @@ export class MmBook {
   hasDevice = false;
   /** release has returned. */
   isReleased = false;
+  /** Its device lets go when its mapping is closed, not at release (E_BIND). */
+  isClosedLate = false;
   /** Devices unbound from it; 0, the IOMMU, stands for every device behind it. */
   readonly unbound = new Set<number>();
   /** VMAs by start: end and vm_flags. */
@@ -157,10 +159,18 @@ export class Context {
   }
 
   /** Counts a violation at the record at hand. True when it is the first about this page: the caller then words it with `say`. */
-  finds(property: Property, gap: number | null, mm: number, page: number, pfn: number): boolean {
+  finds(property: Property, documented: number | null, mm: number, page: number, pfn: number): boolean {
+    const gap = documented ?? (this.#isClosedLate(property, mm) ? GAP_CLOSED_LATE : null);
     if (!this.findings.count(property, gap, mm, page, pfn)) return false;
     this.#found = { property, gap: this.findings.isExplained(gap) ? gap : null, mm, page, pfn };
     return true;
+  }
+
+  /** Gap 15: the address space has exited, and its device was not told. */
+  #isClosedLate(property: Property, mm: number): boolean {
+    if (mm === 0 || !LATE_CLOSE_PROPERTIES.includes(property) || !this.book(mm).isClosedLate) return false;
+    if (this.objects !== null) this.objects.book(mm, false);
+    return this.book(mm).isReleased;
   }
 
   /** Keeps the violation that `finds` has just asked for, with its text, and the timeline of the first of its property. */

@@ -10,8 +10,15 @@ import {
   MSG_PAGE_REQUEST,
 } from '../abi/events.ts';
 import { VM_READ } from '../abi/mman.ts';
-import { SITE_FORK, SITE_MPROTECT, SITE_MREMAP, SITE_MUNMAP, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
-import { PTE_TABLE } from '../abi/pte.ts';
+import {
+  SITE_FORK,
+  SITE_MPROTECT,
+  SITE_MREMAP,
+  SITE_MUNMAP,
+  SITE_SPLIT_PMD,
+  SITE_TRY_TO_UNMAP,
+} from '../abi/notifier.ts';
+import { PTE_D, PTE_TABLE } from '../abi/pte.ts';
 import { NR_execve, NR_munmap } from '../abi/syscalls.ts';
 import { EventScript, PAGE } from './event-script.ts';
 
@@ -388,6 +395,28 @@ describe('I40: sections pair up', () => {
   });
 });
 
+describe('what a split of a huge page leaves with a device', () => {
+  /** A device holds a page; the split replaces its entry by `lo`, at `site`. */
+  const split = (lo: number, site: number): EventScript => {
+    const s = new EventScript().as(1).alloc(DATA).map(PAGE, DATA).fill(PAGE, DATA).open(PAGE, END, site);
+    return s.entry(4, 0, PAGE, lo).flush(PAGE, END).close(PAGE, END, site);
+  };
+  // Not present, and not empty: a migration entry.
+  const frozen = (DATA << 12) | PTE_D;
+
+  test('a page that is frozen is documented gap 16; elsewhere it is none, nor where the entry is empty', () => {
+    expect(split(frozen, SITE_SPLIT_PMD).found()).toEqual(['I5 gap 16']);
+    expect(split(frozen, SITE_MUNMAP).found()).toEqual(['I5']);
+    expect(split(0, SITE_SPLIT_PMD).found()).toEqual(['I5']);
+  });
+
+  test('a frame that was freed meanwhile is none either', () => {
+    const s = new EventScript().as(1).alloc(DATA).map(PAGE, DATA).fill(PAGE, DATA).open(PAGE, END, SITE_SPLIT_PMD);
+    s.entry(4, 0, PAGE, frozen).flush(PAGE, END).free(DATA).close(PAGE, END, SITE_SPLIT_PMD);
+    expect(s.found()).toContain('I5');
+  });
+});
+
 describe('L1 and L2: the device gets on', () => {
   test('two refaults in a row are in order, the third without any change is a finding; the verdict stays', () => {
     const s = new EventScript().as(9).message(MSG_PAGE_REQUEST, PAGE).refault(PAGE, 1).refault(PAGE, 2);
@@ -419,6 +448,17 @@ describe('L1 and L2: the device gets on', () => {
     const s = new EventScript().as(1).alloc(DATA).map(PAGE, DATA, false).as(9).fill(PAGE, DATA, false);
     s.as(1).map(PAGE, DATA, true).as(9).refault(PAGE, 1).refault(PAGE, 2).refault(PAGE, 3);
     expect(s.found()).toEqual(['L7 gap 11']);
+  });
+
+  test('a device that gives up because each round went to another change is no finding, one round more for nothing is', () => {
+    const s = new EventScript().as(1).alloc(DATA).vma(PAGE, END, VM_READ).as(9).refault(PAGE, 1);
+    for (let times = 2; times <= 9; times++) s.as(1).open(PAGE, END).close(PAGE, END).as(9).refault(PAGE, times);
+    expect(s.deviceState(DEV_FAILED).found()).toEqual([]);
+
+    // The first two and the last one: three rounds that nothing took from it.
+    const idle = new EventScript().vma(PAGE, END, VM_READ).as(9).refault(PAGE, 1).refault(PAGE, 2);
+    for (let times = 3; times <= 8; times++) idle.as(1).open(PAGE, END).close(PAGE, END).as(9).refault(PAGE, times);
+    expect(idle.refault(PAGE, 9).deviceState(DEV_FAILED).found()).toEqual(['L1']);
   });
 
   test('a device that gives up is a finding where a VMA permits the access', () => {

@@ -1,6 +1,7 @@
 // Does the device get on? Follows, for each page at which an access of a device makes no progress, the refaults since the
 // last change that could have helped: a change of the entry, or a section over the page opening or closing. The table is
-// small: a page leaves it as soon as the device reaches it or something changes.
+// small: a page leaves it as soon as the device reaches it or something changes. How many rounds a change took from an access is
+// remembered beyond that: a device may lose one round to each, and has no reason to complain.
 
 /** A page at which a device does not get on. */
 export interface Wait {
@@ -9,6 +10,10 @@ export interface Wait {
   readonly page: number;
   /** Refaults that the access had had before the first one seen here. */
   readonly base: number;
+  /** Refaults of the access by now. */
+  attempts: number;
+  /** Changes that helped it or might have: at most one between two refaults is counted. */
+  readonly changes: number;
   isReported: boolean;
 }
 
@@ -18,6 +23,8 @@ const WAITS_MAX = 256;
 export class Progress {
   readonly #waits: Wait[] = [];
   readonly #last = new Map<number, Wait>();
+  /** Waits that a change ended, while the access goes on. */
+  readonly #interrupted: Wait[] = [];
 
   /** Pages waited for now. */
   get size(): number {
@@ -28,12 +35,22 @@ export class Progress {
   note(device: number, mm: number, page: number, attempts: number): Wait {
     let wait = this.find(device, mm, page);
     if (wait === null) {
-      wait = { device, mm, page, base: attempts - 1, isReported: false };
+      const changes = attempts > 1 ? this.#changesBefore(device, mm, page, attempts) : 0;
+      wait = { device, mm, page, base: attempts - 1, attempts, changes, isReported: false };
       if (this.#waits.length === WAITS_MAX) this.#waits.shift();
       this.#waits.push(wait);
       this.#last.set(device, wait);
     }
+    wait.attempts = attempts;
     return wait;
+  }
+
+  /** Changes that interrupted the access which has refault number `attempts` now. */
+  #changesBefore(device: number, mm: number, page: number, attempts: number): number {
+    const at = this.#interrupted.findIndex(
+      (w) => w.page === page && w.mm === mm && w.device === device && w.attempts === attempts - 1,
+    );
+    return at < 0 ? 0 : this.#interrupted.splice(at, 1)[0]!.changes + 1;
   }
 
   find(device: number, mm: number, page: number): Wait | null {
@@ -61,7 +78,10 @@ export class Progress {
   changed(mm: number, start: number, end: number): void {
     for (let i = this.#waits.length - 1; i >= 0; i--) {
       const w = this.#waits[i]!;
-      if (w.mm === mm && w.page >= start && w.page < end) this.#waits.splice(i, 1);
+      if (w.mm !== mm || w.page < start || w.page >= end) continue;
+      this.#waits.splice(i, 1);
+      if (this.#interrupted.length === WAITS_MAX) this.#interrupted.shift();
+      this.#interrupted.push(w);
     }
   }
 }

@@ -74,7 +74,9 @@ export function onSectionEnd(c: Context, r: Float64Array, at: number): void {
     );
   }
   t.open.splice(i, 1);
-  sectionLeft(c, s.mm, s.start, s.end, r[at + EV_C] === END_OF_REFUSED_START);
+  let stillOpen = 0;
+  for (const o of t.open) if (o.mm === s.mm && o.start === s.start && o.end === s.end) stillOpen++;
+  sectionLeft(c, s.mm, s.start, s.end, r[at + EV_C] === END_OF_REFUSED_START, stillOpen);
   c.residency.settle(c.actor);
   if (r[at + EV_C] === END_OF_REFUSED_START && s.changedAt < 0) c.retire(s);
   else leaveSection(c, t, s);
@@ -185,6 +187,7 @@ export function onBind(c: Context, r: Float64Array, at: number): void {
   if (c.objects !== null) c.objects.book(mm, true);
   if (r[at + EV_A] === 1) {
     c.book(mm).hasDevice = true;
+    c.book(mm).isClosedLate = r[at + EV_B] === 1;
     c.book(mm).unbound.delete(device);
     return;
   }

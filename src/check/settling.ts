@@ -5,9 +5,9 @@ import { SITE_SPLIT_PMD } from '../abi/notifier.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
 import type { Objects } from './objects.ts';
-import { GAP_HUGE_ZERO_SPLIT, I5 } from './properties.ts';
+import { GAP_FROZEN_SPLIT, GAP_HUGE_ZERO_SPLIT, I5 } from './properties.ts';
 import { NO_SECTION, type Section, type ThreadState } from './sections.ts';
-import { LEVEL_SPAN, LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
+import { isSwapLike, LEVEL_SPAN, LOOKUP_LEAF, LOOKUP_UNKNOWN } from './shadow-tables.ts';
 import { agentText, hex } from './text.ts';
 import type { Holder } from './translations.ts';
 
@@ -88,7 +88,7 @@ function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot:
   const reason = mismatch(c, s.mm, page, slot);
   if (reason === '' || c.sections.covers(s.mm, page, s)) return;
   const pfn = c.held.pfn[slot]!;
-  if (!c.finds(I5, isSplitZero(c, s, slot) ? GAP_HUGE_ZERO_SPLIT : null, s.mm, page, pfn)) return;
+  if (!c.finds(I5, splitGap(c, s, slot), s.mm, page, pfn)) return;
   c.say(
     `${sectionText(c, s)} is complete, but ` +
       `${agentText(c, holder.agent, holder.device, 'the')} still translates page ${hex(page)} to frame ` +
@@ -96,11 +96,16 @@ function compareSlot(c: Context, s: Section, holder: Holder, page: number, slot:
   );
 }
 
-/** Zeros of the kernel's own before and after, that nobody may write: the split of a huge zero page. */
-function isSplitZero(c: Context, s: Section, slot: number): boolean {
-  if (s.site !== SITE_SPLIT_PMD || c.held.writable[slot] !== 0 || (c.tables.lo & PTE_RW) !== 0) return false;
+/** The documented gap that a translation of a huge page which was split fits, or null. The frame is still what it was in either. */
+function splitGap(c: Context, s: Section, slot: number): number | null {
   const pfn = c.held.pfn[slot]!;
-  return c.frames.purpose[pfn] === FRAME_KERNEL && c.held.generation[slot] === c.frames.generation[pfn];
+  if (s.site !== SITE_SPLIT_PMD || c.held.generation[slot] !== c.frames.generation[pfn]) return null;
+  const { table, index, lo } = c.tables;
+  // Migration entries: the page is locked, and rmap's section over the same block follows.
+  if (table !== null && isSwapLike(lo, table.hi[index]!)) return GAP_FROZEN_SPLIT;
+  // Zeros of the kernel's own before and after, that nobody may write.
+  const isZeros = c.frames.purpose[pfn] === FRAME_KERNEL && c.held.writable[slot] === 0 && (lo & PTE_RW) === 0;
+  return isZeros ? GAP_HUGE_ZERO_SPLIT : null;
 }
 
 function sectionText(c: Context, s: Section): string {

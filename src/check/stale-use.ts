@@ -5,13 +5,13 @@
 //   somebody has stored to the copy that replaced the frame (replacements.ts)     I8
 //   another address space that shares the frame has read it after fork            I23
 
-import { AGENT_PIN, FRAME_ANON } from '../abi/events.ts';
+import { AGENT_PIN, FRAME_ANON, FRAME_KERNEL } from '../abi/events.ts';
 import { VM_SHARED } from '../abi/mman.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import type { Context } from './context.ts';
 import { onStore, onUnnoticedStore } from './lost-write.ts';
-import { GAP_PINNED, I3, I3C, I4, I4C, I8, I13, I23 } from './properties.ts';
+import { GAP_HUGE_ZERO_SPLIT, GAP_PINNED, I3, I3C, I4, I4C, I8, I13, I23 } from './properties.ts';
 import { agentText, hex } from './text.ts';
 import { AGENT_CPU } from './translations.ts';
 
@@ -64,10 +64,25 @@ export function staleUse(
   if (c.sections.covers(mm, page)) {
     if (c.promises.size > 0) brokenPromise(c, mm, page, pfn, agent, isStore, use);
   } else if (lacksRight) withoutRight(c, mm, page, pfn, agent, device);
-  else if (c.finds(agent === AGENT_CPU ? I4C : I4, null, mm, page, pfn)) {
+  else if (
+    c.finds(
+      agent === AGENT_CPU ? I4C : I4,
+      isZeroForZero(c, pfn, mapped, isStore) ? GAP_HUGE_ZERO_SPLIT : null,
+      mm,
+      page,
+      pfn,
+    )
+  ) {
     const now = mapped < 0 ? 'its entry is not present' : `its entry maps frame ${hex(mapped)}`;
     c.say(`${use()}, but ${now} and the operation that changed it is complete.`);
   }
+}
+
+/** Zeros are read from the frame of the huge zero page, where the entry has that of the small one by now. */
+function isZeroForZero(c: Context, pfn: number, mapped: number, isStore: boolean): boolean {
+  const { purpose } = c.frames;
+  const isKernels = mapped > 0 && purpose[mapped] === FRAME_KERNEL && purpose[pfn] === FRAME_KERNEL;
+  return isKernels && !isStore && (c.tables.lo & PTE_RW) === 0;
 }
 
 /** "CPU 0 (thread 2) read page 0x7f0000000000 in frame 0xa through a translation made at step 8" */

@@ -63,6 +63,28 @@ describe('I41: starts and ends match', () => {
     expect(s.found()).toEqual([]);
   });
 
+  test('a section inside another over the same range: each end is its own', () => {
+    const inner = (): Script =>
+      new Script().subscribe(1).as(1).open(PAGE, END).hears(1, START).open(PAGE, END).hears(1, START);
+    const s = inner();
+    const id = s.lastSection;
+    expect(s.hears(1, FINISH).close(PAGE, END).found()).toEqual([]);
+    expect(
+      s
+        .hears(1, FINISH)
+        .close(PAGE, END, 0, id - 1)
+        .found(),
+    ).toEqual([]);
+    expect(inner().close(PAGE, END).found()).toEqual(['I41']);
+    expect(
+      inner()
+        .hears(1, FINISH)
+        .close(PAGE, END)
+        .close(PAGE, END, 0, id - 1)
+        .found(),
+    ).toEqual(['I41']);
+  });
+
   test('registered between start and end: the end without a start is found', () => {
     const s = new Script().as(1).open(PAGE, END).subscribe(1).hears(1, FINISH).close(PAGE, END);
     expect(s.found()).toEqual(['I41']);

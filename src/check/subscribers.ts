@@ -174,12 +174,25 @@ export function onCallbackEnd(c: Context, r: Float64Array, at: number): void {
   if (from >= 0) s.started[from]!.isRefused = true;
 }
 
-/** The thread has left a section (`isRefused`: its start was refused). */
-export function sectionLeft(c: Context, mm: number, start: number, end: number, isRefused: boolean): void {
+function countStarts(s: Subscriber, actor: number, mm: number, start: number, end: number): number {
+  let count = 0;
+  for (const o of s.started) if (o.actor === actor && o.mm === mm && o.start === start && o.end === end) count++;
+  return count;
+}
+
+/** The thread has left a section (`isRefused`: its start was refused). `stillOpen`: sections over the same range that it is still inside of,
+ *  whose ends are to come. */
+export function sectionLeft(
+  c: Context,
+  mm: number,
+  start: number,
+  end: number,
+  isRefused: boolean,
+  stillOpen: number,
+): void {
   for (const s of c.subscribers.all()) {
-    if (s.started.length === 0) continue;
+    if (s.started.length === 0 || countStarts(s, c.actor, mm, start, end) <= stillOpen) continue;
     const i = findStart(s, c.actor, mm, start, end);
-    if (i < 0) continue;
     const o = s.started[i]!;
     s.started.splice(i, 1);
     if (!s.hasEnd || o.isRefused || !c.finds(isRefused ? I42 : I41, null, mm, start, s.id)) continue;

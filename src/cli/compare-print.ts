@@ -1,6 +1,7 @@
 // The comparison as text, JSON and HTML.
 
 import { basename } from 'node:path';
+import { deviceInfo } from '../device/devices.ts';
 import { WORKLOAD_DEFAULTS } from '../device/workload.ts';
 import type { LaneKind, Names } from '../report/describe.ts';
 import { htmlReport } from '../report/html.ts';
@@ -10,7 +11,12 @@ import { formatTimeline, layoutTimeline } from '../report/timeline.ts';
 import type { Comparison } from '../workload/compare/compare.ts';
 import type { DesignRun } from '../workload/compare/run-design.ts';
 
-const DEVICE_TEXT = 'PCIe device with ATS and PRI behind an IOMMU that walks the page tables';
+/** What the device is; several when the rows have several. */
+function deviceText(c: Comparison): string {
+  const names = [...new Set(c.runs.map((r) => r.row.device).filter((d) => d !== undefined))];
+  if (names.length === 0) return 'PCIe device with ATS and PRI behind an IOMMU that walks the page tables';
+  return names.map((name) => deviceInfo(name).summary).join('; ');
+}
 
 function rowOf(run: DesignRun): ComparisonRow | null {
   if (run.results === null) return null;
@@ -59,7 +65,7 @@ export function compareJson(c: Comparison): string {
   });
   const result = {
     program: c.trace.path,
-    device: DEVICE_TEXT,
+    device: deviceText(c),
     seed: c.seed,
     frames: c.frames,
     kernel: c.kernel,
@@ -78,7 +84,7 @@ function facts(c: Comparison): string[] {
   const share = Math.round((100 * c.frames) / Math.max(1, c.peakFrames));
   const lines = [
     `program  ${basename(c.trace.path)} (${c.trace.report.lines} lines of strace), kernel profile ${c.kernel}`,
-    `device   ${DEVICE_TEXT}; shares the memory of task ${c.target.tid}, which makes ${c.target.calls} memory calls`,
+    `device   ${deviceText(c)}; shares the memory of task ${c.target.tid}, which makes ${c.target.calls} memory calls`,
     `work     seeded bursts of reads and writes; ${WORKLOAD_DEFAULTS.focusPercent} % of them go to memory that the program is giving up, while it does`,
     `memory   ${formatCount(c.frames)} frames (${MiB(c.frames)}), ${share} % of the ${formatCount(c.peakFrames)} that the program uses alone; seed ${c.seed}`,
   ];

@@ -6,11 +6,14 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { InputError } from '../base/assert.ts';
+import { DEVICES } from '../device/devices.ts';
 import { PROFILES } from '../mm/profile.ts';
-import { COMPARE_ROWS, type Comparison, compare } from '../workload/compare/compare.ts';
+import { type Comparison, compare } from '../workload/compare/compare.ts';
 import { WorkerPool } from '../workload/compare/parallel.ts';
+import { COMPARE_ROWS, type CompareRow, deviceRows } from '../workload/compare/rows.ts';
 import { besideTrace, loadTrace } from '../workload/replay/load.ts';
 import { TOUCH_POLICIES, type TouchPolicy } from '../workload/replay/touch.ts';
+import { compareMatrix, SEEDS_MAX } from './compare-matrix.ts';
 import { compareHtml, compareJson, printCompare } from './compare-print.ts';
 import { EXIT_FAILED, EXIT_INTERRUPTED, Interrupt, Progress, writeOutput } from './exit.ts';
 import { integerOption, shareOption, wordOption, wordsOption } from './options.ts';
@@ -27,6 +30,13 @@ interface Options {
   designs?: string[];
   budget?: number;
   engines?: number;
+  device?: string[];
+  devices?: string[];
+  matrix?: boolean;
+  exhaustive?: boolean;
+  operation?: string[];
+  seeds?: number;
+  executions?: number;
   failOn?: string[];
   html?: string;
   price: boolean;
@@ -38,6 +48,8 @@ interface Options {
 export function compareCommand(setStatus: (status: number) => void): Command {
   const kernels = PROFILES.map((p) => p.name);
   const rows = COMPARE_ROWS.map((r) => r.name);
+  const devices = DEVICES.map((d) => d.name);
+  const listOf = (text: string): string[] => text.split(',').map((w) => w.trim());
   return new Command('compare')
     .description('run a recorded program with a device that shares its memory once for each notifier design')
     .argument('[trace]', 'output of strace -f, plain or gzip (default: a bundled recording)')
@@ -50,19 +62,57 @@ export function compareCommand(setStatus: (status: number) => void): Command {
     )
     .option('--touch <policy>', `memory accesses: ${TOUCH_POLICIES.join(', ')}`, wordOption('--touch', TOUCH_POLICIES))
     .option('--faults <file>', 'page faults of the same program (default: beside the trace, else --touch populate)')
-    .option('--designs <list>', `rows to run: ${rows.join(', ')}`, wordsOption('--designs', rows))
+    .option('--designs <list>', `rows to run: ${rows.join(', ')}; with a device or --matrix: designs`, listOf)
+    .option('--device <name>', `the secondary MMU: ${devices.join(', ')}`, wordsOption('--device', devices))
+    .option('--devices <list>', 'several of them, each under each of its designs', wordsOption('--devices', devices))
+    .option('--matrix', 'no program: every device under every design, each operation interleaved with it')
+    .option('--exhaustive', 'with --matrix: explore every execution instead of sampling')
+    .option('--operation <list>', 'with --matrix: only these operations (a+b: two at once)', listOf)
+    .option('--seeds <n>', 'with --matrix: seeds of a sample (default: 3)', integerOption('--seeds', 1, SEEDS_MAX))
+    .option(
+      '--executions <n>',
+      'with --matrix: executions of an operation, for each seed or of the exploration',
+      integerOption('--executions', 1, 1e9),
+    )
     .option('--budget <n>', 'refaults for one access before the device fails', integerOption('--budget', 1, 1_000_000))
     .option('--engines <n>', 'accesses that the device has in flight', integerOption('--engines', 1, 8))
-    .option('--fail-on <list>', 'exit status 1 when one of these rows is unsafe', wordsOption('--fail-on', rows))
+    .option('--fail-on <list>', 'exit status 1 when one of these rows is unsafe', listOf)
     .option('--workers <n>', 'runs at once (default: the processors, at most 4)', integerOption('--workers', 1, 64))
     .option('--no-price', 'do not look for the least memory in which pinned completes')
     .option('--html <file>', 'write a self-contained report')
     .option('--strict', 'refuse damaged input')
     .option('--json', 'machine-readable result')
-    .action(async (path: string | undefined, options: Options) => setStatus(await run(path ?? BUNDLED, options)));
+    .action(async (path: string | undefined, options: Options) => setStatus(await runCommand(path, options)));
 }
 
-async function run(path: string, options: Options): Promise<number> {
+async function runCommand(path: string | undefined, options: Options): Promise<number> {
+  const devices = [...(options.device ?? []), ...(options.devices ?? [])];
+  if (options.matrix !== true) {
+    for (const name of ['exhaustive', 'operation', 'seeds', 'executions'] as const)
+      if (options[name] !== undefined) throw new InputError(`--${name}: only with --matrix`);
+    return run(path ?? BUNDLED, options, rowsFor(devices, options.designs));
+  }
+  if (path !== undefined) throw new InputError(`--matrix: takes no recording, not "${path}"`);
+  return compareMatrix({ ...options, ...(devices.length === 0 ? {} : { devices }) });
+}
+
+/** What is run: the shared-table IOMMU with its drivers, or each device under each of its designs beside pinned pages. Throws
+ *  InputError for a row that does not exist. */
+function rowsFor(devices: readonly string[], designs: readonly string[] | undefined): CompareRow[] {
+  const all = devices.length === 0 ? COMPARE_ROWS : deviceRows(devices);
+  if (designs === undefined) return all.filter((r) => r.isVariant !== true);
+  return designs.flatMap((name) => {
+    const found = all.filter((r) => r.name === name || (devices.length > 0 && r.design === name));
+    if (found.length === 0)
+      throw new InputError(`--designs: "${name}" is not one of ${all.map((r) => r.name).join(', ')}`);
+    return found;
+  });
+}
+
+async function run(path: string, options: Options, rows: readonly CompareRow[]): Promise<number> {
+  const unknown = options.failOn?.find((name) => !rows.some((r) => r.name === name));
+  if (unknown !== undefined)
+    throw new InputError(`--fail-on: "${unknown}" is not one of ${rows.map((r) => r.name).join(', ')}`);
   if (options.faults !== undefined && options.touch !== undefined && options.touch !== 'faults')
     throw new InputError(`--faults: cannot be combined with --touch ${options.touch}`);
   if (options.html !== undefined) checkWritable(options.html);
@@ -85,12 +135,11 @@ async function run(path: string, options: Options): Promise<number> {
         touch: beside !== null ? 'faults' : (options.touch ?? 'populate'),
         seed: options.seed,
         memoryShare: options.memory,
-        rows: COMPARE_ROWS.filter((r) =>
-          options.designs === undefined ? r.isVariant !== true : options.designs.includes(r.name),
-        ),
+        rows,
         device: {
           ats: { engines, ...(options.budget === undefined ? {} : { refaultBudget: options.budget }) },
           pinned: { engines },
+          mirror: { engines },
         },
         priceOfPinning: options.price,
         execute: pool.execute,

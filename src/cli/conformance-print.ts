@@ -1,6 +1,7 @@
 // Output of shootdown conformance: the table of figures, the list of differences, one difference side by side.
 
 import type { Divergence, Level } from '../conformance/compare.ts';
+import { LEARNED_NAMES, type Learned } from '../conformance/program/learned.ts';
 import type { LevelCount, LevelCounts, Summary } from '../conformance/summary.ts';
 
 interface Damaged {
@@ -39,8 +40,14 @@ export function printTable(summary: Summary, levels: readonly Level[], damaged: 
       .trimEnd(),
   );
   lines.push('', 'cases that match (matching/known gaps/diverging)');
+  if (summary.learned !== null) lines.push(`learned from recordings of real programs: ${learnedText(summary.learned)}`);
   for (const { file, lines: count, first } of damaged) lines.push(`${file}: ${count} damaged lines, first: ${first}`);
   return `${lines.join('\n')}\n`;
+}
+
+function learnedText(learned: Learned): string {
+  const counts = Object.entries(learned) as [keyof Learned, number][];
+  return counts.map(([name, n]) => `${LEARNED_NAMES[name]} ${n.toLocaleString('en')}`).join('; ');
 }
 
 /** One line for each case and level that diverges. */
@@ -81,6 +88,7 @@ export function conformanceJson(paths: readonly string[], summary: Summary, dama
     cases: summary.cases,
     levels: summary.levels,
     groups: summary.groups,
+    learned: summary.learned,
     diverging: summary.diverging.map(({ name, divergence: d }) => ({
       case: name,
       level: d.level,

@@ -8,6 +8,8 @@ import { bugsCommand } from './bugs.ts';
 import { checkCommand } from './check.ts';
 import { compareCommand } from './compare.ts';
 import { conformanceCommand } from './conformance.ts';
+import { designsCommand } from './designs.ts';
+import { devicesCommand } from './devices.ts';
 import { EXIT_INTERNAL, EXIT_USAGE } from './exit.ts';
 import { initCommand } from './init.ts';
 import { replayCommand } from './replay.ts';
@@ -32,6 +34,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   program.addCommand(checkCommand(setStatus));
   program.addCommand(compareCommand(setStatus));
   program.addCommand(conformanceCommand(setStatus));
+  program.addCommand(designsCommand(setStatus));
+  program.addCommand(devicesCommand(setStatus));
   program.addCommand(initCommand(setStatus));
   program.addCommand(replayCommand(setStatus));
   program.addCommand(suitesCommand(setStatus));

@@ -5,6 +5,7 @@ import { type Outcome, runIsolated, taskAt } from '../author/isolate.ts';
 import { bugPath, driverPath, isShipped } from '../author/shipped.ts';
 import type { TraceInput } from '../author/trace-task.ts';
 import { InputError } from '../base/assert.ts';
+import { DEVICES } from '../device/devices.ts';
 import { type Counterexample, parseCounterexample } from '../explore/schedule-string.ts';
 import { type ShownTrace, shownTrace } from '../report/counterexample.ts';
 import { plainPaint, terminalPaint } from '../report/lanes.ts';
@@ -69,16 +70,26 @@ function textOf(shown: ShownTrace, options: Options): string {
 /** Replays in a worker of its own, for drivers are anybody's code. Null: interrupted. */
 async function recordedRun(text: string, options: Options): Promise<RecordedRun | null> {
   const x = parseCounterexample(text);
-  const module = options.driver ?? shippedModule(x);
+  const module = options.driver === undefined && isDevice(x) ? null : (options.driver ?? shippedModule(x));
   const { modules, scenarios } = readScenarios(options.scenario === undefined ? [] : [options.scenario]);
   const interrupt = new Interrupt();
   try {
-    const input: TraceInput = { text, scenarios };
+    const input: TraceInput = { text, scenarios, isDevice: module === null };
     const task = taskAt('author/trace-task.js');
-    return resultOf(x, await runIsolated<RecordedRun>([module, ...modules], task, input, { signal: interrupt.signal }));
+    return resultOf(
+      x,
+      await runIsolated<RecordedRun>([...(module === null ? [] : [module]), ...modules], task, input, {
+        signal: interrupt.signal,
+      }),
+    );
   } finally {
     interrupt.close();
   }
+}
+
+/** Is it of a secondary MMU of the package, which is no driver's module? */
+function isDevice({ driver, bug }: Counterexample): boolean {
+  return bug === '' && !isShipped(driver) && DEVICES.some((d) => d.name === driver);
 }
 
 /** The driver or museum entry that comes with this package. */

@@ -50,6 +50,11 @@ export class Renaming {
     return true;
   }
 
+  /** The frame of a recorded page; undefined when no record has told. */
+  frameOf(recorded: string): string | undefined {
+    return this.#made.get(recorded);
+  }
+
   /** The recorded name of a frame, for printing. */
   nameOf(made: string): string {
     return this.#recorded.get(made) ?? `frame ${made}`;
@@ -113,6 +118,11 @@ export class Comparison {
 
   #diverge(d: Divergence): void {
     if (!this.first.has(d.level)) this.first.set(d.level, d);
+  }
+
+  /** The frame, as events name it, of a recorded page; undefined when no record has told. */
+  frameOf(page: string): string | undefined {
+    return this.#eventPages.frameOf(page);
   }
 
   /** Something went wrong that makes every level meaningless from here on. */

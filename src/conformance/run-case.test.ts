@@ -14,7 +14,7 @@ const START = [
 function run(...lines: string[]) {
   const numbered = lines.map((line, i) => `{"i":${START.length + i},${line.slice(1)}`);
   const problems = { damaged: [] };
-  return runScript(parseRecording('x.ndjson', 'x', [...START, ...numbered].join('\n'), problems));
+  return runScript(parseRecording('x.ndjson', 'x', [...START, ...numbered].join('\n'), problems)).result;
 }
 
 const MMAP =

@@ -1,9 +1,11 @@
 // One recorded script, run again: its calls are made on the kernel under test, in their order, and after each one both sides are
 // compared.
 
+import type { LruvecMemory } from '../mm/reclaim/lruvec.ts';
 import { Comparison, callText, type Divergence, LEVELS, type Level } from './compare.ts';
 import { Args, type Op, type Outcome } from './ops/outcome.ts';
 import { OPS } from './ops/table.ts';
+import type { Learned } from './program/learned.ts';
 import type { TraceRecord } from './record.ts';
 import { OP_END, type Recording, type Step } from './recording.ts';
 import { RecordedResidency } from './residency.ts';
@@ -14,13 +16,23 @@ export interface CaseResult {
   readonly name: string;
   /** First difference at each level; a level that is not here agrees. */
   readonly divergences: readonly Divergence[];
+  /** Real programs: what was taken from the recording. */
+  readonly learned?: Learned;
 }
 
-/** Runs the calls of `recording`. Never throws for what the kernel does: that is a difference. */
-export function runScript(recording: Recording): CaseResult {
+/** A result with what the script leaves to those that come after it in the same memory cgroup. */
+export interface ScriptEnd {
+  readonly result: CaseResult;
+  readonly left: LruvecMemory;
+}
+
+/** Runs the calls of `recording`, in a memory cgroup that remembers `memory` (null: a new one). Never throws for what the kernel does:
+ *  that is a difference. */
+export function runScript(recording: Recording, memory: LruvecMemory | null = null): ScriptEnd {
   const settings = new Map<string, string>();
   for (const r of recording.prologue) if (r.t === 'set') settings.set(String(r['path']), String(r['value']));
   const world = new World(Number(recording.head['cpus'] ?? 1), settings, String(recording.head['kernel'] ?? ''));
+  if (memory !== null) world.group.lruvec.memory = memory;
   const comparison = new Comparison(world.kernel);
   const run = new ScriptRun(world, comparison);
   let at: TraceRecord | null = null;
@@ -36,7 +48,8 @@ export function runScript(recording: Recording): CaseResult {
     comparison.broken(at, `stopped: ${message}`, LEVELS);
   }
   const order = (d: Divergence): number => LEVELS.indexOf(d.level);
-  return { name: recording.name, divergences: [...comparison.first.values()].sort((a, b) => order(a) - order(b)) };
+  const divergences = [...comparison.first.values()].sort((a, b) => order(a) - order(b));
+  return { result: { name: recording.name, divergences }, left: world.group.lruvec.memory };
 }
 
 const ONLY_CALLS: readonly Level[] = ['calls'];

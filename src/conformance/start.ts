@@ -3,6 +3,7 @@
 
 import { VM_WRITE } from '../abi/mman.ts';
 import { touchPage } from '../mm/cpu-access.ts';
+import { filemapGetPage } from '../mm/file/page-cache.ts';
 import { PG_ANON } from '../mm/page/pages.ts';
 import type { AreaLayout, ProgramLayout } from '../mm/process/layout.ts';
 import { createProcess } from '../mm/process/task.ts';
@@ -18,6 +19,8 @@ import { CONTROLLER, type World } from './world.ts';
 const DELETED = ' (deleted)';
 /** Descriptors that the target has when a script begins. */
 const FIRST_FREE_FD = 5;
+/** Metadata of the file systems that are in use. */
+const METADATA_PAGES = 32;
 
 type Area = readonly [start: string, end: string, perms: string, offset: string, name: string, flags: string];
 
@@ -61,11 +64,24 @@ export function populate(world: World, task: Task, record: TraceRecord): void {
   }
 }
 
+/** The file systems were mounted: their bitmaps and inode tables are in the page cache, held and in use, so the machine has active file
+ *  pages. That is what decides whether a page is activated that was evicted for the machine's sake and comes back at once. */
+function mountFileSystem(world: World): void {
+  const { kernel: k } = world;
+  const { mapping } = k.newInode('regular', 'metadata', METADATA_PAGES * 4096);
+  for (let index = 0; index < METADATA_PAGES; index++) {
+    const page = world.run(filemapGetPage(k, mapping, index));
+    for (let use = 0; use < 2; use++) k.fn.markPageAccessed(k, page);
+  }
+  k.reclaim.flushStatsNow();
+}
+
 /** Makes the first process and the controller, which maps the scratch block too. Recording is off meanwhile. */
 export function startScript(world: World, prologue: readonly TraceRecord[]): void {
   const maps = prologue.find((r) => r.t === 'maps');
   const pages = prologue.find((r) => r.t === 'pages');
   if (maps === undefined) throw new Error('conformance: the recording has no first maps');
+  mountFileSystem(world);
   const layout = layoutOf(world, maps);
   world.kernel.config.vsyscall = layout.areas.some((a) => a.path === '[vsyscall]');
   const text = layout.areas.find((a) => a.perms === 'r-xp' && !a.path.startsWith('['));

@@ -3,6 +3,7 @@
 import { GROUPS, type Group, groupOf } from './cases.ts';
 import { type Divergence, LEVELS, type Level } from './compare.ts';
 import { gapOf } from './known-gaps.ts';
+import { addLearned, type Learned, nothingLearned } from './program/learned.ts';
 import type { CaseResult } from './run-case.ts';
 
 export interface LevelCount {
@@ -19,6 +20,8 @@ export interface Summary {
   readonly levels: LevelCounts;
   /** Groups that have cases. */
   readonly groups: readonly { readonly group: Group; readonly cases: number; readonly levels: LevelCounts }[];
+  /** What was taken from the recordings of real programs; null when there are none. */
+  readonly learned: Learned | null;
   /** Differences that no listed gap covers. */
   readonly diverging: readonly { readonly name: string; readonly divergence: Divergence }[];
 }
@@ -34,6 +37,13 @@ function countLevels(results: readonly CaseResult[], levels: readonly Level[]): 
   return counts;
 }
 
+function learnedIn(results: readonly CaseResult[]): Learned | null {
+  const sum = nothingLearned();
+  const programs = results.filter((r) => r.learned !== undefined);
+  for (const { learned } of programs) addLearned(sum, learned!);
+  return programs.length === 0 ? null : sum;
+}
+
 /** Counts `results` at the given levels. */
 export function summarize(results: readonly CaseResult[], levels: readonly Level[] = LEVELS): Summary {
   const groups = GROUPS.map((group) => {
@@ -43,6 +53,7 @@ export function summarize(results: readonly CaseResult[], levels: readonly Level
   return {
     cases: results.length,
     levels: countLevels(results, levels),
+    learned: learnedIn(results),
     groups: groups.filter((g) => g.cases > 0),
     diverging: results.flatMap(({ name, divergences }) =>
       divergences

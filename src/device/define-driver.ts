@@ -22,6 +22,17 @@ import type { Callbacks, DesignName, DeviceKind, Hw } from './driver-face.ts';
 /** Every callback and hook, by design; order as in the header of the kernel. */
 export const CALLBACK_NAMES: Readonly<Record<DesignName, readonly string[]>> = {
   pinned: [],
+  'pte-notifiers': ['clear', 'close'],
+  'mmu-notifiers-andrea': ['release', 'agePage', 'invalidatePage', 'invalidateRange'],
+  'mmu-notifiers-v4': [
+    'release',
+    'invalidateAll',
+    'agePage',
+    'invalidatePage',
+    'invalidateRangeBegin',
+    'invalidateRangeEnd',
+    'rmapInvalidatePage',
+  ],
   'linux-2.6.27': [
     'release',
     'clearFlushYoung',
@@ -29,6 +40,16 @@ export const CALLBACK_NAMES: Readonly<Record<DesignName, readonly string[]>> = {
     'invalidatePage',
     'invalidateRangeStart',
     'invalidateRangeEnd',
+  ],
+  'free-pages-2011': [
+    'release',
+    'clearFlushYoung',
+    'testYoung',
+    'changePte',
+    'invalidatePage',
+    'invalidateRangeStart',
+    'invalidateRangeEnd',
+    'invalidateRangeFreePages',
   ],
   'invalidate-range': [
     'release',

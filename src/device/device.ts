@@ -25,10 +25,14 @@ import { createNamedDevice } from './devices.ts';
 import { MirrorDriverHw, WalkerDriverHw } from './driver-hw.ts';
 import { DriverInstance } from './driver-run.ts';
 import { driverInfo } from './drivers/drivers.ts';
+import type { GruConfig } from './gru/driver.ts';
+import { SMALL_GRU } from './gru/gru.ts';
 import { Iommu, type IommuConfig } from './iommu.ts';
 import { PageRequestHandler } from './iopf.ts';
+import type { KvmConfig } from './kvm/config.ts';
 import { type FaultRequest, type MirrorConfig, MirrorDevice } from './mirror.ts';
 import { type PinnedConfig, PinnedDevice } from './pinned.ts';
+import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { Workload, type WorkloadConfig } from './workload.ts';
 
 export interface DeviceConfig {
@@ -42,6 +46,9 @@ export interface DeviceConfig {
   readonly ats: Partial<AtsConfig>;
   readonly pinned: Partial<PinnedConfig>;
   readonly mirror: Partial<MirrorConfig>;
+  readonly kvm: Partial<KvmConfig>;
+  readonly gru: Partial<GruConfig>;
+  readonly rdma: Partial<RdmaConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -57,6 +64,9 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   ats: {},
   pinned: {},
   mirror: {},
+  kvm: {},
+  gru: {},
+  rdma: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -66,6 +76,9 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
 export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
   ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  kvm: { vcpus: 2 },
+  gru: SMALL_GRU,
+  rdma: RDMA_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };

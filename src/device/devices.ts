@@ -6,6 +6,9 @@
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
+import { GRU } from './gru/row.ts';
+import { KVM_DEVICE } from './kvm/row.ts';
+import { RDMA_ODP } from './rdma/row.ts';
 
 export interface DeviceInfo {
   readonly name: string;
@@ -21,7 +24,7 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-export const DEVICES: readonly DeviceInfo[] = [];
+export const DEVICES: readonly DeviceInfo[] = [KVM_DEVICE, RDMA_ODP, GRU];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {

@@ -53,6 +53,46 @@ interface Hooks {
   unbind?(): Sleeping<void>;
 }
 
+interface PteNotifiersCallbacks {
+  /** Reclaim is about to clear the page's entry, which is still present: nothing keeps the device from loading it again. */
+  clear?(address: number): Atomic<void>;
+  /** The VMA is gone, its pages are free. */
+  close?(start: number, end: number): Sleeping<void>;
+}
+
+interface AndreaCallbacks {
+  /** The address space is gone, its pages and page tables are free. Not called when the device is taken off: see unbind. */
+  release?(): Atomic<void>;
+  /** Was the page used since the last call? On return the use is forgotten. */
+  agePage?(address: number): Atomic<boolean>;
+  /** The page's entry was cleared and the CPUs flushed; the page is not free yet. */
+  invalidatePage?(address: number): Atomic<void>;
+  /** The range was unmapped and its pages are free: the device must have held a reference to each. */
+  invalidateRange?(start: number, end: number): Atomic<void>;
+}
+
+interface MmuNotifiersV4Callbacks {
+  /** V4: the address space is gone, its pages and page tables are free. V5: it goes. */
+  release?(): Atomic<void>;
+  /** V4: the address space goes. On return the device uses nothing of it, nor will. Not called when the device is taken off. */
+  invalidateAll?(): Atomic<void>;
+  agePage?(address: number): Atomic<boolean>;
+  invalidatePage?(address: number): Atomic<void>;
+  /** On return the device uses nothing of the range, nor will until invalidateRangeEnd. `atomic`: the caller holds a spinlock. */
+  invalidateRangeBegin?(start: number, end: number, atomic: boolean): Atomic<void>;
+  /** Pages are free. V4 does not say of which range (null): count the open sections. */
+  invalidateRangeEnd?(atomic: boolean, range: { readonly start: number; readonly end: number } | null): Atomic<void>;
+  /** A page that hw.exportPage marked is unmapped. On return the device has no entry of it. The page is locked. */
+  rmapInvalidatePage?(page: number): Sleeping<void>;
+}
+
+interface FreePages2011Callbacks extends Linux2627Callbacks {
+  testYoung?(address: number): Atomic<boolean>;
+  /** Entries inside an open section were cleared, and their pages are freed next; which is not said. On return the device holds
+   *  no translation of the address space that is older than the call. */
+  invalidateRangeFreePages?(): Atomic<void>;
+}
+
 interface Linux2627Callbacks {
   /** The address space goes. On return the device uses nothing of it, nor will. */
   release?(): Atomic<void>;
@@ -120,7 +160,11 @@ interface Linux66Callbacks extends Linux612Callbacks {
 
 interface CallbackTable {
   pinned: object;
+  'pte-notifiers': PteNotifiersCallbacks;
+  'mmu-notifiers-andrea': AndreaCallbacks;
+  'mmu-notifiers-v4': MmuNotifiersV4Callbacks;
   'linux-2.6.27': Linux2627Callbacks;
+  'free-pages-2011': FreePages2011Callbacks;
   'invalidate-range': InvalidateRangeCallbacks;
   'linux-6.1': Linux61Callbacks;
   'linux-6.6': Linux66Callbacks;
@@ -177,6 +221,17 @@ export interface IntervalHw {
   readRetry(seq: number, interval?: Interval): boolean;
   /** mmu_interval_set_seq: in invalidate, under the driver's lock. */
   setSeq(seq: number, interval?: Interval): void;
+}
+
+/** External reverse maps of mmu-notifiers-v4. */
+export interface RmapHw {
+  /** lock_page, unlock_page. */
+  lockPage(page: number): KernelPath<void>;
+  unlockPage(page: number): void;
+  /** Is the page mapped by anybody? */
+  isPageMapped(page: number): boolean;
+  /** mmu_rmap_export_page: before the page goes into the device's table. The page is locked. Needs rmapInvalidatePage. */
+  exportPage(page: number): void;
 }
 
 /** An IOMMU that walks the CPUs' table, and a device with a TLB (ATS) that asks for missing pages (PRI). */
@@ -251,4 +306,5 @@ export interface MirrorHw extends CommonHw {
 
 /** What create(hw) gets. */
 export type Hw<D extends DesignName, K extends DeviceKind> = (K extends 'walker' ? WalkerHw : MirrorHw) &
-  (D extends IntervalDesign ? IntervalHw : object);
+  (D extends IntervalDesign ? IntervalHw : object) &
+  (D extends 'mmu-notifiers-v4' ? RmapHw : object);

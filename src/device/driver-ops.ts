@@ -3,17 +3,23 @@
 
 import { PTE_RW } from '../abi/pte.ts';
 import { ptePfn } from '../hw/pte.ts';
+import { FreePages2011, type FreePages2011Ops } from '../notifier/free-pages-2011.ts';
 import type { NotifierDesign, NotifierRange } from '../notifier/host.ts';
 import type { Intervals } from '../notifier/interval.ts';
 import { InvalidateRangeDesign, type InvalidateRangeOps } from '../notifier/invalidate-range.ts';
 import { Linux2627, type Linux2627Ops } from '../notifier/linux-2.6.27.ts';
 import { Linux61, type MmuNotifierOps } from '../notifier/linux-6.1.ts';
 import { Linux66, type Linux66Ops } from '../notifier/linux-6.6.ts';
+import { type AndreaOps, MmuNotifiersAndrea } from '../notifier/mmu-notifiers-andrea.ts';
+import { MmuNotifiersV4, type MmuNotifiersV4Ops } from '../notifier/mmu-notifiers-v4.ts';
+import { type PteNotifierOps, PteNotifiers } from '../notifier/pte-notifiers.ts';
+import type { MmuRmapNotifierOps } from '../notifier/rmap-notifiers.ts';
 import type { StartEndOps } from '../notifier/start-end.ts';
 import { type ListOps, MmuNotifier, type SubscriptionList } from '../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import type { Range } from './driver-face.ts';
 import type { DriverInstance } from './driver-run.ts';
+import { andrea, everyVma, v4 } from './early-subscriptions.ts';
 
 /** A registration with the list of subscribers. */
 export interface ListSubscription {
@@ -30,6 +36,10 @@ export function intervalsOf(design: NotifierDesign): Intervals<ListOps> | null {
 /** The registration of the driver's list callbacks; null when it has none. */
 export function subscribeList(d: DriverInstance): ListSubscription | null {
   const { design } = d;
+  if (design instanceof PteNotifiers) return everyVma(d.k, design, d.mm, opsPte(d));
+  if (design instanceof MmuNotifiersAndrea) return andrea(d.k, design, d.mm, opsAndrea(d));
+  if (design instanceof MmuNotifiersV4) return v4(d.k, design, d.mm, opsV4(d), rmapOps(d));
+  if (design instanceof FreePages2011) return subscription(d, design.list, opsFreePages(d));
   if (design instanceof Linux2627) return subscription(d, design.list, ops2627(d));
   if (design instanceof InvalidateRangeDesign) return subscription(d, design.list, opsInvalidateRange(d));
   if (design instanceof Linux61) return subscription(d, design.list, ops61(d));
@@ -57,6 +67,47 @@ function* nothing(path: KernelPath<unknown>): KernelPath<void> {
 
 function* truth(path: AtomicPath<unknown>): AtomicPath<boolean> {
   return (yield* path) === true;
+}
+
+function opsPte(d: DriverInstance): PteNotifierOps {
+  const ops: PteNotifierOps = {};
+  if (d.has('clear')) ops.clear = (_n, _v, a) => d.callAtomic('clear', a);
+  if (d.has('close')) ops.close = (_n, v) => nothing(d.call('close', v.start, v.end));
+  return ops;
+}
+
+function opsAndrea(d: DriverInstance): AndreaOps {
+  const ops: AndreaOps = {};
+  if (d.has('release')) ops.release = () => d.callAtomic('release');
+  if (d.has('agePage')) ops.agePage = (_n, _m, a) => truth(d.callAtomic('agePage', a));
+  if (d.has('invalidatePage')) ops.invalidatePage = (_n, _m, a) => d.callAtomic('invalidatePage', a);
+  if (d.has('invalidateRange')) ops.invalidateRange = (_n, _m, s, e) => d.callAtomic('invalidateRange', s, e);
+  return ops;
+}
+
+function opsV4(d: DriverInstance): MmuNotifiersV4Ops {
+  const ops: MmuNotifiersV4Ops = {};
+  if (d.has('release')) ops.release = () => d.callAtomic('release');
+  if (d.has('invalidateAll')) ops.invalidateAll = () => d.callAtomic('invalidateAll');
+  if (d.has('agePage')) ops.agePage = (_n, _m, a) => truth(d.callAtomic('agePage', a));
+  if (d.has('invalidatePage')) ops.invalidatePage = (_n, _m, a) => d.callAtomic('invalidatePage', a);
+  if (d.has('invalidateRangeBegin'))
+    ops.invalidateRangeBegin = (_n, _m, s, e, atomic) => d.callAtomic('invalidateRangeBegin', s, e, atomic);
+  if (d.has('invalidateRangeEnd'))
+    ops.invalidateRangeEnd = (_n, _m, range, atomic) => d.callAtomic('invalidateRangeEnd', atomic, range);
+  return ops;
+}
+
+function rmapOps(d: DriverInstance): MmuRmapNotifierOps | null {
+  if (!d.has('rmapInvalidatePage')) return null;
+  return { invalidatePage: (_n, pfn) => nothing(d.call('rmapInvalidatePage', pfn)) };
+}
+
+function opsFreePages(d: DriverInstance): FreePages2011Ops {
+  const ops: FreePages2011Ops = ops2627(d);
+  if (d.has('testYoung')) ops.testYoung = (_n, _m, a) => truth(d.callAtomic('testYoung', a));
+  if (d.has('invalidateRangeFreePages')) ops.invalidateRangeFreePages = () => d.callAtomic('invalidateRangeFreePages');
+  return ops;
 }
 
 function ops2627(d: DriverInstance): Linux2627Ops {

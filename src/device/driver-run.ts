@@ -9,16 +9,19 @@ import { SLEEP_WAIT } from '../abi/locks.ts';
 import { InputError } from '../base/assert.ts';
 import { OBJ_DRIVER } from '../base/footprint.ts';
 import type { Kernel } from '../mm/kernel.ts';
+import { isMapped } from '../mm/migrate/folio.ts';
+import { lockPage, unlockPage } from '../mm/page/page-lock.ts';
 import type { MmStruct } from '../mm/types.ts';
 import type { NotifierDesign } from '../notifier/host.ts';
 import { IntervalNotifier, type Intervals } from '../notifier/interval.ts';
+import { MmuNotifiersV4 } from '../notifier/mmu-notifiers-v4.ts';
 import type { ListOps } from '../notifier/subscriptions.ts';
 import { Mutex, SpinLocks } from '../sched/locks.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import { type AnyCallbacks, checkCallbacks, type Driver } from './define-driver.ts';
-import type { CommonHw, DesignName, Interval, IntervalHw } from './driver-face.ts';
+import type { CommonHw, DesignName, Interval, IntervalHw, RmapHw } from './driver-face.ts';
 import { intervalsOf, type ListSubscription, subscribeList } from './driver-ops.ts';
 
 /** The instance in footprints. */
@@ -234,7 +237,7 @@ interface RangeOf {
 }
 
 /** What every driver's hw has. */
-export class DriverHw implements CommonHw, IntervalHw {
+export class DriverHw implements CommonHw, IntervalHw, RmapHw {
   readonly instance: DriverInstance;
   readonly #spin: SpinLocks[] = [];
   readonly #mutexes: Mutex[] = [];
@@ -343,5 +346,26 @@ export class DriverHw implements CommonHw, IntervalHw {
 
   setSeq(seq: number, interval?: Interval): void {
     this.instance.intervals!.setSeq(this.#interval(interval), seq);
+  }
+
+  // --- external reverse maps
+
+  lockPage(page: number): KernelPath<void> {
+    return this.instance.sleeping('lockPage', lockPage(this.instance.k, page));
+  }
+
+  unlockPage(page: number): void {
+    unlockPage(this.instance.k, page);
+  }
+
+  isPageMapped(page: number): boolean {
+    return isMapped(this.instance.k.pages, page);
+  }
+
+  exportPage(page: number): void {
+    const { design } = this.instance;
+    if (!(design instanceof MmuNotifiersV4) || !this.instance.has('rmapInvalidatePage'))
+      throw this.instance.error('exportPage needs design mmu-notifiers-v4 and the callback rmapInvalidatePage(page)');
+    design.rmap.exportPage(page);
   }
 }

@@ -57,7 +57,9 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   for (const pfn of k.reclaim.addBatch) refs[pfn] = refs[pfn]! + 1;
   checkFrames(k, refs);
   checkDeviceFrames(k, refs);
-  for (const node of k.nodes) node.checkInvariants();
+  let free = 0;
+  for (const node of k.nodes) free += node.checkInvariants();
+  assert(free === k.pages.free, `Buddy: ${free} frames on the lists, the count says ${k.pages.free}`);
   k.reclaim.checkInvariants();
   checkRmap(k);
   checkKsm(k);

@@ -45,6 +45,12 @@ export interface KernelConfig {
   gatherBundle: number;
   gatherBatchEntries: number;
   gatherBatchesMax: number;
+  /** tlb_fast_mode of kernels before 3.10 for one CPU: a gather frees each page while it clears, unless the notifier design forbids
+   *  it. `gatherIsOwn`: the architecture has an mmu_gather of its own (arm, ia64, s390, sh, um). */
+  gatherFastMode: boolean;
+  gatherIsOwn: boolean;
+  /** The architecture flushes the CPUs when a fault gives an entry more rights (arm64); x86 does not. */
+  flushOnUpgrade: boolean;
   /** Pages above which flush_tlb_mm_range flushes everything (tlb_single_page_flush_ceiling). */
   tlbFlushCeiling: number;
   /** fault_around_bytes / PAGE_SIZE. */
@@ -109,6 +115,9 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     gatherBundle: 8,
     gatherBatchEntries: 510,
     gatherBatchesMax: 19,
+    gatherFastMode: false,
+    gatherIsOwn: false,
+    flushOnUpgrade: false,
     tlbFlushCeiling: 33,
     faultAroundPages: 16,
     readAheadPages: 32,

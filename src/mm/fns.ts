@@ -209,7 +209,14 @@ export interface ZapFns {
     evenCows: boolean,
   ): KernelPath<number>;
   /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
-  zapPageRangeSingle(k: Kernel, vma: VmArea, start: number, end: number, evenCows: boolean): KernelPath<void>;
+  zapPageRangeSingle(
+    k: Kernel,
+    vma: VmArea,
+    start: number,
+    end: number,
+    evenCows: boolean,
+    site?: number,
+  ): KernelPath<void>;
   /** free_pgtables for ascending VMAs between prevEnd and nextStart: takes each VMA out of the rmap trees first
    *  (unlinkAnonVmas, unlinkFileVma: the caller must not), then frees the tables that no other VMA needs. */
   freePgtables(
@@ -499,6 +506,8 @@ export interface PageFns {
   allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<number>;
   /** Gives a frame (or a compound page: its head) with refcount 0 back (free_unref_page, free_compound_page). Raises generations. */
   freePage(k: Kernel, pfn: number): void;
+  /** The same for the entries (pfn << 1) of queue[from, to) that are not 0, the last first (free_unref_page_list). */
+  freePageList(k: Kernel, queue: Int32Array, from: number, to: number): void;
   /** put_page: drops a reference (of the head, for a tail); the last one takes the page off the LRU and frees it. */
   putPage(k: Kernel, pfn: number): void;
 }

@@ -31,6 +31,7 @@ import { type AddressSpace, AnonVma, type FileKind, Inode, MmStruct, type Proces
 import type { DueEvent } from './uffd/events.ts';
 import type { Uprobe } from './uprobes/uprobes.ts';
 import { VmaTree } from './vma/vma-tree.ts';
+import { fastModeRemovePage } from './zap/fast-mode.ts';
 import type { MmuGather } from './zap/mmu-gather.ts';
 
 /** Why the last fault ended in a signal, with the numbers of siginfo. */
@@ -129,6 +130,7 @@ export class Kernel {
     this.config = config;
     this.profile = config.profile;
     this.fn = { ...fns };
+    if (config.gatherFastMode) this.fn.tlbRemovePage = fastModeRemovePage(this.fn.tlbRemovePage);
     this.memory = new PhysMemory(config.frames + config.devicePrivatePages, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);

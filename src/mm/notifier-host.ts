@@ -1,10 +1,12 @@
 // What the notifier room asks of mm: mm_take_all_locks and mmdrop. Linux: mm/mmap.c mm_take_all_locks, kernel/fork.c __mmdrop.
 
-import type { NotifierHost, NotifierMm } from '../notifier/host.ts';
+import type { NotifierHost, NotifierMm, NotifierVma } from '../notifier/host.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { Kernel } from './kernel.ts';
+import { compoundHead } from './page/compound.ts';
+import { PG_LOCKED } from './page/pages.ts';
 import type { MmStruct } from './types.ts';
 import { mmDrop } from './vma/exit-mmap.ts';
 
@@ -50,6 +52,22 @@ class KernelNotifierHost implements NotifierHost {
 
   mmDrop(mm: NotifierMm): void {
     mmDrop(this.#kernel, mm as MmStruct);
+  }
+
+  isPageLocked(pfn: number): boolean {
+    const { pages } = this.#kernel;
+    return (pages.flags[compoundHead(pages, pfn)]! & PG_LOCKED) !== 0;
+  }
+
+  pagesOf(pfn: number): number {
+    return 2 ** this.#kernel.pages.order[pfn]!;
+  }
+
+  vmasOf(mm: NotifierMm): NotifierVma[] {
+    const { vmas } = mm as MmStruct;
+    const all: NotifierVma[] = [];
+    for (let v = vmas.first(); v !== null; v = vmas.next(v)) all.push(v);
+    return all;
   }
 }
 

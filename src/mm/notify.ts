@@ -11,7 +11,7 @@ import type { NotifierRange } from '../notifier/host.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_SECTION_CLOSED, P_SECTION_END, P_SECTION_OPEN, P_SECTION_START } from '../sched/points.ts';
 import type { Kernel } from './kernel.ts';
-import type { MmStruct } from './types.ts';
+import type { MmStruct, VmArea } from './types.ts';
 
 export interface NotifyFns {
   /** mmu_notifier_invalidate_range_start(_nonblock). 0 or -EAGAIN (non-blockable only: then no end follows). Never under ptl. */
@@ -41,6 +41,17 @@ export interface NotifyFns {
   mmuNotifierPagesAboutToBeFreed(k: Kernel, mm: MmStruct, start: number, end: number, site: number): AtomicPath<void>;
   mmuNotifierYoung(k: Kernel, mm: MmStruct, start: number, end: number, kind: number): AtomicPath<boolean>;
   mmuNotifierRelease(k: Kernel, mm: MmStruct): KernelPath<void>;
+  // The moments of the proposals before 2.6.27.
+  /** Under ptl: the entry of one page is about to be cleared. */
+  mmuNotifierPteAboutToBeCleared(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void>;
+  /** After tlb_finish_mmu of an unmapping. */
+  mmuNotifierPagesFreed(k: Kernel, mm: MmStruct, start: number, end: number, site: number): KernelPath<void>;
+  /** The reverse-map walk over the page is done. Callers test design.hasRmapNotifiers. */
+  mmuNotifierPageUnmapped(k: Kernel, pfn: number, site: number): KernelPath<void>;
+  /** End of exit_mmap. */
+  mmuNotifierExitFinished(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** remove_vma. */
+  mmuNotifierVmaClosed(k: Kernel, vma: VmArea): KernelPath<void>;
 }
 
 function* mmuNotifierInvalidateRangeStart(k: Kernel, range: NotifierRange): KernelPath<number> {
@@ -143,6 +154,26 @@ function* mmuNotifierRelease(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (log.on) log.emit(E_RELEASE, mm.id, 0, 0, 0, 0, 0, 0, 0, 0);
 }
 
+function* mmuNotifierPteAboutToBeCleared(k: Kernel, vma: VmArea, address: number, site: number): AtomicPath<void> {
+  if (k.design !== null) yield* k.design.pteAboutToBeCleared(vma.mm, vma, address, site);
+}
+
+function* mmuNotifierPagesFreed(k: Kernel, mm: MmStruct, start: number, end: number, site: number): KernelPath<void> {
+  if (k.design !== null) yield* k.design.pagesFreed(mm, start, end, site);
+}
+
+function* mmuNotifierPageUnmapped(k: Kernel, pfn: number, site: number): KernelPath<void> {
+  if (k.design !== null) yield* k.design.pageUnmapped(pfn, site);
+}
+
+function* mmuNotifierExitFinished(k: Kernel, mm: MmStruct): KernelPath<void> {
+  if (k.design !== null) yield* k.design.exitFinished(mm);
+}
+
+function* mmuNotifierVmaClosed(k: Kernel, vma: VmArea): KernelPath<void> {
+  if (k.design !== null) yield* k.design.vmaClosed(vma);
+}
+
 export const notifyFns: NotifyFns = {
   mmuNotifierInvalidateRangeStart,
   mmuNotifierInvalidateRangeEnd,
@@ -153,4 +184,9 @@ export const notifyFns: NotifyFns = {
   mmuNotifierPagesAboutToBeFreed,
   mmuNotifierYoung,
   mmuNotifierRelease,
+  mmuNotifierPteAboutToBeCleared,
+  mmuNotifierPagesFreed,
+  mmuNotifierPageUnmapped,
+  mmuNotifierExitFinished,
+  mmuNotifierVmaClosed,
 };

@@ -19,6 +19,8 @@ export interface Profile {
   readonly mprotectSectionPerPud: boolean;
   /** MADV_PAGEOUT asks clear_flush_young and flushes at its end (6.1), or neither (by 6.12). */
   readonly pageoutAgesAndFlushes: boolean;
+  /** Migration puts the CPUs' flush off until just before the page is copied, when other CPUs run the address space (6.3). */
+  readonly batchedMigrationFlush: boolean;
   /** A split huge page leaves dirty small entries (6.4): mprotect may then make them writable at once. */
   readonly splitKeepsDirty: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
@@ -102,6 +104,7 @@ const V6_1: Profile = {
   archInvalidateSecondaryTlbs: false,
   mprotectSectionPerPud: true,
   pageoutAgesAndFlushes: true,
+  batchedMigrationFlush: false,
   splitKeepsDirty: false,
   mremapMultiVma: false,
   mseal: false,
@@ -145,6 +148,7 @@ const V6_6: Profile = {
   name: '6.6',
   notifier: 'linux-6.6',
   archInvalidateSecondaryTlbs: true,
+  batchedMigrationFlush: true,
   splitKeepsDirty: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,

@@ -4,6 +4,7 @@
 import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
 import type { Rwsem } from '../sched/locks.ts';
+import type { KernelPath } from '../sched/path.ts';
 import type { Rlimits } from './config.ts';
 import type { HugetlbFile, HugetlbVma } from './hugetlb/state.ts';
 import type { SharedPolicy } from './numa/shared-policy.ts';
@@ -53,6 +54,8 @@ export class VmArea {
   /** Guard regions were installed in it (VM_MAYBE_GUARD, of kernels that have the flag): sticks through merges, and fork copies its
    *  tables. */
   maybeGuard = false;
+  /** Made by mmap itself; not by a split, fork, brk, mremap or the loader. */
+  isByMmap = false;
   /** hugetlb: reservations and lock of the VMA (vm_private_data). */
   hugetlb: HugetlbVma | null = null;
 
@@ -260,6 +263,8 @@ export class MmStruct {
   tlbFlushBatched = false;
   /** A pin was ever taken (MMF_HAS_PINNED). */
   hasPinned = false;
+  /** vm_ops->close of mappings of devices that have no VMA here: run by exit where those of VMAs are. */
+  readonly closes: (() => KernelPath<void>)[] = [];
   /** MMF_UNSTABLE: being reaped. */
   isUnstable = false;
   isExiting = false;

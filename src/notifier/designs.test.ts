@@ -370,7 +370,7 @@ describe('linux-2.6.27', () => {
       const range = host.range(0x1000, 0x3000, MMU_NOTIFY_UNMAP, site);
       host.sched.run(design.invalidateRangeStart(range));
       host.sched.run(design.invalidateRangeEnd(range, false));
-      host.sched.run(design.gatherFlushed());
+      host.sched.run(design.gatherFlushed(host.mm, 0x1000, 0x3000, false, site));
       expect(lines).toEqual(['0.S 1000-3000', '0.E 1000-3000']);
     }
   });
@@ -413,7 +413,7 @@ describe('linux-6.6', () => {
     const range = host.range(0x5000, 0x6000, MMU_NOTIFY_CLEAR, SITE_COW);
     host.sched.run(design.invalidateRangeStart(range));
     host.sched.run(design.cpuTlbFlushed(host.mm, 0x5000, 0x6000, SITE_COW));
-    host.sched.run(design.pteClearedAndFlushed());
+    host.sched.run(design.pteClearedAndFlushed(host.mm, 0x5000, 0x6000, SITE_COW, false));
     host.sched.run(design.invalidateRangeEnd(range, false));
     expect(lines).toEqual(['m.S 5000-6000', 'w.A 5000-6000', 'm.E 5000-6000']);
   });
@@ -432,5 +432,5 @@ describe('linux-6.6', () => {
 
 test('the registry creates each design under its own name and refuses others', () => {
   for (const info of DESIGNS) expect(info.create(new TestHost()).name).toBe(info.name);
-  expect(() => designInfo('linux-9')).toThrow(/"linux-9" is not one of pinned, linux-2.6.27/);
+  expect(() => designInfo('linux-9')).toThrow(/"linux-9" is not one of pinned, pte-notifiers/);
 });

@@ -29,6 +29,12 @@ export interface NotifierHost {
   dropAllLocks(mm: NotifierMm): void;
   /** mmdrop. */
   mmDrop(mm: NotifierMm): void;
+  /** PageLocked. */
+  isPageLocked(pfn: number): boolean;
+  /** Frames of the page that begins there. */
+  pagesOf(pfn: number): number;
+  /** The VMAs of the mm, ascending. */
+  vmasOf(mm: NotifierMm): NotifierVma[];
 }
 
 /** mmu_notifier_range. `end` may be ULONG_MAX (Infinity). */
@@ -46,15 +52,30 @@ export interface NotifierRange {
   id: number;
 }
 
-/** A notifier design: what the moments of mm become. Every function is called only when mm.notifiers !== null. */
+/** A VMA as the notifier room sees it (VmArea has all of this). */
+export interface NotifierVma {
+  readonly mm: NotifierMm;
+  readonly start: number;
+  readonly end: number;
+  /** Made by mmap itself; not by a split, fork, brk, mremap or the loader of programs. */
+  readonly isByMmap: boolean;
+}
+
+/** A notifier design: what the moments of mm become. Every function is called only when mm.notifiers !== null, except
+ *  pageUnmapped and allowsFastMode. QuietDesign makes nothing of any of them. */
 export interface NotifierDesign {
   readonly name: string;
+  /** Somebody waits for pageUnmapped (an external rmap is registered). */
+  readonly hasRmapNotifiers: boolean;
 
   /** mmu_notifier_invalidate_range_start: entries of the range are still in place. Locks: mmapLock or rmap locks, never
    *  ptl. Returns 0, or -EAGAIN only when not blockable. */
   invalidateRangeStart(range: NotifierRange): KernelPath<number>;
   /** mmu_notifier_invalidate_range_end / _only_end: entries are gone or changed; pages may not be freed yet. */
   invalidateRangeEnd(range: NotifierRange, onlyEnd: boolean): KernelPath<void>;
+  /** try_to_unmap_one, and what became of it for migration: the entry of one page is about to be cleared and still present. Under
+   *  ptl and the rmap locks. */
+  pteAboutToBeCleared(mm: NotifierMm, vma: NotifierVma, address: number, site: number): AtomicPath<void>;
   /** Under ptl, after an entry was cleared AND the CPU TLB flushed, before another entry is set or the page can be freed:
    *  the moments of ptep_clear_flush_notify and of try_to_unmap's explicit call. `isFile`: a page-cache page (6.1 makes no
    *  call then; invalidate_page of 2.6.27 did). `site` is SITE_COW, SITE_TRY_TO_UNMAP, SITE_MKCLEAN ... */
@@ -69,10 +90,31 @@ export interface NotifierDesign {
   /** zap: pages of an open section are about to be freed (batch full or forced), entries already cleared, section not
    *  ended; the moment of the 2011 proposal. */
   pagesAboutToBeFreed(mm: NotifierMm, start: number, end: number, site: number): AtomicPath<void>;
+  /** After tlb_finish_mmu of an unmapping (munmap, zap, truncate, OOM reaper): its pages are free. Locks as for its section. */
+  pagesFreed(mm: NotifierMm, start: number, end: number, site: number): KernelPath<void>;
+  /** The reverse-map walk of try_to_unmap or page_mkclean over the page is done. Page lock held, no rmap lock. Called only while
+   *  hasRmapNotifiers. */
+  pageUnmapped(pfn: number, site: number): KernelPath<void>;
   /** folio_referenced and friends: did a secondary MMU use the range? `kind`: CB_CLEAR_FLUSH_YOUNG, CB_CLEAR_YOUNG, CB_TEST_YOUNG. */
   young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean>;
   /** Start of exit_mmap. */
   release(mm: NotifierMm): KernelPath<void>;
+  /** End of exit_mmap: pages and page tables are free. */
+  exitFinished(mm: NotifierMm): KernelPath<void>;
   /** The mm_struct itself goes (__mmdrop): subscriptions are dead. */
   destroy(mm: NotifierMm): void;
+
+  // Life of VMAs; mmapLock W held.
+  /** mmap made the VMA. */
+  vmaMapped(vma: NotifierVma): void;
+  /** `copy` was made from `vma` by a split or by mremap, and is not in the tree yet. */
+  vmaCopied(vma: NotifierVma, copy: NotifierVma): void;
+  /** `into` takes pages of `from` over; isGone: all of them, and `from` vanishes without being closed. */
+  vmaMerged(into: NotifierVma, from: NotifierVma, isGone: boolean): void;
+  /** remove_vma: the VMA was unmapped and its pages are free. mmapLock W or R. */
+  vmaClosed(vma: NotifierVma): KernelPath<void>;
+
+  /** tlb_fast_mode (one CPU, before 3.10): may a gather of this mm free pages while it clears? `isOwnGather`: the architecture has an
+   *  mmu_gather of its own. */
+  allowsFastMode(mm: NotifierMm, isOwnGather: boolean): boolean;
 }

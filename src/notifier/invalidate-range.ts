@@ -26,9 +26,9 @@ import {
 } from '../abi/events.ts';
 import { SITE_MIGRATE, SITE_MKCLEAN, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { P_CALLBACK } from '../sched/points.ts';
-import type { NotifierDesign, NotifierHost, NotifierMm, NotifierRange } from './host.ts';
-import { type ListOps, type MmuNotifier, type Subscription, SubscriptionList } from './subscriptions.ts';
+import type { NotifierHost, NotifierMm, NotifierRange } from './host.ts';
+import { QuietDesign } from './quiet-design.ts';
+import { type ListOps, type Subscription, SubscriptionList } from './subscriptions.ts';
 
 /** mmu_notifier_ops of 3.19. */
 export interface InvalidateRangeOps extends ListOps {
@@ -56,132 +56,91 @@ function isRmapDriven(site: number): boolean {
   return site === SITE_TRY_TO_UNMAP || site === SITE_MKCLEAN || site === SITE_MIGRATE;
 }
 
-export class InvalidateRangeDesign implements NotifierDesign {
+export class InvalidateRangeDesign extends QuietDesign {
   readonly name: string = 'invalidate-range';
   readonly host: NotifierHost;
   readonly list: SubscriptionList<InvalidateRangeOps>;
 
   constructor(host: NotifierHost) {
+    super();
     this.host = host;
     this.list = new SubscriptionList<InvalidateRangeOps>(host, 'release-then-unhash');
   }
 
-  *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
-    const list = this.list;
-    if (isRmapDriven(range.site) || list.first(range.mm) === null) return 0;
-    const section = list.srcu.readLock();
-    for (let n = list.first(range.mm); n !== null; n = n.next) {
-      if (n.ops.invalidateRangeStart === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enter(n, CB_INVALIDATE_RANGE_START, range.mm, range.start, range.end);
-      yield* n.ops.invalidateRangeStart(n, range);
-      list.leave(n, CB_INVALIDATE_RANGE_START, range.mm, range.start, range.end, 0);
-    }
-    list.srcu.readUnlock(section);
+  override *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
+    if (isRmapDriven(range.site) || this.list.first(range.mm) === null) return 0;
+    yield* this.list.tell(range.mm, CB_INVALIDATE_RANGE_START, range.start, range.end, true, (n) =>
+      n.ops.invalidateRangeStart?.(n, range),
+    );
     return 0;
   }
 
-  *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
-    const list = this.list;
-    if (isRmapDriven(range.site) || list.first(range.mm) === null) return;
+  override *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
+    const { list } = this;
+    const { mm, start, end, site } = range;
+    if (isRmapDriven(site) || list.first(mm) === null) return;
     const section = list.srcu.readLock();
-    for (let n = list.first(range.mm); n !== null; n = n.next) {
-      yield* this.#rangeOne(n, range.mm, range.start, range.end);
-      if (n.ops.invalidateRangeEnd === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enter(n, CB_INVALIDATE_RANGE_END, range.mm, range.start, range.end);
-      yield* n.ops.invalidateRangeEnd(n, range);
-      list.leave(n, CB_INVALIDATE_RANGE_END, range.mm, range.start, range.end, 0);
+    for (let n = list.first(mm); n !== null; n = n.next) {
+      const { invalidateRange, invalidateRangeEnd } = n.ops;
+      if (invalidateRange !== undefined)
+        yield* list.callAtomic(n, CB_INVALIDATE_RANGE, mm, start, end, invalidateRange.call(n.ops, n, mm, start, end));
+      if (invalidateRangeEnd !== undefined)
+        yield* list.call(n, CB_INVALIDATE_RANGE_END, mm, start, end, invalidateRangeEnd.call(n.ops, n, range));
     }
     list.srcu.readUnlock(section);
-  }
-
-  *#rangeOne(n: MmuNotifier<InvalidateRangeOps>, mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    if (n.ops.invalidateRange === undefined) return;
-    if (this.host.sched.points) yield P_CALLBACK;
-    this.list.enterAtomic(n, CB_INVALIDATE_RANGE, mm, start, end);
-    yield* n.ops.invalidateRange(n, mm, start, end);
-    this.list.leaveAtomic(n, CB_INVALIDATE_RANGE, mm, start, end, 0);
   }
 
   /** mmu_notifier_invalidate_range. */
-  *invalidateRange(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) yield* this.#rangeOne(n, mm, start, end);
-    list.srcu.readUnlock(section);
+  invalidateRange(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+    return this.list.tellAtomic(mm, CB_INVALIDATE_RANGE, start, end, (n) => n.ops.invalidateRange?.(n, mm, start, end));
   }
 
   /** mmu_notifier_invalidate_page. */
-  *invalidatePage(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      if (n.ops.invalidatePage === undefined) continue;
-      for (let address = start; address < end; address += 4096) {
-        if (this.host.sched.points) yield P_CALLBACK;
-        list.enterAtomic(n, CB_INVALIDATE_PAGE, mm, address, address + 4096);
-        yield* n.ops.invalidatePage(n, mm, address);
-        list.leaveAtomic(n, CB_INVALIDATE_PAGE, mm, address, address + 4096, 0);
-      }
-    }
-    list.srcu.readUnlock(section);
+  invalidatePage(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+    return this.list.tellPages(mm, CB_INVALIDATE_PAGE, start, end, (n, a) => n.ops.invalidatePage?.(n, mm, a));
   }
 
-  pteClearedAndFlushed(mm: NotifierMm, start: number, end: number, site: number, _isFile: boolean): AtomicPath<void> {
+  override pteClearedAndFlushed(
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    site: number,
+    _isFile: boolean,
+  ): AtomicPath<void> {
     return isRmapDriven(site) ? this.invalidatePage(mm, start, end) : this.invalidateRange(mm, start, end);
   }
 
-  gatherFlushed(mm: NotifierMm, start: number, end: number, _freedTables: boolean, _site: number): AtomicPath<void> {
+  override gatherFlushed(
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    _freedTables: boolean,
+    _site: number,
+  ): AtomicPath<void> {
     return this.invalidateRange(mm, start, end);
   }
 
-  *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      if (n.ops.changePte === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, CB_CHANGE_PTE, mm, address, address + 4096);
-      yield* n.ops.changePte(n, mm, address, lo, hi);
-      list.leaveAtomic(n, CB_CHANGE_PTE, mm, address, address + 4096, 0);
-    }
-    list.srcu.readUnlock(section);
+  override *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
+    yield* this.list.tellAtomic(mm, CB_CHANGE_PTE, address, address + 4096, (n) =>
+      n.ops.changePte?.(n, mm, address, lo, hi),
+    );
   }
 
   /** clear_young came in 4.2: nobody is asked. */
-  *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    let isYoung = false;
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      const path =
-        kind === CB_CLEAR_FLUSH_YOUNG
-          ? n.ops.clearFlushYoung?.(n, mm, start, end)
-          : kind === CB_TEST_YOUNG
-            ? n.ops.testYoung?.(n, mm, start)
-            : undefined;
-      if (path === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, kind, mm, start, end);
-      const used = yield* path;
-      list.leaveAtomic(n, kind, mm, start, end, used ? 1 : 0);
-      isYoung = isYoung || used;
-      if (used && kind === CB_TEST_YOUNG) break;
-    }
-    list.srcu.readUnlock(section);
-    return isYoung;
+  override *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
+    const { list } = this;
+    if (kind === CB_CLEAR_FLUSH_YOUNG)
+      return yield* list.ask(mm, kind, start, end, (n) => n.ops.clearFlushYoung?.(n, mm, start, end));
+    if (kind === CB_TEST_YOUNG)
+      return yield* list.askUntilYes(mm, kind, start, end, (n) => n.ops.testYoung?.(n, mm, start));
+    return false;
   }
 
-  release(mm: NotifierMm): KernelPath<void> {
+  override release(mm: NotifierMm): KernelPath<void> {
     return this.list.release(mm);
   }
 
-  destroy(mm: NotifierMm): void {
+  override destroy(mm: NotifierMm): void {
     this.list.destroy(mm);
   }
-
-  *cpuTlbFlushed(): AtomicPath<void> {}
-
-  *pagesAboutToBeFreed(): AtomicPath<void> {}
 }

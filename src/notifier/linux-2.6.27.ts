@@ -15,6 +15,15 @@
 //
 // The list was walked under RCU, not SRCU: no callback may sleep. Release order: a subscriber is unlinked first and released
 // then, once, by whichever of exit and unregister comes first.
+//
+// Linux37 is the same design after the calls had been moved out of the page-table lock and the list under SRCU:
+//
+//   2.6.27                                    3.7
+//     ptl                                       start                        (copied page, KSM; new)
+//       entry cleared, CPUs flushed             ptl
+//       invalidate_page, may not sleep            entry cleared, CPUs flushed
+//     unlock                                    unlock
+//                                               invalidate_page (reclaim, write-back), or end: may sleep
 
 import {
   CB_CHANGE_PTE,
@@ -22,22 +31,25 @@ import {
   CB_INVALIDATE_PAGE,
   CB_INVALIDATE_RANGE_END,
   CB_INVALIDATE_RANGE_START,
+  CB_TEST_YOUNG,
 } from '../abi/events.ts';
 import { SITE_COW, SITE_KSM, SITE_MADV_COLD, SITE_MIGRATE, SITE_MKCLEAN, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { P_CALLBACK } from '../sched/points.ts';
-import type { NotifierDesign, NotifierHost, NotifierMm, NotifierRange } from './host.ts';
+import type { NotifierHost, NotifierMm, NotifierRange } from './host.ts';
+import { QuietDesign } from './quiet-design.ts';
 import { type ListOps, type Subscription, SubscriptionList } from './subscriptions.ts';
 
-/** mmu_notifier_ops of 2.6.27 (changePte: 2.6.32). All under RCU: none may sleep. */
+/** mmu_notifier_ops of 2.6.27 (changePte: 2.6.32; testYoung: 2.6.38). All under RCU: none may sleep. */
 export interface Linux2627Ops extends ListOps {
   /** At the start of exit_mmap or from unregister, once. On return nothing of the mm is used. */
   release?(mn: Subscription, mm: NotifierMm): AtomicPath<void>;
   /** Under ptl. Was the page used since the last call? On return the use is forgotten. */
   clearFlushYoung?(mn: Subscription, mm: NotifierMm, address: number): AtomicPath<boolean>;
+  /** Under ptl. Nothing is cleared. Called by linux-3.7 and free-pages-2011. */
+  testYoung?(mn: Subscription, mm: NotifierMm, address: number): AtomicPath<boolean>;
   /** Under ptl, before the new entry is stored. */
   changePte?(mn: Subscription, mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void>;
-  /** Under ptl, the entry of one page was cleared and the CPUs flushed. On return no older translation of it is held. */
+  /** Under ptl (until 3.6), the entry of one page was cleared and the CPUs flushed. On return no older translation of it is held. */
   invalidatePage?(mn: Subscription, mm: NotifierMm, address: number): AtomicPath<void>;
   /** Entries are still in place. mmapLock or rmap locks. On return nothing of the range is mapped, nor will be until
    *  invalidateRangeEnd. */
@@ -46,123 +58,161 @@ export interface Linux2627Ops extends ListOps {
   invalidateRangeEnd?(mn: Subscription, range: NotifierRange): AtomicPath<void>;
 }
 
-/** Sites told by invalidate_page, or not at all: no section. */
-function opensNoSection(site: number): boolean {
-  return (
-    site === SITE_TRY_TO_UNMAP ||
-    site === SITE_MKCLEAN ||
-    site === SITE_COW ||
-    site === SITE_MIGRATE ||
-    site === SITE_KSM ||
-    site === SITE_MADV_COLD
-  );
+/** Reverse-map walks told by invalidate_page. */
+function isRmapDriven(site: number): boolean {
+  return site === SITE_TRY_TO_UNMAP || site === SITE_MKCLEAN || site === SITE_MIGRATE;
 }
 
-export class Linux2627 implements NotifierDesign {
+/** Sites told by invalidate_page, or not at all: no section. */
+function opensNoSection(site: number): boolean {
+  return isRmapDriven(site) || site === SITE_COW || site === SITE_KSM || site === SITE_MADV_COLD;
+}
+
+export class Linux2627 extends QuietDesign {
   readonly name: string = 'linux-2.6.27';
   readonly host: NotifierHost;
   readonly list: SubscriptionList<Linux2627Ops>;
+  /** May start and end sleep (SRCU)? invalidate_page, outside ptl too. */
+  readonly maySleep: boolean = false;
 
   constructor(host: NotifierHost) {
+    super();
     this.host = host;
     this.list = new SubscriptionList<Linux2627Ops>(host, 'unhash-then-release');
   }
 
-  *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
-    const list = this.list;
-    if (opensNoSection(range.site) || list.first(range.mm) === null) return 0;
-    const section = list.srcu.readLock();
-    for (let n = list.first(range.mm); n !== null; n = n.next) {
-      if (n.ops.invalidateRangeStart === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, CB_INVALIDATE_RANGE_START, range.mm, range.start, range.end);
-      yield* n.ops.invalidateRangeStart(n, range);
-      list.leaveAtomic(n, CB_INVALIDATE_RANGE_START, range.mm, range.start, range.end, 0);
-    }
-    list.srcu.readUnlock(section);
+  override *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
+    if (opensNoSection(range.site) || this.list.first(range.mm) === null) return 0;
+    yield* this.tellStart(range);
     return 0;
   }
 
-  *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
-    const list = this.list;
-    if (opensNoSection(range.site) || list.first(range.mm) === null) return;
-    const section = list.srcu.readLock();
-    for (let n = list.first(range.mm); n !== null; n = n.next) {
-      if (n.ops.invalidateRangeEnd === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, CB_INVALIDATE_RANGE_END, range.mm, range.start, range.end);
-      yield* n.ops.invalidateRangeEnd(n, range);
-      list.leaveAtomic(n, CB_INVALIDATE_RANGE_END, range.mm, range.start, range.end, 0);
-    }
-    list.srcu.readUnlock(section);
+  override *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
+    if (opensNoSection(range.site) || this.list.first(range.mm) === null) return;
+    yield* this.tellEnd(range);
+  }
+
+  *tellStart(range: NotifierRange): KernelPath<void> {
+    yield* this.list.tell(
+      range.mm,
+      CB_INVALIDATE_RANGE_START,
+      range.start,
+      range.end,
+      this.maySleep && range.blockable,
+      (n) => n.ops.invalidateRangeStart?.(n, range),
+    );
+  }
+
+  *tellEnd(range: NotifierRange): KernelPath<void> {
+    yield* this.list.tell(
+      range.mm,
+      CB_INVALIDATE_RANGE_END,
+      range.start,
+      range.end,
+      this.maySleep && range.blockable,
+      (n) => n.ops.invalidateRangeEnd?.(n, range),
+    );
   }
 
   /** mmu_notifier_invalidate_page, of each page of [start, end). */
-  *invalidatePage(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      if (n.ops.invalidatePage === undefined) continue;
-      for (let address = start; address < end; address += 4096) {
-        if (this.host.sched.points) yield P_CALLBACK;
-        list.enterAtomic(n, CB_INVALIDATE_PAGE, mm, address, address + 4096);
-        yield* n.ops.invalidatePage(n, mm, address);
-        list.leaveAtomic(n, CB_INVALIDATE_PAGE, mm, address, address + 4096, 0);
-      }
-    }
-    list.srcu.readUnlock(section);
+  invalidatePage(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+    return this.list.tellPages(mm, CB_INVALIDATE_PAGE, start, end, (n, a) => n.ops.invalidatePage?.(n, mm, a));
   }
 
-  *pteClearedAndFlushed(mm: NotifierMm, start: number, end: number, site: number, _isFile: boolean): AtomicPath<void> {
+  override *pteClearedAndFlushed(
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    site: number,
+    _isFile: boolean,
+  ): AtomicPath<void> {
     if (opensNoSection(site)) yield* this.invalidatePage(mm, start, end);
   }
 
-  *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
+  override *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
     const list = this.list;
     const section = list.srcu.readLock();
     for (let n = list.first(mm); n !== null; n = n.next) {
       const callback = n.ops.changePte !== undefined ? CB_CHANGE_PTE : CB_INVALIDATE_PAGE;
       const path = n.ops.changePte?.(n, mm, address, lo, hi) ?? n.ops.invalidatePage?.(n, mm, address);
-      if (path === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, callback, mm, address, address + 4096);
-      yield* path;
-      list.leaveAtomic(n, callback, mm, address, address + 4096, 0);
+      if (path !== undefined) yield* list.callAtomic(n, callback, mm, address, address + 4096, path);
     }
     list.srcu.readUnlock(section);
   }
 
   /** Only clear_flush_young, page by page. */
-  *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
+  override *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
     if (kind !== CB_CLEAR_FLUSH_YOUNG) return false;
-    const list = this.list;
-    const section = list.srcu.readLock();
-    let isYoung = false;
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      if (n.ops.clearFlushYoung === undefined) continue;
-      for (let address = start; address < end; address += 4096) {
-        if (this.host.sched.points) yield P_CALLBACK;
-        list.enterAtomic(n, CB_CLEAR_FLUSH_YOUNG, mm, address, address + 4096);
-        const used = yield* n.ops.clearFlushYoung(n, mm, address);
-        list.leaveAtomic(n, CB_CLEAR_FLUSH_YOUNG, mm, address, address + 4096, used ? 1 : 0);
-        isYoung = isYoung || used;
-      }
-    }
-    list.srcu.readUnlock(section);
-    return isYoung;
+    return yield* this.list.askPages(mm, kind, start, end, (n, a) => n.ops.clearFlushYoung?.(n, mm, a));
   }
 
-  release(mm: NotifierMm): KernelPath<void> {
+  override release(mm: NotifierMm): KernelPath<void> {
     return this.list.release(mm);
   }
 
-  destroy(mm: NotifierMm): void {
+  override destroy(mm: NotifierMm): void {
     this.list.destroy(mm);
   }
+}
 
-  *gatherFlushed(): AtomicPath<void> {}
+/** test_young, from 2.6.38: everyone is asked until one says yes. */
+export function testYoung(list: SubscriptionList<Linux2627Ops>, mm: NotifierMm, address: number): AtomicPath<boolean> {
+  return list.askUntilYes(mm, CB_TEST_YOUNG, address, address + 4096, (n) => n.ops.testYoung?.(n, mm, address));
+}
 
-  *cpuTlbFlushed(): AtomicPath<void> {}
+/** As it stood in 3.7. */
+export class Linux37 extends Linux2627 {
+  override readonly maySleep = true;
+  /** Entries cleared by reverse-map walks under way, by thread: their call comes when ptl is dropped. */
+  readonly #cleared = new Map<number, number[]>();
 
-  *pagesAboutToBeFreed(): AtomicPath<void> {}
+  override *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
+    const { site, mm } = range;
+    if (isRmapDriven(site) || site === SITE_MADV_COLD || this.list.first(mm) === null) return 0;
+    yield* this.tellStart(range);
+    return 0;
+  }
+
+  override *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
+    if (isRmapDriven(range.site)) yield* this.#tellCleared(range.mm);
+    else if (range.site !== SITE_MADV_COLD && this.list.first(range.mm) !== null) yield* this.tellEnd(range);
+  }
+
+  override *pteClearedAndFlushed(
+    _mm: NotifierMm,
+    start: number,
+    end: number,
+    site: number,
+    _isFile: boolean,
+  ): AtomicPath<void> {
+    if (!isRmapDriven(site)) return;
+    const thread = this.host.sched.current.id;
+    const pages = this.#cleared.get(thread) ?? [];
+    for (let address = start; address < end; address += 4096) pages.push(address);
+    this.#cleared.set(thread, pages);
+  }
+
+  /** mmu_notifier_invalidate_page after pte_unmap_unlock. */
+  *#tellCleared(mm: NotifierMm): KernelPath<void> {
+    const thread = this.host.sched.current.id;
+    const pages = this.#cleared.get(thread);
+    if (pages === undefined) return;
+    this.#cleared.delete(thread);
+    for (const address of pages)
+      yield* this.list.tell(mm, CB_INVALIDATE_PAGE, address, address + 4096, true, (n) =>
+        n.ops.invalidatePage?.(n, mm, address),
+      );
+  }
+
+  /** The copied page is inside a section now: nobody is told twice. */
+  override *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
+    yield* this.list.tellAtomic(mm, CB_CHANGE_PTE, address, address + 4096, (n) =>
+      n.ops.changePte?.(n, mm, address, lo, hi),
+    );
+  }
+
+  override *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
+    if (kind === CB_TEST_YOUNG) return yield* testYoung(this.list, mm, start);
+    return yield* super.young(mm, start, end, kind);
+  }
 }

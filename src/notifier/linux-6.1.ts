@@ -22,8 +22,7 @@
 import { CB_INVALIDATE_RANGE } from '../abi/events.ts';
 import { SITE_COW, SITE_HUGETLB, SITE_SPLIT_PMD, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { P_CALLBACK } from '../sched/points.ts';
-import type { NotifierDesign, NotifierMm, NotifierRange } from './host.ts';
+import type { NotifierMm, NotifierRange } from './host.ts';
 import { StartEndNotifier, type StartEndOps } from './start-end.ts';
 import type { MmuNotifier, Subscription } from './subscriptions.ts';
 
@@ -35,7 +34,7 @@ export interface MmuNotifierOps extends StartEndOps {
   invalidateRange?(mn: Subscription, mm: NotifierMm, start: number, end: number): AtomicPath<void>;
 }
 
-export class Linux61 extends StartEndNotifier<MmuNotifierOps> implements NotifierDesign {
+export class Linux61 extends StartEndNotifier<MmuNotifierOps> {
   readonly name: string = 'linux-6.1';
 
   override *invalidateRangeEnd(range: NotifierRange, onlyEnd: boolean): KernelPath<void> {
@@ -52,32 +51,34 @@ export class Linux61 extends StartEndNotifier<MmuNotifierOps> implements Notifie
 
   *#rangeOne(n: MmuNotifier<MmuNotifierOps>, mm: NotifierMm, start: number, end: number): AtomicPath<void> {
     if (n.ops.invalidateRange === undefined) return;
-    if (this.host.sched.points) yield P_CALLBACK;
-    this.list.enterAtomic(n, CB_INVALIDATE_RANGE, mm, start, end);
-    yield* n.ops.invalidateRange(n, mm, start, end);
-    this.list.leaveAtomic(n, CB_INVALIDATE_RANGE, mm, start, end, 0);
+    yield* this.list.callAtomic(n, CB_INVALIDATE_RANGE, mm, start, end, n.ops.invalidateRange(n, mm, start, end));
   }
 
   /** mmu_notifier_invalidate_range (__mmu_notifier_invalidate_range): to every list subscriber that has the op. */
   *invalidateRange(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    const list = this.list;
-    if (list.first(mm) === null) return;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) yield* this.#rangeOne(n, mm, start, end);
-    list.srcu.readUnlock(section);
+    if (this.list.first(mm) === null) return;
+    yield* this.list.tellAtomic(mm, CB_INVALIDATE_RANGE, start, end, (n) => n.ops.invalidateRange?.(n, mm, start, end));
   }
 
-  *pteClearedAndFlushed(mm: NotifierMm, start: number, end: number, site: number, isFile: boolean): AtomicPath<void> {
+  override *pteClearedAndFlushed(
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    site: number,
+    isFile: boolean,
+  ): AtomicPath<void> {
     const isAnonReclaim = site === SITE_TRY_TO_UNMAP && !isFile;
     const isOther = site === SITE_COW || site === SITE_HUGETLB || site === SITE_SPLIT_PMD;
     if (isOther || isAnonReclaim) yield* this.invalidateRange(mm, start, end);
   }
 
-  gatherFlushed(mm: NotifierMm, start: number, end: number, _freedTables: boolean, _site: number): AtomicPath<void> {
+  override gatherFlushed(
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    _freedTables: boolean,
+    _site: number,
+  ): AtomicPath<void> {
     return this.invalidateRange(mm, start, end);
   }
-
-  *cpuTlbFlushed(): AtomicPath<void> {}
-
-  *pagesAboutToBeFreed(): AtomicPath<void> {}
 }

@@ -16,8 +16,7 @@
 import { EINVAL } from '../abi/errno.ts';
 import { CB_ARCH_INVALIDATE_SECONDARY_TLBS } from '../abi/events.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { P_CALLBACK } from '../sched/points.ts';
-import type { NotifierDesign, NotifierHost, NotifierMm } from './host.ts';
+import type { NotifierHost, NotifierMm } from './host.ts';
 import { StartEndNotifier, type StartEndOps } from './start-end.ts';
 import type { MmuNotifier, Subscription } from './subscriptions.ts';
 
@@ -29,7 +28,7 @@ export interface Linux66Ops extends StartEndOps {
   archInvalidateSecondaryTlbs?(mn: Subscription, mm: NotifierMm, start: number, end: number): AtomicPath<void>;
 }
 
-export class Linux66 extends StartEndNotifier<Linux66Ops> implements NotifierDesign {
+export class Linux66 extends StartEndNotifier<Linux66Ops> {
   readonly name: string;
 
   /** `name`: linux-6.6 or linux-6.12, alike here. */
@@ -47,29 +46,24 @@ export class Linux66 extends StartEndNotifier<Linux66Ops> implements NotifierDes
   }
 
   /** mmu_notifier_arch_invalidate_secondary_tlbs. */
-  *archInvalidateSecondaryTlbs(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      if (n.ops.archInvalidateSecondaryTlbs === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, CB_ARCH_INVALIDATE_SECONDARY_TLBS, mm, start, end);
-      yield* n.ops.archInvalidateSecondaryTlbs(n, mm, start, end);
-      list.leaveAtomic(n, CB_ARCH_INVALIDATE_SECONDARY_TLBS, mm, start, end, 0);
-    }
-    list.srcu.readUnlock(section);
+  archInvalidateSecondaryTlbs(mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+    return this.list.tellAtomic(mm, CB_ARCH_INVALIDATE_SECONDARY_TLBS, start, end, (n) =>
+      n.ops.archInvalidateSecondaryTlbs?.(n, mm, start, end),
+    );
   }
 
-  gatherFlushed(mm: NotifierMm, start: number, end: number, _freedTables: boolean, _site: number): AtomicPath<void> {
+  override gatherFlushed(
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    _freedTables: boolean,
+    _site: number,
+  ): AtomicPath<void> {
     return this.archInvalidateSecondaryTlbs(mm, start, end);
   }
 
-  cpuTlbFlushed(mm: NotifierMm, start: number, end: number, _site: number): AtomicPath<void> {
+  /** The flush before pteClearedAndFlushed is one of these. */
+  override cpuTlbFlushed(mm: NotifierMm, start: number, end: number, _site: number): AtomicPath<void> {
     return this.archInvalidateSecondaryTlbs(mm, start, end);
   }
-
-  /** The flush before this moment was announced by itself. */
-  *pteClearedAndFlushed(): AtomicPath<void> {}
-
-  *pagesAboutToBeFreed(): AtomicPath<void> {}
 }

@@ -12,9 +12,9 @@ import {
   CB_TEST_YOUNG,
 } from '../abi/events.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
-import { P_CALLBACK } from '../sched/points.ts';
 import type { NotifierHost, NotifierMm, NotifierRange } from './host.ts';
 import { Intervals } from './interval.ts';
+import { QuietDesign } from './quiet-design.ts';
 import { type ListOps, type MmuNotifier, type Subscription, SubscriptionList } from './subscriptions.ts';
 
 /** The callbacks that did not change from 5.5 to today. Every one is optional; `mn` is the subscriber, `mm` the address space.
@@ -40,18 +40,19 @@ export interface StartEndOps extends ListOps {
   invalidateRangeEnd?(mn: Subscription, range: NotifierRange): KernelPath<void>;
 }
 
-export class StartEndNotifier<Ops extends StartEndOps> {
+export abstract class StartEndNotifier<Ops extends StartEndOps> extends QuietDesign {
   readonly list: SubscriptionList<Ops>;
   readonly intervals: Intervals<Ops>;
   readonly host: NotifierHost;
 
   constructor(host: NotifierHost) {
+    super();
     this.host = host;
     this.list = new SubscriptionList<Ops>(host, 'release-then-unhash');
     this.intervals = new Intervals(this.list);
   }
 
-  *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
+  override *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
     const refused = yield* this.intervals.start(range);
     if (refused < 0) return refused;
     if (this.list.first(range.mm) === null) return 0;
@@ -68,10 +69,7 @@ export class StartEndNotifier<Ops extends StartEndOps> {
     let result = 0;
     for (let n = list.first(range.mm); n !== null; n = n.next) {
       if (n.ops.invalidateRangeStart === undefined) continue;
-      if (list.host.sched.points) yield P_CALLBACK;
-      this.#enterRange(n, CB_INVALIDATE_RANGE_START, range);
-      const r = yield* n.ops.invalidateRangeStart(n, range);
-      this.#leaveRange(n, CB_INVALIDATE_RANGE_START, range, r);
+      const r = yield* this.#call(n, CB_INVALIDATE_RANGE_START, range, n.ops.invalidateRangeStart(n, range));
       if (r < 0 && !range.blockable) result = -EAGAIN;
     }
     if (result < 0) {
@@ -81,7 +79,7 @@ export class StartEndNotifier<Ops extends StartEndOps> {
     return result;
   }
 
-  *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
+  override *invalidateRangeEnd(range: NotifierRange, _onlyEnd: boolean): KernelPath<void> {
     this.intervals.end(range);
     const list = this.list;
     if (list.first(range.mm) === null) return;
@@ -93,72 +91,38 @@ export class StartEndNotifier<Ops extends StartEndOps> {
   /** The end op of one subscriber. */
   *endOne(n: MmuNotifier<Ops>, range: NotifierRange): KernelPath<void> {
     if (n.ops.invalidateRangeEnd === undefined) return;
-    if (this.host.sched.points) yield P_CALLBACK;
-    this.#enterRange(n, CB_INVALIDATE_RANGE_END, range);
-    yield* n.ops.invalidateRangeEnd(n, range);
-    this.#leaveRange(n, CB_INVALIDATE_RANGE_END, range, 0);
+    yield* this.#call(n, CB_INVALIDATE_RANGE_END, range, n.ops.invalidateRangeEnd(n, range));
   }
 
-  #enterRange(n: Subscription, callback: number, range: NotifierRange): void {
-    if (range.blockable) this.list.enter(n, callback, range.mm, range.start, range.end);
-    else this.list.enterAtomic(n, callback, range.mm, range.start, range.end);
+  /** A caller that cannot wait has its callbacks run in atomic context. */
+  #call<T>(n: Subscription, callback: number, range: NotifierRange, path: KernelPath<T>): KernelPath<T> {
+    const { list } = this;
+    if (range.blockable) return list.call(n, callback, range.mm, range.start, range.end, path);
+    return list.callAtomic(n, callback, range.mm, range.start, range.end, path as AtomicPath<T>);
   }
 
-  #leaveRange(n: Subscription, callback: number, range: NotifierRange, result: number): void {
-    if (range.blockable) this.list.leave(n, callback, range.mm, range.start, range.end, result);
-    else this.list.leaveAtomic(n, callback, range.mm, range.start, range.end, result);
-  }
-
-  *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      if (n.ops.changePte === undefined) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, CB_CHANGE_PTE, mm, address, address + 4096);
-      yield* n.ops.changePte(n, mm, address, lo, hi);
-      list.leaveAtomic(n, CB_CHANGE_PTE, mm, address, address + 4096, 0);
-    }
-    list.srcu.readUnlock(section);
+  override *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
+    yield* this.list.tellAtomic(mm, CB_CHANGE_PTE, address, address + 4096, (n) =>
+      n.ops.changePte?.(n, mm, address, lo, hi),
+    );
   }
 
   /** clear_flush_young and clear_young ask everyone; test_young stops at the first that says yes. */
-  *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
-    const list = this.list;
-    const section = list.srcu.readLock();
-    let isYoung = false;
-    for (let n = list.first(mm); n !== null; n = n.next) {
-      const path = youngPath(n, mm, start, end, kind);
-      if (path === null) continue;
-      if (this.host.sched.points) yield P_CALLBACK;
-      list.enterAtomic(n, kind, mm, start, end);
-      const used = yield* path;
-      list.leaveAtomic(n, kind, mm, start, end, used ? 1 : 0);
-      isYoung = isYoung || used;
-      if (used && kind === CB_TEST_YOUNG) break;
-    }
-    list.srcu.readUnlock(section);
-    return isYoung;
+  override *young(mm: NotifierMm, start: number, end: number, kind: number): AtomicPath<boolean> {
+    const { list } = this;
+    if (kind === CB_CLEAR_FLUSH_YOUNG)
+      return yield* list.ask(mm, kind, start, end, (n) => n.ops.clearFlushYoung?.(n, mm, start, end));
+    if (kind === CB_CLEAR_YOUNG)
+      return yield* list.ask(mm, kind, start, end, (n) => n.ops.clearYoung?.(n, mm, start, end));
+    return yield* list.askUntilYes(mm, CB_TEST_YOUNG, start, end, (n) => n.ops.testYoung?.(n, mm, start));
   }
 
-  *release(mm: NotifierMm): KernelPath<void> {
+  override *release(mm: NotifierMm): KernelPath<void> {
     yield* this.intervals.release(mm);
     yield* this.list.release(mm);
   }
 
-  destroy(mm: NotifierMm): void {
+  override destroy(mm: NotifierMm): void {
     this.list.destroy(mm);
   }
-}
-
-function youngPath(
-  n: MmuNotifier<StartEndOps>,
-  mm: NotifierMm,
-  start: number,
-  end: number,
-  kind: number,
-): AtomicPath<boolean> | null {
-  if (kind === CB_CLEAR_FLUSH_YOUNG) return n.ops.clearFlushYoung?.(n, mm, start, end) ?? null;
-  if (kind === CB_CLEAR_YOUNG) return n.ops.clearYoung?.(n, mm, start, end) ?? null;
-  return n.ops.testYoung?.(n, mm, start) ?? null;
 }

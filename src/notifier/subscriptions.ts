@@ -27,8 +27,8 @@ import {
 } from '../abi/events.ts';
 import { float64s } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
-import type { KernelPath } from '../sched/path.ts';
-import { P_RELEASE } from '../sched/points.ts';
+import type { AtomicPath, KernelPath } from '../sched/path.ts';
+import { P_CALLBACK, P_RELEASE } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import { Srcu } from '../sched/srcu.ts';
 import type { NotifierHost, NotifierMm } from './host.ts';
@@ -86,13 +86,18 @@ export class Subscriptions<Ops extends ListOps> {
  *  and unregister runs it, but meanwhile reclaim finds nobody to tell. */
 export type ReleaseOrder = 'release-then-unhash' | 'unhash-then-release';
 
+/** What a callback answered, as events have it. */
+function resultOf(result: unknown): number {
+  return typeof result === 'number' ? result : result === true ? 1 : 0;
+}
+
 /** The list core; one per design instance, that is, per kernel. */
 export class SubscriptionList<Ops extends ListOps> {
   readonly host: NotifierHost;
   readonly releaseOrder: ReleaseOrder;
   readonly srcu: Srcu;
   /** Callbacks made, by CB_*. */
-  readonly callbackCounts = float64s(16);
+  readonly callbackCounts = float64s(32);
   #nextId = 1;
   /** SRCU callbacks (free_notifier) under way, and who waits for them. */
   #freeing = 0;
@@ -143,6 +148,26 @@ export class SubscriptionList<Ops extends ListOps> {
     }
     this.host.dropAllLocks(mm);
     return 0;
+  }
+
+  /** hlist_add_head under the list's own lock, and no other: how the proposals before 2.6.27 registered. A section may be open, so
+   *  its end may be the first thing that is heard. The mm_struct is not pinned. */
+  addHead(mn: MmuNotifier<Ops>, mm: NotifierMm): void {
+    assert(!mn.isHashed, 'mmu_notifier_register: not registered yet');
+    const subscriptions = this.of(mm) ?? new Subscriptions<Ops>();
+    mm.notifiers = subscriptions;
+    mn.mm = mm;
+    if (mn.id === 0) mn.id = this.takeId();
+    mn.next = subscriptions.first;
+    mn.isHashed = true;
+    subscriptions.first = mn;
+    if (this.host.log.on) this.host.log.emit(E_SUBSCRIBE, mm.id, 0, 0, 0, 0, 0, 0, 0, mn.id);
+  }
+
+  /** The subscriber's user has waited for every callback in flight: E_UNSUBSCRIBE says that none comes any more. */
+  forget(mn: MmuNotifier<Ops>, mm: NotifierMm): void {
+    mn.mm = null;
+    if (this.host.log.on) this.host.log.emit(E_UNSUBSCRIBE, mm.id, 0, 0, 0, 0, 0, 0, 0, mn.id);
   }
 
   /** Number for a subscriber's events. */
@@ -283,6 +308,154 @@ export class SubscriptionList<Ops extends ListOps> {
   destroy(mm: NotifierMm): void {
     assert(mm.notifiers === null || !mm.notifiers.hasSubscribers, 'mmu_notifier: nobody is subscribed to a dead mm');
     mm.notifiers = null;
+  }
+
+  // --- walks: newest subscriber first; one without the callback (`call` answers undefined) is passed by
+
+  /** Tells every subscriber. `maySleep`: the callback may; else it runs in atomic context. */
+  *tell(
+    mm: NotifierMm,
+    callback: number,
+    start: number,
+    end: number,
+    maySleep: boolean,
+    call: (n: MmuNotifier<Ops>) => KernelPath<unknown> | undefined,
+  ): KernelPath<void> {
+    const section = this.srcu.readLock();
+    for (let n = this.first(mm); n !== null; n = n.next) {
+      const path = call(n);
+      if (path === undefined) continue;
+      if (maySleep) yield* this.call(n, callback, mm, start, end, path);
+      else yield* this.callAtomic(n, callback, mm, start, end, path as AtomicPath<unknown>);
+    }
+    this.srcu.readUnlock(section);
+  }
+
+  /** Tells every subscriber in atomic context: under ptl. */
+  *tellAtomic(
+    mm: NotifierMm,
+    callback: number,
+    start: number,
+    end: number,
+    call: (n: MmuNotifier<Ops>) => AtomicPath<unknown> | undefined,
+  ): AtomicPath<void> {
+    const section = this.srcu.readLock();
+    for (let n = this.first(mm); n !== null; n = n.next) {
+      const path = call(n);
+      if (path !== undefined) yield* this.callAtomic(n, callback, mm, start, end, path);
+    }
+    this.srcu.readUnlock(section);
+  }
+
+  /** The same for callbacks of one page: each subscriber hears all of [start, end) before the next one. */
+  *tellPages(
+    mm: NotifierMm,
+    callback: number,
+    start: number,
+    end: number,
+    call: (n: MmuNotifier<Ops>, address: number) => AtomicPath<unknown> | undefined,
+  ): AtomicPath<void> {
+    const section = this.srcu.readLock();
+    for (let n = this.first(mm); n !== null; n = n.next) {
+      for (let address = start; address < end; address += 4096) {
+        const path = call(n, address);
+        if (path === undefined) break;
+        yield* this.callAtomic(n, callback, mm, address, address + 4096, path);
+      }
+    }
+    this.srcu.readUnlock(section);
+  }
+
+  /** Young test: everyone is asked; does anyone say yes? */
+  *ask(
+    mm: NotifierMm,
+    callback: number,
+    start: number,
+    end: number,
+    call: (n: MmuNotifier<Ops>) => AtomicPath<boolean> | undefined,
+  ): AtomicPath<boolean> {
+    const section = this.srcu.readLock();
+    let isYoung = false;
+    for (let n = this.first(mm); n !== null; n = n.next) {
+      const path = call(n);
+      if (path === undefined) continue;
+      const used = yield* this.callAtomic(n, callback, mm, start, end, path);
+      isYoung ||= used;
+    }
+    this.srcu.readUnlock(section);
+    return isYoung;
+  }
+
+  /** The same, ending with the first that says yes. */
+  *askUntilYes(
+    mm: NotifierMm,
+    callback: number,
+    start: number,
+    end: number,
+    call: (n: MmuNotifier<Ops>) => AtomicPath<boolean> | undefined,
+  ): AtomicPath<boolean> {
+    const section = this.srcu.readLock();
+    let isYoung = false;
+    for (let n = this.first(mm); n !== null && !isYoung; n = n.next) {
+      const path = call(n);
+      if (path !== undefined) isYoung = yield* this.callAtomic(n, callback, mm, start, end, path);
+    }
+    this.srcu.readUnlock(section);
+    return isYoung;
+  }
+
+  /** Young test of designs whose callback takes one page: everyone is asked about each. */
+  *askPages(
+    mm: NotifierMm,
+    callback: number,
+    start: number,
+    end: number,
+    call: (n: MmuNotifier<Ops>, address: number) => AtomicPath<boolean> | undefined,
+  ): AtomicPath<boolean> {
+    const section = this.srcu.readLock();
+    let isYoung = false;
+    for (let n = this.first(mm); n !== null; n = n.next) {
+      for (let address = start; address < end; address += 4096) {
+        const path = call(n, address);
+        if (path === undefined) break;
+        const used = yield* this.callAtomic(n, callback, mm, address, address + 4096, path);
+        isYoung ||= used;
+      }
+    }
+    this.srcu.readUnlock(section);
+    return isYoung;
+  }
+
+  /** One callback of one subscriber: a point, and the events around it. SRCU is held. */
+  *call<T>(
+    n: Subscription,
+    callback: number,
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    path: KernelPath<T>,
+  ): KernelPath<T> {
+    if (this.host.sched.points) yield P_CALLBACK;
+    this.enter(n, callback, mm, start, end);
+    const result = yield* path;
+    this.leave(n, callback, mm, start, end, resultOf(result));
+    return result;
+  }
+
+  /** The same in atomic context. */
+  *callAtomic<T>(
+    n: Subscription,
+    callback: number,
+    mm: NotifierMm,
+    start: number,
+    end: number,
+    path: AtomicPath<T>,
+  ): AtomicPath<T> {
+    if (this.host.sched.points) yield P_CALLBACK;
+    this.enterAtomic(n, callback, mm, start, end);
+    const result = yield* path;
+    this.leaveAtomic(n, callback, mm, start, end, resultOf(result));
+    return result;
   }
 
   /** A callback begins. */

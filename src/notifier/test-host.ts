@@ -8,7 +8,7 @@ import { Rwsem } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_PTES_CLEARED } from '../sched/points.ts';
 import { RandomChooser, Scheduler } from '../sched/scheduler.ts';
-import type { NotifierDesign, NotifierHost, NotifierMm, NotifierRange } from './host.ts';
+import type { NotifierDesign, NotifierHost, NotifierMm, NotifierRange, NotifierVma } from './host.ts';
 
 export class TestMm implements NotifierMm {
   readonly id: number;
@@ -50,6 +50,18 @@ export class TestHost implements NotifierHost {
 
   mmDrop(mm: NotifierMm): void {
     mm.count--;
+  }
+
+  isPageLocked(_pfn: number): boolean {
+    return true;
+  }
+
+  pagesOf(_pfn: number): number {
+    return 1;
+  }
+
+  vmasOf(_mm: NotifierMm): NotifierVma[] {
+    return [];
   }
 
   range(start: number, end: number, event: number, site: number, blockable = true): NotifierRange {

@@ -63,3 +63,6 @@ export const P_DEV_IDLE = point('device idle', 'the device has nothing under way
 export const P_DRIVER = point('driver', 'a step of a driver');
 export const P_SRCU = point('srcu', 'waiting for a grace period');
 export const P_RELEASE = point('release', 'between two release callbacks');
+export const P_VCPU_ENTRY = point('vCPU entry', 'a vCPU has served its requests and is not in guest mode yet');
+export const P_GUP = point('page looked up', 'a driver has looked a page up and has done nothing with it');
+export const P_SPTES_ZAPPED = point('sptes zapped', 'translations left the table, TLBs may still have them');

@@ -10,6 +10,7 @@
 // Output: MAGIC_BEGIN, the layout (a text, see OP_MAPS), start_brk; for each operation its result, and after it what its number asks
 // for (below); MAGIC_END and the wait status of the child. A child that died leaves fewer results.
 // Descriptors: 3 FILE (64 pages, each filled with its index + 1), read-write; 4 a memfd of 64 pages; 5 FILE, read-only.
+// What would reach this program's own text, data or stack is not performed; its result is REFUSED (reach.ts has the same rule).
 typedef unsigned long u64;
 typedef unsigned int u32;
 
@@ -27,7 +28,11 @@ enum {
 #define MAGIC_END 0xd1ff7e57e0000002ul
 #define MAGIC_CHILD_END 0xd1ff7e57c0000003ul // the child of OP_FORK_RUN is gone
 #define SIGNAL 0x100000000ul // | number << 16 | si_code; | 1 << 31 when si_addr is not the address
+#define REFUSED -4095ul // no error has this number
 #define PAGES 64
+#define TASK_SIZE 0x7ffffffff000ul
+#define STACK_LIMIT (8ul << 20)
+#define HUGE (2ul << 20)
 
 static inline long call(long n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
   register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -129,9 +134,34 @@ static void finish(void) {
   flush();
   call(231, 0, 0, 0, 0, 0, 0);
 }
+
+// Does [a, a + len) meet this program or the 8 MiB below the end of its stack, in blocks of 2 MiB (lengths of huge mappings are rounded up)?
+// What goes beyond user space is turned down by the kernel, or ends at the first gap (`stops`); what wraps is turned down.
+extern char __executable_start[], _end[];
+static int meets(u64 a, u64 len, int stops) {
+  if (a >= TASK_SIZE || len == 0) return 0;
+  if (len > TASK_SIZE - a) return !stops && len <= TASK_SIZE;
+  u64 low = (u64)__executable_start & -HUGE, high = ((u64)_end + HUGE - 1) & -HUGE;
+  return (a < high && a + len > low) || a + len > ((TASK_SIZE - STACK_LIMIT) & -HUGE);
+}
+static int reaches_helper(u64 nr, u64 *v) {
+  switch (nr) {
+    case OP_LOAD: case OP_STORE: return meets(v[0], 1, 1);
+    case 9: return (v[3] & 0x10) && meets(v[0], v[1], 1);                             // mmap, MAP_FIXED
+    case 25: return meets(v[0], v[1], 1) || ((v[3] & 2) && meets(v[4], v[2], 1));     // mremap, MREMAP_FIXED
+    case 28: return meets(v[0], v[1], 0);                                             // madvise
+    case OP_MINCORE: case 10: case 11: case 26: case 149: case 150: case 216: case 325: case 462:
+      return meets(v[0], v[1], 1); // mprotect, munmap, msync, mlock, munlock, remap_file_pages, mlock2, mseal
+  }
+  return 0;
+}
 static u64 perform(u64 *r) {
   u64 v[6];
   for (int j = 0; j < 6; j++) v[j] = r[7] >> j & 1 ? res[r[1 + j] >> 32] + (u32)r[1 + j] : r[1 + j];
+  if (reaches_helper(r[0], v)) {
+    if (r[0] == OP_MINCORE) put(REFUSED);
+    return REFUSED;
+  }
   if (r[0] == OP_LOAD) return load(v[0]);
   if (r[0] == OP_STORE) return store(v[0], v[1]);
   if (r[0] == OP_MINCORE) {
@@ -174,7 +204,7 @@ static void run_program(u64 n) {
 }
 
 static void again(char **argv, char **env) {
-  u64 stack[2] = {8 << 20, 8 << 20};
+  u64 stack[2] = {STACK_LIMIT, STACK_LIMIT};
   char *args[4] = {argv[0], argv[1], "started", 0};
   call(160, 3, (u64)stack, 0, 0, 0, 0);
   call(135, 0x0040000, 0, 0, 0, 0, 0);

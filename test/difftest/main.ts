@@ -61,7 +61,7 @@ function summary(outcome: Outcome, seconds: number): string {
   const known = [...outcome.known].map(([name, n]) => `${name}: ${n}`).join(', ');
   return (
     `${c.operations} operations in ${outcome.programs} programs (${c.calls} calls, ${c.accesses} accesses, ${c.maps} maps, ` +
-    `${c.mincore} residency vectors; ${c.ended} ended by themselves), ${seconds.toFixed(0)} s; known differences: ${known || 'none'}; ` +
+    `${c.mincore} residency vectors; ${c.refused} refused), ${seconds.toFixed(0)} s; known differences: ${known || 'none'}; ` +
     `not seen again: ${outcome.unsteady}; unexplained: ${outcome.failure === null ? 0 : 1}`
   );
 }

@@ -16,7 +16,7 @@ import { mincorePages } from '../../src/mm/syscalls/mincore.ts';
 import { syscall } from '../../src/mm/syscalls/table.ts';
 import { linuxFns } from '../../src/mm/table.ts';
 import type { Task } from '../../src/mm/types.ts';
-import { procMaps, vmaPerms, vmFlagNames } from '../../src/mm/vma/proc-maps.ts';
+import { procMaps, vmFlagNames } from '../../src/mm/vma/proc-maps.ts';
 import {
   FILE_PAGES,
   OP_FORK,
@@ -29,6 +29,7 @@ import {
   OP_SWEEP,
   type Op,
 } from './program.ts';
+import { HelperReach, REFUSED } from './reach.ts';
 import type { HostRun, Result } from './results.ts';
 
 const SIGNAL = 2 ** 32;
@@ -77,15 +78,14 @@ export class Model {
   /** Numbers that operations returned, for arguments that name them. */
   readonly #values: number[] = [];
   readonly #args = new SyscallArgs();
-  /** host.c itself: text, data, stack. */
-  readonly #own: readonly AreaLayout[];
+  readonly #helper: HelperReach;
 
   constructor(host: HostRun, config: Partial<KernelConfig>, path: string) {
     arena.reset();
     this.k = Arena.use(arena, () => new Kernel(kernelConfig(config), linuxFns));
     const { k } = this;
     const areas = areasOf(host.layout);
-    this.#own = areas.filter((a) => !a.path.startsWith('[v'));
+    this.#helper = new HelperReach(areas);
     const stack = areas.find((a) => a.path === '[stack]')!;
     const first = k.sched.run(createProcess(k, { areas, startBrk: host.startBrk, startStack: stack.end - 8 }));
     this.#openFiles(first, path);
@@ -110,18 +110,6 @@ export class Model {
     for (const fd of [0, 1, 2]) task.files.open.delete(fd);
   }
 
-  /** Is host.c still mapped as it was when it began? */
-  isIntact(): boolean {
-    for (const area of this.#own) {
-      for (let at = area.start; at < area.end; ) {
-        const vma = this.task.mm!.vmas.findExact(at);
-        if (vma === null || vmaPerms(vma) !== area.perms) return false;
-        at = vma.end;
-      }
-    }
-    return true;
-  }
-
   /** The argument as a number; words above 2^53 are rounded. */
   word(op: Op, j: number): number {
     const arg = op.args[j] ?? 0;
@@ -131,6 +119,11 @@ export class Model {
   /** Performs operation `i`; undefined for those without a result of their own. `forkRun` bodies are the caller's business. */
   perform(op: Op, i: number): Result | undefined {
     const { k } = this;
+    const words = op.args.map((_, j) => this.word(op, j));
+    if (this.#helper.includes(op.nr, words)) {
+      this.#values[i] = REFUSED;
+      return op.nr === OP_MINCORE ? [hexWord(REFUSED)] : hexWord(REFUSED);
+    }
     switch (op.nr) {
       case OP_FORK:
         this.task = this.fork();
@@ -150,10 +143,7 @@ export class Model {
       case OP_MINCORE:
         return this.#mincore(this.word(op, 0), this.word(op, 1));
       default: {
-        op.args.forEach((_, j) => {
-          this.#args.set(j, this.word(op, j));
-        });
-        for (let j = op.args.length; j < 6; j++) this.#args.set(j, 0);
+        for (let j = 0; j < 6; j++) this.#args.set(j, words[j] ?? 0);
         const result = k.sched.run(syscall(k, this.task, op.nr, this.#args));
         this.#values[i] = result;
         return hexWord(result);

@@ -16,7 +16,8 @@ import { PG_ANON, PG_ANON_EXCLUSIVE, PG_SWAPBACKED, PG_UPTODATE } from '../../sr
 import { vmPageProtHi, vmPageProtLo } from '../../src/mm/page/swapops.ts';
 import { linuxFns } from '../../src/mm/table.ts';
 import { type Inode, type MmStruct, OpenFile, VmArea } from '../../src/mm/types.ts';
-import type { NotifierDesign } from '../../src/notifier/host.ts';
+import type { NotifierDesign, NotifierMm, NotifierRange } from '../../src/notifier/host.ts';
+import { QuietDesign } from '../../src/notifier/quiet-design.ts';
 import type { AtomicPath, KernelPath } from '../../src/sched/path.ts';
 
 export const ANON_RW = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE;
@@ -171,25 +172,42 @@ function recorder(say: (line: string) => void): NotifierDesign {
   function* note(line: string): AtomicPath<void> {
     say(line);
   }
-  return {
-    name: 'recorder',
-    *invalidateRangeStart(r): KernelPath<number> {
+  class Recorder extends QuietDesign {
+    readonly name = 'recorder';
+
+    override *invalidateRangeStart(r: NotifierRange): KernelPath<number> {
       say(`S(${MMU_NOTIFY_NAMES[r.event]},${hex(r.start)},${hex(r.end)})`);
       return 0;
-    },
-    *invalidateRangeEnd(r, onlyEnd): KernelPath<void> {
+    }
+
+    override *invalidateRangeEnd(r: NotifierRange, onlyEnd: boolean): KernelPath<void> {
       say(`${onlyEnd ? 'EO' : 'E'}(${hex(r.start)},${hex(r.end)})`);
-    },
-    pteClearedAndFlushed: (_mm, start, end) => note(`PC(${hex(start)},${hex(end)})`),
-    changePte: (_mm, address) => note(`C(${hex(address)})`),
-    gatherFlushed: (_mm, start, end) => note(`R(${hex(start)},${hex(end)})`),
-    cpuTlbFlushed: (_mm, start, end) => note(`CPU(${hex(start)},${hex(end)})`),
-    pagesAboutToBeFreed: (_mm, start, end) => note(`AF(${hex(start)},${hex(end)})`),
-    *young(_mm, start): AtomicPath<boolean> {
+    }
+
+    override pteClearedAndFlushed(_mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+      return note(`PC(${hex(start)},${hex(end)})`);
+    }
+
+    override changePte(_mm: NotifierMm, address: number): AtomicPath<void> {
+      return note(`C(${hex(address)})`);
+    }
+
+    override gatherFlushed(_mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+      return note(`R(${hex(start)},${hex(end)})`);
+    }
+
+    override cpuTlbFlushed(_mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+      return note(`CPU(${hex(start)},${hex(end)})`);
+    }
+
+    override pagesAboutToBeFreed(_mm: NotifierMm, start: number, end: number): AtomicPath<void> {
+      return note(`AF(${hex(start)},${hex(end)})`);
+    }
+
+    override *young(_mm: NotifierMm, start: number): AtomicPath<boolean> {
       say(`Y(${hex(start)})`);
       return false;
-    },
-    *release(): KernelPath<void> {},
-    destroy: () => {},
-  };
+    }
+  }
+  return new Recorder();
 }

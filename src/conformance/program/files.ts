@@ -9,6 +9,7 @@ import { openInode } from '../../mm/vma/shmem-file.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { address, type TraceRecord } from '../record.ts';
 import type { Process, World } from '../world.ts';
+import type { Learned } from './learned.ts';
 
 const O_CLOEXEC = 0x80000;
 
@@ -22,11 +23,11 @@ export class ProgramFiles {
   readonly #paths = new Map<string, string>();
   /** Page indices that the recording has shown, by file. */
   readonly #indices = new Map<AddressSpace, Set<number>>();
-  /** Pages put into a page cache because the recording maps them. */
-  learned = 0;
+  readonly #learned: Learned;
 
-  constructor(world: World) {
+  constructor(world: World, learned: Learned) {
     this.#world = world;
+    this.#learned = learned;
   }
 
   /** The file of a path, or of the last component of one. */
@@ -71,7 +72,7 @@ export class ProgramFiles {
     const { mapping, index } = place;
     this.#known(mapping).add(index);
     if (mapping.pages.has(index)) return;
-    this.learned++;
+    this.#learned.filePages++;
     const { kernel, capture } = this.#world;
     const wasOn = capture.isOn;
     capture.isOn = false;

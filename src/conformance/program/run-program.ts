@@ -20,9 +20,11 @@ import { Comparison, type Divergence, LEVELS } from '../compare.ts';
 import { exitTask } from '../ops/process.ts';
 import { address, hex, type TraceRecord } from '../record.ts';
 import type { Recording, Step } from '../recording.ts';
+import { residencyOf } from '../residency.ts';
 import type { CaseResult } from '../run-case.ts';
 import { type Process, World } from '../world.ts';
 import { ProgramFiles } from './files.ts';
+import { type Learned, nothingLearned } from './learned.ts';
 import { FORKS, itemsOf, type Segment } from './segments.ts';
 
 const NR_OF: Readonly<Record<string, number>> = {
@@ -48,10 +50,14 @@ const THP_ENABLED = '/sys/kernel/mm/transparent_hugepage/enabled';
 /** Runs the program's calls and faults again. */
 export function runProgram(recording: Recording): CaseResult {
   const settings = new Map<string, string>();
-  if (hasUnaskedHugePage(recording.records)) settings.set(THP_ENABLED, 'always');
+  const learned = nothingLearned();
+  if (hasUnaskedHugePage(recording.records)) {
+    settings.set(THP_ENABLED, 'always');
+    learned.settings++;
+  }
   const world = new World(1, settings, String(recording.head['kernel'] ?? ''));
   const comparison = new Comparison(world.kernel);
-  const run = new ProgramRun(world, comparison, recording.records);
+  const run = new ProgramRun(world, comparison, recording.records, learned);
   let at: TraceRecord | null = null;
   try {
     for (const item of itemsOf(recording.records)) {
@@ -64,7 +70,8 @@ export function runProgram(recording: Recording): CaseResult {
     comparison.broken(at, `stopped: ${message}`, LEVELS);
   }
   const order = (d: Divergence): number => LEVELS.indexOf(d.level);
-  return { name: recording.name, divergences: [...comparison.first.values()].sort((a, b) => order(a) - order(b)) };
+  const divergences = [...comparison.first.values()].sort((a, b) => order(a) - order(b));
+  return { name: recording.name, divergences, learned };
 }
 
 /** Is there a huge anonymous page before any madvise(MADV_HUGEPAGE)? */
@@ -82,6 +89,7 @@ class ProgramRun {
   readonly #comparison: Comparison;
   readonly #records: readonly TraceRecord[];
   readonly #files: ProgramFiles;
+  readonly #learned: Learned;
   /** System calls under way of which nothing is judged. */
   readonly #calls = new Map<string, TraceRecord>();
   /** The segment that is being run. */
@@ -91,11 +99,12 @@ class ProgramRun {
   /** The child of the fork whose result comes next, by parent. */
   readonly #forked = new Map<string, string>();
 
-  constructor(world: World, comparison: Comparison, records: readonly TraceRecord[]) {
+  constructor(world: World, comparison: Comparison, records: readonly TraceRecord[], learned: Learned) {
     this.#world = world;
+    this.#learned = learned;
     this.#comparison = comparison;
     this.#records = records;
-    this.#files = new ProgramFiles(world);
+    this.#files = new ProgramFiles(world, learned);
     world.capture.isOn = true;
     const { fn } = world.kernel;
     const { handleMmFault } = fn;
@@ -132,8 +141,9 @@ class ProgramRun {
   #reap(pid: number): void {
     const child = this.#world.processes.get(this.#pids.get(pid) ?? '');
     const mm = child?.task.mm ?? null;
-    if (child !== undefined && mm !== null && !this.#world.capture.mmNames.has(mm.id))
-      this.#quietly(() => this.#end(child));
+    if (child === undefined || mm === null || this.#world.capture.mmNames.has(mm.id)) return;
+    this.#learned.unseenEnds++;
+    this.#quietly(() => this.#end(child));
   }
 
   /** exit of one thread among several: its address space stays. */
@@ -272,9 +282,26 @@ class ProgramRun {
       if (other === null || other === mm || world.capture.mmNames.has(other.id)) continue;
       const vma = other.vmas.findExact(va);
       if (vma === null || (vma.flags & VM_WRITE) === 0) continue;
+      this.#learned.unseenWrites++;
       this.#quietly(() => world.run(touchPage(world.kernel, other, p.task.cpu, va, true)));
     }
     world.switchTo(world.process(s.actor));
+  }
+
+  /** The end of an address space that nobody watches freed these pages: whoever else nobody watches had written there by then. */
+  #learnFreed(events: readonly TraceRecord[], p: Process): void {
+    const world = this.#world;
+    const frames = new Set<string>();
+    for (const r of events) if (r.t === 'free') frames.add(this.#comparison.frameOf(String(r['page'])) ?? '');
+    for (const other of world.processes.values()) {
+      const { mm } = other.task;
+      if (mm === null || mm === p.task.mm || world.capture.mmNames.has(mm.id)) continue;
+      for (const [va, { page }] of residencyOf(world.kernel, mm)) {
+        if (!frames.has(page) || ((mm.vmas.find(va)?.flags ?? 0) & VM_WRITE) === 0) continue;
+        this.#learned.unseenWrites++;
+        this.#quietly(() => world.run(touchPage(world.kernel, mm, other.task.cpu, va, true)));
+      }
+    }
   }
 
   /** The last user of an address space ends it, and with it every thread that is left. */
@@ -292,6 +319,7 @@ class ProgramRun {
   #loose(s: Segment, p: Process | undefined): void {
     const isWatched = p === undefined || p.task.mm === null || this.#world.capture.mmNames.has(p.task.mm.id);
     if (!isWatched) {
+      this.#learnFreed(s.events, p!);
       const next = this.#records.find((r) => r.i > s.opener.i && r.t === 'task' && r['p'] === s.actor);
       if (next?.['op'] === 'exec') {
         this.#exec(s.actor, next, s.events);
@@ -360,6 +388,7 @@ class ProgramRun {
         if (!isData && a.path !== '[stack]') continue;
         if (isData && this.#isMappedLater(from, String(mm), a.end - 4096)) continue;
         if (isData) this.#files.learn(p.task.mm!, a.end - 4096);
+        this.#learned.execPages++;
         world.run(touchPage(world.kernel, p.task.mm!, p.task.cpu, a.end - 4096, true));
       }
     });

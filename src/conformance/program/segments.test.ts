@@ -79,3 +79,50 @@ test('a fork ends where the child appears', () => {
     ),
   ).toEqual(['fork P: cb', 'sysret']);
 });
+
+test('a call that was interrupted goes on where its address space is named', () => {
+  expect(
+    cut(
+      { t: 'sys', p: 'P', mm: 'P', name: 'munmap' },
+      { t: 'unmap', mm: 'P' },
+      { t: 'fault', mm: 'C', by: 'C' },
+      { t: 'map', mm: 'C' },
+      { t: 'faultret', mm: 'C', by: 'C', ret: [] },
+      { t: 'unmap', mm: 'P' },
+      { t: 'gather', mm: 'P' },
+      { t: 'sysret', p: 'P', mm: 'P', name: 'munmap' },
+    ),
+  ).toEqual(['fault C: fault map faultret', 'call P: unmap unmap gather']);
+});
+
+test('what a fault does to another address space, where nobody is at work, is its own', () => {
+  expect(
+    cut({ t: 'fault', mm: 'C', by: 'C' }, { t: 'unmap', mm: 'P' }, { t: 'faultret', mm: 'C', by: 'C', ret: [] }),
+  ).toEqual(['fault C: fault unmap faultret']);
+});
+
+test('what is freed on the way back to user mode belongs to the call', () => {
+  expect(
+    cut(
+      { t: 'sys', p: 'P', name: 'munmap' },
+      { t: 'sysret', p: 'P', name: 'munmap' },
+      { t: 'free', by: 'P' },
+      { t: 'free', by: 'P' },
+      { t: 'sys', p: 'P', name: 'getpid' },
+      { t: 'sysret', p: 'P', name: 'getpid' },
+      { t: 'free', by: 'P' },
+    ),
+  ).toEqual(['call P: free free', 'sys', 'sysret', 'loose P: free']);
+});
+
+test('a page that is mapped belongs to the fault at its address, whoever ran before', () => {
+  expect(
+    cut(
+      { t: 'fault', mm: 'P', by: 'T1', addr: '0x5018' },
+      { t: 'sys', p: 'P', mm: 'P', name: 'mmap' },
+      { t: 'map', mm: 'P', addr: '0x5000' },
+      { t: 'faultret', mm: 'P', by: 'T1', ret: [] },
+      { t: 'sysret', p: 'P', mm: 'P', name: 'mmap' },
+    ),
+  ).toEqual(['fault T1: fault map faultret', 'call P: ']);
+});

@@ -1,11 +1,12 @@
 // The recording of a real program as a sequence of segments: a memory call, a fault that the program took, the end of an address
 // space, with the records that it caused. Other system calls are no segments: what they do to files is followed (files.ts).
 //
-// Records that name no actor (rmap changes, gathers, entry flushes) belong to the actor of the record before: there is one
-// processor, and a segment is seldom interrupted. Segments are run in the order of their ends, as a call that waits for a lock
+// Records that name no actor (rmap changes, gathers, entry flushes) belong to the actor of the record before, as there is one
+// processor. If a fault is under way at the very page that they name, they belong to that; and if they name another address space, to
+// the only one who is inside a call or a fault there. Segments are run in the order of their ends, as a call that waits for a lock
 // takes effect after the one that held it.
 
-import type { TraceRecord } from '../record.ts';
+import { address, type TraceRecord } from '../record.ts';
 
 export type SegmentKind = 'call' | 'fork' | 'fault' | 'exit' | 'exec' | 'loose';
 
@@ -51,9 +52,15 @@ function retries(r: TraceRecord): boolean {
   return Array.isArray(bits) && bits.includes('RETRY');
 }
 
+/** Is the record about the page that the fault is for? */
+function samePage(fault: TraceRecord, r: TraceRecord): boolean {
+  if (typeof r['addr'] !== 'string') return false;
+  return Math.floor(address(r['addr']) / 4096) === Math.floor(address(fault['addr']) / 4096);
+}
+
 /** Can nothing but further frees belong to it? */
 function isEnded({ kind, closer }: Segment): boolean {
-  return kind === 'loose' || ((kind === 'exit' || kind === 'exec') && closer !== null);
+  return kind === 'loose' || ((kind === 'exit' || kind === 'exec' || kind === 'call') && closer !== null);
 }
 
 /** Puts the records into items. */
@@ -73,12 +80,23 @@ class Cutter {
   #actor = '';
 
   add(r: TraceRecord): void {
-    const actor = actorOf(r) ?? this.#actor;
+    const actor = actorOf(r) ?? this.#resumed(r) ?? this.#actor;
     if (actor !== this.#actor) this.#closeEnded(this.#actor);
     this.#actor = actor;
     const open = this.#open.get(actor);
     if (open !== undefined && this.#continues(open, r)) return;
     this.#begin(actor, r);
+  }
+
+  /** Somebody else than the actor of the record before, who was interrupted and goes on: where the record tells so. */
+  #resumed(r: TraceRecord): string | null {
+    const { mm } = r;
+    if (mm === undefined) return null;
+    const there = [...this.#open.values()].filter((s) => s.opener['mm'] === mm && s.closer === null);
+    const faulting = there.filter((s) => s.kind === 'fault' && samePage(s.opener, r));
+    if (faulting.length === 1) return faulting[0]!.actor;
+    if (this.#open.get(this.#actor)?.opener['mm'] === mm) return null;
+    return there.length === 1 ? there[0]!.actor : null;
   }
 
   end(): void {
@@ -105,8 +123,9 @@ class Cutter {
   /** Takes the record into the open segment; false when it does not belong there (the segment has been closed then). */
   #continues(open: Segment, r: TraceRecord): boolean {
     const { actor, kind, events } = open;
-    if (kind === 'call' && r.t === 'sysret') {
-      this.#close(actor, r);
+    if (kind === 'call' && r.t === 'sysret' && open.closer === null) {
+      // A file that the call let go of is released on the way back to user mode (task_work_run), with the pages of shared memory.
+      open.closer = r;
       return true;
     }
     if (kind === 'fork' && (r.t === 'task' || r.t === 'sysret')) {

@@ -2,10 +2,10 @@
 // flushed whenever the CPUs' are. Linux: drivers/iommu/amd/pasid.c (sva_arch_invalidate_secondary_tlbs, sva_mn_release).
 
 import type { NotifierMm } from '../../notifier/host.ts';
-import type { Linux66, Linux66Ops } from '../../notifier/linux-6.6.ts';
-import { MmuNotifier, type Subscription } from '../../notifier/subscriptions.ts';
+import type { Linux66Ops } from '../../notifier/linux-6.6.ts';
+import type { Subscription } from '../../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import type { AmdIommu, IommuDriver, PasidState } from '../amd-iommu.ts';
+import type { AmdIommu, PasidState } from '../amd-iommu.ts';
 
 export class IommuSvaOps implements Linux66Ops {
   readonly amd: AmdIommu;
@@ -22,26 +22,5 @@ export class IommuSvaOps implements Linux66Ops {
 
   archInvalidateSecondaryTlbs(_mn: Subscription, _mm: NotifierMm, start: number, end: number): AtomicPath<void> {
     return this.amd.flushRange(this.state, start, end);
-  }
-}
-
-export class IommuSva implements IommuDriver {
-  readonly name = 'iommu-sva';
-  readonly amd: AmdIommu;
-  readonly design: Linux66;
-
-  constructor(amd: AmdIommu, design: Linux66) {
-    this.amd = amd;
-    this.design = design;
-  }
-
-  subscribe(state: PasidState): KernelPath<number> {
-    const mn = new MmuNotifier<Linux66Ops>(new IommuSvaOps(this.amd, state));
-    state.subscription = mn;
-    return this.design.register(mn, state.mm);
-  }
-
-  unsubscribe(state: PasidState): KernelPath<void> {
-    return this.design.list.unregister(state.subscription as MmuNotifier<Linux66Ops>, state.mm);
   }
 }

@@ -2,10 +2,10 @@
 // invalidate_page then, so a driver with invalidate_range needed both. Linux 3.19: drivers/iommu/amd_iommu_v2.c.
 
 import type { NotifierMm } from '../../notifier/host.ts';
-import type { InvalidateRangeDesign, InvalidateRangeOps } from '../../notifier/invalidate-range.ts';
-import { MmuNotifier, type Subscription } from '../../notifier/subscriptions.ts';
+import type { InvalidateRangeOps } from '../../notifier/invalidate-range.ts';
+import type { Subscription } from '../../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import type { AmdIommu, IommuDriver, PasidState } from '../amd-iommu.ts';
+import type { AmdIommu, PasidState } from '../amd-iommu.ts';
 
 export class IommuV2Linux319Ops implements InvalidateRangeOps {
   readonly amd: AmdIommu;
@@ -26,26 +26,5 @@ export class IommuV2Linux319Ops implements InvalidateRangeOps {
 
   invalidateRange(_mn: Subscription, _mm: NotifierMm, start: number, end: number): AtomicPath<void> {
     return this.amd.flushRange(this.state, start, end);
-  }
-}
-
-export class IommuV2Linux319 implements IommuDriver {
-  readonly name = 'iommu-v2';
-  readonly amd: AmdIommu;
-  readonly design: InvalidateRangeDesign;
-
-  constructor(amd: AmdIommu, design: InvalidateRangeDesign) {
-    this.amd = amd;
-    this.design = design;
-  }
-
-  subscribe(state: PasidState): KernelPath<number> {
-    const mn = new MmuNotifier<InvalidateRangeOps>(new IommuV2Linux319Ops(this.amd, state));
-    state.subscription = mn;
-    return this.design.list.register(mn, state.mm);
-  }
-
-  unsubscribe(state: PasidState): KernelPath<void> {
-    return this.design.list.unregister(state.subscription as MmuNotifier<InvalidateRangeOps>, state.mm);
   }
 }

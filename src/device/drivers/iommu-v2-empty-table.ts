@@ -13,60 +13,44 @@
 //     clears V, frees F1                                         writes F1
 //     end: real table
 
-import type { NotifierMm, NotifierRange } from '../../notifier/host.ts';
-import type { Linux2627Ops } from '../../notifier/linux-2.6.27.ts';
-import type { Subscription } from '../../notifier/subscriptions.ts';
-import type { AtomicPath } from '../../sched/path.ts';
 import type { AmdIommu, PasidState } from '../amd-iommu.ts';
+import type { MirrorReactions } from '../subscribe-mirror.ts';
 
-export class EmptyTableOps implements Linux2627Ops {
-  readonly amd: AmdIommu;
-  readonly state: PasidState;
-
-  constructor(amd: AmdIommu, state: PasidState) {
-    this.amd = amd;
-    this.state = state;
-  }
-
-  /** Stands for the task-exit hook that the driver of that time used, which ran before exit_mmap just as this does. */
-  release(_mn: Subscription, _mm: NotifierMm): AtomicPath<void> {
-    return this.amd.tearDownAtomic(this.state);
-  }
-
-  *invalidateRangeStart(_mn: Subscription, _range: NotifierRange): AtomicPath<void> {
-    yield* this.amd.lockState(this.state);
-    if (this.state.sections++ === 0) yield* this.amd.parkTable(this.state);
-    this.amd.unlockState(this.state);
-  }
-
-  *invalidateRangeEnd(_mn: Subscription, _range: NotifierRange): AtomicPath<void> {
-    yield* this.amd.lockState(this.state);
-    if (--this.state.sections === 0) yield* this.amd.restoreTable(this.state);
-    this.amd.unlockState(this.state);
-  }
-
-  invalidatePage(_mn: Subscription, _mm: NotifierMm, address: number): AtomicPath<void> {
-    return this.amd.flushPage(this.state, address);
-  }
-
-  changePte(_mn: Subscription, _mm: NotifierMm, address: number): AtomicPath<void> {
-    return this.amd.flushPage(this.state, address);
-  }
-
-  /** The use was noted in the shared entry already: only the caches go. */
-  *clearFlushYoung(_mn: Subscription, _mm: NotifierMm, address: number): AtomicPath<boolean> {
-    yield* this.amd.flushPage(this.state, address);
-    return false;
-  }
+/** `release` stands for the task-exit hook that the driver of that time used, which ran before exit_mmap just as this does. */
+export function emptyTable(amd: AmdIommu, state: PasidState): MirrorReactions {
+  return {
+    release: () => amd.tearDownAtomic(state),
+    *rangeStart() {
+      yield* amd.lockState(state);
+      if (state.sections++ === 0) yield* amd.parkTable(state);
+      amd.unlockState(state);
+      return 0;
+    },
+    *rangeEnd() {
+      yield* amd.lockState(state);
+      // Under mmu-notifiers-v4 the first thing heard can be the end of a section that was open before.
+      if (state.sections > 0 && --state.sections === 0) yield* amd.restoreTable(state);
+      amd.unlockState(state);
+    },
+    invalidatePage: (address) => amd.flushPage(state, address),
+    changePte: (address) => amd.flushPage(state, address),
+    rangeFreed: (start, end) => amd.flushRange(state, start, end),
+    /** The use was noted in the shared entry already: only the caches go. */
+    *clearYoung(start, end) {
+      yield* amd.flushRange(state, start, end);
+      return false;
+    },
+  };
 }
 
 /** As it was before sections were counted. */
-export class EmptyTableUncountedOps extends EmptyTableOps {
-  override *invalidateRangeStart(_mn: Subscription, _range: NotifierRange): AtomicPath<void> {
-    yield* this.amd.parkTable(this.state);
-  }
-
-  override *invalidateRangeEnd(_mn: Subscription, _range: NotifierRange): AtomicPath<void> {
-    yield* this.amd.restoreTable(this.state);
-  }
+export function emptyTableUncounted(amd: AmdIommu, state: PasidState): MirrorReactions {
+  return {
+    ...emptyTable(amd, state),
+    *rangeStart() {
+      yield* amd.parkTable(state);
+      return 0;
+    },
+    rangeEnd: () => amd.restoreTable(state),
+  };
 }

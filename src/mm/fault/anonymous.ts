@@ -23,7 +23,11 @@ import { needsAnonVma } from '../rmap/anon-vma.ts';
 import type { VmArea } from '../types.ts';
 import { pteOffset, pteTable, withoutTable } from './page-tables.ts';
 
-export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+export function doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  return (flags & FAULT_FLAG_WRITE) === 0 ? mapZeroPage(k, vma, address, flags) : mapNewPage(k, vma, address, flags);
+}
+
+function* mapZeroPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
   if ((vma.flags & VM_SHARED) !== 0) return VM_FAULT_SIGBUS;
   const mm = vma.mm;
   const m = k.memory;
@@ -31,38 +35,40 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
   if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
   if (table === 0) return withoutTable(k, mm, address);
   const word = pteOffset(table, address);
-  const protLo = vma.pageProtLo;
-  const protHi = mkPteHi(protLo, vma.pageProtHi);
-
-  if ((flags & FAULT_FLAG_WRITE) === 0) {
-    if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
-    if ((entryLo(m, word) | entryHi(m, word)) === 0) {
-      if (mm.isUnstable) {
-        k.ptl.unlock(table);
-        return VM_FAULT_SIGBUS;
-      }
-      if ((vma.flags & VM_UFFD_MISSING) !== 0) {
-        k.ptl.unlock(table);
-        return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
-      }
-      writeEntry(m, word, mkPteLo(k.zeroPfn, protLo) | PTE_SPECIAL, protHi, mm.id, address, 0);
+  if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  if ((entryLo(m, word) | entryHi(m, word)) === 0) {
+    if (mm.isUnstable) {
+      k.ptl.unlock(table);
+      return VM_FAULT_SIGBUS;
     }
-    k.ptl.unlock(table);
-    if (k.sched.points) yield P_PTE_SET;
-    return 0;
+    if ((vma.flags & VM_UFFD_MISSING) !== 0) {
+      k.ptl.unlock(table);
+      return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
+    }
+    const protHi = mkPteHi(vma.pageProtLo, vma.pageProtHi);
+    writeEntry(m, word, mkPteLo(k.zeroPfn, vma.pageProtLo) | PTE_SPECIAL, protHi, mm.id, address, 0);
   }
+  k.ptl.unlock(table);
+  if (k.sched.points) yield P_PTE_SET;
+  return 0;
+}
 
+function* mapNewPage(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  if ((vma.flags & VM_SHARED) !== 0) return VM_FAULT_SIGBUS;
+  const mm = vma.mm;
+  const m = k.memory;
+  let table = pteTable(k, mm, address);
+  if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
+  if (table === 0) return withoutTable(k, mm, address);
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
   let pfn = vmaAllocPage(k, vma, address, FRAME_ANON);
-  if (pfn === 0) pfn = yield* vmaAllocPageSlow(k, vma, address, FRAME_ANON);
-  if (pfn !== 0 && mm.memcg !== 0) pfn = yield* memCgroupCharge(k, mm.memcg, pfn);
+  if (pfn === 0 || mm.memcg !== 0) pfn = yield* reclaimOrCharge(k, vma, address, pfn);
   if (pfn === 0) return VM_FAULT_OOM;
   m.zero(pfn);
   if (k.sched.points) yield P_FAULT_PAGE_READY;
 
-  let lo = mkPteLo(pfn, protLo);
-  if ((vma.flags & VM_WRITE) !== 0) lo |= PTE_RW | PTE_D | PTE_SOFT_DIRTY;
   if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);
+  const word = pteOffset(table, address);
   if ((entryLo(m, word) | entryHi(m, word)) !== 0 || mm.isUnstable) {
     const raced = !mm.isUnstable;
     k.ptl.unlock(table);
@@ -74,11 +80,27 @@ export function* doAnonymousPage(k: Kernel, vma: VmArea, address: number, flags:
     k.fn.putPage(k, pfn);
     return yield* k.fn.handleUserfault(k, vma, address, flags, VM_UFFD_MISSING);
   }
-  mm.rss[MM_ANONPAGES]!++;
-  k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
-  k.fn.lruAdd(k, pfn);
-  writeEntry(m, word, lo, protHi, mm.id, address, 0);
+  setAnonEntry(k, vma, address, word, pfn);
   k.ptl.unlock(table);
   if (k.sched.points) yield P_PTE_SET;
   return 0;
+}
+
+/** The page that nobody could hand out at once, or that has to be charged to a group. 0: out of memory. */
+function* reclaimOrCharge(k: Kernel, vma: VmArea, address: number, page: number): KernelPath<number> {
+  const { memcg } = vma.mm;
+  const pfn = page === 0 ? yield* vmaAllocPageSlow(k, vma, address, FRAME_ANON) : page;
+  return pfn !== 0 && memcg !== 0 ? yield* memCgroupCharge(k, memcg, pfn) : pfn;
+}
+
+/** The new page becomes part of the address space. ptl held. */
+function setAnonEntry(k: Kernel, vma: VmArea, address: number, word: number, pfn: number): void {
+  const mm = vma.mm;
+  const protLo = vma.pageProtLo;
+  let lo = mkPteLo(pfn, protLo);
+  if ((vma.flags & VM_WRITE) !== 0) lo |= PTE_RW | PTE_D | PTE_SOFT_DIRTY;
+  mm.rss[MM_ANONPAGES]!++;
+  k.fn.pageAddNewAnonRmap(k, pfn, vma, address);
+  k.fn.lruAdd(k, pfn);
+  writeEntry(k.memory, word, lo, mkPteHi(protLo, vma.pageProtHi), mm.id, address, 0);
 }

@@ -180,6 +180,7 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
   const m = k.memory;
   const { flags, refcount } = k.pages;
   const srcMm = s.src.mm.id;
+  const { hasPinned } = s.src.mm;
   const dstMm = s.dst.mm.id;
   const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
@@ -195,15 +196,12 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     const hi = entryHi(m, srcWord);
     if ((lo & PTE_SPECIAL) === 0) {
       const pfn = pteFrame(lo);
-      let head = pfn;
-      let pageFlags = flags[pfn]!;
-      if ((pageFlags & PG_COMPOUND) !== 0) {
-        head = compoundHead(k.pages, pfn);
-        pageFlags = flags[head]!;
-      }
+      const own = flags[pfn]!;
+      const head = (own & PG_COMPOUND) === 0 ? pfn : compoundHead(k.pages, pfn);
+      const pageFlags = head === pfn ? own : flags[head]!;
       if ((pageFlags & PG_ANON) !== 0) {
-        if ((flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0) {
-          if (s.src.mm.hasPinned && pageMaybeDmaPinned(k.pages, head)) {
+        if ((own & PG_ANON_EXCLUSIVE) !== 0) {
+          if (hasPinned && pageMaybeDmaPinned(k.pages, head)) {
             if (s.prealloc === 0) {
               s.status = COPY_NEEDS_PAGE;
               return address;
@@ -211,12 +209,12 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
             copyPinned(k, s, pfn, dstWord, address);
             continue;
           }
-          flags[pfn] = flags[pfn]! & ~PG_ANON_EXCLUSIVE;
+          flags[pfn] = own & ~PG_ANON_EXCLUSIVE;
         }
         s.anon++;
       } else if ((pageFlags & PG_SWAPBACKED) !== 0) s.shmem++;
       else s.file++;
-      refcount[head]!++;
+      refcount[head] = refcount[head]! + 1;
       pageDupRmap(k, pfn, s.dst, address);
     }
     if (s.isCow && (lo & PTE_RW) !== 0) {

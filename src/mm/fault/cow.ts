@@ -1,7 +1,7 @@
 // Write to a page mapped read-only (mm/memory.c do_wp_page, wp_page_reuse, wp_page_copy, wp_page_shared), and the same for
 // a read-only pin that must own its page (FAULT_FLAG_UNSHARE).
 //
-// Reuse changes rights upward and tells no notifier. Copy replaces the frame behind an address, so every secondary MMU must
+// Reuse changes rights upward and tells no notifier, unless the architecture flushes for it (flushOnUpgrade). Copy replaces the frame behind an address, so every secondary MMU must
 // let go of the old one before the new one is mapped:
 //
 //   copy; S(CLEAR); ptl; same entry?; PT−; CPU flush; invalidate under ptl; change_pte; PT+; old rmap−; unlock; only_end; put
@@ -10,7 +10,7 @@
 
 import { FRAME_ANON } from '../../abi/events.ts';
 import { FAULT_FLAG_UNSHARE, MM_ANONPAGES, VM_FAULT_OOM, VM_SHARED, VM_UFFD_WP, VM_WRITE } from '../../abi/mman.ts';
-import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT } from '../../abi/notifier.ts';
+import { MMU_NOTIFY_CLEAR, SITE_COW, SITE_MPROTECT, SITE_UPGRADE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -72,7 +72,10 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
   const pfn = isNormal ? pteFrame(lo) : 0;
   const isAnon = isNormal && (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
   if (isAnon && ((k.pages.flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 || mayReuseAnonPage(k, pfn, vma))) {
-    if (!unshare) wpPageReuse(k, vma, address, word);
+    if (!unshare) {
+      wpPageReuse(k, vma, address, word);
+      if (k.config.flushOnUpgrade) yield* k.fn.flushTlbPage(k, vma, address, SITE_UPGRADE);
+    }
     k.ptl.unlock(table);
     return unshare ? 0 : faultWrite(k);
   }

@@ -24,6 +24,7 @@ import {
   VM_SHARED,
   VM_WRITE,
 } from '../../abi/mman.ts';
+import { SITE_UPGRADE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_P, PTE_RW } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -145,7 +146,7 @@ function* hugeFirst(k: Kernel, vma: VmArea, address: number, flags: number): Ker
 }
 
 /** The entry allows the access already (another thread was first, or a stale TLB entry): only A and D are brought up to
- *  date (ptep_set_access_flags). No notifier, no flush. */
+ *  date (ptep_set_access_flags). No notifier; a flush only where the architecture makes one. */
 function* spuriousFault(k: Kernel, vma: VmArea, address: number, word: number, flags: number): KernelPath<number> {
   const ptl = word >>> 10;
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
@@ -153,7 +154,10 @@ function* spuriousFault(k: Kernel, vma: VmArea, address: number, word: number, f
   const write = (flags & FAULT_FLAG_WRITE) !== 0;
   if (ptePresent(lo) && (!write || (lo & PTE_RW) !== 0)) {
     const now = write ? pteMkdirty(lo) | PTE_A : lo | PTE_A;
-    if (now !== lo) writeEntry(k.memory, word, now, entryHi(k.memory, word), vma.mm.id, address, 0);
+    if (now !== lo) {
+      writeEntry(k.memory, word, now, entryHi(k.memory, word), vma.mm.id, address, 0);
+      if (k.config.flushOnUpgrade) yield* k.fn.flushTlbPage(k, vma, address, SITE_UPGRADE);
+    }
   }
   k.ptl.unlock(ptl);
   return 0;

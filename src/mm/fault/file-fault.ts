@@ -21,6 +21,7 @@ import {
   VM_UFFD_MISSING,
   VM_UFFD_WP,
 } from '../../abi/mman.ts';
+import { SITE_UPGRADE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { OBJ_PAGE } from '../../base/footprint.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
@@ -359,6 +360,7 @@ export function* wpPageShared(
         const lo = pteMaybeMkwrite(pteMkdirty(origLo | PTE_A), vma.flags);
         writeEntry(m, word, lo, entryHi(m, word), vma.mm.id, address, 0);
         k.stats.cowReuses++;
+        if (k.config.flushOnUpgrade) yield* k.fn.flushTlbPage(k, vma, address, SITE_UPGRADE);
         isSame = true;
       }
       k.ptl.unlock(table);

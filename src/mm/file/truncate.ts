@@ -12,6 +12,7 @@
 // invalidateLock is held for write throughout, so that no page comes into the cache meanwhile.
 
 import { EINVAL } from '../../abi/errno.ts';
+import { SITE_TRUNCATE } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { hugetlbEvictInode, hugetlbPunchHole, hugetlbTruncate } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
@@ -46,7 +47,7 @@ function* unmapMappingPages(
     const vma = mapping.iMmap[i]!;
     const from = vma.start + Math.max(0, first - vma.pgoff) * 4096;
     const to = Math.min(vma.end, vma.start + (last - vma.pgoff + 1) * 4096);
-    yield* k.fn.zapPageRangeSingle(k, vma, from, to, evenCows);
+    yield* k.fn.zapPageRangeSingle(k, vma, from, to, evenCows, SITE_TRUNCATE);
   }
   lock.readUnlock();
 }

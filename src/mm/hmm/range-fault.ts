@@ -7,7 +7,8 @@
 // Each word of `pfns` goes in with requests and comes out as frame and flags. Pages that the caller's device has itself come out as they are;
 // those of another device are faulted back to RAM. The walk takes no ptl: a racing change moves the sequence.
 //
-// Locks: mmapLock read, kept. Kernel names: hmm_vma_handle_pte, hmm_pte_need_fault, hmm_vma_walk_hole, hmm_vma_walk_test, hmm_vma_fault.
+// Locks: mmapLock read, kept. Kernel names: hmm_vma_handle_pte, hmm_pte_need_fault, hmm_vma_walk_pmd, hmm_vma_walk_hole, hmm_vma_walk_test,
+// hmm_vma_fault.
 
 import { EBUSY, EFAULT, EPERM } from '../../abi/errno.ts';
 import {
@@ -20,10 +21,12 @@ import {
   VM_WRITE,
 } from '../../abi/mman.ts';
 import { PTE_P, PTE_RW } from '../../abi/pte.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_DEV_TRANSLATE } from '../../sched/points.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { pmdFrame, pmdIsSwap } from '../huge/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { migrationEntryWait } from '../migrate/wait.ts';
 import { isDeviceExclusive, isDevicePrivate, isMigration, swapPfn } from '../page/pfn-swap.ts';
@@ -92,11 +95,11 @@ function needFault(range: HmmRange, word: number, cpuFlags: number): number {
   return (cpuFlags & HMM_PFN_VALID) === 0 ? NEED_FAULT : 0;
 }
 
-/** hmm_range_need_fault over [start, end). */
-function rangeNeedsFault(range: HmmRange, start: number, end: number): number {
+/** hmm_range_need_fault over [start, end), where the entries allow `cpuFlags`. */
+function rangeNeedsFault(range: HmmRange, start: number, end: number, cpuFlags = 0): number {
   let need = 0;
   for (let at = start; at < end; at += 4096) {
-    need |= needFault(range, range.pfns[(at - range.start) / 4096]!, 0);
+    need |= needFault(range, range.pfns[(at - range.start) / 4096]!, cpuFlags);
     if (need === (NEED_FAULT | NEED_WRITE_FAULT)) break;
   }
   return need;
@@ -136,7 +139,11 @@ function* walkVma(k: Kernel, walk: Walk, vma: VmArea, start: number, end: number
   for (let at = start; at < end; ) {
     const next = Math.min(end, at - modPower(at, 0x200000) + 0x200000);
     const table = pteTable(k, range.mm, at);
-    if (table === 0) {
+    const pmd = table === 0 ? pmdWord(k.memory, range.mm.pgd, vpnHi(at), vpnLo(at)) : -1;
+    if (pmd >= 0 && (entryLo(k.memory, pmd) | entryHi(k.memory, pmd)) !== 0) {
+      const result = yield* handlePmd(k, walk, vma, pmd, at, next);
+      if (result < 0) return result;
+    } else if (table === 0) {
       const need = rangeNeedsFault(range, at, next);
       if (need !== 0) return yield* fault(k, walk, vma, at, next, need);
       fill(range, at, next, 0);
@@ -148,6 +155,28 @@ function* walkVma(k: Kernel, walk: Walk, vma: VmArea, start: number, end: number
     }
     at = next;
   }
+  return 0;
+}
+
+/** hmm_vma_walk_pmd of a leaf, hugetlb's too, or of a migration entry: [start, end) lies in what it maps. After a fault: -EBUSY. */
+function* handlePmd(k: Kernel, walk: Walk, vma: VmArea, word: number, start: number, end: number): KernelPath<number> {
+  const { range } = walk;
+  const lo = entryLo(k.memory, word);
+  if (pmdIsSwap(lo, entryHi(k.memory, word))) {
+    if (rangeNeedsFault(range, start, end) === 0) {
+      fill(range, start, end, 0);
+      return 0;
+    }
+    walk.last = start;
+    yield* k.fn.pmdMigrationEntryWait(k, vma, word);
+    return -EBUSY;
+  }
+  const flags = pteProtnone(lo) ? 0 : HMM_PFN_VALID | ((lo & PTE_RW) !== 0 ? HMM_PFN_WRITE : 0);
+  const need = rangeNeedsFault(range, start, end, flags);
+  if (need !== 0) return yield* fault(k, walk, vma, start, end, need);
+  const first = pmdFrame(lo) + modPower(start, 0x200000) / 4096;
+  for (let i = 0; i < (end - start) / 4096; i++)
+    range.pfns[(start - range.start) / 4096 + i] = flags === 0 ? 0 : (first + i) | flags;
   return 0;
 }
 

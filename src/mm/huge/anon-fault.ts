@@ -18,6 +18,7 @@ import {
   VM_UFFD_MISSING,
   VM_UFFD_WP,
 } from '../../abi/mman.ts';
+import { SITE_UPGRADE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_RW, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
@@ -217,7 +218,7 @@ export function* doHugePmdWpPage(
     }
     if (isOurs) {
       const isUnshare = (flags & FAULT_FLAG_UNSHARE) !== 0;
-      if (!isUnshare) reuse(k, vma, address, word);
+      if (!isUnshare) yield* reuse(k, vma, address, word);
       k.ptl.unlock(ptl);
       return isUnshare ? 0 : faultWrite(k);
     }
@@ -239,8 +240,10 @@ function takeOver(k: Kernel, vma: VmArea, head: number): boolean {
   return true;
 }
 
-function reuse(k: Kernel, vma: VmArea, address: number, word: number): void {
+function* reuse(k: Kernel, vma: VmArea, address: number, word: number): AtomicPath<void> {
   const lo = pteMaybeMkwrite(pteMkdirty(entryLo(k.memory, word) | PTE_A), vma.flags);
-  setPmd(k, vma, word, lo, entryHi(k.memory, word), address - modPower(address, PMD_SIZE));
+  const haddr = address - modPower(address, PMD_SIZE);
+  setPmd(k, vma, word, lo, entryHi(k.memory, word), haddr);
   k.stats.cowReuses++;
+  if (k.config.flushOnUpgrade) yield* k.fn.flushTlbMmRange(k, vma.mm, haddr, haddr + PMD_SIZE, 21, false, SITE_UPGRADE);
 }

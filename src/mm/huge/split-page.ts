@@ -20,6 +20,7 @@ import {
   PG_ANON,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
+  PG_HWPOISON,
   PG_LOCKED,
   PG_LRU,
   PG_MLOCKED,
@@ -112,7 +113,7 @@ function takeApart(k: Kernel, head: number, nr: number, list: number[] | null): 
   for (let i = nr - 1; i >= 1; i--) {
     const tail = head + i;
     notePage(k, tail);
-    flags[tail] = (flags[tail]! & PG_ANON_EXCLUSIVE) | (flags[head]! & INHERITED);
+    flags[tail] = (flags[tail]! & (PG_ANON_EXCLUSIVE | PG_HWPOISON)) | (flags[head]! & INHERITED);
     pages.mapping[tail] = pages.mapping[head]!;
     pages.index[tail] = pages.index[head]! + i;
     pages.purpose[tail] = pages.purpose[head]!;

@@ -68,6 +68,8 @@ function* unmapEntries(
     if (head === 0) continue;
     if (k.fn.tlbRemovePage(k, tlb, head, address, false, PMD_SIZE)) {
       yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
+      if (mm.notifiers !== null)
+        yield* k.fn.mmuNotifierPagesAboutToBeFreed(k, mm, start, address + PMD_SIZE, SITE_HUGETLB);
       yield* k.fn.tlbFlushMmuFree(k, tlb);
     }
     if (refPage !== 0) break;

@@ -106,6 +106,9 @@ function* setEntry(k: Kernel, vma: VmArea, address: number, word: number, head: 
   writeEntry(m, word, 0, 0, vma.mm.id, address, LEVEL_PMD);
   if (k.sched.points) yield P_PTES_CLEARED;
   yield* k.fn.flushTlbPage(k, vma, address, SITE_MIGRATE);
+  const isFile = (flags[head]! & PG_ANON) === 0;
+  if (vma.mm.notifiers !== null)
+    yield* k.fn.mmuNotifierPteCleared(k, vma.mm, address, address + 4096, SITE_MIGRATE, isFile);
   const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
   const isExclusive = (flags[head]! & exclusive) === exclusive;
   if (isExclusive && !k.fn.pageTryShareAnonRmap(k, head)) {

@@ -20,6 +20,7 @@ import {
   PG_ACTIVE,
   PG_ANON,
   PG_DIRTY,
+  PG_HUGETLB,
   PG_HWPOISON,
   PG_LRU,
   PG_RESERVED,
@@ -46,12 +47,25 @@ export function* memoryFailure(k: Kernel, pfn: number): KernelPath<number> {
     return -EHWPOISON;
   }
   flags[pfn] = flags[pfn]! | PG_HWPOISON;
-  // A huge page cannot be dealt with whole: it is split, or left alone.
-  if (isCompound(k.pages, pfn)) return -EBUSY;
+  if (isCompound(k.pages, pfn) && !(yield* trySplit(k, pfn))) return -EBUSY;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
   const result = (flags[pfn]! & PG_LRU) === 0 ? -EBUSY : yield* handleLruPage(k, pfn);
   unlockPage(k, pfn);
   return result;
+}
+
+/** try_to_split_thp_page: a huge page cannot be dealt with whole. False: it stays whole (the pool's always do), and the reference is gone. */
+function* trySplit(k: Kernel, pfn: number): KernelPath<boolean> {
+  const head = compoundHead(k.pages, pfn);
+  if ((k.pages.flags[head]! & PG_HUGETLB) === 0) {
+    if (k.sched.points || !lockPageFast(k, head)) yield* lockPage(k, head);
+    const isSplit = (yield* k.fn.splitHugePage(k, pfn, null)) === 0;
+    // A page of its own now, and locked as such.
+    unlockPage(k, compoundHead(k.pages, pfn));
+    if (isSplit) return true;
+  }
+  k.fn.putPage(k, pfn);
+  return false;
 }
 
 /** hwpoison_user_mappings and page_action of a page on the lists. Page lock held. */
@@ -94,11 +108,12 @@ export function* softOfflinePage(k: Kernel, pfn: number): KernelPath<number> {
     k.fn.putPage(k, pfn);
     return 0;
   }
-  const head = compoundHead(k.pages, pfn);
-  if (isCompound(k.pages, pfn) || (flags[pfn]! & PG_RESERVED) !== 0) {
+  if ((flags[pfn]! & PG_RESERVED) !== 0) {
     k.fn.putPage(k, pfn);
     return -EBUSY;
   }
+  if (isCompound(k.pages, pfn) && !(yield* trySplit(k, pfn))) return -EBUSY;
+  const head = compoundHead(k.pages, pfn);
   if (k.sched.points || !lockPageFast(k, head)) yield* lockPage(k, head);
   const invalidated = invalidateInodePage(k, pfn);
   unlockPage(k, head);

@@ -14,6 +14,7 @@ import type { Kernel } from '../kernel.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ACTIVE, PG_HUGETLB, PG_UNEVICTABLE, PG_WRITEBACK } from '../page/pages.ts';
 import { putbackLruPage } from '../reclaim/lru.ts';
+import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { isMapped } from './folio.ts';
 import { unmapAndMoveHugetlb } from './hugetlb.ts';
 import { MIGRATE_ASYNC, MIGRATE_SYNC, MR_MEMORY_FAILURE } from './mode.ts';
@@ -114,7 +115,7 @@ function* moveOne(k: Kernel, src: number, dst: number, force: boolean, mode: num
   let result = -EAGAIN;
   if (tryLockPage(k, dst)) {
     const wasMapped = pages.mapping[src] !== null && isMapped(pages, src);
-    if (wasMapped) yield* k.fn.tryToMigrate(k, src, 0);
+    if (wasMapped) yield* unmapForMove(k, src);
     if (!isMapped(pages, src)) result = moveToNewFolio(k, dst, src);
     if (result === 0) k.fn.lruAdd(k, dst);
     if (wasMapped) yield* k.fn.removeMigrationPtes(k, src, result === 0 ? dst : src, false);
@@ -123,6 +124,13 @@ function* moveOne(k: Kernel, src: number, dst: number, force: boolean, mode: num
   unlockPage(k, src);
   if (result === 0) k.fn.putPage(k, dst);
   return result;
+}
+
+/** Migration entries take the place of every mapping. The copy must see the last store, so flushes that were put off come now. */
+function* unmapForMove(k: Kernel, src: number): KernelPath<void> {
+  const isBatched = k.profile.batchedMigrationFlush;
+  yield* k.fn.tryToMigrate(k, src, isBatched ? TTU_BATCH_FLUSH : 0);
+  if (isBatched) yield* k.fn.tryToUnmapFlush(k);
 }
 
 /** putback_movable_pages. */

@@ -12,6 +12,7 @@ import { MMU_NOTIFY_CLEAR, SITE_MIGRATE } from '../../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
+import { P_PTES_CLEARED } from '../../sched/points.ts';
 import { setPmdMigrationEntry } from '../huge/rmap-walk.ts';
 import { splitHugePmdAddress } from '../huge/split-pmd.ts';
 import type { Kernel } from '../kernel.ts';
@@ -20,6 +21,7 @@ import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_DIRTY, PG_HUGETLB, PG_HWPOISON, PG_KSM } from '../page/pages.ts';
 import { migrationType, mkMigrationHi, mkPfnSwapHi, mkPfnSwapLo } from '../page/pfn-swap.ts';
 import { ptePresent, SWP_DEVICE_WRITE, SWP_HWPOISON, SWP_SOFT_DIRTY, SWP_UFFD_WP, swapType } from '../page/swapops.ts';
+import { setFlushPending, shouldDeferFlush } from '../rmap/flush-batch.ts';
 import { mmCounter, updateHiwaterRss } from '../rmap/rmap.ts';
 import { TTU_RMAP_LOCKED, TTU_SPLIT_HUGE_PMD } from '../rmap/unmap.ts';
 import { mappingWord, rmapLockOf, rmapNext, rmapVma, setEntry } from '../rmap/walk.ts';
@@ -44,6 +46,7 @@ export function* tryToMigrate(k: Kernel, pfn: number, flags: number): KernelPath
     if (!go || !isMapped(k.pages, pfn)) break;
   }
   if (takeLock) lock.readUnlock();
+  if (k.design?.hasRmapNotifiers) yield* k.fn.mmuNotifierPageUnmapped(k, pfn, SITE_MIGRATE);
 }
 
 function* migrateKsmPlace(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean> {
@@ -79,7 +82,7 @@ export function* tryToMigrateOne(
       word = mappingWord(k, mm, at, page);
       if (word < 0) continue;
     }
-    go = yield* migrateEntry(k, page, vma, at, word);
+    go = yield* migrateEntry(k, page, vma, at, word, flags);
   }
   if (ptl !== 0) k.ptl.unlock(ptl);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
@@ -87,15 +90,27 @@ export function* tryToMigrateOne(
 }
 
 /** Clears one entry and leaves a migration entry. False: it is pinned, the entry is back, stop the walk. ptl held. */
-function* migrateEntry(k: Kernel, pfn: number, vma: VmArea, address: number, word: number): AtomicPath<boolean> {
+function* migrateEntry(
+  k: Kernel,
+  pfn: number,
+  vma: VmArea,
+  address: number,
+  word: number,
+  ttu: number,
+): AtomicPath<boolean> {
   const { flags } = k.pages;
   const mm = vma.mm;
   const head = compoundHead(k.pages, pfn);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteAboutToBeCleared(k, vma, address, SITE_MIGRATE);
   const lo = entryLo(k.memory, word);
   const hi = entryHi(k.memory, word);
   const isAnon = (flags[head]! & PG_ANON) !== 0;
   const isExclusive = isAnon && (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0;
-  yield* ptepClearFlush(k, vma, address, word, SITE_MIGRATE);
+  if (shouldDeferFlush(k, mm, ttu)) {
+    setEntry(k, mm, word, 0, 0, address);
+    if (k.sched.points) yield P_PTES_CLEARED;
+    yield* setFlushPending(k, mm, (lo & PTE_D) !== 0);
+  } else yield* ptepClearFlush(k, vma, address, word, SITE_MIGRATE);
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteCleared(k, mm, address, address + 4096, SITE_MIGRATE, !isAnon);
   if (ptePresent(lo) && (lo & PTE_D) !== 0) {
     flags[head] = flags[head]! | PG_DIRTY;

@@ -49,6 +49,7 @@ function* reapVma(k: Kernel, vma: VmArea): KernelPath<boolean> {
   yield* k.fn.unmapPageRange(k, tlb, vma, start, end, true);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   yield* k.fn.tlbFinishMmu(k, tlb);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPagesFreed(k, mm, start, end, SITE_OOM_REAP);
   return true;
 }
 

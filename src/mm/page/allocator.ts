@@ -8,7 +8,7 @@
 // Frames are handed out with refcount 1 and whatever bytes they held last: callers zero. A frame given back starts a new
 // generation, which is how a stale translation is told from a good one.
 //
-// Kernel names: get_page_from_freelist, __alloc_pages_slowpath, free_unref_page, put_page (__put_single_page),
+// Kernel names: get_page_from_freelist, __alloc_pages_slowpath, free_unref_page, free_unref_page_list, put_page (__put_single_page),
 // init_per_zone_wmark_min, setup_per_zone_wmarks.
 
 import { E_FRAME_ALLOC, E_FRAME_FREE } from '../../abi/events.ts';
@@ -214,31 +214,77 @@ function* allocPagesSlow(k: Kernel, gfp: number, purpose: number): KernelPath<nu
   }
 }
 
+/** Flags of a page that needs more than going back to the lists. */
+const FREE_SPECIAL = PG_COMPOUND | PG_HWPOISON;
+
 function freePage(k: Kernel, pfn: number): void {
   const pages = k.pages;
-  if (pfn >= pages.count) {
-    freeZoneDevicePage(k, pfn);
+  if (pfn >= pages.count || (pages.flags[pfn]! & FREE_SPECIAL) !== 0) {
+    freeSpecial(k, pfn);
     return;
   }
-  const flags = pages.flags[pfn]!;
-  if ((flags & PG_COMPOUND) !== 0) {
-    if ((flags & PG_HUGETLB) !== 0) freeHugePage(k, pfn);
-    else freeCompound(k, pfn);
-    return;
-  }
-  if ((pages.refcount[pfn]! | pages.mapcount[pfn]!) !== 0) bad(pages, pfn);
-  const memory = k.memory;
   const cpu = currentCpu(k);
-  if (memory.footprint !== null) noteFrames(k, memory.footprint, cpu, buddyOf(k, pfn).giveReach(cpu));
-  const generation = memory.generation[pfn]!;
-  if (memory.log.on) memory.log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation, pages.purpose[pfn]!, 0, 0, 0);
-  memory.generation[pfn] = generation + 1;
-  if (k.reclaim.groups.length > 1 && pages.memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
-  const isPoisoned = (flags & PG_HWPOISON) !== 0;
-  pages.flags[pfn] = isPoisoned ? PG_HWPOISON : 0;
-  if (pages.mapping[pfn] !== null) pages.mapping[pfn] = null;
-  // A broken frame goes to nobody any more.
-  if (!isPoisoned) buddyOf(k, pfn).giveFrame(cpu, pfn);
+  if (k.memory.log.on || k.memory.footprint !== null) announceFree(k, pfn, cpu);
+  freePagesPrepare(k, pfn);
+  pages.flags[pfn] = 0;
+  (k.nodes.length === 1 ? k.buddy : buddyOf(k, pfn)).giveFrame(cpu, pfn);
+}
+
+/** What ends with a small page's last reference: its generation, its charge, whose it was. */
+function freePagesPrepare(k: Kernel, pfn: number): void {
+  const { refcount, mapcount, mapping, memcg } = k.pages;
+  const { generation } = k.memory;
+  if ((refcount[pfn]! | mapcount[pfn]!) !== 0) bad(k.pages, pfn);
+  generation[pfn] = generation[pfn]! + 1;
+  if (k.reclaim.groups.length > 1 && memcg[pfn] !== 0) memCgroupUncharge(k, pfn, 1);
+  if (mapping[pfn] !== null) mapping[pfn] = null;
+}
+
+/** A large page, memory of a device, or a broken frame: that one goes to nobody any more. */
+function freeSpecial(k: Kernel, pfn: number): void {
+  const { count, flags } = k.pages;
+  if (pfn >= count) freeZoneDevicePage(k, pfn);
+  else if ((flags[pfn]! & PG_HUGETLB) !== 0) freeHugePage(k, pfn);
+  else if ((flags[pfn]! & PG_COMPOUND) !== 0) freeCompound(k, pfn);
+  else {
+    announceFree(k, pfn, currentCpu(k));
+    freePagesPrepare(k, pfn);
+    flags[pfn] = PG_HWPOISON;
+  }
+}
+
+/** Frames of the queue that are not 0 (pfn << 1, as a gather keeps them) go back, the last one first. As freePage of each; where nobody
+ *  watches a single one, without looking up everything for each anew. */
+function freePageList(k: Kernel, queue: Int32Array, from: number, to: number): void {
+  const isWatched = k.memory.log.on || k.memory.footprint !== null || k.fn.freePage !== freePage;
+  if (isWatched || k.nodes.length > 1 || k.reclaim.groups.length > 1) {
+    for (let i = to - 1; i >= from; i--) if (queue[i] !== 0) k.fn.freePage(k, queue[i]! >>> 1);
+    return;
+  }
+  const { pages, buddy } = k;
+  const { refcount, mapcount, flags, mapping, count } = pages;
+  const { generation } = k.memory;
+  const cpu = currentCpu(k);
+  for (let i = to - 1; i >= from; i--) {
+    if (queue[i] === 0) continue;
+    const pfn = queue[i]! >>> 1;
+    if (pfn >= count || (flags[pfn]! & FREE_SPECIAL) !== 0) {
+      freeSpecial(k, pfn);
+      continue;
+    }
+    if ((refcount[pfn]! | mapcount[pfn]!) !== 0) bad(pages, pfn);
+    generation[pfn] = generation[pfn]! + 1;
+    flags[pfn] = 0;
+    if (mapping[pfn] !== null) mapping[pfn] = null;
+    buddy.giveFrame(cpu, pfn);
+  }
+}
+
+/** For the recorders of events and of what a step touches. */
+function announceFree(k: Kernel, pfn: number, cpu: number): void {
+  const { log, footprint, generation } = k.memory;
+  if (footprint !== null) noteFrames(k, footprint, cpu, buddyOf(k, pfn).giveReach(cpu));
+  if (log.on) log.emit(E_FRAME_FREE, 0, 0, 0, pfn, generation[pfn]!, k.pages.purpose[pfn]!, 0, 0, 0);
 }
 
 function bad(pages: Pages, pfn: number): never {
@@ -257,4 +303,12 @@ function putPage(k: Kernel, page: number): void {
   k.fn.freePage(k, pfn);
 }
 
-export const allocatorFns: PageFns = { prepNewPage, allocPage, allocPages, allocPagesSlow, freePage, putPage };
+export const allocatorFns: PageFns = {
+  prepNewPage,
+  allocPage,
+  allocPages,
+  allocPagesSlow,
+  freePage,
+  freePageList,
+  putPage,
+};

@@ -47,7 +47,7 @@ function isFaultOfUser(k: Kernel, lruGen: LruGenState): boolean {
 
 /** folio_add_lru: a page that comes from elsewhere. */
 export function lruAdd(k: Kernel, pfn: number): void {
-  noteLru(k, pfn, LIST_LRU, true);
+  if (k.memory.footprint !== null) noteLru(k, pfn, LIST_LRU, true);
   const { lruGen } = k.reclaim;
   // What a fault brings in is hot; the generation says so from now on.
   if (lruGen !== null && lruGen.inFault.size > 0 && isFaultOfUser(k, lruGen))
@@ -62,7 +62,7 @@ function lruMove(k: Kernel, pfn: number): void {
 }
 
 export function lruDel(k: Kernel, pfn: number): void {
-  noteLru(k, pfn, LIST_LRU_LEAVE, false);
+  if (k.memory.footprint !== null) noteLru(k, pfn, LIST_LRU_LEAVE, false);
   k.reclaim.remove(pfn);
 }
 

@@ -30,6 +30,14 @@ export function lruList(flags: number): number {
   return (flags & PG_ACTIVE) !== 0 ? base + 1 : base;
 }
 
+/** What the lists of a group remember when their pages are gone. */
+export interface LruvecMemory {
+  readonly cost: readonly number[];
+  readonly activated: readonly number[];
+  readonly activatedStats: readonly number[];
+  readonly refaults: readonly number[];
+}
+
 export class Lruvec {
   /** Generations, which hold all evictable pages when they are on (mglru.ts). */
   gen: LruGen | null = null;
@@ -116,6 +124,25 @@ export class Lruvec {
     else prev[n] = p;
     flags[pfn] = f & ~PG_LRU;
     this.count[l] = this.count[l]! - 1;
+  }
+
+  get memory(): LruvecMemory {
+    const { cost, activated, activatedStats, refaults } = this;
+    return {
+      cost: [...cost],
+      activated: [...activated],
+      activatedStats: [...activatedStats],
+      refaults: [...refaults],
+    };
+  }
+
+  set memory(past: LruvecMemory) {
+    for (let kind = 0; kind < 2; kind++) {
+      this.cost[kind] = past.cost[kind]!;
+      this.activated[kind] = past.activated[kind]!;
+      this.activatedStats[kind] = past.activatedStats[kind]!;
+      this.refaults[kind] = past.refaults[kind]!;
+    }
   }
 
   /** lru_note_cost: `written` pages of one kind went out. A floating average: both halve when they outgrow a quarter of the lists. */

@@ -8,6 +8,7 @@ import { Lruvec } from './lruvec.ts';
 /** Pages of an address space that no page table accounts for: the PGD is a pair (page-table isolation), and mm_struct with its
  *  VMAs fills about a page of slab. */
 const MM_KERNEL_PAGES = 3;
+const MM_SLAB_BYTES = 4096;
 
 export class MemCgroup {
   readonly id: number;
@@ -67,6 +68,8 @@ export function memCgroupAttach(k: Kernel, mm: MmStruct, group: MemCgroup): void
   mm.memcg = group.id;
   if (group.id === 0) return;
   group.usage += MM_KERNEL_PAGES;
+  // mm_struct, VMAs: slab objects are counted in bytes.
+  k.reclaim.stats.updated(MM_SLAB_BYTES);
   // The PGD is one frame here, freed like the other tables.
   k.pages.memcg[mm.pgd] = group.id;
 }

@@ -105,7 +105,11 @@ export class ReclaimState {
 
   /** mem_cgroup_flush_stats: what lruvec_page_state says is the truth again, if enough has changed since it was. */
   flushStats(): void {
-    if (this.hasGroups && !this.stats.isFlushDue) return;
+    if (!this.hasGroups || this.stats.isFlushDue) this.flushStatsNow();
+  }
+
+  /** The same in any case, as a worker does every two seconds. */
+  flushStatsNow(): void {
     this.stats.flushed();
     for (const group of this.groups) {
       const { lruvec } = group;

@@ -28,6 +28,7 @@ export function* pageMkclean(k: Kernel, pfn: number): KernelPath<number> {
     cleaned += yield* k.fn.pageMkcleanOne(k, pfn, vma, vmaAddress(vma, pages.index[pfn]!));
   }
   lock.readUnlock();
+  if (k.design?.hasRmapNotifiers) yield* k.fn.mmuNotifierPageUnmapped(k, pfn, SITE_MKCLEAN);
   return cleaned;
 }
 

@@ -52,6 +52,7 @@ export function* tryToUnmap(k: Kernel, pfn: number, flags: number): KernelPath<b
     if (!go || !isMapped(pages, pfn)) break;
   }
   if (takeLock) lock.readUnlock();
+  if (k.design?.hasRmapNotifiers) yield* k.fn.mmuNotifierPageUnmapped(k, pfn, SITE_TRY_TO_UNMAP);
   return !isMapped(pages, pfn);
 }
 
@@ -115,6 +116,7 @@ function* unmapEntry(
 ): AtomicPath<boolean> {
   const mm = vma.mm;
   const pages = k.pages;
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPteAboutToBeCleared(k, vma, address, SITE_TRY_TO_UNMAP);
   const lo = entryLo(k.memory, word);
   const hi = entryHi(k.memory, word);
   const head = compoundHead(pages, pfn);

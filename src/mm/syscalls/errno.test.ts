@@ -6,6 +6,7 @@ import * as E from '../../abi/errno.ts';
 import * as A from '../../abi/mman.ts';
 import * as NR from '../../abi/syscalls.ts';
 import type { KernelConfig } from '../config.ts';
+import { userLoad, userStore } from '../cpu-access.ts';
 import { openFile } from '../process/files.ts';
 import { World } from '../vma/test-world.ts';
 import { addSeals, memfdCreate } from './memfd.ts';
@@ -275,5 +276,34 @@ describe('other calls', () => {
     expect(w.call(NR.NR_mremap, AT + 0x1000, 0x1000, 0x1000, 3, AT + 0x10000)).toBe(-E.EPERM);
     expect(w.call(NR.NR_madvise, AT + 0x1000, 0x1000, A.MADV_DONTNEED)).toBe(-E.EPERM);
     expect(w.call(NR.NR_mmap, AT, 0x3000, RW, ANON | A.MAP_FIXED, -1, 0)).toBe(-E.EPERM);
+  });
+
+  test('sealed mappings of files may lose their contents, private ones too; sealed anonymous memory may not', () => {
+    const w = fileWorld('6.18');
+    w.call(NR.NR_mmap, AT, 0x1000, RW, A.MAP_PRIVATE | A.MAP_FIXED, FD_RW, 0);
+    const inFile = w.k.sched.run(userLoad(w.k, w.task, AT));
+    expect(inFile).not.toBe(7);
+    w.call(NR.NR_mmap, AT + 0x10000, 0x1000, RW, ANON | A.MAP_FIXED, -1, 0);
+    for (const at of [AT, AT + 0x10000]) {
+      expect(w.k.sched.run(userStore(w.k, w.task, at, 7))).toBe(0);
+      expect(w.call(NR.NR_mprotect, at, 0x1000, 1)).toBe(0);
+      expect(w.call(NR.NR_mseal, at, 0x1000, 0)).toBe(0);
+    }
+    expect(w.call(NR.NR_madvise, AT, 0x1000, A.MADV_DONTNEED)).toBe(0);
+    expect(w.k.sched.run(userLoad(w.k, w.task, AT))).toBe(inFile);
+    expect(w.call(NR.NR_madvise, AT + 0x10000, 0x1000, A.MADV_DONTNEED)).toBe(-E.EPERM);
+    expect(w.k.sched.run(userLoad(w.k, w.task, AT + 0x10000))).toBe(7);
+  });
+
+  test('MADV_REMOVE is a hole punched by fallocate: its limits are those of the file', () => {
+    const w = fileWorld('6.18');
+    const memfd = memfdCreate(w.k, w.task, 'm', 2);
+    const shared = A.MAP_SHARED | A.MAP_FIXED;
+    expect(w.call(NR.NR_mmap, AT, 0x1000, RW, shared, FD_RW, 2 ** 44)).toBe(AT);
+    expect(w.call(NR.NR_mmap, AT + 0x1000, 0x1000, RW, shared, memfd, 2 ** 44)).toBe(AT + 0x1000);
+    expect(w.call(NR.NR_madvise, AT, 0x1000, A.MADV_REMOVE)).toBe(-E.EFBIG);
+    expect(w.call(NR.NR_madvise, AT + 0x1000, 0x1000, A.MADV_REMOVE)).toBe(0);
+    expect(addSeals(w.task, memfd, 0x10)).toBe(0);
+    expect(w.call(NR.NR_madvise, AT + 0x1000, 0x1000, A.MADV_REMOVE)).toBe(-E.EPERM);
   });
 });

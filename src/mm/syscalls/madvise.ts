@@ -19,6 +19,7 @@ import { swapinRange, willneedFile } from '../vma/willneed.ts';
 import { madviseGuardInstall, madviseGuardRemove } from '../zap/guard.ts';
 import { type SyscallArgs, TWO64 } from './args.ts';
 import { hasTaskWork, runTaskWork } from './edge.ts';
+import { punchFile } from './memfd.ts';
 
 /** madvise_behavior_valid. */
 function isKnown(k: Kernel, advice: number): boolean {
@@ -140,7 +141,8 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
   }
 }
 
-/** can_madvise_modify: advice that throws contents away is refused on sealed private memory that is not writable. */
+/** can_madvise_modify: advice that throws contents away is refused on sealed anonymous memory that is not writable. Mappings of
+ *  files may lose even what was written to them privately. */
 function canMadviseModify(vma: VmArea, advice: number): boolean {
   if ((vma.flags & A.VM_SEALED) === 0) return true;
   switch (advice) {
@@ -151,7 +153,7 @@ function canMadviseModify(vma: VmArea, advice: number): boolean {
     case A.MADV_DONTFORK:
     case A.MADV_WIPEONFORK:
     case A.MADV_GUARD_INSTALL:
-      return (vma.flags & A.VM_WRITE) !== 0 || (vma.file !== null && vma.anonVma === null);
+      return (vma.flags & A.VM_WRITE) !== 0 || vma.file !== null || vma.name !== null;
     default:
       return true;
   }
@@ -194,7 +196,7 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
   const offset = vma.pgoff * 4096 + (start - vma.start);
   file.refcount++;
   if (vma.uffd === null || (yield* k.fn.userfaultfdRemove(k, vma, start, end))) mm.mmapLock.readUnlock();
-  const r = yield* k.fn.punchHole(k, file.inode, offset, offset + (end - start));
+  const r = yield* punchFile(k, file, offset, end - start);
   file.refcount--;
   const lock = mm.mmapLock;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
@@ -269,6 +271,7 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
   const piece = yield* vmaModify(k, vma, start, end, flags);
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);
+  if (advice === A.MADV_HUGEPAGE) khugepagedEnterVma(k, piece, flags);
   return 0;
 }
 

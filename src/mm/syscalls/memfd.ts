@@ -180,6 +180,17 @@ function checkFallocate(k: Kernel, file: OpenFile, mode: number, offset: number,
   return (mode & ~supported) !== 0 ? -EOPNOTSUPP : 0;
 }
 
+/** vfs_fallocate as madvise uses it: a hole. -EFBIG beyond what the file system can hold, -EPERM (sealed). */
+export function punchFile(k: Kernel, file: OpenFile, offset: number, len: number): KernelPath<number> {
+  const r = checkFallocate(k, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+  return r < 0 ? done(r) : punch(k, file.inode, offset, offset + len);
+}
+
+function punch(k: Kernel, inode: Inode, offset: number, end: number): KernelPath<number> {
+  if ((inode.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0) return done(-EPERM);
+  return k.fn.punchHole(k, inode, offset, end);
+}
+
 function* fallocate(
   k: Kernel,
   task: Task,
@@ -190,10 +201,7 @@ function* fallocate(
 ): KernelPath<number> {
   const inode = file.inode;
   const end = offset + len;
-  if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) {
-    if ((inode.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0) return -EPERM;
-    return yield* k.fn.punchHole(k, inode, offset, end);
-  }
+  if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) return yield* punch(k, inode, offset, end);
   if ((mode & FALLOC_FL_COLLAPSE_RANGE) !== 0) return yield* k.fn.shiftRange(k, inode, offset, end, false);
   if ((mode & FALLOC_FL_INSERT_RANGE) !== 0) {
     if (inode.size + len > Math.min(EXT4_MAX_BYTES, task.mm!.limits.fsize)) return -EFBIG;

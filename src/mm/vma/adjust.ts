@@ -81,9 +81,16 @@ export function* vmaAdjust(
   }
   setBounds(k, mm, vma, start, end, vma.pgoff + (start - vma.start) / 4096);
   if (isFound) k.fn.afterVmaResize(k, vma);
+  if (mm.notifiers !== null) announceMerged(k, vma, gone, gone2, other);
   if (gone !== null) yield* dropFromRmap(k, gone);
   if (gone2 !== null) yield* dropFromRmap(k, gone2);
   return vma;
+}
+
+function announceMerged(k: Kernel, vma: VmArea, gone: VmArea | null, gone2: VmArea | null, other: VmArea | null): void {
+  if (gone !== null) k.design?.vmaMerged(vma, gone, true);
+  if (gone2 !== null) k.design?.vmaMerged(vma, gone2, true);
+  if (other !== null) k.design?.vmaMerged(vma, other, false);
 }
 
 /** Of a flag that the VMA which takes over must have too (VM_STICKY). */

@@ -44,7 +44,11 @@ export function mmDrop(k: Kernel, mm: MmStruct): void {
 export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierRelease(k, mm);
   const lock = mm.mmapLock;
-  if (mm.vmas.count === 0) return;
+  if (mm.vmas.count === 0) {
+    yield* closeMappings(mm);
+    if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
+    return;
+  }
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   const vmas: VmArea[] = [];
   for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) vmas.push(v);
@@ -62,9 +66,17 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
     const v = vmas[i]!;
     if (k.memory.log.on) noteVma(k, E_VMA_REMOVE, v);
     if ((v.flags & VM_ACCOUNT) !== 0) charged += (v.end - v.start) / 4096;
+    if (mm.notifiers !== null) yield* k.fn.mmuNotifierVmaClosed(k, v);
     k.fn.removeVma(k, v);
   }
+  yield* closeMappings(mm);
   mm.vmas.clear();
   lock.writeUnlock();
   vmUnacctMemory(k, charged);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
+}
+
+/** The close operations of devices' mappings: after the pages were freed, as for any VMA at exit. */
+function* closeMappings(mm: MmStruct): KernelPath<void> {
+  for (const close of mm.closes.splice(0)) yield* close();
 }

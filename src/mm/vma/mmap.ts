@@ -328,8 +328,10 @@ export function* mmapRegion(
     }
     vma.shownFile = shown;
     setPageProt(vma);
+    vma.isByMmap = true;
     if (file === null) k.fn.linkVma(k, mm, vma);
     else yield* insertVma(k, mm, vma);
+    if (mm.notifiers !== null) k.design?.vmaMapped(vma);
   }
   khugepagedEnterVma(k, vma, vma.flags);
   vmStatAccount(mm, vmFlags, pages);

@@ -31,6 +31,7 @@ function* copyVma(k: Kernel, vma: VmArea, addr: number, len: number, pgoff: numb
   if ((copy.flags & VM_HUGETLB) !== 0) hugetlbVmOpOpen(k, copy, vma);
   getFile(copy.file);
   yield* insertVma(k, mm, copy);
+  if (mm.notifiers !== null) k.design?.vmaCopied(vma, copy);
   return copy;
 }
 

@@ -74,6 +74,7 @@ export function* doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, d
     const pages = (v.end - v.start) / 4096;
     if ((v.flags & VM_ACCOUNT) !== 0) vmUnacctMemory(k, pages);
     vmStatAccount(mm, v.flags, -pages);
+    if (mm.notifiers !== null) yield* k.fn.mmuNotifierVmaClosed(k, v);
     k.fn.removeVma(k, v);
   }
   return downgrade ? 1 : 0;
@@ -95,6 +96,7 @@ export function* unmapRegion(
   yield* k.fn.unmapVmas(k, tlb, vmas, start, end);
   yield* k.fn.freePgtables(k, tlb, vmas, prevEnd, nextStart);
   yield* k.fn.tlbFinishMmu(k, tlb);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPagesFreed(k, mm, start, end, SITE_MUNMAP);
 }
 
 /** remove_vma: drops the VMA's file. Its pages, tables and rmap links are gone. */

@@ -47,6 +47,7 @@ export function* splitVma(k: Kernel, mm: MmStruct, vma: VmArea, addr: number, ne
   if (!maySplit(vma, addr)) return -EINVAL;
   const pgoffAt = vma.pgoff + (addr - vma.start) / 4096;
   const fresh = newBelow ? vmaDup(k, mm, vma, vma.start, addr, vma.pgoff) : vmaDup(k, mm, vma, addr, vma.end, pgoffAt);
+  if (mm.notifiers !== null) k.design?.vmaCopied(vma, fresh);
   const keepStart = newBelow ? addr : vma.start;
   const keepEnd = newBelow ? vma.end : addr;
   if ((vma.flags & VM_HUGETLB) !== 0) {

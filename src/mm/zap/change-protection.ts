@@ -316,6 +316,12 @@ function changePfnEntry(k: Kernel, mmId: number, word: number, address: number, 
   return true;
 }
 
+/** The same of a part of a large page, whose head says that it is anonymous. */
+function isExclusivePart(k: Kernel, pfn: number): boolean {
+  const { flags } = k.pages;
+  return (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 && (flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
+}
+
 /** can_change_pte_writable: may the entry become writable without a fault? Dirty, and shared or exclusively ours. */
 function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
   if ((lo & (PTE_P | PTE_D)) !== (PTE_P | PTE_D)) return false;
@@ -327,6 +333,5 @@ function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
   const pfn = pteFrame(lo);
   const { flags } = k.pages;
   const f = flags[pfn]!;
-  if ((f & PG_COMPOUND) === 0) return (f & exclusive) === exclusive;
-  return ((flags[compoundHead(k.pages, pfn)]! & PG_ANON) | (f & PG_ANON_EXCLUSIVE)) === exclusive;
+  return (f & exclusive) === exclusive || ((f & PG_COMPOUND) !== 0 && isExclusivePart(k, pfn));
 }

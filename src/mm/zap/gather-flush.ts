@@ -13,6 +13,7 @@ import { E_GATHER, FRAME_GATHER } from '../../abi/events.ts';
 import { ULONG_MAX } from '../../abi/mman.ts';
 import { assert } from '../../base/assert.ts';
 import { OBJ_MM, OBJ_PAGE } from '../../base/footprint.ts';
+import type { PhysMemory } from '../../hw/phys.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_FLUSHED, P_FREE, P_FREED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -32,6 +33,18 @@ export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: num
   return tlb;
 }
 
+function announceGather(
+  memory: PhysMemory,
+  mm: number,
+  pfn: number,
+  address: number,
+  isTable: boolean,
+  size: number,
+): void {
+  const end = isTable ? address : address + size;
+  memory.log.emit(E_GATHER, mm, address, end, pfn, memory.generation[pfn]!, isTable ? 1 : 0, size, 0, 0);
+}
+
 export function tlbRemovePage(
   k: Kernel,
   tlb: MmuGather,
@@ -43,21 +56,8 @@ export function tlbRemovePage(
   const at = tlb.count;
   tlb.pages[at] = isTable ? (pfn << 1) | 1 : pfn << 1;
   tlb.count = at + 1;
-  const memory = k.memory;
-  if (memory.log.on) {
-    memory.log.emit(
-      E_GATHER,
-      tlb.mm.id,
-      address,
-      isTable ? address : address + size,
-      pfn,
-      memory.generation[pfn]!,
-      isTable ? 1 : 0,
-      size,
-      0,
-      0,
-    );
-  }
+  const { memory } = k;
+  if (memory.log.on) announceGather(memory, tlb.mm.id, pfn, address, isTable, size);
   return at + 1 === tlb.limit && !nextBatch(k, tlb);
 }
 
@@ -121,32 +121,30 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
   const { refcount, flags } = k.pages;
   const footprint = k.memory.footprint;
   for (let i = from; i < to; i++) {
-    let pfn = queued[i]! >>> 1;
-    let f = flags[pfn]!;
-    if ((f & PG_COMPOUND) !== 0) {
-      pfn = compoundHead(k.pages, pfn);
-      f = flags[pfn]!;
-    }
-    if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
-    if ((f & PG_SWAPCACHE) !== 0) freeSwapCache(k, pfn);
-    const refs = refcount[pfn]! - 1;
-    assert(refs >= 0, 'releasePages: the queued page had a reference');
-    refcount[pfn] = refs;
-    if (refs > 0) {
+    const pfn = queued[i]! >>> 1;
+    if ((flags[pfn]! & (PG_COMPOUND | PG_SWAPCACHE)) !== 0 && releaseSpecial(k, pfn)) {
       queued[i] = 0;
       continue;
     }
-    if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
-    // A large page goes at once, before the small ones.
-    if ((f & PG_COMPOUND) !== 0) {
-      queued[i] = 0;
-      k.fn.freePage(k, pfn);
-    }
+    if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
+    const refs = refcount[pfn]! - 1;
+    assert(refs >= 0, 'releasePages: the queued page had a reference');
+    refcount[pfn] = refs;
+    if (refs > 0) queued[i] = 0;
+    else if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
   }
-  for (let i = to - 1; i >= from; i--) {
-    const v = queued[i]!;
-    if (v !== 0) k.fn.freePage(k, v >>> 1);
-  }
+  k.fn.freePageList(k, queued, from, to);
+}
+
+/** Takes the page out of the swap cache if nobody else needs it there. A large page loses its reference at once, before the
+ *  small ones: true. */
+function releaseSpecial(k: Kernel, page: number): boolean {
+  const pfn = compoundHead(k.pages, page);
+  const f = k.pages.flags[pfn]!;
+  if ((f & PG_SWAPCACHE) !== 0) freeSwapCache(k, pfn);
+  if ((f & PG_COMPOUND) === 0) return false;
+  k.fn.putPage(k, pfn);
+  return true;
 }
 
 export function* tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void> {

@@ -247,14 +247,16 @@ export function* zapPageRangeSingle(
   start: number,
   end: number,
   evenCows: boolean,
+  site = SITE_ZAP,
 ): KernelPath<void> {
   const mm = vma.mm;
   if (k.reclaim.addBatch.length > 0) lruAddDrain(k);
-  const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_CLEAR, SITE_ZAP);
+  const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_CLEAR, site);
   if (range !== null && (vma.flags & VM_HUGETLB) !== 0) adjustRangeIfPmdSharingPossible(vma, range);
-  const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_ZAP);
+  const tlb = k.fn.tlbGatherMmu(k, mm, false, site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   yield* k.fn.unmapPageRange(k, tlb, vma, start, end, evenCows);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   yield* k.fn.tlbFinishMmu(k, tlb);
+  if (mm.notifiers !== null) yield* k.fn.mmuNotifierPagesFreed(k, mm, start, end, site);
 }

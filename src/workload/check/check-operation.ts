@@ -114,8 +114,21 @@ export function boundsOf(options: CheckOptions, exhaustive: boolean): Bounds {
   return { executions, steps, preemptions: null, randomRuns: exhaustive ? 0 : randomRuns };
 }
 
+/** The options, within what the scenario says of itself. */
+function optionsFor({ bounds }: Scenario, options: CheckOptions): CheckOptions {
+  if (bounds === undefined) return options;
+  const { executions, randomRuns } = options;
+  return {
+    ...options,
+    steps: Math.max(options.steps, bounds.steps),
+    executions: Math.min(executions, bounds.executions),
+    randomRuns: Math.min(randomRuns, bounds.executions),
+  };
+}
+
 /** Checks `subject` under `scenario`. A stopped check answers null. */
-export function checkScenario(scenario: Scenario, subject: Subject, options: CheckOptions): OperationResult | null {
+export function checkScenario(scenario: Scenario, subject: Subject, given: CheckOptions): OperationResult | null {
+  const options = optionsFor(scenario, given);
   const seen = exploreScenario(scenario, subject, options);
   if (seen.isStopped) return null;
   const found = new Set(seen.witnesses.map((w) => w.finding.property));

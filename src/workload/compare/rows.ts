@@ -1,11 +1,16 @@
 // The rows of a comparison: each a notifier design with the driver that was written for it.
 
+import { deviceInfo } from '../../device/devices.ts';
+import { DESIGNS } from '../../notifier/designs.ts';
+
 export interface CompareRow {
   /** Name in the table. */
   readonly name: string;
   readonly design: string;
   /** '' = the first driver for the design. */
   readonly driver: string;
+  /** Name of a secondary MMU (device/devices); left out: the shared-table IOMMU, or pinned pages. */
+  readonly device?: string;
   readonly summary: string;
   /** A variant that only runs when asked for. */
   readonly isVariant?: boolean;
@@ -40,3 +45,19 @@ export const COMPARE_ROWS: readonly CompareRow[] = [
   },
   { name: 'linux-6.1', design: 'linux-6.1', driver: '', summary: 'flush in invalidate_range (Linux 6.1)' },
 ];
+
+/** Pinned pages, then each of the devices under each design that it has a driver for, oldest first. Throws InputError for an unknown
+ *  device. */
+export function deviceRows(devices: readonly string[]): CompareRow[] {
+  const rows = devices.flatMap((device) => {
+    const { designs } = deviceInfo(device);
+    return DESIGNS.filter((d) => designs[d.name] !== undefined).map(({ name }) => ({
+      name: devices.length === 1 ? name : `${device}/${name}`,
+      design: name,
+      driver: '',
+      device,
+      summary: designs[name]!,
+    }));
+  });
+  return rows.some((r) => r.design === 'pinned') ? rows : [COMPARE_ROWS[0]!, ...rows];
+}

@@ -167,7 +167,12 @@ export async function runDesign(
       swapPages: config.swapPages,
     },
     design: row.design,
-    device: { ...config.device, driver: row.driver, workload: { ...config.device.workload, seed: config.seed } },
+    device: {
+      ...config.device,
+      device: row.device ?? '',
+      driver: row.driver,
+      workload: { ...config.device.workload, seed: config.seed },
+    },
     seed: config.seed,
   });
   const k = machine.kernel;

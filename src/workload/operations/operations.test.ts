@@ -26,7 +26,7 @@ function counts(name: string): Map<number, number> {
   const { log } = world.kernel.memory;
   const before = log.count;
   for (let steps = 0; world.enabled() !== 0; steps++) {
-    expect(steps).toBeLessThan(3000);
+    expect(steps).toBeLessThan(scenario.bounds?.steps ?? 3000);
     world.step(31 - Math.clz32(world.enabled() & -world.enabled()));
   }
   expect(world.end(false).filter((f) => f.property === 'I60')).toEqual([]);

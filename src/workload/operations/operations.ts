@@ -3,287 +3,37 @@
 //
 // Adding one: a row here. It then appears in `shootdown check`, in the matrix, in the tests and in the documentation.
 
+import { profile } from '../../mm/profile.ts';
 import type { Scenario, Step, ThreadScript } from '../scenario/scenario.ts';
-
-/** What stands before an operation begins. */
-export interface Base {
-  readonly name: string;
-  /** What the device is about to use: pages of its accesses, in order. */
-  readonly pages: readonly number[];
-  /** Does the device store too? */
-  readonly isWritable: boolean;
-  readonly setup: readonly Step[];
-  readonly kernel?: Scenario['kernel'];
-  readonly files?: Scenario['files'];
-  readonly memfds?: Scenario['memfds'];
-}
-
-export interface Operation {
-  readonly name: string;
-  /** What happens, in a line. */
-  readonly summary: string;
-  readonly base: Base;
-  /** The thread that does it; other threads of the operation by name. */
-  readonly thread: ThreadScript;
-  readonly others?: Readonly<Record<string, ThreadScript>>;
-  /** Accesses of the device instead of the base's. */
-  readonly device?: readonly Step[];
-  /** Beside the base's. */
-  readonly kernel?: Scenario['kernel'];
-  /** Steps added to the setup of the base. */
-  readonly setup?: readonly Step[];
-  /** May be paired with any other: it needs nothing but a page. */
-  readonly isAnyBase?: boolean;
-  /** Left out: the device is bound before the setup. */
-  readonly bound?: boolean;
-}
-
-const deviceLoads = (...pages: number[]): Step[] => pages.map((at) => ({ do: 'load', at, by: 'device' }));
-
-/** One private page, written by the program and read by the device. */
-export const ANON: Base = {
-  name: 'anon',
-  pages: [0],
-  isWritable: true,
-  setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
-};
-
-/** The same, on another NUMA node than the CPUs. */
-const ANON_FAR: Base = {
-  ...ANON,
-  name: 'anon, on another NUMA node',
-  kernel: { numaNodes: 2 },
-  setup: [...ANON.setup.slice(0, 2), { do: 'move-pages', at: 0 }, ...deviceLoads(0)],
-};
-
-/** The same, in a page table with a neighbour that stays. */
-const ANON_NEIGHBOUR: Base = {
-  name: 'anon, neighbour stays',
-  pages: [1],
-  isWritable: true,
-  setup: [{ do: 'mmap', at: 0, pages: 2 }, { do: 'store', at: 0 }, { do: 'store', at: 1 }, ...deviceLoads(1)],
-};
-
-/** Three pages: more than a gather holds, so that it is flushed and freed before the section ends. */
-const ANON_BATCH: Base = {
-  name: 'anon, three pages',
-  pages: [0],
-  isWritable: true,
-  setup: [
-    { do: 'mmap', at: 0, pages: 3 },
-    { do: 'store', at: 0 },
-    { do: 'store', at: 1 },
-    { do: 'store', at: 2 },
-    ...deviceLoads(0),
-  ],
-};
-
-/** A read-only private page. */
-const ANON_READ_ONLY: Base = {
-  name: 'anon, read-only',
-  pages: [0],
-  isWritable: true,
-  setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, { do: 'mprotect', at: 0, prot: 'r' }, ...deviceLoads(0)],
-};
-
-/** The zero page, mapped by a read. */
-const ZERO_PAGE: Base = {
-  name: 'zero page',
-  pages: [0],
-  isWritable: true,
-  setup: [{ do: 'mmap', at: 0 }, { do: 'load', at: 0 }, ...deviceLoads(0)],
-};
-
-/** A page shared copy-on-write with a child. */
-const SHARED_WITH_CHILD: Base = {
-  name: 'anon, shared with a child',
-  pages: [0],
-  isWritable: true,
-  setup: [{ do: 'mmap', at: 0 }, { do: 'store', at: 0 }, { do: 'fork', as: 'child' }, ...deviceLoads(0)],
-};
-
-/** A shared file page, dirty. */
-const FILE_SHARED: Base = {
-  name: 'file, shared',
-  pages: [0],
-  isWritable: true,
-  files: { f: 2 },
-  setup: [{ do: 'mmap', at: 0, pages: 2, file: 'f', shared: true }, { do: 'store', at: 0 }, ...deviceLoads(0)],
-};
-
-/** A private file page, written: a copy of the program's own. */
-const FILE_PRIVATE: Base = {
-  name: 'file, private',
-  pages: [0],
-  isWritable: true,
-  files: { f: 2 },
-  setup: [{ do: 'mmap', at: 0, pages: 2, file: 'f' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
-};
-
-/** A private page in swap. */
-const SWAPPED: Base = {
-  name: 'anon, swapped out',
-  pages: [0],
-  isWritable: true,
-  setup: [
-    { do: 'mmap', at: 0 },
-    { do: 'store', at: 0 },
-    { do: 'madvise', at: 0, advice: 'pageout' },
-  ],
-};
-
-/** A page that a userfaultfd monitor will hear of when it is written. */
-const UFFD_WP: Base = {
-  name: 'anon, write-protected by userfaultfd',
-  pages: [0],
-  isWritable: false,
-  setup: [
-    { do: 'mmap', at: 0 },
-    { do: 'store', at: 0 },
-    { do: 'uffd-register', at: 0, mode: 'wp' },
-    { do: 'uffd-protect', at: 0 },
-    ...deviceLoads(0),
-  ],
-};
-
-/** Two pages with the same contents, which KSM has seen once. */
-const ANON_EQUAL: Base = {
-  name: 'anon, two equal pages',
-  pages: [0],
-  isWritable: true,
-  setup: [
-    { do: 'mmap', at: 0, pages: 2 },
-    { do: 'store', at: 0 },
-    { do: 'store', at: 1 },
-    { do: 'madvise', at: 0, pages: 2, advice: 'mergeable' },
-    { do: 'ksm' },
-    ...deviceLoads(0),
-  ],
-};
-
-/** A page that is not there, for which faults ask a monitor, who has one to give. */
-const UFFD_MISSING: Base = {
-  name: 'anon, missing, watched by userfaultfd',
-  pages: [0],
-  isWritable: false,
-  setup: [
-    { do: 'mmap', at: 0 },
-    { do: 'mmap', at: 2 },
-    { do: 'store', at: 2 },
-    { do: 'store', at: 0 },
-    ...deviceLoads(0),
-    { do: 'uffd-register', at: 0, mode: 'missing' },
-  ],
-};
-
-/** The same, merged. */
-const KSM_PAGE: Base = {
-  ...ANON_EQUAL,
-  name: 'KSM page',
-  setup: [...ANON_EQUAL.setup.slice(0, -2), { do: 'ksm', scans: 3 }, ...deviceLoads(0)],
-};
-
-/** A page of a program's text. */
-const TEXT: Base = {
-  name: 'file, private, executable',
-  pages: [0],
-  isWritable: false,
-  files: { f: 1 },
-  setup: [{ do: 'mmap', at: 0, file: 'f', prot: 'rx' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
-};
-
-/** Memory in which a block of 2 MiB can be had, and memory that gets one when it can. */
-const HUGE_KERNEL: NonNullable<Scenario['kernel']> = { frames: 2048, thpEnabled: 'always' };
-
-/** A block of 2 MiB that one entry maps, written by the program and read by the device. */
-const HUGE: Base = {
-  name: 'huge page',
-  pages: [0],
-  isWritable: true,
-  kernel: HUGE_KERNEL,
-  setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
-};
-
-/** The huge zero page, mapped by a read. */
-const HUGE_ZERO: Base = {
-  ...HUGE,
-  name: 'huge zero page',
-  setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'load', at: 0 }, ...deviceLoads(0)],
-};
-
-/** A small page in a block that could be huge. */
-const COLLAPSIBLE: Base = {
-  ...HUGE,
-  name: 'small page in an empty block',
-  kernel: { ...HUGE_KERNEL, thpEnabled: 'madvise' },
-  setup: [{ do: 'mmap', at: 0, pages: 512 }, { do: 'store', at: 0 }, ...deviceLoads(0)],
-};
-
-/** The same, and khugepaged may have it. */
-const ADVISED: Base = {
-  ...COLLAPSIBLE,
-  name: 'small page in an empty block, advised',
-  setup: [
-    ...COLLAPSIBLE.setup.slice(0, -1),
-    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
-    ...deviceLoads(0),
-  ],
-};
-
-/** A huge page of shared memory that one entry maps. */
-const SHMEM_HUGE: Base = {
-  name: 'huge page of shared memory',
-  pages: [0],
-  isWritable: true,
-  kernel: { ...HUGE_KERNEL, thpEnabled: 'madvise', shmemHuge: 'always' },
-  memfds: { f: 512 },
-  setup: [{ do: 'mmap', at: 0, pages: 512, file: 'f', shared: true }, { do: 'store', at: 0 }, ...deviceLoads(0)],
-};
-
-/** The same, mapped private and only read. */
-const SHMEM_PRIVATE: Base = {
-  ...SHMEM_HUGE,
-  name: 'huge page of shared memory, private',
-  setup: [{ do: 'mmap', at: 0, pages: 512, file: 'f' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
-};
-
-/** A small page of shared memory, in a block that may be huge by now. */
-const SHMEM_COLLAPSIBLE: Base = {
-  ...SHMEM_HUGE,
-  name: 'small page of shared memory in an empty block',
-  kernel: { ...SHMEM_HUGE.kernel, shmemHuge: 'advise' },
-  setup: [
-    { do: 'mmap', at: 0, pages: 512, file: 'f', shared: true },
-    { do: 'store', at: 0 },
-    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
-    ...deviceLoads(0),
-  ],
-};
-
-/** A huge page of shared memory that was collapsed through another mapping; here a small entry maps it. */
-const SHMEM_PTE_MAPPED: Base = {
-  ...SHMEM_HUGE,
-  name: 'huge page of shared memory, mapped by a small entry',
-  kernel: { ...SHMEM_HUGE.kernel, shmemHuge: 'advise' },
-  setup: [
-    { do: 'mmap', at: 0, pages: 512, file: 'f', shared: true },
-    { do: 'store', at: 0 },
-    { do: 'mmap', at: 1024, pages: 512, file: 'f', shared: true },
-    { do: 'load', at: 1024 },
-    { do: 'madvise', at: 1024, pages: 512, advice: 'collapse' },
-    { do: 'munmap', at: 1024, pages: 512 },
-    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
-    { do: 'store', at: 0 },
-    ...deviceLoads(0),
-  ],
-};
-
-/** A machine on which a second device has memory of its own. */
-const ANON_DEVICE_MEMORY: Base = { ...ANON, name: 'anon, device memory', kernel: { devicePrivatePages: 2 } };
-
-function op(name: string, summary: string, base: Base, steps: Step[], more: Partial<Operation> = {}): Operation {
-  return { name, summary, base, thread: { steps }, ...more };
-}
+import {
+  ANON,
+  ANON_BATCH,
+  ANON_DEVICE_MEMORY,
+  ANON_EQUAL,
+  ANON_FAR,
+  ANON_LIMITED,
+  ANON_NEIGHBOUR,
+  ANON_READ_ONLY,
+  type Base,
+  deviceLoads,
+  FILE_COPY,
+  FILE_PRIVATE,
+  FILE_SHARED,
+  HEAP_PAGES,
+  IN_DEVICE_MEMORY,
+  KSM_PAGE,
+  RING,
+  SEGMENT,
+  SHARED_MEMORY,
+  SHARED_WITH_CHILD,
+  SWAPPED,
+  TEXT,
+  UFFD_MISSING,
+  UFFD_WP,
+  ZERO_PAGE,
+} from './bases.ts';
+import { HUGE_OPERATIONS } from './huge-operations.ts';
+import { LOAD, type Operation, op, STORE } from './operation.ts';
 
 /** Reclaim finds the page old: it was not used since the kernel looked last. */
 const reclaim: Partial<Operation> = {
@@ -292,16 +42,15 @@ const reclaim: Partial<Operation> = {
   thread: { on: 'kernel', steps: [{ do: 'reclaim', pages: 1 }] },
 };
 
-/** A device that only stores, or only loads: what keeps an operation of many steps small enough to be explored to the end. */
-const STORE: Partial<Operation> = { device: [{ do: 'store', at: 0 }] };
-const LOAD: Partial<Operation> = { device: [{ do: 'load', at: 0 }] };
-
 /** Another process moves the page. */
 const migrates: Partial<Operation> = {
   ...STORE,
   kernel: { numaNodes: 2 },
   thread: { on: 'kernel', steps: [{ do: 'move-pages', at: 0 }] },
 };
+
+/** Guard regions came with 6.13. */
+const GUARD_KERNEL: Operation['kernel'] = { profile: profile('6.18') };
 
 /** The device's owner takes it off the address space, from another process. */
 const OWNER: ThreadScript = { on: 'kernel', steps: [{ do: 'unbind' }] };
@@ -315,8 +64,27 @@ export const OPERATIONS: readonly Operation[] = [
   ]),
   op('munmap-batch', 'unmaps more pages than one gather holds', ANON_BATCH, [{ do: 'munmap', at: 0, pages: 3 }]),
   op('map-fixed', 'maps another page over it', ANON, [{ do: 'mmap', at: 0 }]),
+  op('brk-shrink', 'gives the heap back', HEAP_PAGES, [{ do: 'brk', pages: 0 }]),
+  op('shmdt', 'detaches a SysV segment', SEGMENT, [{ do: 'shmdt', at: 0 }], STORE),
+  op('io-destroy', 'ends an AIO context: its ring goes', RING, [{ do: 'io-destroy', at: 0 }], STORE),
+  op(
+    'remap-file-pages',
+    'shows another page of the file',
+    FILE_SHARED,
+    [{ do: 'remap-file-pages', at: 0, filePage: 1 }],
+    LOAD,
+  ),
   op('mprotect-ro', 'takes the right to write', ANON, [{ do: 'mprotect', at: 0, prot: 'r' }]),
   op('mprotect-none', 'takes every right', ANON, [{ do: 'mprotect', at: 0, prot: 'none' }]),
+  op(
+    'pkey-mprotect',
+    'takes the right to write, and gives the page a protection key',
+    ANON,
+    [{ do: 'mprotect', at: 0, prot: 'r', key: true }],
+    {
+      kernel: { pkeys: true },
+    },
+  ),
   op('mprotect-rw', 'gives the right to write', ANON_READ_ONLY, [{ do: 'mprotect', at: 0, prot: 'rw' }]),
   op('mremap-move', 'moves the page within its table', ANON_NEIGHBOUR, [{ do: 'mremap', at: 1, to: 3 }]),
   op('mremap-move-table', 'moves a whole page table', ANON, [{ do: 'mremap', at: 0, pages: 512, to: 1024 }], {
@@ -333,6 +101,46 @@ export const OPERATIONS: readonly Operation[] = [
     [{ do: 'madvise', at: 1, advice: 'dontneed' }],
     { others: { neighbour: { cpu: 1, steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] } } },
   ),
+  op(
+    'madv-dontneed-locked',
+    'drops the contents of locked memory',
+    ANON,
+    [{ do: 'madvise', at: 0, advice: 'dontneed-locked' }],
+    {
+      ...STORE,
+      setup: [{ do: 'mlock', at: 0 }],
+    },
+  ),
+  op(
+    'madv-remove',
+    'takes the file page away through its mapping',
+    FILE_SHARED,
+    [{ do: 'madvise', at: 0, advice: 'remove' }],
+    STORE,
+  ),
+  op(
+    'guard-install',
+    'puts a guard region in place of the page',
+    ANON,
+    [{ do: 'madvise', at: 0, advice: 'guard-install' }],
+    {
+      kernel: GUARD_KERNEL,
+    },
+  ),
+  op(
+    'guard-remove',
+    'takes a guard region away; the next access finds zeros',
+    ANON,
+    [
+      { do: 'madvise', at: 0, advice: 'guard-remove' },
+      { do: 'store', at: 0, value: 2 },
+    ],
+    {
+      kernel: GUARD_KERNEL,
+      ...STORE,
+      setup: [{ do: 'madvise', at: 0, advice: 'guard-install' }],
+    },
+  ),
   op('madv-free', 'lets the contents go when memory is short', ANON, [{ do: 'madvise', at: 0, advice: 'free' }]),
   op('madv-free-reclaim', 'reclaims a page that MADV_FREE gave up', ANON, [], {
     ...reclaim,
@@ -342,6 +150,10 @@ export const OPERATIONS: readonly Operation[] = [
   op('madv-cold', 'makes the page look old', ANON, [{ do: 'madvise', at: 0, advice: 'cold' }]),
   op('swap-out', 'writes the page to swap', ANON, [{ do: 'madvise', at: 0, advice: 'pageout' }], {
     ...STORE,
+  }),
+  op('process-madvise', 'another process has the page written to swap', ANON, [], {
+    ...STORE,
+    thread: { on: 'kernel', steps: [{ do: 'madvise', at: 0, advice: 'pageout', remote: true }] },
   }),
   op('swap-in', 'reads the page back from swap', SWAPPED, [{ do: 'store', at: 0, value: 2 }]),
   op('swapoff', 'brings every page back from swap; then the page is unmapped', SWAPPED, [
@@ -358,6 +170,32 @@ export const OPERATIONS: readonly Operation[] = [
       setup: [{ do: 'exit', task: 'child' }, ...deviceLoads(0)],
     },
   ),
+  op(
+    'populate-write',
+    'has a page that a child shares made writable: copies it',
+    SHARED_WITH_CHILD,
+    [{ do: 'madvise', at: 0, advice: 'populate-write' }],
+    STORE,
+  ),
+  op(
+    'populate-read',
+    'has a page read back from swap',
+    SWAPPED,
+    [{ do: 'madvise', at: 0, advice: 'populate-read' }],
+    STORE,
+  ),
+  op('mlock', 'locks a page that a child shares: copies it', SHARED_WITH_CHILD, [{ do: 'mlock', at: 0 }], STORE),
+  op(
+    'mlock2',
+    'locks a page when it is used next, then writes it: copies it',
+    SHARED_WITH_CHILD,
+    [
+      { do: 'mlock-onfault', at: 0 },
+      { do: 'store', at: 0, value: 2 },
+    ],
+    STORE,
+  ),
+  op('mlockall', 'locks everything: copies what a child shares', SHARED_WITH_CHILD, [{ do: 'mlockall' }], STORE),
   op('zero-page-write', 'writes a page that was the zero page', ZERO_PAGE, [{ do: 'store', at: 0, value: 2 }]),
   op('file-cow', 'writes a private file page: copies it', FILE_PRIVATE, [{ do: 'store', at: 0, value: 2 }]),
   op('fork', 'write-protects the page and shares it', ANON, [{ do: 'fork', as: 'child' }]),
@@ -371,8 +209,25 @@ export const OPERATIONS: readonly Operation[] = [
     ],
     STORE,
   ),
+  op(
+    'fork-pinned',
+    'forks while another driver has the page pinned: copies it for the child',
+    ANON,
+    [{ do: 'fork', as: 'child' }],
+    {
+      setup: [{ do: 'pin', at: 0 }],
+    },
+  ),
+  op('exec', 'another program takes the place of this one', ANON, [{ do: 'exec' }]),
   op('exit', 'the process ends', ANON, [{ do: 'exit' }]),
   op('truncate', 'the file page goes', FILE_SHARED, [{ do: 'truncate', file: 'f', pages: 0 }]),
+  op(
+    'truncate-private',
+    "the file page goes, and with it the program's own copy",
+    FILE_COPY,
+    [{ do: 'truncate', file: 'f', pages: 0 }],
+    STORE,
+  ),
   op('hole-punch', 'a hole takes the file page', FILE_SHARED, [{ do: 'punch', file: 'f', page: 0 }], STORE),
   op('zero-range', 'the file page goes, for zeros', FILE_SHARED, [{ do: 'zero', file: 'f', page: 0 }], STORE),
   op(
@@ -382,14 +237,40 @@ export const OPERATIONS: readonly Operation[] = [
     [{ do: 'collapse', file: 'f', page: 0 }],
     STORE,
   ),
+  op(
+    'insert-range',
+    'the rest of the file moves, and its pages go',
+    FILE_SHARED,
+    [{ do: 'insert', file: 'f', page: 0 }],
+    STORE,
+  ),
   op('writeback', 'write-protects the file page to write it back', FILE_SHARED, [{ do: 'fsync', file: 'f' }]),
+  op('msync', 'writes the file page back: write-protects it', FILE_SHARED, [{ do: 'msync', at: 0 }]),
   op('reclaim', 'reclaims the page', ANON, [], reclaim),
   op('reclaim-file', 'reclaims the file page', FILE_SHARED, [], {
     ...reclaim,
     setup: [{ do: 'fsync', file: 'f' }, ...reclaim.setup!],
   }),
+  op('reclaim-shmem', 'writes a page of shared memory to swap', SHARED_MEMORY, [], { ...reclaim, ...STORE }),
+  op('reclaim-generations', 'reclaims the page by generations', ANON, [], {
+    ...reclaim,
+    // Generations count on swap only when it has room for a batch.
+    kernel: { swapPages: 128 },
+    setup: [{ do: 'lru-gen' }, ...reclaim.setup!],
+  }),
+  op('memory-max', 'the limit of a memory cgroup falls below what it uses', ANON_LIMITED, [], {
+    ...STORE,
+    setup: reclaim.setup!,
+    thread: { on: 'kernel', steps: [{ do: 'memory-max', pages: 1 }] },
+  }),
   op('migrate', 'moves the page to another NUMA node', ANON, [], migrates),
   op('migrate-shared', 'moves a page that a child shares to another NUMA node', SHARED_WITH_CHILD, [], migrates),
+  op('migrate-file', 'moves a file page to another NUMA node', FILE_SHARED, [], migrates),
+  op('migrate-shmem', 'moves a page of shared memory to another NUMA node', SHARED_MEMORY, [], migrates),
+  op('migrate-pages', 'moves all pages of the process to another NUMA node', ANON, [], {
+    ...migrates,
+    thread: { on: 'kernel', steps: [{ do: 'migrate-pages' }] },
+  }),
   op('mbind-move', 'binds the page to another NUMA node and moves it there', ANON, [{ do: 'mbind', at: 0 }], {
     ...STORE,
     kernel: { numaNodes: 2 },
@@ -409,6 +290,13 @@ export const OPERATIONS: readonly Operation[] = [
     thread: { on: 'kernel', steps: [{ do: 'compact' }] },
   }),
   op('memory-failure', 'takes a broken page away', ANON, [{ do: 'madvise', at: 0, advice: 'hwpoison' }]),
+  op(
+    'memory-failure-file',
+    'takes a broken page of a file away',
+    FILE_SHARED,
+    [{ do: 'madvise', at: 0, advice: 'hwpoison' }],
+    STORE,
+  ),
   op('soft-offline', 'moves the page off a frame that will break', ANON, [
     { do: 'madvise', at: 0, advice: 'soft-offline' },
   ]),
@@ -416,9 +304,20 @@ export const OPERATIONS: readonly Operation[] = [
     thread: { on: 'kernel', steps: [{ do: 'to-device', at: 0 }] },
     ...STORE,
   }),
+  op(
+    'migrate-from-device',
+    'touches a page that is in memory of another device: it comes back',
+    IN_DEVICE_MEMORY,
+    [{ do: 'store', at: 0, value: 2 }],
+    STORE,
+  ),
   op('device-exclusive', 'another device has the page for itself for a while', ANON, [], {
     ...STORE,
     thread: { on: 'kernel', steps: [{ do: 'exclusive', at: 0 }] },
+  }),
+  op('exclusive-ends', 'touches a page that another device has for itself', ANON, [{ do: 'store', at: 0, value: 2 }], {
+    ...STORE,
+    setup: [{ do: 'exclusive', at: 0 }],
   }),
   op('ksm-merge', 'KSM puts one page in the place of two equal ones', ANON_EQUAL, [], {
     ...STORE,
@@ -436,9 +335,23 @@ export const OPERATIONS: readonly Operation[] = [
     isAnyBase: true,
     thread: { on: 'kernel', steps: [{ do: 'soft-dirty' }] },
   }),
+  op('clear-refs', 'takes accessed bits away to learn of uses', ANON, [], {
+    thread: { on: 'kernel', steps: [{ do: 'referenced' }] },
+  }),
+  op('damon', 'takes a sample of the use of the page', ANON, [], {
+    thread: { on: 'kernel', steps: [{ do: 'damon', at: 0 }] },
+  }),
   op('page-idle', 'marks the page idle', ANON, [], { thread: { on: 'kernel', steps: [{ do: 'idle', at: 0 }] } }),
   op('remote-write', 'a debugger writes a page that a child shares: copies it', SHARED_WITH_CHILD, [], {
     thread: { on: 'kernel', steps: [{ do: 'poke', at: 0, value: 2 }] },
+  }),
+  op('process-vm-write', 'another process writes a page that a child shares: copies it', SHARED_WITH_CHILD, [], {
+    ...STORE,
+    thread: { on: 'kernel', steps: [{ do: 'vm-write', at: 0 }] },
+  }),
+  op('pin', 'another driver pins a page that a child shares: copies it', SHARED_WITH_CHILD, [], {
+    ...STORE,
+    thread: { on: 'kernel', steps: [{ do: 'pin', at: 0 }] },
   }),
   op('uprobe', 'puts a breakpoint into a copy of the page', TEXT, [], {
     thread: { on: 'kernel', steps: [{ do: 'probe', file: 'f' }] },
@@ -463,10 +376,16 @@ export const OPERATIONS: readonly Operation[] = [
     ...LOAD,
     others: { owner: { cpu: 1, steps: [{ do: 'unbind' }] } },
   }),
-  op('uffd-protect', 'a userfaultfd monitor takes the right to write', ANON, [{ do: 'uffd-protect', at: 0 }], {
-    setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }],
-    ...STORE,
-  }),
+  op(
+    'uffd-protect',
+    'a userfaultfd monitor takes the right to write, and gives it back',
+    ANON,
+    [
+      { do: 'uffd-protect', at: 0 },
+      { do: 'uffd-unprotect', at: 0 },
+    ],
+    { setup: [{ do: 'uffd-register', at: 0, mode: 'wp' }], ...STORE },
+  ),
   op(
     'uffd-unprotect',
     'a write waits until the monitor gives the right back',
@@ -479,6 +398,10 @@ export const OPERATIONS: readonly Operation[] = [
   op('uffd-copy', 'drops a page; the next access waits until a monitor has filled it', UFFD_MISSING, [
     { do: 'madvise', at: 0, advice: 'dontneed' },
     { do: 'uffd-copy', at: 0, from: 2 },
+  ]),
+  op('uffd-zeropage', 'drops a page; the next access waits until a monitor has said that it is zeros', UFFD_MISSING, [
+    { do: 'madvise', at: 0, advice: 'dontneed' },
+    { do: 'uffd-zeropage', at: 0 },
   ]),
   op(
     'uffd-unregister',
@@ -495,107 +418,12 @@ export const OPERATIONS: readonly Operation[] = [
     thread: { on: 'kernel', steps: [{ do: 'mrelease' }] },
     ...STORE,
   }),
-  op('thp-fault', 'writes an empty block: a huge page', HUGE, [{ do: 'store', at: 0, value: 2 }], {
-    base: { ...HUGE, name: 'empty block', setup: [{ do: 'mmap', at: 0, pages: 512 }] },
-    ...LOAD,
-  }),
-  op('thp-munmap', 'unmaps a huge page', HUGE, [{ do: 'munmap', at: 0, pages: 512 }], STORE),
-  op('thp-munmap-part', 'cuts a huge page: splits its mapping', HUGE, [{ do: 'munmap', at: 0 }], STORE),
-  op('thp-dontneed-part', 'drops a part of a huge page', HUGE, [{ do: 'madvise', at: 0, advice: 'dontneed' }], STORE),
-  op(
-    'thp-mprotect',
-    'takes the right to write a huge page',
-    HUGE,
-    [{ do: 'mprotect', at: 0, pages: 512, prot: 'r' }],
-    STORE,
-  ),
-  op('thp-mremap', 'moves a huge page by its entry', HUGE, [{ do: 'mremap', at: 0, pages: 512, to: 1024 }], STORE),
-  op('thp-fork', 'write-protects a huge page and shares it', HUGE, [{ do: 'fork', as: 'child' }], STORE),
-  op(
-    'thp-cow',
-    'writes a shared huge page: splits its mapping and copies a part',
-    HUGE,
-    [{ do: 'store', at: 0, value: 2 }],
-    {
-      setup: [{ do: 'fork', as: 'child' }, ...deviceLoads(0)],
-      ...STORE,
-    },
-  ),
-  op('thp-zero-write', 'writes the huge zero page', HUGE_ZERO, [{ do: 'store', at: 0, value: 2 }], STORE),
-  op(
-    'thp-collapse',
-    'gathers small pages into a huge one',
-    COLLAPSIBLE,
-    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
-    STORE,
-  ),
-  op('khugepaged', 'khugepaged gathers small pages into a huge one', ADVISED, [], {
+  op('oom-reap-exit', 'takes the page of a killed process while that ends', ANON, [{ do: 'exit' }], {
     ...STORE,
-    thread: { on: 'kernel', steps: [{ do: 'khugepaged' }] },
+    setup: [{ do: 'kill' }],
+    others: { reaper: { on: 'kernel', steps: [{ do: 'mrelease' }] } },
   }),
-  op(
-    'shmem-thp-fault',
-    'drops a part of a huge page of shared memory: its entry goes, and the next access maps it whole again',
-    SHMEM_HUGE,
-    [
-      { do: 'madvise', at: 0, advice: 'dontneed' },
-      { do: 'store', at: 0, value: 2 },
-    ],
-    LOAD,
-  ),
-  op(
-    'shmem-thp-cow',
-    'writes a private mapping of a huge page of shared memory: its entry goes, for a small copy',
-    SHMEM_PRIVATE,
-    [{ do: 'store', at: 0, value: 2 }],
-    STORE,
-  ),
-  op(
-    'shmem-thp-munmap-part',
-    'cuts a huge page of shared memory: its entry goes',
-    SHMEM_HUGE,
-    [{ do: 'munmap', at: 0 }],
-    STORE,
-  ),
-  op(
-    'shmem-thp-mremap',
-    'moves a huge page of shared memory by its entry',
-    SHMEM_HUGE,
-    [{ do: 'mremap', at: 0, pages: 512, to: 1024 }],
-    STORE,
-  ),
-  op(
-    'shmem-thp-truncate',
-    'cuts a file: its huge page goes',
-    SHMEM_HUGE,
-    [{ do: 'truncate', file: 'f', pages: 0 }],
-    LOAD,
-  ),
-  op(
-    'shmem-thp-punch',
-    'a hole takes a part of a huge page: splits it',
-    SHMEM_HUGE,
-    [{ do: 'punch', file: 'f', page: 0 }],
-    LOAD,
-  ),
-  op(
-    'shmem-collapse',
-    'gathers small pages of shared memory into a huge one',
-    SHMEM_COLLAPSIBLE,
-    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
-    LOAD,
-  ),
-  op('shmem-khugepaged', 'khugepaged gathers small pages of shared memory into a huge one', SHMEM_COLLAPSIBLE, [], {
-    ...LOAD,
-    thread: { on: 'kernel', steps: [{ do: 'khugepaged' }] },
-  }),
-  op(
-    'shmem-retract',
-    'takes away the page table in front of a huge page, and maps it whole',
-    SHMEM_PTE_MAPPED,
-    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
-    STORE,
-  ),
+  ...HUGE_OPERATIONS,
   op('exit-unregister', 'the driver unregisters while the process ends', ANON, [{ do: 'exit' }], {
     ...LOAD,
     others: { owner: OWNER },
@@ -643,6 +471,7 @@ export function scenarioOf(o: Operation): Scenario {
     ...(o.base.files === undefined ? {} : { files: o.base.files }),
     ...(o.base.memfds === undefined ? {} : { memfds: o.base.memfds }),
     ...(o.bound === undefined ? {} : { bound: o.bound }),
+    ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
     setup: [...o.base.setup, ...(o.setup ?? [])],
     threads: { [o.name]: o.thread, ...o.others, device: { on: 'device', steps: o.device ?? deviceSteps(o.base) } },
   };

@@ -54,7 +54,7 @@ function changed(from: string, to: string): string {
 }
 
 const KINDS =
-  'mmap, munmap, msync, mlock, munlock, mprotect, madvise, mremap, load, store, fork, exit, truncate, punch, zero, collapse, fsync, reclaim, swapoff, uffd-register, uffd-copy, uffd-zeropage, uffd-unregister, uffd-protect, uffd-unprotect, kill, mrelease, move-pages, to-device, to-ram, exclusive, mbind, numa-scan, compact, ksm, khugepaged, soft-dirty, idle, poke, probe, unprobe, bind, unbind';
+  'mmap, munmap, msync, mlock, mlock-onfault, munlock, mprotect, madvise, mremap, load, store, fork, exit, truncate, punch, zero, collapse, insert, fsync, reclaim, swapoff, uffd-register, uffd-copy, uffd-zeropage, uffd-unregister, uffd-protect, uffd-unprotect, kill, mrelease, move-pages, to-device, to-ram, exclusive, mbind, numa-scan, compact, ksm, soft-dirty, referenced, idle, poke, vm-write, damon, shmat, shmdt, io-setup, io-destroy, remap-file-pages, brk, exec, mlockall, pin, unpin, memory-max, migrate-pages, khugepaged, lru-gen, probe, unprobe, bind, unbind';
 
 test.each([
   ['an unknown step', changed('do: store', 'do: stoer'), `a.yaml:6:9: setup[1].do: "stoer" is none of ${KINDS}`],

@@ -18,7 +18,7 @@ import type { Task } from '../../mm/types.ts';
 import { designInfo } from '../../notifier/designs.ts';
 import { type Chooser, DONE, firstChooser } from '../../sched/scheduler.ts';
 import { ScenarioContext } from './context.ts';
-import type { Scenario } from './scenario.ts';
+import { HEAP_START, type Scenario } from './scenario.ts';
 import { runStep, runThread } from './steps.ts';
 import type { Subject } from './subject.ts';
 
@@ -107,7 +107,7 @@ export class ScenarioWorld implements World {
     });
     const host = notifierHost(k);
     k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
-    const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
+    const main = k.sched.run(createProcess(k, { areas: [], startBrk: HEAP_START }));
     this.device = subject.create(k);
     this.context = new ScenarioContext(k, this.device, scenario);
     this.context.tasks.set('main', main);

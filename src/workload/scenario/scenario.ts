@@ -12,6 +12,10 @@ import type { ScenarioContext } from './context.ts';
 /** Address of page 0. */
 export const BASE = 0x10200000;
 
+/** Where the heap of the first task begins, as an address and as a page. */
+export const HEAP_START = 0x600000;
+export const HEAP = (HEAP_START - BASE) / 4096;
+
 export type Prot = 'none' | 'r' | 'rw' | 'rx' | 'rwx';
 
 export interface MmapStep {
@@ -26,9 +30,12 @@ export interface MmapStep {
   readonly file?: string;
   readonly filePage?: number;
   readonly populate?: boolean;
+  /** MAP_HUGETLB: from the pool (kernel.hugePages); `pages` are still small ones. No reservation is made: MAP_NORESERVE. */
+  readonly hugetlb?: boolean;
+  readonly noReserve?: boolean;
 }
 export interface RangeStep {
-  readonly do: 'munmap' | 'msync' | 'mlock' | 'munlock';
+  readonly do: 'munmap' | 'msync' | 'mlock' | 'mlock-onfault' | 'munlock';
   readonly at: number;
   readonly pages?: number;
 }
@@ -37,6 +44,8 @@ export interface MprotectStep {
   readonly at: number;
   readonly pages?: number;
   readonly prot: Prot;
+  /** pkey_mprotect with a key that is allocated for it (kernel.pkeys). */
+  readonly key?: boolean;
 }
 export interface MadviseStep {
   readonly do: 'madvise';
@@ -49,6 +58,9 @@ export interface MadviseStep {
     | 'pageout'
     | 'willneed'
     | 'dontfork'
+    | 'remove'
+    | 'dontneed-locked'
+    | 'populate-read'
     | 'populate-write'
     | 'mergeable'
     | 'unmergeable'
@@ -56,7 +68,11 @@ export interface MadviseStep {
     | 'nohugepage'
     | 'collapse'
     | 'hwpoison'
-    | 'soft-offline';
+    | 'soft-offline'
+    | 'guard-install'
+    | 'guard-remove';
+  /** process_madvise by another process. */
+  readonly remote?: boolean;
 }
 export interface MremapStep {
   readonly do: 'mremap';
@@ -91,9 +107,9 @@ export interface ExitStep {
   readonly task?: string;
 }
 export interface FileStep {
-  readonly do: 'truncate' | 'punch' | 'zero' | 'collapse' | 'fsync';
+  readonly do: 'truncate' | 'punch' | 'zero' | 'collapse' | 'insert' | 'fsync';
   readonly file: string;
-  /** truncate: length in pages. punch, zero, collapse (fallocate): first page and number of them. */
+  /** truncate: length in pages. punch, zero, collapse, insert (fallocate): first page and number of them. */
   readonly page?: number;
   readonly pages?: number;
 }
@@ -152,20 +168,51 @@ export interface KsmStep {
   /** 1 when left out. */
   readonly scans?: number;
 }
-/** khugepaged: a scan of that many entries. */
-export interface KhugepagedStep {
-  readonly do: 'khugepaged';
-  /** 4096 when left out. */
-  readonly pages?: number;
-}
 /** What the kernel does to the thread's task from outside: soft-dirty bits are cleared (clear_refs 4), the page is marked idle, a
- *  debugger writes four bytes of it (ptrace). */
+ *  debugger writes four bytes of it (ptrace), another process does (process_vm_writev), accessed bits are cleared (clear_refs 1), DAMON takes one
+ *  sample of the page. */
 export interface OutsideStep {
-  readonly do: 'soft-dirty' | 'idle' | 'poke';
+  readonly do: 'soft-dirty' | 'referenced' | 'idle' | 'poke' | 'vm-write' | 'damon';
   /** 0 when left out. */
   readonly at?: number;
-  /** poke: what is written; 1 when left out. */
+  /** poke, vm-write: what is written; 1 when left out. */
   readonly value?: number;
+}
+/** Mappings that have system calls of their own: a SysV segment, the ring of an AIO context (made, and moved to `at`). */
+export interface AttachStep {
+  readonly do: 'shmat' | 'shmdt' | 'io-setup' | 'io-destroy';
+  readonly at: number;
+  /** shmat: size of the segment. */
+  readonly pages?: number;
+}
+/** remap_file_pages: shows page `filePage` of the file that is mapped shared at `at`. */
+export interface RemapStep {
+  readonly do: 'remap-file-pages';
+  readonly at: number;
+  readonly pages?: number;
+  readonly filePage: number;
+}
+/** The heap is that long from now on; it begins at page HEAP. */
+export interface BrkStep {
+  readonly do: 'brk';
+  readonly pages: number;
+}
+/** Of the whole address space: a new program takes its place, or everything is locked in memory (MCL_CURRENT). */
+export interface WholeStep {
+  readonly do: 'exec' | 'mlockall';
+}
+/** A driver that keeps pages for direct I/O takes or gives back pages of the task (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE). */
+export interface PinStep {
+  readonly do: 'pin' | 'unpin';
+  readonly at: number;
+  readonly pages?: number;
+}
+/** What an administrator does: the task's memory is limited to so many pages (memory.max of a group of its own), its pages go to another NUMA
+ *  node (migrate_pages), khugepaged looks at everything, multi-generation reclaim is on. */
+export interface AdminStep {
+  readonly do: 'memory-max' | 'migrate-pages' | 'khugepaged' | 'lru-gen';
+  /** memory-max. */
+  readonly pages?: number;
 }
 /** A breakpoint at the start of a page of a file (uprobe), or its removal. */
 export interface ProbeStep {
@@ -200,11 +247,16 @@ export type Step =
   | UffdRangeStep
   | KillStep
   | KsmStep
-  | KhugepagedStep
   | MigrateStep
   | NumaStep
   | CompactStep
   | OutsideStep
+  | AttachStep
+  | RemapStep
+  | BrkStep
+  | WholeStep
+  | PinStep
+  | AdminStep
   | ProbeStep
   | BindStep
   | RunStep;
@@ -232,6 +284,8 @@ export interface Scenario {
   readonly memfds?: Readonly<Record<string, number>>;
   /** Is the device bound to the main task before the setup begins? True when left out. */
   readonly bound?: boolean;
+  /** For a scenario with very long executions: steps of one (more than the check's own bound), and executions at most. */
+  readonly bounds?: { readonly steps: number; readonly executions: number };
   readonly setup: readonly Step[];
   /** By name. */
   readonly threads: Readonly<Record<string, ThreadScript>>;

@@ -29,12 +29,22 @@ const mmap = z
     file: name.exactOptional().describe('Name of the file that is mapped; anonymous memory when left out.'),
     filePage: z.int().min(0).max(PAGES).exactOptional().describe('Page of the file that is mapped first.'),
     populate: flag.describe('MAP_POPULATE.'),
+    hugetlb: flag.describe('MAP_HUGETLB, from the pool of kernel.hugePages; pages are small ones.'),
+    noReserve: flag.describe('MAP_NORESERVE.'),
   })
   .describe('mmap(MAP_FIXED)');
 const range = z
-  .strictObject({ do: z.enum(['munmap', 'msync', 'mlock', 'munlock']), at, pages })
+  .strictObject({ do: z.enum(['munmap', 'msync', 'mlock', 'mlock-onfault', 'munlock']), at, pages })
   .describe('A system call over pages');
-const mprotect = z.strictObject({ do: z.literal('mprotect'), at, pages, prot }).describe('mprotect');
+const mprotect = z
+  .strictObject({
+    do: z.literal('mprotect'),
+    at,
+    pages,
+    prot,
+    key: flag.describe('pkey_mprotect, with a key that is allocated (kernel.pkeys).'),
+  })
+  .describe('mprotect');
 const madvise = z
   .strictObject({
     do: z.literal('madvise'),
@@ -47,6 +57,9 @@ const madvise = z
       'pageout',
       'willneed',
       'dontfork',
+      'remove',
+      'dontneed-locked',
+      'populate-read',
       'populate-write',
       'mergeable',
       'unmergeable',
@@ -55,7 +68,10 @@ const madvise = z
       'collapse',
       'hwpoison',
       'soft-offline',
+      'guard-install',
+      'guard-remove',
     ]),
+    remote: flag.describe('process_madvise, by another process.'),
   })
   .describe('madvise');
 const mremap = z
@@ -99,15 +115,15 @@ const exit = z
   .describe('exit');
 const file = z
   .strictObject({
-    do: z.enum(['truncate', 'punch', 'zero', 'collapse', 'fsync']),
+    do: z.enum(['truncate', 'punch', 'zero', 'collapse', 'insert', 'fsync']),
     file: name,
-    page: z.int().min(0).max(PAGES).exactOptional().describe('punch, zero, collapse: first page.'),
+    page: z.int().min(0).max(PAGES).exactOptional().describe('punch, zero, collapse, insert: first page.'),
     pages: z
       .int()
       .min(0)
       .max(PAGES)
       .exactOptional()
-      .describe('truncate: length. punch, zero, collapse: number of pages.'),
+      .describe('truncate: length. punch, zero, collapse, insert: number of pages.'),
   })
   .describe('A system call on a file');
 const reclaim = z
@@ -140,9 +156,6 @@ const numa = z
   .strictObject({ do: z.enum(['mbind', 'numa-scan']), at, pages })
   .describe('The task binds pages to the last NUMA node and moves them there, or NUMA balancing looks at them');
 const compact = z.strictObject({ do: z.literal('compact') }).describe('Compaction of all memory');
-const khugepaged = z
-  .strictObject({ do: z.literal('khugepaged'), pages: z.int().min(1).max(65536).exactOptional() })
-  .describe('A scan of khugepaged over that many entries; 4096 when left out');
 const ksm = z
   .strictObject({
     do: z.literal('ksm'),
@@ -151,14 +164,34 @@ const ksm = z
   .describe('KSM merges equal pages');
 const outside = z
   .strictObject({
-    do: z.enum(['soft-dirty', 'idle', 'poke']),
+    do: z.enum(['soft-dirty', 'referenced', 'idle', 'poke', 'vm-write', 'damon']),
     at: at.exactOptional(),
-    value: z.int().min(0).max(0xffffffff).exactOptional().describe('poke: what is written; 1 when left out.'),
+    value: z.int().min(0).max(0xffffffff).exactOptional().describe('poke, vm-write: what is written; 1 when left out.'),
   })
-  .describe('What is done to the task from outside: clear_refs 4, idle page tracking, a write of a debugger');
+  .describe(
+    'What is done to the task from outside: clear_refs 4 and 1, idle page tracking, writes of a debugger and of another process, DAMON',
+  );
 const probe = z
   .strictObject({ do: z.enum(['probe', 'unprobe']), file: name, page: z.int().min(0).max(PAGES).exactOptional() })
   .describe('A breakpoint at the start of a page of a file (uprobe)');
+const attach = z
+  .strictObject({ do: z.enum(['shmat', 'shmdt', 'io-setup', 'io-destroy']), at, pages })
+  .describe('A SysV segment, or the ring of an AIO context');
+const remap = z
+  .strictObject({ do: z.literal('remap-file-pages'), at, pages, filePage: z.int().min(0).max(PAGES) })
+  .describe('remap_file_pages of a shared mapping');
+const brk = z
+  .strictObject({ do: z.literal('brk'), pages: z.int().min(0).max(PAGES) })
+  .describe('The heap is that long');
+const whole = z.strictObject({ do: z.enum(['exec', 'mlockall']) }).describe('Of the whole address space');
+const pin = z
+  .strictObject({ do: z.enum(['pin', 'unpin']), at, pages })
+  .describe('Another driver pins pages (FOLL_PIN | FOLL_LONGTERM), or gives them back');
+const admin = z
+  .strictObject({ do: z.enum(['memory-max', 'migrate-pages', 'khugepaged', 'lru-gen']), pages })
+  .describe(
+    'A limit for the memory of the task, its pages to another NUMA node, khugepaged, or multi-generation reclaim',
+  );
 const bind = z
   .strictObject({ do: z.enum(['bind', 'unbind']) })
   .describe("Puts the device on the address space of the thread's task, or takes it off");
@@ -183,8 +216,13 @@ export const stepSchema = z.discriminatedUnion('do', [
   numa,
   compact,
   ksm,
-  khugepaged,
   outside,
+  attach,
+  remap,
+  brk,
+  whole,
+  pin,
+  admin,
   probe,
   bind,
 ]);
@@ -217,6 +255,10 @@ export const kernelSchema = z.strictObject({
   tlbFlushCeiling: count(0, 4096),
   faultAroundPages: count(1, 16),
   numaNodes: count(1, 4).describe('Nodes among which the frames are dealt out; 1 when left out.'),
+  hugePages: count(0, 64).describe(
+    'Huge pages of 2 MiB in the hugetlb pool; they want 512 frames each. 0 when left out.',
+  ),
+  pkeys: flag.describe('The CPU has protection keys.'),
   devicePrivatePages: count(0, 256).describe('Pages of memory of a device; 0 when left out.'),
   injectAllocFailures: flag.describe('Every allocation may fail.'),
   strideOn: count(1, 512).describe('Entries that are handled between two points.'),
@@ -247,6 +289,10 @@ export const scenarioSchema = z
       .exactOptional()
       .describe('Files in memory (memfd_create) and their pages; a name that is not here is a file on a disk.'),
     bound: flag.describe('Is the device on the address space before the setup begins? True when left out.'),
+    bounds: z
+      .strictObject({ steps: z.int().min(10).max(1_000_000), executions: z.int().min(1).max(1_000_000_000) })
+      .exactOptional()
+      .describe('For very long executions: steps of one at least, and executions at most.'),
     setup: steps.describe('Steps of the first task, one after the other, nothing else running.'),
     threads: z.record(name, threadSchema).describe('By name; all are interleaved with each other and with the device.'),
   })

@@ -5,7 +5,6 @@ import * as NR from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { ACCESS_DONE } from '../../device/accessor.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
-import { followMappedPage } from '../../mm/ksm/follow.ts';
 import { ksmRun } from '../../mm/ksm/scan.ts';
 import { compactMemory } from '../../mm/migrate/compaction.ts';
 import { sendSigkill } from '../../mm/oom/kill.ts';
@@ -14,14 +13,13 @@ import { swapoff } from '../../mm/swap/swapoff.ts';
 import { SyscallArgs } from '../../mm/syscalls/args.ts';
 import {
   FALLOC_FL_COLLAPSE_RANGE,
+  FALLOC_FL_INSERT_RANGE,
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   FALLOC_FL_ZERO_RANGE,
 } from '../../mm/syscalls/memfd.ts';
 import { syscall } from '../../mm/syscalls/table.ts';
-import { CLEAR_REFS_SOFT_DIRTY, clearRefs } from '../../mm/track/clear-refs.ts';
-import { pageIdleSet } from '../../mm/track/page-idle.ts';
-import type { MmStruct, Task } from '../../mm/types.ts';
+import type { Task } from '../../mm/types.ts';
 import {
   UFFDIO_REGISTER_MODE_MISSING,
   UFFDIO_REGISTER_MODE_WP,
@@ -32,12 +30,14 @@ import { uprobeRegister, uprobeUnregister } from '../../mm/uprobes/uprobes.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_SYSCALL } from '../../sched/points.ts';
 import type { ScenarioContext } from './context.ts';
+import { mappingStep } from './mapping-step.ts';
 import { migrateStep, numaStep } from './migrate-step.ts';
+import { adminStep, outsideStep, pinStep, remoteMadvise } from './outside-step.ts';
 import type {
   AccessStep,
   MmapStep,
+  MprotectStep,
   MremapStep,
-  OutsideStep,
   Prot,
   Step,
   ThreadScript,
@@ -60,6 +60,9 @@ const ADVICE: Readonly<Record<string, number>> = {
   pageout: M.MADV_PAGEOUT,
   willneed: M.MADV_WILLNEED,
   dontfork: M.MADV_DONTFORK,
+  remove: M.MADV_REMOVE,
+  'dontneed-locked': M.MADV_DONTNEED_LOCKED,
+  'populate-read': M.MADV_POPULATE_READ,
   'populate-write': M.MADV_POPULATE_WRITE,
   mergeable: M.MADV_MERGEABLE,
   unmergeable: M.MADV_UNMERGEABLE,
@@ -68,6 +71,8 @@ const ADVICE: Readonly<Record<string, number>> = {
   collapse: M.MADV_COLLAPSE,
   hwpoison: M.MADV_HWPOISON,
   'soft-offline': M.MADV_SOFT_OFFLINE,
+  'guard-install': M.MADV_GUARD_INSTALL,
+  'guard-remove': M.MADV_GUARD_REMOVE,
 };
 
 function call(c: ScenarioContext, task: Task, nr: number, ...a: number[]): KernelPath<number> {
@@ -100,6 +105,7 @@ const FALLOC_MODES = {
   punch: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
   zero: FALLOC_FL_ZERO_RANGE,
   collapse: FALLOC_FL_COLLAPSE_RANGE,
+  insert: FALLOC_FL_INSERT_RANGE,
 } as const;
 
 /** One step of a task. */
@@ -118,9 +124,6 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'ksm':
       yield* ksmRun(k, step.scans ?? 1);
       return;
-    case 'khugepaged':
-      yield* k.fn.khugepagedScan(k, step.pages ?? 4096);
-      return;
     case 'compact':
       yield* compactMemory(k);
       return;
@@ -135,7 +138,28 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
     case 'soft-dirty':
     case 'idle':
     case 'poke':
-      return yield* outside(c, step, task.mm);
+    case 'referenced':
+    case 'vm-write':
+    case 'damon':
+      return yield* outsideStep(c, step, task);
+    case 'memory-max':
+    case 'migrate-pages':
+    case 'khugepaged':
+    case 'lru-gen':
+      return yield* adminStep(c, step, task);
+    case 'pin':
+    case 'unpin':
+      return yield* pinStep(c, step, task);
+    case 'shmat':
+    case 'shmdt':
+    case 'io-setup':
+    case 'io-destroy':
+    case 'remap-file-pages':
+    case 'brk':
+    case 'exec':
+    case 'mlockall':
+      refused(c, step, yield* mappingStep(c, step, task));
+      return;
     case 'probe':
     case 'unprobe': {
       const change = step.do === 'probe' ? uprobeRegister : uprobeUnregister;
@@ -182,12 +206,14 @@ export function* runStep(c: ScenarioContext, step: Step, task: Task): KernelPath
       return;
     case 'punch':
     case 'zero':
-    case 'collapse': {
+    case 'collapse':
+    case 'insert': {
       const at = [(step.page ?? 0) * PAGE, (step.pages ?? 1) * PAGE] as const;
       refused(c, step, yield* call(c, task, NR.NR_fallocate, c.fd(task, step.file), FALLOC_MODES[step.do], ...at));
       return;
     }
     default:
+      if (step.do === 'madvise' && step.remote === true) return yield* remoteMadvise(c, step, task);
       refused(c, step, yield* memoryCall(c, step, task));
   }
 }
@@ -221,29 +247,12 @@ function uffdCall(
   }
 }
 
-/** What others do to an address space, if it is still there. */
-function* outside(c: ScenarioContext, step: OutsideStep, mm: MmStruct | null): KernelPath<void> {
-  const k = c.kernel;
-  if (mm === null || mm.users === 0) return;
-  mm.users++;
-  if (step.do === 'soft-dirty') yield* clearRefs(k, mm, CLEAR_REFS_SOFT_DIRTY);
-  else if (step.do === 'poke') {
-    const { value = 1 } = step;
-    const bytes = Uint8Array.of(value, value >> 8, value >> 16, value >> 24);
-    yield* k.fn.accessRemoteVm(k, mm, c.va(step.at ?? 0), bytes, true, true);
-  } else {
-    const pfn = yield* followMappedPage(k, mm, c.va(step.at ?? 0));
-    if (pfn !== 0) {
-      yield* pageIdleSet(k, pfn);
-      k.fn.putPage(k, pfn);
-    }
-  }
-  yield* k.fn.mmPut(k, mm);
-}
-
 function memoryCall(
   c: ScenarioContext,
-  step: Extract<Step, { do: 'mmap' | 'munmap' | 'msync' | 'mlock' | 'munlock' | 'mprotect' | 'madvise' | 'mremap' }>,
+  step: Extract<
+    Step,
+    { do: 'mmap' | 'munmap' | 'msync' | 'mlock' | 'mlock-onfault' | 'munlock' | 'mprotect' | 'madvise' | 'mremap' }
+  >,
   task: Task,
 ): KernelPath<number> {
   const va = c.va(step.at);
@@ -257,10 +266,14 @@ function memoryCall(
       return call(c, task, NR.NR_msync, va, bytes, M.MS_SYNC);
     case 'mlock':
       return call(c, task, NR.NR_mlock, va, bytes);
+    case 'mlock-onfault':
+      return call(c, task, NR.NR_mlock2, va, bytes, M.MLOCK_ONFAULT);
     case 'munlock':
       return call(c, task, NR.NR_munlock, va, bytes);
     case 'mprotect':
-      return call(c, task, NR.NR_mprotect, va, bytes, protBits(step.prot));
+      return step.key === true
+        ? pkeyMprotect(c, step, task)
+        : call(c, task, NR.NR_mprotect, va, bytes, protBits(step.prot));
     case 'madvise':
       return call(c, task, NR.NR_madvise, va, bytes, ADVICE[step.advice]!);
     case 'mremap':
@@ -268,10 +281,19 @@ function memoryCall(
   }
 }
 
+function* pkeyMprotect(c: ScenarioContext, step: MprotectStep, task: Task): KernelPath<number> {
+  const key = yield* call(c, task, NR.NR_pkey_alloc, 0, 0);
+  if (key < 0) return key;
+  const bytes = (step.pages ?? 1) * PAGE;
+  return yield* call(c, task, NR.NR_pkey_mprotect, c.va(step.at), bytes, protBits(step.prot), key);
+}
+
 function mmap(c: ScenarioContext, step: MmapStep, task: Task): KernelPath<number> {
   let flags = M.MAP_FIXED | (step.shared === true ? M.MAP_SHARED : M.MAP_PRIVATE);
   if (step.file === undefined) flags |= M.MAP_ANONYMOUS;
   if (step.populate === true) flags |= M.MAP_POPULATE;
+  if (step.hugetlb === true) flags |= M.MAP_HUGETLB;
+  if (step.noReserve === true) flags |= M.MAP_NORESERVE;
   const fd = step.file === undefined ? -1 : c.fd(task, step.file);
   const prot = protBits(step.prot ?? 'rw');
   return call(

@@ -2,7 +2,8 @@
 
 import { InputError } from '../../base/assert.ts';
 import { type Driver, defineDriver } from '../../device/define-driver.ts';
-import { createDriverDevice, type Device, type DeviceConfig, SMALL_DEVICE } from '../../device/device.ts';
+import { createDevice, createDriverDevice, type Device, type DeviceConfig, SMALL_DEVICE } from '../../device/device.ts';
+import { deviceInfo } from '../../device/devices.ts';
 import type { DesignName } from '../../device/driver-face.ts';
 import type { KernelFns } from '../../mm/fns.ts';
 import type { Kernel } from '../../mm/kernel.ts';
@@ -64,6 +65,28 @@ function subject(
     },
     nullSubject,
   };
+}
+
+/** A secondary MMU by name (device/devices) with its driver for the design; the null subject is the same, deaf. Throws InputError when
+ *  it has no driver for it. */
+export function subjectOfDevice(name: string, design: string, options: Omit<SubjectOptions, 'design'> = {}): Subject {
+  const info = deviceInfo(name);
+  if (info.designs[design] === undefined) {
+    const known = Object.keys(info.designs).join(', ');
+    throw new InputError(`device ${name}: has no driver for design "${design}"; it has for ${known}`);
+  }
+  const config = { ...smallDevice(options.engines ?? 2), ...options.device, device: name };
+  const made = (isDeaf: boolean, nullSubject: Subject | null): Subject => ({
+    name,
+    design,
+    create(k) {
+      const device = createDevice(k, { ...config, isDeaf });
+      device.workload.isStopped = true;
+      return device;
+    },
+    nullSubject,
+  });
+  return made(false, made(true, null));
 }
 
 /** The driver that hears nothing: a walker without callbacks; a mirror that maps what it finds, and never looks again. */

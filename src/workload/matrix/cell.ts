@@ -1,0 +1,254 @@
+// One cell of the matrix of devices and notifier designs: the device with its driver for the design, under each operation of the
+// list, by sampling (random priorities, several seeds) or by exploring every execution. The verdict comes from the monitors alone:
+//
+//   unsafe          it reaches memory that may be somebody else's, or loses data, or sleeps where the design forbids it
+//   stale           it goes on in memory that the program has given up or closed, but that is nobody else's yet
+//   price           safe, but the device does not get on, or holds memory for as long as it runs
+//   gap             safe but for gaps that the real kernel has and documents
+//   safe            nothing was found, and the same device that hears nothing was caught under at least one operation
+//   not exercised   nothing was found, nor was the device that hears nothing
+//   no driver       history has no driver of this device for the design
+
+import { LockOrder } from '../../check/lock-order.ts';
+import { propertyOf } from '../../check/properties.ts';
+import { deviceInfo } from '../../device/devices.ts';
+import { explore, type Witness } from '../../explore/explore.ts';
+import { goalOf, isGoal } from '../../explore/goal.ts';
+import { pct } from '../../explore/pct.ts';
+import { randomWalk } from '../../explore/random.ts';
+import type { Finding } from '../../explore/world.ts';
+import { describeViolation } from '../check/describe-violation.ts';
+import { scenarioNamed } from '../check/plan.ts';
+import type { ViolationReport } from '../check/results.ts';
+import type { Scenario } from '../scenario/scenario.ts';
+import { scenarioProgram } from '../scenario/scenario-world.ts';
+import { type Subject, subjectOfDevice } from '../scenario/subject.ts';
+
+export type MatrixVerdict = 'safe' | 'price' | 'gap' | 'stale' | 'unsafe' | 'not exercised' | 'no driver';
+
+export interface MatrixOptions {
+  /** Names of operations, or pairs. */
+  readonly operations: readonly string[];
+  /** Sampling: each seed makes `executions` executions of each operation. */
+  readonly seeds: readonly number[];
+  /** Executions of an operation at most: for each seed, or of the whole exploration. */
+  readonly executions: number;
+  /** Steps of one execution at most. */
+  readonly steps: number;
+  /** Explore every execution instead of sampling. */
+  readonly exhaustive: boolean;
+  /** Asked now and then: false stops. */
+  readonly goOn?: () => boolean;
+}
+
+/** What one operation showed. */
+export interface MatrixOperation {
+  readonly operation: string;
+  readonly executions: number;
+  readonly steps: number;
+  readonly exhaustive: boolean;
+  /** Findings, one for each property and gap. */
+  readonly findings: readonly Finding[];
+  /** Sleeps in atomic context and the like, in any single run. */
+  readonly lockFindings: readonly string[];
+  /** Properties that the same device violates when it hears nothing. */
+  readonly deafViolates: readonly string[];
+  readonly pinnedPagesMax: number;
+}
+
+export interface MatrixCell {
+  readonly device: string;
+  readonly design: string;
+  readonly verdict: MatrixVerdict;
+  /** What the driver does under this design. */
+  readonly driver: string;
+  /** Why, in a sentence; '' when safe. */
+  readonly why: string;
+  /** Of an unsafe or stale cell, or of one with a price: the operation, and the violation with its schedule. */
+  readonly operation: string;
+  readonly violation: ViolationReport | null;
+  /** Operations with a finding of the cell's kind. */
+  readonly affected: readonly string[];
+  /** Numbers of the documented gaps that showed. */
+  readonly gaps: readonly number[];
+  readonly executions: number;
+  readonly steps: number;
+  /** Operations, those among them of which every execution was seen, and those that the deaf device was caught under. */
+  readonly operations: number;
+  readonly exhausted: number;
+  readonly exercised: number;
+  /** Somebody stopped it. */
+  readonly isCut: boolean;
+}
+
+/** Runs that the lock-order monitor listens to. */
+const LOCK_RUNS = 4;
+
+interface Seen {
+  readonly witnesses: readonly Witness[];
+  readonly executions: number;
+  readonly steps: number;
+  readonly exhaustive: boolean;
+  readonly pinnedPagesMax: number;
+}
+
+function look(scenario: Scenario, subject: Subject, options: MatrixOptions): Seen {
+  let pinnedPagesMax = 0;
+  const program = scenarioProgram(scenario, subject, {
+    atEnd: (world) => {
+      pinnedPagesMax = Math.max(pinnedPagesMax, world.device.stats().pinnedPagesMax);
+    },
+  });
+  const goOn = (): boolean => options.goOn?.() !== false;
+  if (options.exhaustive) {
+    const r = explore(program, { executionsMax: options.executions, stepsMax: options.steps, goOn });
+    const { executions, steps, exhaustive } = r;
+    return { witnesses: [...r.findings], executions, steps, exhaustive, pinnedPagesMax };
+  }
+  const witnesses: Witness[] = [];
+  let executions = 0;
+  let steps = 0;
+  let stepsAssumed: number | undefined;
+  for (const seed of options.seeds) {
+    if (!goOn()) break;
+    const limits = { seed, executions: options.executions, stepsMax: options.steps, goOn };
+    const r = pct(program, stepsAssumed === undefined ? limits : { ...limits, steps: stepsAssumed });
+    stepsAssumed = r.stepsAssumed;
+    executions += r.executions;
+    steps += r.steps;
+    for (const w of r.witnesses) {
+      if (!witnesses.some((known) => isGoal(known.finding, goalOf(w.finding)))) witnesses.push(w);
+    }
+  }
+  return { witnesses, executions, steps, exhaustive: false, pinnedPagesMax };
+}
+
+function lockFindingsOf(scenario: Scenario, subject: Subject, options: MatrixOptions): string[] {
+  const lockOrder = new LockOrder();
+  const seed = options.seeds[0] ?? 1;
+  randomWalk(scenarioProgram(scenario, subject, { lockOrder }), {
+    seed,
+    executions: LOCK_RUNS,
+    stepsMax: options.steps,
+  });
+  return lockOrder.findings.map((f) => `${f.property} ${f.tag}: ${f.sentence}`);
+}
+
+/** Properties that the deaf device violates, by device and operation: they do not depend on the design, which it does not hear. */
+export class DeafDevices {
+  readonly #seen = new Map<string, readonly string[]>();
+
+  violates(scenario: Scenario, subject: Subject, options: MatrixOptions): readonly string[] {
+    const key = `${subject.name} ${scenario.name}`;
+    let found = this.#seen.get(key);
+    if (found === undefined) {
+      const deaf = subject.nullSubject;
+      found = deaf === null ? [] : [...new Set(look(scenario, deaf, options).witnesses.map((w) => w.finding.property))];
+      this.#seen.set(key, found);
+    }
+    return found;
+  }
+}
+
+/** What a finding makes of its cell, the worse the higher. What is no listed property (a deadlock, a scenario's own claim) is unsafe. */
+const BLAMELESS = 0;
+const PRICE = 1;
+const STALE = 2;
+const UNSAFE = 3;
+
+function blameOf(finding: Finding): number {
+  if (finding.gap !== null) return BLAMELESS;
+  const property = propertyOf(finding.property);
+  if (property?.kind === 'liveness') return PRICE;
+  return property?.tag === 'STALE-MAP' ? STALE : UNSAFE;
+}
+
+/** Runs one cell. Throws InputError for a device or an operation that does not exist. */
+export function runCell(device: string, design: string, options: MatrixOptions, deaf = new DeafDevices()): MatrixCell {
+  const info = deviceInfo(device);
+  const driver = info.designs[design];
+  const empty = {
+    device,
+    design,
+    affected: [],
+    gaps: [],
+    executions: 0,
+    steps: 0,
+    operations: 0,
+    exhausted: 0,
+    exercised: 0,
+  };
+  if (driver === undefined)
+    return { ...empty, verdict: 'no driver', driver: '', why: '', operation: '', violation: null, isCut: false };
+  const subject = subjectOfDevice(device, design);
+  const scenarios = options.operations.map(scenarioNamed);
+  const results: MatrixOperation[] = [];
+  let worst: { readonly scenario: Scenario; readonly witness: Witness } | null = null;
+  let blame = BLAMELESS;
+  let isCut = false;
+  for (const scenario of scenarios) {
+    if (options.goOn?.() === false) {
+      isCut = true;
+      break;
+    }
+    const seen = look(scenario, subject, options);
+    for (const witness of seen.witnesses) {
+      if (blameOf(witness.finding) <= blame) continue;
+      blame = blameOf(witness.finding);
+      worst = { scenario, witness };
+    }
+    results.push({
+      operation: scenario.name,
+      executions: seen.executions,
+      steps: seen.steps,
+      exhaustive: seen.exhaustive,
+      findings: seen.witnesses.map((w) => w.finding),
+      lockFindings: lockFindingsOf(scenario, subject, options),
+      deafViolates: info.kind === 'pinned' ? [] : deaf.violates(scenario, subject, options),
+      pinnedPagesMax: seen.pinnedPagesMax,
+    });
+  }
+  const violation =
+    worst === null
+      ? null
+      : describeViolation(worst.scenario, subject, scenarioProgram(worst.scenario, subject), worst.witness);
+  return {
+    ...empty,
+    ...verdictOf(results, violation, blame),
+    driver,
+    operation: worst?.scenario.name ?? '',
+    violation,
+    affected: results
+      .filter((r) => blame > BLAMELESS && r.findings.some((f) => blameOf(f) === blame))
+      .map((r) => r.operation),
+    gaps: [...new Set(results.flatMap((r) => r.findings.flatMap((f) => (f.gap === null ? [] : [f.gap]))))].sort(
+      (a, b) => a - b,
+    ),
+    executions: results.reduce((n, r) => n + r.executions, 0),
+    steps: results.reduce((n, r) => n + r.steps, 0),
+    operations: results.length,
+    exhausted: results.filter((r) => r.exhaustive).length,
+    exercised: results.filter((r) => r.deafViolates.length > 0).length,
+    isCut,
+  };
+}
+
+/** The verdict over all operations, and why. */
+function verdictOf(
+  results: readonly MatrixOperation[],
+  violation: ViolationReport | null,
+  blame: number,
+): { readonly verdict: MatrixVerdict; readonly why: string } {
+  const why = violation === null ? '' : `${violation.property} ${violation.tag}: ${violation.sentence}`;
+  if (blame === UNSAFE) return { verdict: 'unsafe', why };
+  const lock = results.flatMap((r) => r.lockFindings)[0];
+  if (lock !== undefined) return { verdict: 'unsafe', why: lock };
+  if (blame === STALE) return { verdict: 'stale', why };
+  if (blame === PRICE) return { verdict: 'price', why };
+  const pinned = Math.max(0, ...results.map((r) => r.pinnedPagesMax));
+  if (pinned > 0) return { verdict: 'price', why: `holds what it uses: up to ${pinned} pages pinned` };
+  const gaps = results.flatMap((r) => r.findings.flatMap((f) => (f.gap === null ? [] : [f])));
+  if (gaps.length > 0) return { verdict: 'gap', why: `documented gap ${gaps[0]!.gap}: ${gaps[0]!.sentence}` };
+  if (results.some((r) => r.deafViolates.length > 0)) return { verdict: 'safe', why: '' };
+  return { verdict: 'not exercised', why: 'the same device that hears nothing is not caught either' };
+}

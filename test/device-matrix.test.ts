@@ -1,0 +1,75 @@
+// The matrix of devices and designs: what a cell says must follow from executions, replay, and not depend on how it was run.
+
+import { expect, test } from 'vitest';
+import { InputError } from '../src/base/assert.ts';
+import { DEVICES } from '../src/device/devices.ts';
+import { replay } from '../src/explore/replay.ts';
+import { parseCounterexample } from '../src/explore/schedule-string.ts';
+import { scenarioNamed } from '../src/workload/check/plan.ts';
+import { runCell } from '../src/workload/matrix/cell.ts';
+import { cellsOf, runMatrix } from '../src/workload/matrix/matrix.ts';
+import { scenarioProgram } from '../src/workload/scenario/scenario-world.ts';
+import { subjectOfDevice } from '../src/workload/scenario/subject.ts';
+import { shootdown } from './support/cli.ts';
+
+const SMALL = { operations: ['munmap', 'fork'], seeds: [1, 2], executions: 4, steps: 2000, exhaustive: false };
+
+test('a cell is the same on every run, and what is called safe was exercised', () => {
+  const device = DEVICES.find((d) => d.kind === 'mirror' && d.designs['linux-6.1'] !== undefined)!;
+  const cell = runCell(device.name, 'linux-6.1', SMALL);
+  expect(runCell(device.name, 'linux-6.1', SMALL)).toEqual(cell);
+  expect(cell.operations).toBe(2);
+  expect(cell.executions).toBeGreaterThan(0);
+  if (cell.verdict === 'safe') expect(cell.exercised).toBeGreaterThan(0);
+});
+
+test('the deaf device is caught: the same subject without callbacks violates something under munmap', () => {
+  for (const device of DEVICES) {
+    if (device.kind === 'pinned') continue;
+    const design = Object.keys(device.designs).at(-1)!;
+    const cell = runCell(device.name, design, { ...SMALL, operations: ['munmap'], seeds: [1, 2, 3], executions: 12 });
+    expect([device.name, cell.exercised]).toEqual([device.name, 1]);
+  }
+});
+
+test('the witness of an unsafe cell replays to the same property', async () => {
+  const cells = await runMatrix(cellsOf({}), { ...SMALL, operations: ['munmap-batch'] }, 1, async () => false);
+  for (const cell of cells) {
+    if (cell.verdict !== 'unsafe' || cell.violation === null || cell.violation.schedule === '') continue;
+    const subject = subjectOfDevice(cell.device, cell.design);
+    const { schedule } = parseCounterexample(cell.violation.schedule);
+    const { findings } = replay(scenarioProgram(scenarioNamed(cell.operation), subject), schedule);
+    expect(findings.map((f) => f.property)).toContain(cell.violation.property);
+  }
+  expect(cells.length).toBe(cellsOf({}).length);
+}, 60_000);
+
+test('names that do not exist are one clear line', () => {
+  expect(() => cellsOf({ devices: ['nvlink'] })).toThrow(InputError);
+  expect(() => cellsOf({ designs: ['linux-2.4'] })).toThrow(InputError);
+});
+
+test('compare --matrix prints a row for each device and a column for each design, and JSON on request', async () => {
+  const name = DEVICES[0]!.name;
+  const args = [
+    'compare',
+    '--matrix',
+    '--device',
+    name,
+    '--designs',
+    'linux-6.1',
+    '--operation',
+    'munmap',
+    '--seeds',
+    '1',
+  ];
+  const text = await shootdown(...args);
+  expect(text.status).toBe(0);
+  expect(text.stdout).toMatch(new RegExp(`${name} +\\S+`));
+  const json = JSON.parse((await shootdown(...args, '--json')).stdout) as {
+    cells: { device: string; design: string }[];
+  };
+  expect(json.cells.map((c) => [c.device, c.design])).toEqual([[name, 'linux-6.1']]);
+  expect(await shootdown('compare', '--seeds', '3')).toMatchObject({ status: 2 });
+  expect(await shootdown('compare', '--matrix', 'x.strace')).toMatchObject({ status: 2 });
+});
