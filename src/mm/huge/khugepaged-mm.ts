@@ -11,7 +11,7 @@ import { OBJ_LIST } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
-import { mmDrop } from '../vma/exit-mmap.ts';
+import { mmDrop } from '../vma/mm-drop.ts';
 import { hugepageVmaCheck } from './policy.ts';
 import type { KhugepagedSlot } from './state.ts';
 

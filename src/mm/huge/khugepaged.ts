@@ -19,7 +19,7 @@ import { linearPageIndex } from '../rmap/rmap.ts';
 import { hasTaskWork, runTaskWork } from '../syscalls/edge.ts';
 import type { VmArea } from '../types.ts';
 import { fput } from '../vma/adjust.ts';
-import { mmDrop } from '../vma/exit-mmap.ts';
+import { mmDrop } from '../vma/mm-drop.ts';
 import { findPmd } from './collapse.ts';
 import { khugepagedAddPteMappedThp, nextSlot, noteKhugepaged } from './khugepaged-mm.ts';
 import { hugepageVmaCheck } from './policy.ts';
