@@ -1,13 +1,87 @@
 // @ts-check
 // docs/figures.md from the results of `npm run verify`.
 
+/** @typedef {{ title: string, isOf: (part: string) => boolean, lines: (results: Record<string, any>) => string[] }} Section */
+
 /**
- * docs/figures.md.
+ * The sections of docs/figures.md, in order: which parts of the verification each is made of, and how.
+ * @param {{ seeds: number, checkExecutions: number }} sizes
+ * @returns {Section[]}
+ */
+export function sections({ seeds, checkExecutions }) {
+  /** @type {(prefix: string) => (part: string) => boolean} */
+  const begins = (prefix) => (part) => part.startsWith(prefix);
+  const named = [
+    { title: 'Replay', isOf: begins('replay '), lines: replayFigures },
+    { title: 'Compare', isOf: begins('compare '), lines: (/** @type {any} */ r) => compareFigures(r, seeds) },
+    { title: 'Conformance', isOf: begins('conformance'), lines: conformanceFigures },
+    { title: 'Test suites', isOf: begins('suites'), lines: suitesFigures },
+    { title: 'Check', isOf: begins('check '), lines: (/** @type {any} */ r) => checkFigures(r, checkExecutions) },
+    { title: 'Wrong drivers', isOf: begins('wrong '), lines: wrongFigures },
+    { title: 'Museum', isOf: begins('museum'), lines: (/** @type {any} */ r) => museumFigures(r['museum']) },
+  ];
+  /** @type {(part: string) => boolean} */
+  const isRest = (part) => !named.some((s) => s.isOf(part));
+  return [...named, { title: 'Tests at full size', isOf: isRest, lines: testFigures }];
+}
+
+/**
+ * docs/figures.md: sections all of whose parts have results are made anew, the others stay as they are in `old`.
+ * @param {string} old
+ * @param {string[]} parts names of all parts
  * @param {Record<string, any>} results by name of the part
  * @param {{ seeds: number, checkExecutions: number }} sizes
  */
-export function figures(results, { seeds, checkExecutions }) {
-  const out = ['# Figures', '', 'Made by `npm run verify`.', '', '## Replay', ''];
+export function figures(old, parts, results, sizes) {
+  const out = ['# Figures', '', 'Made by `npm run verify`.'];
+  for (const { title, isOf, lines } of sections(sizes)) {
+    const mine = parts.filter(isOf);
+    const isDone = mine.length > 0 && mine.every((p) => results[p] !== undefined);
+    const section = isDone ? lines(results).join('\n').trim() : sectionOf(old, title);
+    if (section !== '') out.push('', section);
+  }
+  return `${out.join('\n')}\n`;
+}
+
+/** The section of a page, with its heading; '' when it has none. @param {string} page @param {string} title */
+function sectionOf(page, title) {
+  const at = page.indexOf(`\n## ${title}\n`);
+  if (at < 0) return '';
+  const end = page.indexOf('\n## ', at + 1);
+  return page.slice(at, end < 0 ? undefined : end).trim();
+}
+
+/** What README says of the checks, the wrong drivers and the museum; null while one of them has no results.
+ * @param {string[]} parts @param {Record<string, any>} results @param {number} executionsMax */
+export function readmeFigures(parts, results, executionsMax) {
+  const wanted = parts.filter((p) => /^(check |wrong |museum)/.test(p));
+  if (wanted.some((p) => results[p] === undefined)) return null;
+  const of = (/** @type {string} */ prefix) => wanted.filter((p) => p.startsWith(prefix)).map((p) => results[p]);
+  const checks = of('check ');
+  const singles = checks.map((r) => r.operations.filter((/** @type {any} */ o) => !o.operation.includes('+')));
+  const span = (/** @type {(os: any[]) => number} */ count) => {
+    const counts = singles.map(count);
+    const [low, high] = [Math.min(...counts), Math.max(...counts)];
+    return low === high ? `${low}` : `${low} to ${high}`;
+  };
+  const verdict = (/** @type {string} */ v) => span((os) => os.filter((o) => o.verdict === v).length);
+  const violated = checks.flatMap((r) => r.operations).filter((o) => o.verdict === 'violation').length;
+  const wrong = of('wrong ');
+  const caught = wrong.filter((r) => r.operation !== null || r.lockFindings.length > 0).length;
+  const bugs = results['museum'];
+  const found = bugs.filter((/** @type {any} */ b) => b.found).length;
+  const exhaustive = bugs.filter((/** @type {any} */ b) => b.fixedExhaustive).length;
+  return [
+    `What [docs/figures.md](docs/figures.md) measured (\`npm run verify\`): of **${singles[0].length} operations**, ${verdict('clean')} are clean for each`,
+    `of the ${checks.length} shipped drivers, ${verdict('gap')} show a documented gap of the real kernel, ${verdict('not exercised')} are not exercised, ${violated} violated; every execution`,
+    `was seen in ${span((os) => os.filter((o) => o.exhaustive).length)} of them, ${executionsMax.toLocaleString('en')} of the others. **${caught} of ${wrong.length} wrong drivers** in \`drivers/wrong\` are caught.`,
+    `**${found} of ${bugs.length} museum entries** are found with their property; their fixes are clean, ${exhaustive} of them in every execution.`,
+  ].join('\n');
+}
+
+/** @param {Record<string, any>} results */
+function replayFigures(results) {
+  const out = ['## Replay', ''];
   out.push('`shootdown replay`: memory and process calls of each bundled recording.', '');
   out.push(
     '| recording | calls | verified | learned | diverged | skipped | final maps | seconds |',
@@ -20,7 +94,13 @@ export function figures(results, { seeds, checkExecutions }) {
       `| ${name.slice(7)} | ${r.calls} | ${r.verified} (${share} %) | ${r.learned} | ${r.diverged} | ${r.skipped} | ${r.finalMaps} | ${r.seconds.toFixed(2)} |`,
     );
   }
-  out.push('', '## Compare', '', `\`shootdown compare\` on its bundled recording, seeds 1 to ${seeds}.`, '');
+  return out;
+}
+
+/** @param {Record<string, any>} results @param {number} seeds */
+function compareFigures(results, seeds) {
+  const out = ['## Compare', ''];
+  out.push(`\`shootdown compare\` on its bundled recording, seeds 1 to ${seeds}.`, '');
   out.push(
     '| design | safe | gap | not exercised | unsafe | properties violated (in runs) | windows, least | open, most | device failed | max. refaults |',
   );
@@ -44,13 +124,17 @@ export function figures(results, { seeds, checkExecutions }) {
         `${mine.filter((r) => r.deviceState === 'failed').length} | ${Math.max(...mine.map((r) => r.maxRefaults))} |`,
     );
   }
-  out.push(...conformanceFigures(results), ...suitesFigures(results));
-  out.push(...checkFigures(results, checkExecutions), ...wrongFigures(results), ...museumFigures(results['museum']));
-  out.push('', '## Tests at full size', '', '| tests | passed | failed | seconds |', '|---|--:|--:|--:|');
+  return out;
+}
+
+/** @param {Record<string, any>} results */
+function testFigures(results) {
+  const out = ['## Tests at full size', ''];
+  out.push('| tests | passed | failed | seconds |', '|---|--:|--:|--:|');
   for (const [name, r] of Object.entries(results)) {
     if (typeof r.passed === 'number') out.push(`| ${name} | ${r.passed} | ${r.failed} | ${r.seconds.toFixed(0)} |`);
   }
-  return `${out.join('\n')}\n`;
+  return out;
 }
 
 /** @param {Record<string, any>} results @param {number} executionsMax */
@@ -88,6 +172,29 @@ function checkFigures(results, executionsMax) {
   }
   if (bounded.length > 0)
     out.push('', 'Single operations that the bound ended before every execution was seen:', '', ...bounded);
+  out.push(
+    '',
+    ...operationTable(
+      Object.entries(results)
+        .filter(([name]) => name.startsWith('check '))
+        .map(([, r]) => r),
+    ),
+  );
+  return out;
+}
+
+/** A row for each operation, a column for each driver. @param {any[]} checks */
+function operationTable(checks) {
+  const out = ['`+` clean in every execution, `~` clean in those seen, `.` not exercised; executions behind it.', ''];
+  out.push(`| operation | ${checks.map((r) => r.driver).join(' | ')} |`, `|---|${'--:|'.repeat(checks.length)}`);
+  for (const { operation } of checks[0].operations) {
+    const cells = checks.map((r) => {
+      const o = r.operations.find((/** @type {any} */ x) => x.operation === operation);
+      const sign = { clean: o.exhaustive ? '+' : '~', 'not exercised': '.' }[/** @type {'clean'} */ (o.verdict)];
+      return `${sign ?? o.verdict} ${o.executions.toLocaleString('en')}`;
+    });
+    out.push(`| ${operation} | ${cells.join(' | ')} |`);
+  }
   return out;
 }
 

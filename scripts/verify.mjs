@@ -1,13 +1,13 @@
 // npm run verify: the full sizes of what npm test runs small, and the figures that the documentation quotes. Each part's result
 // is kept in .verify/, keyed by the sources it was made from, so that a run which was stopped goes on where it was.
 //
-//   npm run verify                 everything that is missing, then docs/figures.md
-//   npm run verify -- --only NAME  one part
+//   npm run verify                 everything that is missing, then docs/figures.md and README's summary of it
+//   npm run verify -- --only NAME  the parts with that in their names, then the sections of the page that are complete with them
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { figures } from './figures.mjs';
+import { figures, readmeFigures } from './figures.mjs';
 import { build, install, root } from './prepare.mjs';
 
 const SEEDS = 20;
@@ -115,7 +115,6 @@ for (let seed = 1; seed <= SOAKS; seed++) {
   parts.push({ name, run: () => tests('test/random-memory.test.ts', env) });
 }
 parts.push({ name: 'conformance', run: () => cliJson(['conformance', ...oracles()]) });
-parts.push({ name: 'suites', run: () => cliJson(['suites']) });
 
 const LAW = { PROGRAMS: '10000' };
 parts.push({ name: 'explorer against enumeration', run: () => tests('src/explore/dpor.test.ts', LAW) });
@@ -184,10 +183,19 @@ for (const part of parts) {
   }
   results[part.name] = JSON.parse(readFileSync(file, 'utf8'));
 }
-if (Object.keys(results).length < parts.length) {
-  console.error(`${Object.keys(results).length} of ${parts.length} parts are done`);
-} else {
-  const text = figures(results, { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS });
-  writeFileSync(join(root, 'docs', 'figures.md'), text);
-  console.error('wrote docs/figures.md');
+const names = parts.map((p) => p.name);
+console.error(`${Object.keys(results).length} of ${parts.length} parts are done`);
+const page = join(root, 'docs', 'figures.md');
+const sizes = { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS };
+writeFileSync(page, figures(readFileSync(page, 'utf8'), names, results, sizes));
+console.error('wrote docs/figures.md: the sections whose parts are all done');
+const summary = readmeFigures(names, results, CHECK_EXECUTIONS);
+if (summary !== null) {
+  const readme = join(root, 'README.md');
+  const marks = /(<!-- npm run verify -->\n)[\s\S]*?(<!-- end -->)/;
+  writeFileSync(
+    readme,
+    readFileSync(readme, 'utf8').replace(marks, (_, begin, end) => `${begin}${summary}\n${end}`),
+  );
+  console.error('wrote what README.md says of them');
 }

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { ALL_GAPS, gapText } from '../src/check/properties.ts';
 import { bugsCommand } from '../src/cli/bugs.ts';
 import { checkCommand } from '../src/cli/check.ts';
 import { compareCommand } from '../src/cli/compare.ts';
@@ -16,6 +17,7 @@ import { suitesCommand } from '../src/cli/suites.ts';
 import { traceCommand } from '../src/cli/trace.ts';
 import { COMPARISON_COLUMNS } from '../src/report/rows.ts';
 import { COMPARE_ROWS } from '../src/workload/compare/compare.ts';
+import { OPERATIONS } from '../src/workload/operations/operations.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const SKIPPED = new Set(['node_modules', 'dist', '.git', 'coverage']);
@@ -152,4 +154,15 @@ test('every file or folder of the project that the pages name in code spans exis
       .map((m) => `${p.name}: ${m[1]}`),
   );
   expect(missing).toEqual([]);
+});
+
+test('README says how many operations there are; the gaps that the judge knows are documented, and no others', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  expect(/\*\*(\d+) operations\*\*/.exec(readme)?.[1]).toBe(String(OPERATIONS.length));
+  const rows = readFileSync(join(root, 'docs', 'properties.md'), 'utf8').matchAll(
+    /^\| (\d+) \| ([^|]*) \| ([^|]*) \|$/gm,
+  );
+  const documented = [...rows].map(([, gap, what]) => ({ gap: Number(gap), what: what! }));
+  expect(documented.map((d) => d.gap)).toEqual([...ALL_GAPS]);
+  for (const { gap, what } of documented) expect(gapText(gap).split(' ')[0], what).toBe(what.split(' ')[0]);
 });

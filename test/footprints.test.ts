@@ -40,7 +40,10 @@ import { createDevice, createDriverDevice, type Device, SMALL_DEVICE } from '../
 import type { Gru } from '../src/device/gru/gru.ts';
 import type { Iommu } from '../src/device/iommu.ts';
 import type { PageRequestHandler } from '../src/device/iopf.ts';
+import type { KvmDevice } from '../src/device/kvm/device.ts';
+import type { Kvm } from '../src/device/kvm/kvm.ts';
 import type { MirrorDevice } from '../src/device/mirror.ts';
+import type { Xpmem } from '../src/device/xpmem/xpmem.ts';
 import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
 import type { Kernel } from '../src/mm/kernel.ts';
@@ -51,7 +54,7 @@ import { syscall } from '../src/mm/syscalls/table.ts';
 import { OpenFile, type Task } from '../src/mm/types.ts';
 import type { IntervalTree } from '../src/notifier/interval.ts';
 import type { KernelPath } from '../src/sched/path.ts';
-import { pointInfo } from '../src/sched/points.ts';
+import { P_SYSCALL, pointInfo } from '../src/sched/points.ts';
 import { firstChooser, RUNNABLE, SLEEPING, type Thread } from '../src/sched/scheduler.ts';
 import { createMachine } from '../src/system/machine.ts';
 
@@ -66,7 +69,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -171,6 +174,25 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     devicePartsOf.set(k, () => [['GRU', (device.accessor as Gru).stateWords()]]);
     return device;
   }
+  if (kind === 'xpmem') {
+    const xpmem = {
+      importers: 1 + (runSeed % 2),
+      engines: 2,
+      workers: 1 + (runSeed % 3),
+      isRefusing: runSeed % 5 === 0,
+    };
+    const sizes = { ...SMALL_DEVICE.xpmem, ...xpmem, refaultBudget: 1000 };
+    const device = createDevice(k, { ...config, device: 'xpmem', xpmem: sizes });
+    devicePartsOf.set(k, () => [['XPMEM', (device.accessor as Xpmem).stateWords()]]);
+    return device;
+  }
+  if (kind === 'kvm') {
+    // Accesses tracked without A bits in every other run; the kernel has a page of its own in the guest.
+    const kvm = { vcpus: 2, hasAdBits: runSeed % 2 === 0, pfnCaches: [BASE], zapBatch: 1 };
+    const device = createDevice(k, { ...config, device: 'kvm', kvm }) as KvmDevice;
+    devicePartsOf.set(k, () => [['KVM', device.stateWords()]]);
+    return device;
+  }
   let order = 0;
   const driver = tracingMirror((place) => {
     order = (Math.imul(order, 31) + place) | 0;
@@ -179,7 +201,7 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
   const mirror = device.accessor as MirrorDevice;
   const intervals = (): number[] => {
     const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
-    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.tree.map((sub) => sub.seq)]));
+    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.index.toArray().map((sub) => sub.seq)]));
   };
   devicePartsOf.set(k, () => [
     ['mirror', mirror.stateWords()],
@@ -210,6 +232,8 @@ function build(kind: Kind, runSeed: number): Kernel {
   k.sched.spawn('kswapd', 'kernel', k.fn.kswapd(k), true);
   for (const e of [0, 1])
     k.sched.spawn(`engine ${e}`, 'device', engine(device.accessor, e, new Rng(runSeed * 10 + 8 + e)), true);
+  const { kvm } = device as Partial<KvmDevice>;
+  if (kvm) k.sched.spawn('pfn cache', 'kernel', kernelUser(kvm), true);
   k.record(new Footprint());
   return k;
 }
@@ -240,6 +264,14 @@ function* program(k: Kernel, task: Task, fd: number, rng: Rng): KernelPath<void>
     else if (roll < 14) yield* rng.chance(1, 2) ? call(NR_fsync, fd) : call(NR_msync, va, length, MS_SYNC);
     else if (rng.chance(1, 2)) yield* userStore(k, task, va + rng.below(PAGE / 4) * 4, rng.below(1000), 4);
     else yield* userLoad(k, task, va + rng.below(PAGE / 4) * 4, 4);
+  }
+}
+
+/** The kernel's own stores to a page of the guest. */
+function* kernelUser(kvm: Kvm): KernelPath<void> {
+  for (;;) {
+    yield P_SYSCALL;
+    yield* kvm.pfnCaches[0]!.store();
   }
 }
 
@@ -386,7 +418,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

@@ -2,13 +2,16 @@
 // without callbacks violates what the driver keeps. And each mistake of the table is found.
 import { describe, expect, test } from 'vitest';
 import { DEVICES } from '../src/device/devices.ts';
+import type { KvmDevice } from '../src/device/kvm/device.ts';
 import { KVM_MISTAKES } from '../src/device/kvm/mistakes.ts';
+import { setMemoryRegion } from '../src/device/kvm/slots.ts';
 import { explore } from '../src/explore/explore.ts';
 import { pct } from '../src/explore/pct.ts';
 import type { Program } from '../src/explore/world.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../src/workload/check/check-operation.ts';
 import { scenarioNamed } from '../src/workload/check/plan.ts';
-import type { Scenario } from '../src/workload/scenario/scenario.ts';
+import type { ScenarioContext } from '../src/workload/scenario/context.ts';
+import { BASE, type Scenario } from '../src/workload/scenario/scenario.ts';
 import { scenarioProgram } from '../src/workload/scenario/scenario-world.ts';
 import { deviceSubject } from './support/device-subject.ts';
 
@@ -93,6 +96,97 @@ const TWO_SECTIONS: Scenario = {
   },
 };
 
+const device = (c: ScenarioContext): KvmDevice => c.device as unknown as KvmDevice;
+
+/** A slot goes while a section is open that has found it. */
+const SLOT_GOES: Scenario = {
+  name: 'slot-goes',
+  summary: 'a page is dropped while its memslot is moved',
+  setup: [
+    { do: 'mmap', at: 0, pages: 2 },
+    { do: 'store', at: 0 },
+    { do: 'load', at: 0, by: 'device' },
+  ],
+  threads: {
+    dontneed: { steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] },
+    slots: {
+      on: 'kernel',
+      steps: [
+        {
+          do: 'run',
+          name: 'delete the memslot, and make it again',
+          *path(c) {
+            const { kvm } = device(c);
+            const { id, baseGfn, pages, hva } = kvm!.memslots.ofHva(c.va(0))!;
+            yield* setMemoryRegion(kvm!, id, null);
+            yield* setMemoryRegion(kvm!, id, { baseGfn, pages, hva });
+            c.claim(
+              kvm!.mmuInvalidateInProgress === 0 || kvm!.mnActiveInvalidateCount > 0,
+              'SLOTS',
+              'a section is counted that nobody will close.',
+            );
+          },
+        },
+      ],
+    },
+  },
+};
+
+/** The kernel's own use of a page of the guest. */
+const PFN_CACHE: Scenario = {
+  name: 'pfn-cache',
+  summary: 'a page is dropped while the kernel stores to it through a pfn cache',
+  setup: [
+    { do: 'mmap', at: 0, pages: 2 },
+    { do: 'store', at: 0 },
+  ],
+  threads: {
+    dontneed: { steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] },
+    cache: {
+      on: 'kernel',
+      steps: [
+        {
+          do: 'run',
+          name: 'two stores through the cache',
+          *path(c) {
+            const [cache] = device(c).kvm!.pfnCaches;
+            yield* cache!.store();
+            yield* cache!.store();
+          },
+        },
+      ],
+    },
+  },
+};
+
+/** The page behind APIC_ACCESS_ADDR moves. */
+const APIC: Scenario = {
+  name: 'apic',
+  summary: 'the APIC-access page is swapped out while the vCPU uses it',
+  setup: [
+    { do: 'mmap', at: 0, pages: 2 },
+    { do: 'store', at: 0 },
+  ],
+  threads: {
+    pageout: { steps: [{ do: 'madvise', at: 0, advice: 'pageout' }] },
+    vcpu: {
+      on: 'kernel',
+      steps: [
+        {
+          do: 'run',
+          name: 'two loads from the APIC-access page',
+          *path(c) {
+            yield* device(c).accessApic(0);
+            yield* device(c).accessApic(0);
+          },
+        },
+      ],
+    },
+  },
+};
+
+const OWN = { vcpus: 2, pfnCaches: [BASE], apicAccessHva: BASE };
+
 /** What each mistake shows in. */
 const SHOWN_BY: Readonly<Record<string, string | Scenario>> = {
   'no-sequence': 'munmap',
@@ -108,6 +202,8 @@ const SHOWN_BY: Readonly<Record<string, string | Scenario>> = {
   'always-writable': 'fork',
   'end-before-sequence': 'munmap',
   'first-page-only': 'munmap-two',
+  'slots-without-wait': SLOT_GOES,
+  'cache-without-count': PFN_CACHE,
 };
 
 /** The property that the first wrong execution violates; '' when there is none in the bounds. */
@@ -129,8 +225,8 @@ describe('mistakes', () => {
   test.each(Object.keys(KVM_MISTAKES))('%s is found', (mistake) => {
     const shown = SHOWN_BY[mistake]!;
     const scenario = typeof shown === 'string' ? scenarioNamed(shown) : shown;
-    const program = scenarioProgram(scenario, deviceSubject('kvm', 'linux-6.1', { kvm: { vcpus: 2, mistake } }));
-    expect(firstFinding(program)).toMatch(/^I/);
+    const program = scenarioProgram(scenario, deviceSubject('kvm', 'linux-6.1', { kvm: { ...OWN, mistake } }));
+    expect(firstFinding(program)).toMatch(/^I|^CLAIM/);
   });
 
   test.each([REENTRY, TWO_SECTIONS])('$name: KVM without a mistake is clean', (scenario) => {
@@ -139,5 +235,22 @@ describe('mistakes', () => {
       violations: [],
       nullViolates: true,
     });
+  });
+
+  test.each(['linux-6.1', 'linux-6.12'])('slots, pfn caches, the APIC-access page: clean under %s', (design) => {
+    for (const scenario of [SLOT_GOES, PFN_CACHE, APIC]) {
+      const r = checkScenario(scenario, deviceSubject('kvm', design, { kvm: OWN }), {
+        ...OPTIONS,
+        executions: 40,
+        randomRuns: 20,
+      })!;
+      const { violations, lockFindings } = r;
+      expect({ name: scenario.name, violations, lockFindings }).toEqual({
+        name: scenario.name,
+        violations: [],
+        lockFindings: [],
+      });
+      if (scenario !== SLOT_GOES) expect(r.nullViolates).toContain('I1');
+    }
   });
 });

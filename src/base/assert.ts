@@ -5,6 +5,11 @@ export function assert(condition: boolean, claim: string): asserts condition {
   if (!condition) throw new Error(`assertion failed: ${claim}`);
 }
 
+/** As a false assert: where the claim is a text that costs something to make. */
+export function fail(claim: string): never {
+  throw new Error(`assertion failed: ${claim}`);
+}
+
 /** Unusable input of a user (configuration, trace, option): names the input and the place. The CLI exits with status 2. */
 export class InputError extends Error {
   override readonly name = 'InputError';

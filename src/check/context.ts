@@ -104,6 +104,8 @@ export class Context {
   readonly sections = new Sections();
   readonly lost = new LostWrites();
   readonly subscribers = new Subscribers();
+  /** External reverse maps (E_SUBSCRIBE, b = 1), by subscriber. */
+  readonly rmapNotifiers = new Set<number>();
   readonly promises = new Promises();
   readonly replacements = new Replacements();
   readonly windows = new Windows();

@@ -55,7 +55,7 @@ import {
   EV_STEP,
   EV_TYPE,
 } from '../abi/events.ts';
-import { LOCK_PTL } from '../abi/locks.ts';
+import { LOCK_PAGE, LOCK_PTL } from '../abi/locks.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog, RecordSink } from '../base/record-log.ts';
 import {
@@ -92,7 +92,7 @@ import {
   stillOpen,
 } from './protocol.ts';
 import type { ResidencyCourse } from './residency.ts';
-import { settleEverything } from './settling.ts';
+import { settleEverything, settleUnlocked } from './settling.ts';
 import { onCallbackEnd, onSubscribe, onUnsubscribe } from './subscribers.ts';
 import type { Timeline } from './timeline.ts';
 import type { WindowCause } from './windows.ts';
@@ -391,6 +391,7 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_UNLOCK:
       if (r[at + EV_A] === LOCK_PTL) onPtlUnlock(c);
+      else if (r[at + EV_A] === LOCK_PAGE && c.rmapNotifiers.size > 0) settleUnlocked(c, c.sections.thread(c.actor));
       break;
     case E_DIRTY:
       onDirty(c, r, at);

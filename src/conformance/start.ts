@@ -8,7 +8,6 @@ import { PG_ANON } from '../mm/page/pages.ts';
 import type { AreaLayout, ProgramLayout } from '../mm/process/layout.ts';
 import { createProcess } from '../mm/process/task.ts';
 import { lruDeactivate } from '../mm/reclaim/lru.ts';
-import { MmUse } from '../mm/reclaim/lru-gen-walk.ts';
 import { memCgroupAttach } from '../mm/reclaim/mem-cgroup.ts';
 import type { Inode, Task } from '../mm/types.ts';
 import { openInode } from '../mm/vma/shmem-file.ts';
@@ -51,17 +50,25 @@ export function layoutOf(world: World, record: TraceRecord): ProgramLayout {
   return { areas, inodeOf: (path) => inodeOfName(world, path) };
 }
 
-/** Touches the pages that a `pages` record says are present. Written where that is allowed, so that they are the process's own. */
-export function populate(world: World, task: Task, record: TraceRecord): void {
-  for (const [at, count, letters] of record['d'] as readonly (readonly [string, number, string])[]) {
-    if (!letters.includes('P')) continue;
-    for (let i = 0; i < count; i++) {
-      const va = address(at) + i * 4096;
-      const vma = task.mm!.vmas.find(va);
-      const isWrite = vma !== null && (vma.flags & VM_WRITE) !== 0;
-      world.run(touchPage(world.kernel, task.mm!, task.cpu, va, isWrite));
-    }
-  }
+type Span = { readonly start: number; readonly end: number };
+
+/** Where a `pages` record says that pages are present. */
+function presentIn(record: TraceRecord): Span[] {
+  const runs = record['d'] as readonly (readonly [string, number, string])[];
+  return runs
+    .filter(([, , letters]) => letters.includes('P'))
+    .map(([at, count]) => ({ start: address(at), end: address(at) + count * 4096 }));
+}
+
+/** Brings the program to its start, with these pages in place: exec has written those of the stack; the rest is mapped by the program
+ *  itself (its text by running, the scratch block by MAP_POPULATE: a fault for as many pages as are mapped around it), which then writes
+ *  what it shares. */
+function populate(world: World, task: Task, spans: readonly Span[]): void {
+  const isAnon = ({ start }: Span): boolean => task.mm!.vmas.find(start)?.file === null;
+  for (const { start, end } of spans.filter(isAnon)) touchAll(world, task, start, end, true);
+  endExec(world, task);
+  for (const isWrite of [false, true])
+    for (const { start, end } of spans.filter((s) => !isAnon(s))) touchAll(world, task, start, end, isWrite);
 }
 
 /** The file systems were mounted: their bitmaps and inode tables are in the page cache, held and in use, so the machine has active file
@@ -96,59 +103,47 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   for (let fd = 0; fd < FIRST_FREE_FD; fd++) {
     p.task.files.open.set(fd, openInode(world.kernel.newInode('pipe', 'pipe:', 0), true, true));
   }
-  for (const task of [controller, p.task]) {
-    world.switchTo(task === controller ? world.process(CONTROLLER) : p);
-    if (pages !== undefined && task === p.task) populate(world, task, pages);
-    else
-      for (const a of task === controller ? [...shared, ...image.map(firstPage)] : touchedByDefault(layout.areas))
-        touchAll(world, task, a.start, a.end);
-  }
-  activateStack(world, p.task);
-  if (world.kernel.reclaim.lruGen !== null) beginUse(world, p.task);
+  world.switchTo(world.process(CONTROLLER));
+  for (const a of shared) touchAll(world, controller, a.start, a.end, true);
+  for (const a of image.map(firstPage)) touchAll(world, controller, a.start, a.end, false);
+  world.switchTo(p);
+  populate(world, p.task, pages === undefined ? touchedByDefault(layout.areas) : presentIn(pages));
   for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
   world.capture.isOn = true;
 }
 
-/** exec copied the arguments string by string, so the stack's page has been used often (get_arg_page): it is active. */
-function activateStack(world: World, task: Task): void {
-  const { pages } = world.kernel;
-  for (let pfn = 1; pfn < pages.count; pfn++) {
-    const isAnon = (pages.flags[pfn]! & PG_ANON) !== 0;
-    if (!isAnon || pages.memcg[pfn] !== task.mm!.memcg) continue;
-    for (let use = 0; use < 2; use++) world.kernel.fn.markPageAccessed(world.kernel, pfn);
-  }
-}
-
-/** What the address space of a program that has just begun looks like to the aging of pages: exec has counted the stack's page in
- *  mm_struct itself; two faults, with those around, mapped the text and the scratch block. Nothing of that was a hot page. */
-function beginUse(world: World, task: Task): void {
-  const { used } = world.kernel.reclaim.lruGen!;
-  const use = new MmUse();
-  use.events = 2;
-  used.set(task.mm!, use);
-  const { pages } = world.kernel;
+/** exec copied the arguments string by string, so the stack's page has been used often (get_arg_page): it is active. Not so where
+ *  generations tell: the stack was VM_STACK_INCOMPLETE_SETUP, so that its pages do not count as faulted in; and the counts of its faults
+ *  are in mm_struct already (sync_mm_rss). */
+function endExec(world: World, task: Task): void {
+  const { pages, reclaim, fn } = world.kernel;
+  const { lruGen } = reclaim;
   for (let pfn = 1; pfn < pages.count; pfn++) {
     if ((pages.flags[pfn]! & PG_ANON) === 0 || pages.memcg[pfn] !== task.mm!.memcg) continue;
-    // The stack is VM_STACK_INCOMPLETE_SETUP while exec fills it, so its pages do not count as faulted in.
-    lruDeactivate(world.kernel, pfn);
+    if (lruGen !== null) lruDeactivate(world.kernel, pfn);
+    else for (let use = 0; use < 2; use++) fn.markPageAccessed(world.kernel, pfn);
   }
+  lruGen?.used.delete(task.mm!);
+  // exit_mmap of the address space before.
+  reclaim.drainJoining();
 }
 
 /** What the target has touched before a script starts, when the recording does not say: its text, the scratch block and the page
  *  of the stack that holds its arguments. */
-function touchedByDefault(areas: readonly AreaLayout[]): { start: number; end: number }[] {
+function touchedByDefault(areas: readonly AreaLayout[]): Span[] {
   return areas
     .filter((a) => !a.path.startsWith('[') || a.path === '[stack]')
     .map((a) => (a.path === '[stack]' ? { start: a.end - 4096, end: a.end } : a));
 }
 
-function firstPage(area: AreaLayout): { start: number; end: number } {
+function firstPage(area: AreaLayout): Span {
   return { start: area.start, end: area.start + 4096 };
 }
 
-function touchAll(world: World, task: Task, start: number, end: number): void {
+/** Reads the pages, or writes those that may be written. */
+function touchAll(world: World, task: Task, start: number, end: number, isWrite: boolean): void {
   for (let va = start; va < end; va += 4096) {
-    const isWrite = ((task.mm!.vmas.find(va)?.flags ?? 0) & VM_WRITE) !== 0;
-    world.run(touchPage(world.kernel, task.mm!, task.cpu, va, isWrite));
+    const isWritable = ((task.mm!.vmas.find(va)?.flags ?? 0) & VM_WRITE) !== 0;
+    if (!isWrite || isWritable) world.run(touchPage(world.kernel, task.mm!, task.cpu, va, isWrite));
   }
 }

@@ -7,8 +7,10 @@ import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
 import { GRU } from './gru/row.ts';
+import { IOMMU_ROWS, PINNED_DMA } from './iommu-rows.ts';
 import { KVM_DEVICE } from './kvm/row.ts';
 import { RDMA_ODP } from './rdma/row.ts';
+import { XPMEM } from './xpmem/row.ts';
 
 export interface DeviceInfo {
   readonly name: string;
@@ -24,7 +26,7 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-export const DEVICES: readonly DeviceInfo[] = [KVM_DEVICE, RDMA_ODP, GRU];
+export const DEVICES: readonly DeviceInfo[] = [PINNED_DMA, KVM_DEVICE, RDMA_ODP, GRU, XPMEM, ...IOMMU_ROWS];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {

@@ -68,6 +68,9 @@ export interface MirrorReactions {
   vmaClosed?(start: number, end: number): KernelPath<void>;
   /** mmu-notifiers-andrea: the range was unmapped and its pages are free. May not sleep. Not given: rangeStart and rangeEnd of it. */
   rangeFreed?(start: number, end: number): AtomicPath<void>;
+  /** invalidate-range, linux-6.1: entries of the range have changed, between start and end or without them. May not sleep. Mirrors have
+   *  no need of it for what their table holds. */
+  invalidateRange?(start: number, end: number): AtomicPath<void>;
   /** free-pages-2011: pages whose entries were cleared inside an open section are freed next. May not sleep. */
   freePages?(): AtomicPath<void>;
   /** mmu-notifiers-v4: the page, exported by exportPage, is unmapped or to be clean: on return the device has no entry of it. The page
@@ -95,7 +98,7 @@ export function subscribeMirror(k: Kernel, mm: MmStruct, reactions: MirrorReacti
   if (design instanceof FreePages2011) return subscription(design.list, mm, opsFreePages(reactions));
   if (design instanceof Linux2627) return subscription(design.list, mm, ops2627(reactions, design.maySleep));
   if (design instanceof InvalidateRangeDesign) return subscription(design.list, mm, opsInvalidateRange(reactions));
-  if (design instanceof Linux61) return subscription(design.list, mm, opsStartEnd<MmuNotifierOps>(reactions, {}));
+  if (design instanceof Linux61) return subscription(design.list, mm, ops61(reactions));
   if (design instanceof Linux66) return subscription(design.list, mm, opsStartEnd<Linux66Ops>(reactions, {}));
   return null;
 }
@@ -229,6 +232,13 @@ function opsInvalidateRange(r: MirrorReactions): InvalidateRangeOps {
   if (rangeStart !== undefined)
     ops.invalidateRangeStart = (_n, range) => done(rangeStart.call(r, mirrorRange(range, true)));
   if (rangeEnd !== undefined) ops.invalidateRangeEnd = (_n, range) => rangeEnd.call(r, mirrorRange(range, true));
+  if (r.invalidateRange !== undefined) ops.invalidateRange = (_n, _m, s, e) => r.invalidateRange!(s, e);
+  return ops;
+}
+
+function ops61(r: MirrorReactions): MmuNotifierOps {
+  const ops = opsStartEnd<MmuNotifierOps>(r, {});
+  if (r.invalidateRange !== undefined) ops.invalidateRange = (_n, _m, s, e) => r.invalidateRange!(s, e);
   return ops;
 }
 

@@ -11,9 +11,10 @@
 
 import { FRAME_KERNEL, FRAME_TABLE } from '../abi/events.ts';
 import { PTE_P, PTE_PS } from '../abi/pte.ts';
-import { assert } from '../base/assert.ts';
+import { assert, fail } from '../base/assert.ts';
 import { vpnAddress } from '../hw/page-table.ts';
 import { entryWord } from '../hw/pte.ts';
+import { Recount } from './check-scratch.ts';
 import { checkHuge } from './huge/check.ts';
 import { depositsOf } from './huge/deposit.ts';
 import { pmdFrame, pmdIsSwap, pmdTransHuge } from './huge/pmd.ts';
@@ -34,15 +35,18 @@ import {
 } from './page/pages.ts';
 import { isDeviceExclusive, isDevicePrivate, swapPfn } from './page/pfn-swap.ts';
 import { isRealSwap, pteFrame, pteIsSwap, ptePresent, pteSpecial, swapOffset } from './page/swapops.ts';
-import { checkIntervals, checkRmap, forEachLeaf } from './rmap/check.ts';
+import { checkIntervals, checkRmap, forEachLeaf, nextEntry } from './rmap/check.ts';
 import type { MmStruct } from './types.ts';
+
+const recount = new Recount();
+const NO_PINS: ReadonlyMap<number, number> = new Map();
 
 const hex = (address: number): string => `0x${address.toString(16)}`;
 
 /** `held`: references that the caller holds itself (get_user_pages), by frame. Pins are recognised by their size. */
-export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Map()): void {
-  const refs = new Int32Array(k.pages.end);
-  const swapUsers = new Uint32Array(k.swap.pages + 1);
+export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = NO_PINS): void {
+  recount.begin(k);
+  const { refs, swapUsers } = recount;
   for (const mm of k.mms.values()) {
     // One whose last user is gone has no VMAs, and its total_vm stays as it was.
     if (mm.users > 0) checkVmas(mm);
@@ -51,18 +55,15 @@ export function checkWorld(k: Kernel, held: ReadonlyMap<number, number> = new Ma
   }
   countCaches(k, refs, swapUsers);
   checkSwap(k, swapUsers, refs);
-  checkHugetlb(k, refs);
-  checkHuge(k);
+  checkHugetlb(k, recount);
+  checkHuge(k, recount);
   for (const [pfn, n] of held) refs[pfn] = refs[pfn]! + n;
   for (const pfn of k.reclaim.addBatch) refs[pfn] = refs[pfn]! + 1;
-  checkFrames(k, refs);
+  checkFrames(k);
   checkDeviceFrames(k, refs);
-  let free = 0;
-  for (const node of k.nodes) free += node.checkInvariants();
-  assert(free === k.pages.free, `Buddy: ${free} frames on the lists, the count says ${k.pages.free}`);
   k.reclaim.checkInvariants();
-  checkRmap(k);
-  checkKsm(k);
+  checkRmap(k, recount);
+  checkKsm(k, recount);
   checkIntervals(k);
 }
 
@@ -72,16 +73,16 @@ function checkVmas(mm: MmStruct): void {
   let pages = 0;
   let before = 0;
   for (let v = mm.vmas.first(); v !== null; v = mm.vmas.next(v)) {
-    const place = `mm ${mm.id} VMA ${hex(v.start)}-${hex(v.end)}`;
-    assert(v.start >= before && v.start < v.end, `I30: ${place} comes after ${hex(before)} and is not empty`);
-    assert(v.start % 4096 === 0 && v.end % 4096 === 0, `I30: ${place} is page aligned`);
-    assert(v.mm === mm, `I30: ${place} knows its mm`);
+    if (v.start < before || v.start >= v.end || v.start % 4096 !== 0 || v.end % 4096 !== 0 || v.mm !== mm) {
+      const place = `VMA ${hex(v.start)}-${hex(v.end)}`;
+      throw new Error(`I30: ${place} comes after ${hex(before)}, is not empty, page aligned and of mm ${mm.id}`);
+    }
     before = v.end;
     count++;
     pages += (v.end - v.start) / 4096;
   }
-  assert(count === mm.vmas.count, `I30: mm ${mm.id} has ${count} VMAs, map_count says ${mm.vmas.count}`);
-  assert(pages === mm.totalVm, `I30: mm ${mm.id} has ${pages} pages of VMAs, total_vm says ${mm.totalVm}`);
+  if (count !== mm.vmas.count) throw new Error(`I30: mm ${mm.id} has ${count} VMAs, map_count says ${mm.vmas.count}`);
+  if (pages !== mm.totalVm) throw new Error(`I30: mm ${mm.id} has ${pages} pages of VMAs, total_vm says ${mm.totalVm}`);
 }
 
 /** One reference for the PGD and one for each table that an entry links. */
@@ -99,9 +100,11 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   };
   const descend = (table: number, level: number, hi: number, lo: number): void => {
     let huge = 0;
-    for (let i = 0; i < 512; i++) {
-      const entry = w[entryWord(table, i)]!;
-      if (level === 1 && isAnonHuge(k, mm, entryWord(table, i), vpnAddress(hi, i << 9))) huge++;
+    const end = entryWord(table, 512);
+    for (let at = nextEntry(k, end - 1024, end); at < end; at = nextEntry(k, at + 2, end)) {
+      const i = (at >> 1) & 511;
+      const entry = w[at]!;
+      if (level === 1 && isAnonHuge(k, mm, at, vpnAddress(hi, i << 9))) huge++;
       if ((entry & (PTE_P | PTE_PS)) !== PTE_P) continue;
       const nextHi = level === 3 ? i << 9 : level === 2 ? hi | i : hi;
       const nextLo = level === 1 ? i << 9 : lo;
@@ -115,7 +118,8 @@ function countTables(k: Kernel, mm: MmStruct, refs: Int32Array): void {
   };
   link(mm.pgd, 4, 0, false);
   descend(mm.pgd, 3, 0, 0);
-  assert(tables === mm.tablePages, `I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
+  if (tables !== mm.tablePages)
+    throw new Error(`I31: mm ${mm.id} has ${tables} tables, tablePages says ${mm.tablePages}`);
 }
 
 /** A huge entry, present or of a migration, in a VMA of anonymous memory. */
@@ -130,22 +134,25 @@ function isAnonHuge(k: Kernel, mm: MmStruct, word: number, address: number): boo
 /** The tables deposited with a PMD table, one for each huge entry of anonymous memory in it. Their number. */
 function countDeposits(k: Kernel, pmdTable: number, huge: number, refs: Int32Array): number {
   const tables = depositsOf(k, pmdTable);
-  assert(
-    tables.length === huge,
-    `I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${huge} huge entries`,
-  );
+  if (tables.length !== huge)
+    fail(`I31: PMD table ${pmdTable} has ${tables.length} tables deposited, ${huge} huge entries`);
   for (const table of tables) {
-    assert((k.pages.flags[table]! & PG_TABLE) !== 0, `I31: deposited table ${table} has PG_TABLE`);
+    if ((k.pages.flags[table]! & PG_TABLE) === 0) fail(`I31: deposited table ${table} has PG_TABLE`);
     refs[table] = refs[table]! + 1;
-    assert(refs[table] === 1, `I31: deposited table ${table} is linked once`);
+    if (refs[table] !== 1) fail(`I31: deposited table ${table} is linked once`);
   }
   return tables.length;
 }
 
 function countLeaves(k: Kernel, mm: MmStruct, refs: Int32Array, swapUsers: Uint32Array): void {
+  let [start, end] = [0, 0];
   forEachLeaf(k, mm, (_mm, address, lo, hi, isHuge) => {
-    const vma = mm.vmas.find(address);
-    if (vma === null || vma.start > address) throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} lies in a VMA`);
+    if (address < start || address >= end) {
+      const vma = mm.vmas.findExact(address);
+      if (vma === null) throw new Error(`I31: mm ${mm.id} entry at ${hex(address)} lies in a VMA`);
+      start = vma.start;
+      end = vma.end;
+    }
     if (isHuge) {
       if (pmdTransHuge(lo) && !isHugeZero(k, pmdFrame(lo))) refs[pmdFrame(lo)]!++;
       return;
@@ -176,7 +183,7 @@ function countCaches(k: Kernel, refs: Int32Array, swapUsers: Uint32Array): void 
       const head = compoundHead(k.pages, pfn);
       refs[head] = refs[head]! + 1;
       const knows = k.pages.mapping[head] === inode.mapping && k.pages.index[head] === index - (pfn - head);
-      assert(knows, `I24: page ${pfn} knows its place ${index} in inode ${inode.id}`);
+      if (!knows) fail(`I24: page ${pfn} knows its place ${index} in inode ${inode.id}`);
     }
     for (const slot of inode.mapping.swapped.values()) swapUsers[slot] = swapUsers[slot]! + 1;
   }
@@ -195,44 +202,43 @@ function checkSwap(k: Kernel, swapUsers: Uint32Array, refs: Int32Array): void {
     }
     const head = compoundHead(k.pages, pfn);
     const knows = (k.pages.flags[head]! & PG_SWAPCACHE) !== 0 && k.pages.private[pfn] === slot;
-    assert(knows, `I28: page ${pfn} knows its slot ${slot}`);
+    if (!knows) fail(`I28: page ${pfn} knows its slot ${slot}`);
     refs[head] = refs[head]! + 1;
   }
-  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+  for (let i = 0; i < recount.live; i++) {
+    const pfn = recount.frames[i]!;
     if ((k.pages.flags[pfn]! & PG_SWAPCACHE) === 0) continue;
-    assert(k.swap.cached(k.pages.private[pfn]!) === pfn, `I28: slot ${k.pages.private[pfn]} knows its page ${pfn}`);
+    const slot = k.pages.private[pfn]!;
+    if (k.swap.cached(slot) !== pfn) fail(`I28: slot ${slot} knows its page ${pfn}`);
   }
 }
 
 /** A tail of a compound page: its head has the counts. */
-function checkTail(k: Kernel, pfn: number, count: number, recount: number): void {
+function checkTail(k: Kernel, pfn: number, count: number, found: number): void {
   const head = k.pages.head[pfn]!;
   const nr = 1 << k.pages.order[head]!;
-  assert(k.pages.head[head] === 0 && pfn > head && pfn < head + nr, `I24: frame ${pfn} is a tail of ${head}`);
-  assert(count === 0 && recount === 0, `I24: tail ${pfn} has refcount ${count}, recount ${recount}`);
-  assert((k.pages.flags[pfn]! & PG_LRU) === 0, `LRU: tail ${pfn} is on no list`);
+  if (k.pages.head[head] !== 0 || pfn <= head || pfn >= head + nr) fail(`I24: frame ${pfn} is a tail of ${head}`);
+  if (count !== 0 || found !== 0) fail(`I24: tail ${pfn} has refcount ${count}, recount ${found}`);
+  if ((k.pages.flags[pfn]! & PG_LRU) !== 0) fail(`LRU: tail ${pfn} is on no list`);
 }
 
-function checkFrames(k: Kernel, refs: Int32Array): void {
-  const free = new Uint8Array(k.pages.count);
-  for (const node of k.nodes) node.freeFrames(free);
-  const { flags, refcount, mapcount } = k.pages;
-  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+function checkFrames(k: Kernel): void {
+  const { refs, free, frames, live } = recount;
+  const { flags, refcount } = k.pages;
+  for (let pfn = 1; pfn < k.pages.count; pfn++)
+    if (free[pfn] === 1 && refs[pfn] !== 0) fail(`I24: free frame ${pfn} has recount ${refs[pfn]}`);
+  for (let i = 0; i < live; i++) {
+    const pfn = frames[i]!;
     const f = flags[pfn]!;
     if ((f & PG_RESERVED) !== 0) continue;
     const count = refcount[pfn]!;
-    if (free[pfn] === 1) {
-      assert(count === 0 && refs[pfn] === 0, `I24: free frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
-      assert(mapcount[pfn] === 0, `I25: free frame ${pfn} is not mapped`);
-      continue;
-    }
     if (k.pages.head[pfn] !== 0) {
       checkTail(k, pfn, count, refs[pfn]!);
       continue;
     }
     if ((f & PG_HUGETLB) !== 0) {
       const want = refs[pfn]! + k.pages.pincount[pfn]!;
-      assert(count === want, `I24: huge page ${pfn} has refcount ${count}, recount ${want}`);
+      if (count !== want) fail(`I24: huge page ${pfn} has refcount ${count}, recount ${want}`);
       continue;
     }
     // Memory of the kernel itself and of drivers: one reference.
@@ -241,12 +247,11 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
     if ((f & PG_HWPOISON) !== 0) continue;
     const isSmall = k.pages.order[pfn] === 0;
     const pins = isSmall ? count - (count % GUP_PIN_COUNTING_BIAS) : k.pages.pincount[pfn]!;
-    assert(count > 0, `I24: frame ${pfn} is not free and has refcount ${count}: lost`);
-    assert(count === refs[pfn]! + pins, `I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
+    if (count <= 0) fail(`I24: frame ${pfn} is not free and has refcount ${count}: lost`);
+    if (count !== refs[pfn]! + pins) fail(`I24: frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
     const isData = (f & PG_ANON) !== 0 || k.pages.mapping[pfn] !== null || (f & PG_SWAPCACHE) !== 0;
-    if (k.reclaim.addBatch.includes(pfn)) continue;
-    assert(!isData || (f & PG_LRU) !== 0, `LRU: page ${pfn} is anonymous or cached and on a list`);
-    assert(isData || (f & PG_LRU) === 0, `LRU: page ${pfn} on a list is anonymous or cached`);
+    if (isData === ((f & PG_LRU) !== 0) || k.reclaim.addBatch.includes(pfn)) continue;
+    fail(`LRU: page ${pfn} is ${isData ? '' : 'not '}anonymous or cached and on ${isData ? 'no' : 'a'} list`);
   }
 }
 
@@ -254,7 +259,7 @@ function checkFrames(k: Kernel, refs: Int32Array): void {
 function checkDeviceFrames(k: Kernel, refs: Int32Array): void {
   for (let pfn = k.pages.count; pfn < k.pages.end; pfn++) {
     const count = k.pages.refcount[pfn]!;
-    assert(count === refs[pfn], `I24: device frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
-    assert((k.pages.flags[pfn]! & PG_LRU) === 0, `LRU: device frame ${pfn} is on no list`);
+    if (count !== refs[pfn]) fail(`I24: device frame ${pfn} has refcount ${count}, recount ${refs[pfn]}`);
+    if ((k.pages.flags[pfn]! & PG_LRU) !== 0) fail(`LRU: device frame ${pfn} is on no list`);
   }
 }

@@ -117,7 +117,7 @@ function runWorld(seed: number, retries: boolean): World {
   expect(sched.runUntil(() => false)).toBe('stuck');
   expect(sched.threads.filter((t) => t.path !== null).map((t) => `${t.name}: ${t.waitingFor}`)).toEqual([]);
   const tree = world.design.list.of(mm)!.intervals!;
-  expect({ seed, active: tree.active, even: tree.seq % 2, left: tree.tree.length, count: mm.count }).toEqual({
+  expect({ seed, active: tree.active, even: tree.seq % 2, left: tree.index.size, count: mm.count }).toEqual({
     seed,
     active: 0,
     even: 0,

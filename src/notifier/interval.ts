@@ -31,6 +31,7 @@ import type { KernelPath } from '../sched/path.ts';
 import { P_CALLBACK } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import type { NotifierMm, NotifierRange } from './host.ts';
+import { IntervalIndex, IntervalNode } from './interval-tree.ts';
 import type { ListOps, Subscription, SubscriptionList } from './subscriptions.ts';
 
 /** Trees and subscribers in footprints, by number of the address space and of the subscriber. */
@@ -44,19 +45,17 @@ export interface IntervalOps {
   invalidate(sub: IntervalNotifier, range: NotifierRange, seq: number): KernelPath<boolean>;
 }
 
-/** mmu_interval_notifier over [start, last]. */
-export class IntervalNotifier implements Subscription {
+/** mmu_interval_notifier over [start, last]; last byte inclusive as in Linux: a range may end at ULONG_MAX. */
+export class IntervalNotifier extends IntervalNode implements Subscription {
   readonly ops: IntervalOps;
   id = 0;
   mm: NotifierMm | null = null;
-  start = 0;
-  /** Last byte, inclusive as in Linux: a range may end at ULONG_MAX. */
-  last = 0;
   /** Value of the tree's seq at the last invalidation of this subscriber. Guarded by the driver's lock. */
   seq = 0;
   isInTree = false;
 
   constructor(ops: IntervalOps) {
+    super();
     this.ops = ops;
   }
 }
@@ -66,7 +65,7 @@ export class IntervalTree {
   seq = 2;
   active = 0;
   /** Ascending start, ties in insertion order. Unchanged while seq is odd and callbacks walk it. */
-  readonly tree: IntervalNotifier[] = [];
+  readonly index = new IntervalIndex<IntervalNotifier>();
   readonly deferred: IntervalNotifier[] = [];
   readonly queue = new WaitQueue();
 
@@ -75,27 +74,17 @@ export class IntervalTree {
   }
 
   get hasSubscribers(): boolean {
-    return this.tree.length > 0 || this.deferred.length > 0;
-  }
-
-  /** Index of the first interval from `from` on that meets [start, end), or the length. */
-  findFrom(from: number, start: number, end: number): number {
-    let i = from;
-    while (i < this.tree.length && !(this.tree[i]!.start < end && this.tree[i]!.last >= start)) i++;
-    return i;
+    return this.index.size > 0 || this.deferred.length > 0;
   }
 
   add(sub: IntervalNotifier): void {
-    let i = this.tree.length;
-    while (i > 0 && this.tree[i - 1]!.start > sub.start) i--;
-    this.tree.splice(i, 0, sub);
+    this.index.insert(sub);
     sub.isInTree = true;
   }
 
   take(sub: IntervalNotifier): void {
-    const i = this.tree.indexOf(sub);
-    assert(i >= 0, 'mmu_interval_notifier: in the tree');
-    this.tree.splice(i, 1);
+    assert(sub.isInTree, 'mmu_interval_notifier: in the tree');
+    this.index.remove(sub);
     sub.isInTree = false;
   }
 }
@@ -218,11 +207,11 @@ export class Intervals<Ops extends ListOps> {
     if (this.list.of(range.mm)?.intervals == null) return 0;
     const tree = this.#tree(range.mm, true)!;
     tree.active++;
-    let i = tree.findFrom(0, range.start, range.end);
-    if (i < tree.tree.length && !tree.isInvalidating) tree.seq++;
+    const { start, end } = range;
+    let sub = tree.index.first(start, end);
+    if (sub !== null && !tree.isInvalidating) tree.seq++;
     const seq = tree.seq;
-    for (; i < tree.tree.length; i = tree.findFrom(i + 1, range.start, range.end)) {
-      const sub = tree.tree[i]!;
+    for (; sub !== null; sub = tree.index.next(sub, start, end)) {
       if (this.list.host.sched.points) yield P_CALLBACK;
       const isDone = yield* this.#invalidate(sub, range, seq);
       if (isDone || range.blockable) continue;

@@ -62,6 +62,8 @@ export interface KvmRules {
   readonly holdsReferences: boolean;
   /** Until 3.7 change_pte came without a section and had to repoint the spte itself. */
   readonly repointsOutsideSections: boolean;
+  /** Until 3.18 the APIC-access page is pinned. */
+  readonly pinsApicPage: boolean;
   /** 6.6: the APIC-access page is reloaded from the start of a section; from 3.19 to 6.5 from invalidate_range. */
   readonly reloadsApicAtStart: boolean;
 }
@@ -73,6 +75,7 @@ const RULES_2008: KvmRules = {
   asksBeforeLookup: false,
   holdsReferences: false,
   repointsOutsideSections: true,
+  pinsApicPage: true,
   reloadsApicAtStart: false,
 };
 const RULES_61: KvmRules = {
@@ -81,11 +84,12 @@ const RULES_61: KvmRules = {
   sharesLock: true,
   countsOnlySlots: true,
   repointsOutsideSections: false,
+  pinsApicPage: false,
 };
 
 const BY_DESIGN: Readonly<Record<string, KvmRules>> = {
   'mmu-notifiers-andrea': { ...RULES_2008, holdsReferences: true },
-  'invalidate-range': { ...RULES_2008, repointsOutsideSections: false },
+  'invalidate-range': { ...RULES_2008, repointsOutsideSections: false, pinsApicPage: false },
   'linux-6.1': RULES_61,
   'linux-6.6': { ...RULES_61, reloadsApicAtStart: true },
   'linux-6.12': { ...RULES_61, reloadsApicAtStart: true, asksBeforeLookup: true },

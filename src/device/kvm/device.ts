@@ -5,10 +5,11 @@
 //   access   KVM_RUN for one instruction: guest mode, TLB, walk; a violation leaves the guest, takes the fault, enters again
 //   unbind   the vCPUs stop; kvm_destroy_vm: mmu_notifier_unregister, everything zapped
 
-import { EBUSY, EINVAL } from '../../abi/errno.ts';
-import { AGENT_MIRROR_TLB, DEV_RUNNING, E_BIND, E_REFAULT } from '../../abi/events.ts';
+import { EBUSY, EFAULT, EINVAL } from '../../abi/errno.ts';
+import { AGENT_MIRROR_TLB, DEV_RUNNING, E_BIND, E_DEV_ACCESS, E_REFAULT } from '../../abi/events.ts';
 import { InputError } from '../../base/assert.ts';
 import { OBJ_DRIVER, OBJ_MM } from '../../base/footprint.ts';
+import type { PhysMemory } from '../../hw/phys.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import { mmDrop } from '../../mm/vma/exit-mmap.ts';
@@ -20,14 +21,16 @@ import { callbackCounts, DEVICE_ID } from '../common.ts';
 import type { Device, DeviceConfig } from '../device.ts';
 import { type MirrorSubscription, subscribeMirror } from '../subscribe-mirror.ts';
 import { Workload } from '../workload.ts';
+import { loadApicPage } from './apic.ts';
 import { KVM_DEFAULTS, type KvmConfig } from './config.ts';
 import { type KvmFns, kvmFns } from './fns.ts';
-import { EPT_VIOLATION, GUEST_FAULT, guestWalkSteps, TRANSLATED } from './guest-walk.ts';
+import { GUEST_FAULT, guestWalkSteps, TRANSLATED } from './guest-walk.ts';
 import { Kvm, KvmStats } from './kvm.ts';
 import { KVM_MISTAKES } from './mistakes.ts';
-import { pageFault } from './page-fault.ts';
+import { pageFault, RET_PF_FIXED, RET_PF_INVALID_SLOT } from './page-fault.ts';
 import { GfnToPfnCache } from './pfn-cache.ts';
 import { reactionsOf } from './reactions.ts';
+import { nextMemslots } from './slots.ts';
 import { IN_GUEST_MODE, type Vcpu } from './vcpu.ts';
 
 /** Words that the engines write: the last 64 bytes of a page (workload.ts). */
@@ -40,8 +43,17 @@ export interface Instruction {
   readonly isWrite: boolean;
   /** Offset in the page. */
   readonly offset: number;
-  /** What is stored. */
+  /** What is stored: a double, or with `hi` the lower half of an integer. */
   readonly value: number;
+  readonly hi: number | null;
+}
+
+function store(memory: PhysMemory, at: number, what: Instruction): void {
+  if (what.hi === null) memory.doubles[at] = what.value;
+  else {
+    memory.words[at * 2] = what.value;
+    memory.words[at * 2 + 1] = what.hi;
+  }
 }
 
 export class KvmDevice implements Device, Accessor {
@@ -140,6 +152,7 @@ export class KvmDevice implements Device, Accessor {
     yield* this.#fn.zapAll(kvm);
     for (const cache of kvm.pfnCaches) yield* cache.invalidate(0, Number.POSITIVE_INFINITY);
     kvm.sptes.reset();
+    for (const pfn of kvm.pinnedPages.splice(0)) this.k.fn.putPage(this.k, pfn);
     this.#emitBind(kvm, 0);
     this.#note(true);
     this.kvm = null;
@@ -183,23 +196,21 @@ export class KvmDevice implements Device, Accessor {
 
   /** Engines read what the program has stored, and write words of their own. */
   #deviceWord(engine: number, va: number, isWrite: boolean): Instruction {
-    if (isWrite) return { isWrite, offset: DEVICE_WORDS + engine * 8, value: this.writes + 1 };
-    return { isWrite, offset: (va % 4096) - (va % 8), value: 0 };
+    if (isWrite) return { isWrite, offset: DEVICE_WORDS + engine * 8, value: this.writes + 1, hi: null };
+    return { isWrite, offset: (va % 4096) - (va % 8), value: 0, hi: null };
   }
 
   /** One instruction of the guest at a guest virtual address. ACCESS_DONE, or ACCESS_INVALID: the VM leaves to user space, or the
    *  guest's own tables do not allow it (`vcpu.lastOutcome`). */
   *run(engine: number, gva: number, what: Instruction): KernelPath<number> {
-    const { kvm, k } = this;
+    const { kvm } = this;
     if (kvm === null) return ACCESS_INVALID;
     const v = kvm.vcpus[engine]!;
     this.#running++;
     if (!v.mutex.trylock()) yield* v.mutex.lock();
     const result = this.#isStopping ? ACCESS_INVALID : yield* this.#guest(v, gva, what);
     v.mutex.unlock();
-    this.#note(true);
-    this.#running--;
-    if (this.#running === 0) this.#idle.wakeAll(k.sched);
+    this.#leave();
     if (result !== ACCESS_DONE) this.invalid++;
     return result;
   }
@@ -207,7 +218,11 @@ export class KvmDevice implements Device, Accessor {
   *#guest(v: Vcpu, gva: number, what: Instruction): KernelPath<number> {
     const { k } = this;
     const { points } = k.sched;
-    for (let attempts = 0; ; attempts++) {
+    // Faults fixed in a row, while nothing was taken away from the table again: sections elsewhere in the VM, and the dirty log, may make
+    // a guest fault as often as they come.
+    let fixed = 0;
+    let withdrawn = -1;
+    for (;;) {
       if (points) yield P_DEV_TRANSLATE;
       v.note();
       if (v.mode !== IN_GUEST_MODE && !(yield* v.enterGuest())) continue;
@@ -219,8 +234,12 @@ export class KvmDevice implements Device, Accessor {
       v.isBusy = false;
       v.exitGuest();
       if (outcome === GUEST_FAULT) return ACCESS_INVALID;
-      if (outcome === EPT_VIOLATION && attempts > 0) this.#refault(v, attempts);
-      if (!(yield* this.#exit(v))) return ACCESS_INVALID;
+      if (withdrawn !== v.kvm.withdrawn) fixed = 0;
+      if (fixed > 0) this.#refault(v, fixed);
+      withdrawn = v.kvm.withdrawn;
+      const answer = yield* this.#holdingMm(v.kvm, this.#fault(v.kvm, v));
+      if (answer < 0) return ACCESS_INVALID;
+      if (answer === RET_PF_FIXED) fixed++;
     }
     if (points) yield P_DEV_TRANSLATED;
     this.#reach(v, what);
@@ -229,18 +248,70 @@ export class KvmDevice implements Device, Accessor {
     return ACCESS_DONE;
   }
 
-  /** The exit for a violation. False: user space hears of it. The vCPU's thread is one of the process: it holds mm_users. */
-  *#exit(v: Vcpu): KernelPath<boolean> {
-    const { kvm } = v;
-    const { k, mm } = kvm;
-    if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
-    if (mm.users <= 0) return false;
-    mm.users++;
+  /** A load from the page behind APIC_ACCESS_ADDR, as hardware makes for the guest. ACCESS_DONE, or ACCESS_INVALID: there is none. */
+  *accessApic(engine: number): KernelPath<number> {
+    const { kvm, k } = this;
+    if (kvm === null || kvm.config.apicAccessHva === 0) return ACCESS_INVALID;
+    const v = kvm.vcpus[engine]!;
+    this.#running++;
+    if (!v.mutex.trylock()) yield* v.mutex.lock();
+    let result = this.#isStopping ? ACCESS_INVALID : ACCESS_DONE;
+    while (result === ACCESS_DONE) {
+      if (k.sched.points) yield P_DEV_TRANSLATE;
+      v.note();
+      if (v.mode !== IN_GUEST_MODE && !(yield* v.enterGuest())) continue;
+      if (v.apicPfn !== 0) break;
+      v.exitGuest();
+      if ((yield* this.#holdingMm(kvm, loadApicPage(v))) < 0) result = ACCESS_INVALID;
+    }
+    if (result === ACCESS_DONE) {
+      v.isBusy = true;
+      v.pfn = v.apicPfn;
+      v.generation = v.apicGeneration;
+      if (k.sched.points) yield P_DEV_TRANSLATED;
+      this.#reachApic(v);
+      v.endInstruction();
+    }
+    v.mutex.unlock();
+    this.#leave();
+    return result;
+  }
+
+  #reachApic(v: Vcpu): void {
+    const { memory } = this.k;
+    const va = v.kvm.config.apicAccessHva;
+    memory.touch(v.pfn, false);
+    const now = memory.generation[v.pfn]!;
+    this.reads++;
+    if (memory.log.on)
+      memory.log.emit(E_DEV_ACCESS, v.kvm.mm.id, va, va + 8, v.pfn, v.generation, now, 0, AGENT_MIRROR_TLB, DEVICE_ID);
+  }
+
+  #leave(): void {
+    this.#note(true);
+    this.#running--;
+    if (this.#running === 0) this.#idle.wakeAll(this.k.sched);
+  }
+
+  /** The exit for a violation: RET_PF_*, or -errno: user space hears of it. */
+  *#fault(kvm: Kvm, v: Vcpu): KernelPath<number> {
     const idx = kvm.srcu.readLock();
+    const set = kvm.memslots;
     const result = yield* pageFault(kvm, v, v.faultGfn, v.isFaultWrite);
     kvm.srcu.readUnlock(idx);
+    if (result === RET_PF_INVALID_SLOT) yield* nextMemslots(kvm, set);
+    return result;
+  }
+
+  /** Work of a vCPU's thread, which is one of the process: it holds mm_users. -EFAULT when the process has none left. */
+  *#holdingMm(kvm: Kvm, path: KernelPath<number>): KernelPath<number> {
+    const { k, mm } = kvm;
+    if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
+    if (mm.users <= 0) return -EFAULT;
+    mm.users++;
+    const result = yield* path;
     yield* k.fn.mmPut(k, mm);
-    return result >= 0;
+    return result;
   }
 
   #reach(v: Vcpu, what: Instruction): void {
@@ -250,10 +321,12 @@ export class KvmDevice implements Device, Accessor {
     if (memory.footprint !== null) memory.touch(v.pfn, isWrite);
     if (isWrite) {
       this.writes++;
-      if (v.mayStore()) memory.doubles[at] = what.value;
+      if (v.mayStore()) store(memory, at, what);
     } else {
       this.reads++;
       this.lastRead = memory.doubles[at]!;
+      v.lastLo = memory.words[at * 2]!;
+      v.lastHi = memory.words[at * 2 + 1]!;
     }
     v.emitAccess(offset, isWrite);
   }

@@ -1,9 +1,9 @@
 // What KVM does, as a table of functions: a livepatch (mistakes.ts) replaces single ones.
 
-import type { AtomicPath } from '../../sched/path.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { MirrorRange } from '../subscribe-mirror.ts';
 import type { Kvm } from './kvm.ts';
-import type { Memslot } from './memslots.ts';
+import type { Memslot, MemslotSet } from './memslots.ts';
 import { flushRemoteTlbs, makeAllCpusRequest, setPfnDirty, zapAll } from './mmu.ts';
 import {
   ageHvaRange,
@@ -18,6 +18,7 @@ import {
 } from './notifier.ts';
 import { fastPageFault, isStale, mapPage, sampleSequence } from './page-fault.ts';
 import { isCacheStale } from './pfn-cache.ts';
+import { swapActiveMemslots } from './slots.ts';
 import type { Vcpu } from './vcpu.ts';
 
 export interface KvmFns {
@@ -57,6 +58,7 @@ export interface KvmFns {
   mustLeave(v: Vcpu): boolean;
   /** mmu_notifier_retry_cache. */
   isCacheStale(kvm: Kvm, seq: number): boolean;
+  swapActiveMemslots(kvm: Kvm, set: MemslotSet): KernelPath<void>;
 }
 
 export const kvmFns: KvmFns = {
@@ -79,4 +81,5 @@ export const kvmFns: KvmFns = {
   mapPage,
   mustLeave: (v) => v.requests !== 0,
   isCacheStale,
+  swapActiveMemslots,
 };

@@ -62,7 +62,8 @@ export class GuestWalk {
     if (sets && v.mayStore()) memory.words[word] = lo | bits;
     this.#reached(v, index, sets);
     const gfn = (lo >>> 12) + (hi & 0xfffff) * 0x100000;
-    this.isWritable &&= (lo & PTE_RW) !== 0;
+    // A TLB entry that lets stores through exists only where D is set.
+    this.isWritable &&= (lo & PTE_RW) !== 0 && (!isLeaf || this.isWrite || (lo & PTE_D) !== 0);
     if (!isLeaf) {
       this.tableGfn = gfn;
       this.level--;

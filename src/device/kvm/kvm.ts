@@ -14,6 +14,7 @@ import { OBJ_DRIVER } from '../../base/footprint.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import { Mutex } from '../../sched/locks.ts';
+import type { KernelPath } from '../../sched/path.ts';
 import { RwSpinLock } from '../../sched/rw-spin-lock.ts';
 import { WaitQueue } from '../../sched/scheduler.ts';
 import { Srcu } from '../../sched/srcu.ts';
@@ -87,8 +88,12 @@ export class Kvm {
   readonly activeQueue = new WaitQueue();
   readonly vcpus: Vcpu[] = [];
   readonly pfnCaches: GfnToPfnCache[] = [];
+  /** Rights taken from sptes so far: by zaps, for the dirty log, to see accesses. */
+  withdrawn = 0;
   /** References of zapped sptes, dropped after the flush (rules.holdsReferences). */
   readonly pendingPuts: number[] = [];
+  /** References until the VM is destroyed (rules.pinsApicPage). */
+  readonly pinnedPages: number[] = [];
 
   constructor(k: Kernel, mm: MmStruct, id: number, config: KvmConfig, fn: KvmFns, stats: KvmStats) {
     if (!(config.vcpus >= 1 && config.vcpus <= 8)) throw new InputError(`kvm: ${config.vcpus} vCPUs, not 1 to 8`);
@@ -138,6 +143,24 @@ export class Kvm {
   gpaOf(hva: number): number {
     const slot = this.memslots.ofHva(hva);
     return slot === null ? -1 : slot.baseGfn * 4096 + (hva - slot.hva);
+  }
+
+  // --- sections
+
+  /** Is a section open that blocks the address? */
+  isBlocked(hva: number): boolean {
+    if (this.mmuInvalidateInProgress === 0) return false;
+    if (!this.rules.checksRange) return true;
+    return hva >= this.mmuInvalidateRangeStart && hva < this.mmuInvalidateRangeEnd;
+  }
+
+  /** The guest would enter, fault and find the section open, again and again: the vCPU stands here until it is closed. */
+  *sectionEnd(hva: number): KernelPath<void> {
+    const isClosed = (): boolean => {
+      this.noteSequence(false);
+      return !this.isBlocked(hva);
+    };
+    yield* this.k.sched.waitUntil(isClosed, this.sectionQueue, 'the end of a section');
   }
 
   // --- events of the table

@@ -88,6 +88,26 @@ export const KVM_MISTAKES: Readonly<Record<string, KvmMistake>> = {
       },
     },
   },
+  'slots-without-wait': {
+    summary: 'memslots are published while a section is open, whose end then finds other slots than its start',
+    fns: {
+      *swapActiveMemslots(kvm, set) {
+        kvm.noteSlots(true);
+        kvm.memslots = set;
+        kvm.slotsQueue.wakeAll(kvm.k.sched);
+        yield* kvm.srcu.synchronize();
+      },
+    },
+  },
+  'cache-without-count': {
+    summary: 'a pfn cache is refreshed while a section is open: only the sequence is asked',
+    fns: {
+      isCacheStale: (kvm, seq) => {
+        kvm.noteSequence(false);
+        return kvm.mmuInvalidateSeq !== seq;
+      },
+    },
+  },
   'first-page-only': {
     summary: 'start zaps the first page of its range',
     fns: {

@@ -50,6 +50,7 @@ export function zapLeaf(kvm: Kvm, slot: Memslot, spte: number): void {
   const pages = level === 1 ? LARGE_PAGES : 1;
   sptes.set(at, level, first, 0);
   kvm.stats.zapped++;
+  kvm.withdrawn++;
   leafGone(kvm, spte, pages);
   kvm.emitZapped(slot, first, pages);
 }
@@ -138,6 +139,7 @@ function trackAccess(kvm: Kvm, slot: Memslot, spte: number): void {
   const { sptes } = kvm;
   const { at, level, first } = sptes;
   if ((spte & SPTE_W) !== 0) kvm.fn.setPfnDirty(kvm, spte >>> 12);
+  kvm.withdrawn++;
   const tracked = spte & ~(SPTE_R | SPTE_W);
   sptes.setBits(at, level, first, tracked);
   kvm.emitMapped(slot, first, level, tracked);
@@ -168,6 +170,7 @@ export function writeProtectLeaf(kvm: Kvm, slot: Memslot, spte: number): boolean
   const { sptes } = kvm;
   const { at, level, first } = sptes;
   if (!kvm.config.hasAdBits) kvm.fn.setPfnDirty(kvm, spte >>> 12);
+  kvm.withdrawn++;
   const readOnly = (spte & ~SPTE_W) | SPTE_MMU_W;
   sptes.setBits(at, level, first, readOnly);
   kvm.emitMapped(slot, first, level, readOnly);

@@ -14,12 +14,12 @@ import { ptePfn } from '../../hw/pte.ts';
 import type { AtomicPath } from '../../sched/path.ts';
 import { P_DRIVER } from '../../sched/points.ts';
 import type { MirrorRange } from '../subscribe-mirror.ts';
+import { reloadApicPage } from './apic.ts';
 import type { Kvm } from './kvm.ts';
 import { gfnOf, type Memslot } from './memslots.ts';
 import { ageRange, testAge, zapLeaf, zapRange } from './mmu.ts';
 import { invalidateCaches } from './pfn-cache.ts';
 import { SPTE_HOST_W, SPTE_MMU_W, SPTE_W } from './sptes.ts';
-import { KVM_REQ_APIC_PAGE_RELOAD } from './vcpu.ts';
 
 /** gfns of the slot that show [start, end): [gfn, last). */
 function gfnRange(slot: Memslot, start: number, end: number): readonly [number, number] {
@@ -187,13 +187,4 @@ function setSpteGfn(kvm: Kvm, slot: Memslot, gfn: number, lo: number): boolean {
   sptes.set(at, level, first, moved);
   kvm.emitMapped(slot, gfn, level, moved);
   return true;
-}
-
-/** invalidate_range of 3.19 to 6.5, the start of a section since: the page behind APIC_ACCESS_ADDR is looked up again before the
- *  next entry. */
-export function* reloadApicPage(kvm: Kvm, start: number, end: number): AtomicPath<void> {
-  const { apicAccessHva } = kvm.config;
-  if (apicAccessHva === 0 || apicAccessHva < start || apicAccessHva >= end) return;
-  kvm.stats.apicReloads++;
-  yield* kvm.fn.makeAllCpusRequest(kvm, KVM_REQ_APIC_PAGE_RELOAD);
 }

@@ -42,26 +42,30 @@ import {
 } from './sptes.ts';
 import type { Vcpu } from './vcpu.ts';
 
-/** The guest enters again and looks. */
+/** What was looked up is stale: the guest enters, and faults again. */
 export const RET_PF_RETRY = 0;
+/** The slot is on its way out: again with the next set of slots. */
+export const RET_PF_INVALID_SLOT = 1;
+/** The sptes allow the access now. */
+export const RET_PF_FIXED = 2;
 
-/** One fault: RET_PF_RETRY; or -EFAULT: no slot, no such page: user space hears of it. */
+/** One fault: RET_PF_*; or -EFAULT: no slot, no such page: user space hears of it. */
 export function* pageFault(kvm: Kvm, v: Vcpu, gfn: number, isWrite: boolean): KernelPath<number> {
   const { k } = kvm;
   kvm.stats.faults++;
   kvm.noteSlots(false);
   const slot = kvm.memslots.ofGfn(gfn);
   if (slot === null || (isWrite && slot.isReadonly)) return -EFAULT;
-  if (slot.isInvalid) return RET_PF_RETRY;
+  if (slot.isInvalid) return RET_PF_INVALID_SLOT;
   if (yield* kvm.fn.fastPageFault(kvm, slot, gfn, isWrite)) {
     kvm.stats.fastFaults++;
-    return RET_PF_RETRY;
+    return RET_PF_FIXED;
   }
   const hva = hvaOf(slot, gfn);
   if (k.sched.points) yield P_DRIVER;
   const seq = kvm.fn.sampleSequence(kvm);
   if (kvm.rules.asksBeforeLookup && kvm.fn.isStale(kvm, seq, hva)) {
-    yield* sectionEnd(kvm, hva);
+    yield* kvm.sectionEnd(hva);
     return RET_PF_RETRY;
   }
   let pfn = yield* hvaToPfn(kvm, v, hva, isWrite);
@@ -76,7 +80,8 @@ export function* pageFault(kvm: Kvm, v: Vcpu, gfn: number, isWrite: boolean): Ke
   if (rules.sharesLock) mmuLock.readUnlock();
   else mmuLock.writeUnlock();
   if (!isNew || !rules.holdsReferences) k.fn.putPage(k, pfn);
-  if (isStaleNow) yield* sectionEnd(kvm, hva);
+  if (!isStaleNow) return RET_PF_FIXED;
+  yield* kvm.sectionEnd(hva);
   return RET_PF_RETRY;
 }
 
@@ -85,32 +90,16 @@ export function sampleSequence(kvm: Kvm): number {
   return kvm.mmuInvalidateSeq;
 }
 
-/** Is a section open that blocks the address? */
-function isBlocked(kvm: Kvm, hva: number): boolean {
-  if (kvm.mmuInvalidateInProgress === 0) return false;
-  if (!kvm.rules.checksRange) return true;
-  return hva >= kvm.mmuInvalidateRangeStart && hva < kvm.mmuInvalidateRangeEnd;
-}
-
 /** mmu_invalidate_retry_hva. mmu_lock held: the count before the sequence. */
 export function isStale(kvm: Kvm, seq: number, hva: number): boolean {
   kvm.noteSequence(false);
-  if (isBlocked(kvm, hva)) {
+  if (kvm.isBlocked(hva)) {
     kvm.stats.retriesOpen++;
     return true;
   }
   if (kvm.mmuInvalidateSeq === seq) return false;
   kvm.stats.retriesSeq++;
   return true;
-}
-
-/** The guest would enter, fault and find the section open, again and again: the vCPU stands here until it is closed. */
-function* sectionEnd(kvm: Kvm, hva: number): KernelPath<void> {
-  const isClosed = (): boolean => {
-    kvm.noteSequence(false);
-    return !isBlocked(kvm, hva);
-  };
-  yield* kvm.k.sched.waitUntil(isClosed, kvm.sectionQueue, 'the end of a section');
 }
 
 /** Added to a frame number: the host's entry is writable. */

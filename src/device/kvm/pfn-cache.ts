@@ -20,6 +20,7 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_DEV_ACCESS, P_DRIVER, P_GUP } from '../../sched/points.ts';
 import { RwSpinLock } from '../../sched/rw-spin-lock.ts';
 import type { Kvm } from './kvm.ts';
+import type { MemslotSet } from './memslots.ts';
 import { setPfnDirty } from './mmu.ts';
 import { KVM_REQ_OUTSIDE_GUEST_MODE } from './vcpu.ts';
 
@@ -36,6 +37,8 @@ export class GfnToPfnCache {
   readonly lock: RwSpinLock;
   readonly refreshLock: Mutex;
   isValid = false;
+  /** Memslots with which it was looked up. */
+  slots: MemslotSet | null = null;
   pfn = 0;
   generation = 0;
   stores = 0;
@@ -58,11 +61,14 @@ export class GfnToPfnCache {
 
   /** One store by the kernel through the cache, which is refreshed as often as needed. 0 or -errno. */
   *store(): KernelPath<number> {
-    const { k, config, mm, id } = this.kvm;
+    const { kvm } = this;
+    const { k, config, mm, id } = kvm;
     for (;;) {
       yield* this.lock.readLock();
       this.note(false);
-      if (this.isValid) break;
+      // kvm_gpc_check: valid, and looked up with the slots of now.
+      kvm.noteSlots(false);
+      if (this.isValid && this.slots === kvm.memslots) break;
       this.lock.readUnlock();
       const result = yield* this.refresh();
       if (result < 0) return result;
@@ -88,7 +94,7 @@ export class GfnToPfnCache {
         id,
       );
     }
-    setPfnDirty(this.kvm, pfn);
+    setPfnDirty(kvm, pfn);
     this.lock.readUnlock();
     return 0;
   }
@@ -116,6 +122,7 @@ export class GfnToPfnCache {
       this.note(true);
       if (!kvm.fn.isCacheStale(kvm, seq)) {
         this.isValid = true;
+        this.slots = kvm.memslots;
         this.pfn = pfn;
         this.generation = k.memory.generation[pfn]!;
         this.#emit(E_DEV_FILL, pfn, this.generation);

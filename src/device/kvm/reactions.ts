@@ -7,12 +7,15 @@
 //   later                 sections (notifier.ts)
 
 import type { MirrorReactions } from '../subscribe-mirror.ts';
+import { reloadApicPage } from './apic.ts';
 import type { Kvm } from './kvm.ts';
 import { zapHva } from './notifier.ts';
 
 export function reactionsOf(kvm: Kvm): MirrorReactions {
-  const { fn } = kvm;
+  const { fn, config, rules } = kvm;
+  const hasApicPage = config.apicAccessHva !== 0 && !rules.reloadsApicAtStart && !rules.pinsApicPage;
   return {
+    ...(hasApicPage && { invalidateRange: (start: number, end: number) => reloadApicPage(kvm, start, end) }),
     rangeStart: (range) => fn.invalidateRangeStart(kvm, range),
     rangeEnd: (range) => fn.invalidateRangeEnd(kvm, range),
     invalidatePage: (address) => fn.invalidatePage(kvm, address),

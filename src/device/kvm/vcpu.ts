@@ -60,6 +60,9 @@ export class Vcpu {
   pfn = 0;
   generation = 0;
   gfn = 0;
+  /** What the last load has read. */
+  lastLo = 0;
+  lastHi = 0;
   /** Frame behind APIC_ACCESS_ADDR and its generation; 0 = not loaded. */
   apicPfn = 0;
   apicGeneration = 0;

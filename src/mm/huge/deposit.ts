@@ -5,7 +5,7 @@
 // The ring is intrusive: pages.private of the PMD table names its head (0 = none), pages.next and prev of the tables link it.
 // Kernel names: pgtable_trans_huge_deposit, pgtable_trans_huge_withdraw, zap_deposited_table.
 
-import { assert } from '../../base/assert.ts';
+import { assert, fail } from '../../base/assert.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { allocTable, allocTableSlow } from '../numa/alloc.ts';
@@ -80,7 +80,7 @@ export function depositsOf(k: Kernel, pmdTable: number): number[] {
   const head = k.pages.private[pmdTable]!;
   for (let t = head; t !== 0; ) {
     out.push(t);
-    assert(k.pages.prev[k.pages.next[t]!] === t, `deposits of PMD table ${pmdTable}: links of ${t}`);
+    if (k.pages.prev[k.pages.next[t]!] !== t) fail(`deposits of PMD table ${pmdTable}: links of ${t}`);
     t = k.pages.next[t]!;
     if (t === head) break;
   }

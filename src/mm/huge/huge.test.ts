@@ -4,7 +4,9 @@ import {
   MADV_COLLAPSE,
   MADV_DONTNEED,
   MADV_HUGEPAGE,
+  MADV_HWPOISON,
   MADV_PAGEOUT,
+  MADV_SOFT_OFFLINE,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_PRIVATE,
@@ -124,6 +126,17 @@ test('MADV_COLLAPSE gathers what is there and zeros; khugepaged does it by itsel
     expect([w.isHuge(AT), w.rss]).toEqual([true, 512]);
     for (let i = 0; i < 40; i++) expect(w.load(AT + i * 3 * 4096)).toBe(i + 1);
     expect(w.load(AT + 4096)).toBe(0);
+    checkWorld(w.k);
+  }
+});
+
+test('a broken frame, and one that will break: the page is split, the rest of it stays', () => {
+  for (const advice of [MADV_HWPOISON, MADV_SOFT_OFFLINE]) {
+    const w = new Huge();
+    for (let i = 0; i < 8; i++) w.store(AT + i * 4096, i + 1);
+    expect(w.call(NR_madvise, AT + 5 * 4096, 4096, advice)).toBe(0);
+    expect([w.isHuge(AT), w.rss]).toEqual([false, advice === MADV_HWPOISON ? 511 : 512]);
+    for (let i = 0; i < 8; i++) if (i !== 5 || advice === MADV_SOFT_OFFLINE) expect(w.load(AT + i * 4096)).toBe(i + 1);
     checkWorld(w.k);
   }
 });

@@ -9,8 +9,9 @@
 
 import { PMD_SIZE, VM_HUGETLB, VM_MAYSHARE } from '../../abi/mman.ts';
 import { LEVEL_PUD, PTE_P, PTE_PS, PTE_RW } from '../../abi/pte.ts';
-import { assert } from '../../base/assert.ts';
+import { assert, fail } from '../../base/assert.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
+import type { Recount } from '../check-scratch.ts';
 import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from '../page/compound.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_HUGETLB, PG_HUGETLB_RESTORE } from '../page/pages.ts';
@@ -21,8 +22,9 @@ import type { Inode, VmArea } from '../types.ts';
 import { hugePteOffset } from './pmd.ts';
 import { unusedReservations } from './reserve.ts';
 
-/** Adds the references of every hugetlb entry to `refs` and checks the invariants. Call before frames are compared with `refs`. */
-export function checkHugetlb(k: Kernel, refs: Int32Array): void {
+/** Adds the references of every hugetlb entry to `refs` of the recount and checks the invariants. Call before frames are compared with them. */
+export function checkHugetlb(k: Kernel, recount: Recount): void {
+  const { refs } = recount;
   const maps = new Map<number, number>();
   const places = new Map<number, Set<string>>();
   const counted = new Set<number>();
@@ -36,7 +38,7 @@ export function checkHugetlb(k: Kernel, refs: Int32Array): void {
     }
   }
   for (const inode of k.inodes.values()) if (inode.kind === 'hugetlbfs') promised += checkFile(k, inode);
-  checkPool(k, promised, maps);
+  checkPool(k, recount, promised, maps);
   for (const [head, found] of places) checkPlaces(k, head, found);
 }
 
@@ -82,16 +84,17 @@ function checkFile(k: Kernel, inode: Inode): number {
   return reserve.count(0, Number.POSITIVE_INFINITY) - inode.mapping.pages.size;
 }
 
-function checkPool(k: Kernel, promised: number, maps: ReadonlyMap<number, number>): void {
+function checkPool(k: Kernel, recount: Recount, promised: number, maps: ReadonlyMap<number, number>): void {
   const pool = k.hugetlb;
   const free = new Set(pool.free);
   let pages = 0;
-  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+  for (let i = 0; i < recount.live; i++) {
+    const pfn = recount.frames[i]!;
     if ((k.pages.flags[pfn]! & PG_HUGETLB) === 0 || k.pages.head[pfn] !== 0) continue;
     pages++;
     const count = maps.get(pfn) ?? 0;
-    assert(k.pages.compoundMapcount[pfn] === count, `I25: huge page ${pfn} has ${count} entries`);
-    assert(free.has(pfn) === (k.pages.refcount[pfn] === 0), `H1: huge page ${pfn} is free or in use`);
+    if (k.pages.compoundMapcount[pfn] !== count) fail(`I25: huge page ${pfn} has ${count} entries`);
+    if (free.has(pfn) !== (k.pages.refcount[pfn] === 0)) fail(`H1: huge page ${pfn} is free or in use`);
   }
   assert(
     free.size === pool.free.length && pages === pool.total,

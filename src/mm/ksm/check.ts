@@ -1,6 +1,7 @@
 // Recounts what KSM counts, from its trees, items and the pages alone. For tests, while no scan is under way.
 
-import { assert } from '../../base/assert.ts';
+import { assert, fail } from '../../base/assert.ts';
+import type { Recount } from '../check-scratch.ts';
 import type { Kernel } from '../kernel.ts';
 import { PG_ANON, PG_ANON_EXCLUSIVE, PG_KSM } from '../page/pages.ts';
 import { memcmpPages } from './content.ts';
@@ -9,19 +10,21 @@ import { ITEM_IDLE, ITEM_STABLE, ITEM_UNSTABLE, type KsmState, type RmapItem, St
 const isAlive = (k: Kernel, node: StableNode): boolean => k.pages.mapping[node.pfn] === node;
 
 /** Throws naming the place. */
-export function checkKsm(k: Kernel): void {
+export function checkKsm(k: Kernel, recount: Recount): void {
   const { ksm } = k;
   ksm.stable.checkInvariants();
   ksm.unstable.checkInvariants();
   const nodes = stableNodes(ksm);
   checkItems(ksm, nodes);
   checkOrder(k);
-  for (let pfn = 1; pfn < k.pages.count; pfn++) {
+  for (let i = 0; i < recount.live; i++) {
+    const pfn = recount.frames[i]!;
     if ((k.pages.flags[pfn]! & PG_KSM) === 0) continue;
-    assert((k.pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === PG_ANON, `KSM page ${pfn} is shared anonymous`);
-    const node = k.pages.mapping[pfn];
-    assert(node === null || node instanceof StableNode, `KSM page ${pfn} has a stable node`);
-    assert(node === null || (nodes.has(node) && node.pfn === pfn), `the stable node of page ${pfn} is in the tree`);
+    if ((k.pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) !== PG_ANON) fail(`KSM page ${pfn} is shared anonymous`);
+    const node = k.pages.mapping[pfn] ?? null;
+    if (node === null) continue;
+    if (!(node instanceof StableNode)) fail(`KSM page ${pfn} has a stable node`);
+    if (!nodes.has(node) || node.pfn !== pfn) fail(`the stable node of page ${pfn} is in the tree`);
   }
 }
 

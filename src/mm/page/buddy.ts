@@ -8,7 +8,7 @@
 // Kernel names: __rmqueue_smallest, expand, __free_one_page, rmqueue_bulk, free_pcppages_bulk, drain_all_pages, zone_batchsize.
 
 import { int32s } from '../../base/arena.ts';
-import { assert } from '../../base/assert.ts';
+import { fail } from '../../base/assert.ts';
 import { type Pages, PG_BUDDY } from './pages.ts';
 
 /** Orders 0 .. MAX_ORDER - 1. */
@@ -272,29 +272,31 @@ export class Buddy {
     return out;
   }
 
-  /** Lists well formed, blocks aligned and disjoint, no two free buddies apart. Throws. Answers how many frames are free. */
-  checkInvariants(): number {
+  /** Lists well formed, blocks aligned and disjoint, no two free buddies apart; each free frame becomes 1 in `seen`. Throws. Answers
+   *  how many frames are free. */
+  checkInvariants(seen = new Uint8Array(this.end)): number {
     const p = this.pages;
-    const seen = new Uint8Array(this.end);
     let free = 0;
     const take = (pfn: number, place: string): void => {
-      assert(pfn >= this.first && pfn < this.end, `Buddy: frame ${pfn} on ${place} is managed`);
-      assert(seen[pfn] === 0, `Buddy: frame ${pfn} on ${place} is free once`);
-      assert(p.refcount[pfn] === 0, `Buddy: free frame ${pfn} has refcount ${p.refcount[pfn]}, 0 expected`);
+      if (pfn < this.first || pfn >= this.end) fail(`Buddy: frame ${pfn} on ${place} is managed`);
+      if (seen[pfn] !== 0) fail(`Buddy: frame ${pfn} on ${place} is free once`);
+      const count = p.refcount[pfn];
+      if (count !== 0) fail(`Buddy: free frame ${pfn} has refcount ${count}, 0 expected`);
       seen[pfn] = 1;
       free++;
     };
     for (let order = 0; order < MAX_ORDER; order++) {
       let prev = 0;
       for (let pfn = this.heads[order]!; pfn !== 0; prev = pfn, pfn = p.next[pfn]!) {
-        assert(p.flags[pfn] === PG_BUDDY && p.private[pfn] === order, `Buddy: head ${pfn} marked with order ${order}`);
-        assert(p.prev[pfn] === prev, `Buddy: back link of ${pfn}`);
-        assert(pfn % (1 << order) === 0, `Buddy: block ${pfn} aligned to order ${order}`);
-        for (let i = 0; i < 1 << order; i++) take(pfn + i, `order ${order}`);
+        if (p.flags[pfn] !== PG_BUDDY || p.private[pfn] !== order)
+          fail(`Buddy: head ${pfn} marked with order ${order}`);
+        if (p.prev[pfn] !== prev) fail(`Buddy: back link of ${pfn}`);
+        if (pfn % (1 << order) !== 0) fail(`Buddy: block ${pfn} aligned to order ${order}`);
+        for (let i = 0; i < 1 << order; i++) take(pfn + i, 'a free list');
         const buddy = pfn ^ (1 << order);
         const isWhole =
           buddy >= this.first && buddy < this.end && (p.flags[buddy]! & PG_BUDDY) !== 0 && p.private[buddy] === order;
-        assert(order === MAX_ORDER - 1 || !isWhole, `Buddy: ${pfn} and ${buddy} of order ${order} are joined`);
+        if (order < MAX_ORDER - 1 && isWhole) fail(`Buddy: ${pfn} and ${buddy} of order ${order} are joined`);
       }
     }
     for (const l of this.#pcp) {

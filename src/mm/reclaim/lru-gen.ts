@@ -7,7 +7,7 @@
 // positive_ctrl_err, folio_lru_refs, lru_gen_eviction, lru_gen_refault.
 
 import { int32s, uint8s } from '../../base/arena.ts';
-import { assert } from '../../base/assert.ts';
+import { assert, fail } from '../../base/assert.ts';
 import type { Thread } from '../../sched/scheduler.ts';
 import {
   LRU_REFS_MASK,
@@ -247,20 +247,21 @@ export class LruGen {
     this.state.on[pfn] = 0;
   }
 
-  /** Links, flags and generations agree; every page is put into `seen`. Throws. */
-  checkInvariants(pages: Pages, seen: Set<number>): void {
+  /** Links, flags and generations agree; every page becomes 1 in `seen`. Throws. */
+  checkInvariants(pages: Pages, seen: Uint8Array): void {
     const { gen, on } = this.state;
     assert(this.minSeq[0]! <= this.minSeq[1]! && this.gens(0) <= MAX_NR_GENS, 'LRU generations: between two and four');
     assert(this.gens(0) >= MIN_NR_GENS && this.gens(1) >= MIN_NR_GENS, 'LRU generations: at least two');
     for (let list = 0; list < MAX_NR_GENS * 2; list++) {
       let before = 0;
       for (let pfn = this.head[list]!; pfn !== 0; before = pfn, pfn = pages.next[pfn]!) {
-        assert(!seen.has(pfn), `LRU generations: page ${pfn} is on one list once`);
-        seen.add(pfn);
-        assert(on[pfn] === list + 1 && gen[pfn]! > 0, `LRU generations: page ${pfn} is on list ${list}`);
-        assert((pages.flags[pfn]! & PG_LRU) !== 0, `LRU generations: page ${pfn} has PG_LRU`);
-        assert((pages.flags[pfn]! & PG_ACTIVE) === 0, `LRU generations: page ${pfn} has no PG_ACTIVE`);
-        assert(pages.prev[pfn] === before, `LRU generations: back link of page ${pfn}`);
+        if (seen[pfn] !== 0) fail(`LRU generations: page ${pfn} is on one list once`);
+        seen[pfn] = 1;
+        if (on[pfn] !== list + 1 || gen[pfn] === 0) fail(`LRU generations: page ${pfn} is on list ${list}`);
+        const flags = pages.flags[pfn]!;
+        if ((flags & PG_LRU) === 0) fail(`LRU generations: page ${pfn} has PG_LRU`);
+        if ((flags & PG_ACTIVE) !== 0) fail(`LRU generations: page ${pfn} has no PG_ACTIVE`);
+        if (pages.prev[pfn] !== before) fail(`LRU generations: back link of page ${pfn}`);
       }
       assert(this.tail[list] === before, `LRU generations: tail of list ${list}`);
     }

@@ -5,7 +5,7 @@
 // Kernel names: lruvec_add_folio, lruvec_del_folio, folio_lru_list, lru_note_cost.
 
 import { int32s } from '../../base/arena.ts';
-import { assert } from '../../base/assert.ts';
+import { assert, fail } from '../../base/assert.ts';
 import { type Pages, PG_ACTIVE, PG_LRU, PG_SWAPBACKED, PG_UNEVICTABLE } from '../page/pages.ts';
 import type { LruGen } from './lru-gen.ts';
 
@@ -155,22 +155,20 @@ export class Lruvec {
     cost[1] = cost[1]! >> 1;
   }
 
-  /** Links, counts and flags agree; every page of the lists is put into `seen`. Throws. */
-  checkInvariants(pages: Pages, seen: Set<number>): void {
+  /** Links, counts and flags agree; every page of the lists becomes 1 in `seen`. Throws. */
+  checkInvariants(pages: Pages, seen: Uint8Array): void {
     const { flags, next, prev } = pages;
     this.gen?.checkInvariants(pages, seen);
     for (let l = 0; l < 5; l++) {
       let before = 0;
       let n = 0;
       for (let pfn = this.head[l]!; pfn !== 0; before = pfn, pfn = next[pfn]!, n++) {
-        assert(!seen.has(pfn), `LRU: page ${pfn} is on one list once (${LRU_NAMES[l]})`);
-        seen.add(pfn);
-        assert((flags[pfn]! & PG_LRU) !== 0, `LRU: page ${pfn} on ${LRU_NAMES[l]} has PG_LRU`);
-        assert(
-          lruList(flags[pfn]!) === l,
-          `LRU: page ${pfn} is on ${LRU_NAMES[l]}, its flags say ${lruList(flags[pfn]!)}`,
-        );
-        assert(prev[pfn] === before, `LRU: back link of page ${pfn} on ${LRU_NAMES[l]}`);
+        if (seen[pfn] !== 0) fail(`LRU: page ${pfn} is on one list once (${LRU_NAMES[l]})`);
+        seen[pfn] = 1;
+        if ((flags[pfn]! & PG_LRU) === 0) fail(`LRU: page ${pfn} on ${LRU_NAMES[l]} has PG_LRU`);
+        const said = lruList(flags[pfn]!);
+        if (said !== l) fail(`LRU: page ${pfn} is on ${LRU_NAMES[l]}, its flags say ${said}`);
+        if (prev[pfn] !== before) fail(`LRU: back link of page ${pfn} on ${LRU_NAMES[l]}`);
       }
       assert(this.tail[l] === before, `LRU: tail of ${LRU_NAMES[l]}`);
       assert(n === this.count[l], `LRU: ${n} pages on ${LRU_NAMES[l]}, count says ${this.count[l]}`);

@@ -2,7 +2,7 @@
 //
 // Kernel names: struct pglist_data, mem_cgroup_lruvec, wakeup_kswapd.
 
-import { assert } from '../../base/assert.ts';
+import { fail } from '../../base/assert.ts';
 import { type Scheduler, type Thread, WaitQueue } from '../../sched/scheduler.ts';
 import { type Pages, PG_LRU } from '../page/pages.ts';
 import { CgroupStats } from './cgroup-stats.ts';
@@ -114,7 +114,7 @@ export class ReclaimState {
     for (const group of this.groups) {
       const { lruvec } = group;
       for (let list = 0; list < lruvec.stats.length; list++)
-        lruvec.stats[list] = lruvec.count[list]! - (this.hasGroups ? this.joining(group, list) : 0);
+        lruvec.stats[list] = Math.max(0, lruvec.count[list]! - (this.hasGroups ? this.joining(group, list) : 0));
       lruvec.activatedStats[0] = lruvec.activated[0]!;
       lruvec.activatedStats[1] = lruvec.activated[1]!;
     }
@@ -162,13 +162,16 @@ export class ReclaimState {
     this.#reclaiming.delete(thread);
   }
 
+  /** Of checkInvariants: the pages on lists. */
+  #seen = new Uint8Array(0);
+
   /** Links, counts and flags of all lists agree. Throws. */
   checkInvariants(): void {
     const { flags } = this.#pages;
-    const seen = new Set<number>();
+    if (this.#seen.length < flags.length) this.#seen = new Uint8Array(flags.length);
+    const seen = this.#seen.fill(0);
     for (const group of this.groups) group.lruvec.checkInvariants(this.#pages, seen);
-    for (let pfn = 1; pfn < flags.length; pfn++) {
-      assert((flags[pfn]! & PG_LRU) === 0 || seen.has(pfn), `LRU: page ${pfn} has PG_LRU and is on no list`);
-    }
+    for (let pfn = 1; pfn < flags.length; pfn++)
+      if ((flags[pfn]! & PG_LRU) !== 0 && seen[pfn] === 0) fail(`LRU: page ${pfn} has PG_LRU and is on no list`);
   }
 }

@@ -10,7 +10,7 @@
 
 import { ENOENT } from '../../abi/errno.ts';
 import { float64s, int32s, uint8s, uint32s } from '../../base/arena.ts';
-import { assert } from '../../base/assert.ts';
+import { assert, fail } from '../../base/assert.ts';
 
 /** Bytes are kept in pieces of 256 pages, made when first written. */
 const PIECE_PAGES = 256;
@@ -214,7 +214,8 @@ export class SwapArea {
     let used = 0;
     for (let slot = 1; slot <= this.pages; slot++) {
       if (this.isUsed(slot)) used++;
-      assert(this.#cache[slot] === 0 || this.#hasCache[slot] === 1, `SwapArea: slot ${slot} is cached and counted so`);
+      if (this.#cache[slot] !== 0 && this.#hasCache[slot] !== 1)
+        fail(`SwapArea: slot ${slot} is cached and counted so`);
     }
     assert(used === this.used, `SwapArea: ${used} slots in use, count says ${this.used}`);
     assert(this.#users[0] === 0 && this.#hasCache[0] === 0, 'SwapArea: slot 0 is never used');
