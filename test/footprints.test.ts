@@ -43,6 +43,7 @@ import type { PageRequestHandler } from '../src/device/iopf.ts';
 import type { KvmDevice } from '../src/device/kvm/device.ts';
 import type { Kvm } from '../src/device/kvm/kvm.ts';
 import type { MirrorDevice } from '../src/device/mirror.ts';
+import type { Xpmem } from '../src/device/xpmem/xpmem.ts';
 import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
 import type { Kernel } from '../src/mm/kernel.ts';
@@ -68,7 +69,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru' | 'kvm';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -171,6 +172,18 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     };
     const device = createDevice(k, { ...config, device: 'gru', gru });
     devicePartsOf.set(k, () => [['GRU', (device.accessor as Gru).stateWords()]]);
+    return device;
+  }
+  if (kind === 'xpmem') {
+    const xpmem = {
+      importers: 1 + (runSeed % 2),
+      engines: 2,
+      workers: 1 + (runSeed % 3),
+      isRefusing: runSeed % 5 === 0,
+    };
+    const sizes = { ...SMALL_DEVICE.xpmem, ...xpmem, refaultBudget: 1000 };
+    const device = createDevice(k, { ...config, device: 'xpmem', xpmem: sizes });
+    devicePartsOf.set(k, () => [['XPMEM', (device.accessor as Xpmem).stateWords()]]);
     return device;
   }
   if (kind === 'kvm') {
@@ -405,7 +418,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru', 'kvm'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

@@ -68,7 +68,7 @@ export const E_SECTION_END = 19;
 export const E_CALLBACK = 20;
 /** It returned: b = result. */
 export const E_CALLBACK_END = 21;
-/** Subscriber d was registered: a = 1 when it has an end callback; [start, end) and c = 1 for an interval. */
+/** Subscriber d was registered: a = 1 when it has an end callback; [start, end) and c = 1 for an interval; b = 1 for an external rmap. */
 export const E_SUBSCRIBE = 22;
 /** Subscriber d goes: a = 1 taken off the list, so that walks that begin now, and perhaps those under way, pass it by; a = 0
  *  unregister or remove returns, no callback of it runs or will run. */
@@ -303,6 +303,11 @@ export const MSG_COMPLETION_WAIT_DONE = 10;
 export const MSG_NIC_PAGE_FAULT = 11;
 export const MSG_NIC_RESUME = 12;
 export const MSG_RNR_NAK = 13;
+/** XPMEM: a partition wants a page, is answered, is told to give pages back, has given them back. b = partition. */
+export const MSG_XPMEM_FAULT = 14;
+export const MSG_XPMEM_REPLY = 15;
+export const MSG_XPMEM_RECALL = 16;
+export const MSG_XPMEM_ACK = 17;
 export const MSG_NAMES: readonly string[] = [
   '',
   'Translation Request',
@@ -318,6 +323,10 @@ export const MSG_NAMES: readonly string[] = [
   'page fault',
   'resume',
   'RNR NAK',
+  'XPMEM fault',
+  'XPMEM reply',
+  'XPMEM recall',
+  'XPMEM acknowledgement',
 ];
 
 // Codes of a PRG response.

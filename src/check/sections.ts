@@ -26,6 +26,8 @@ export interface Section {
   changedAt: number;
   /** Byte addresses of pages whose entries were removed or downgraded inside. */
   pages: number[];
+  /** A reverse-map walk's while rmap notifiers are registered: they are told after it, under the page lock. */
+  isUntilUnlock: boolean;
 }
 
 export class ThreadState {
@@ -125,6 +127,7 @@ export class Sections {
       step: 0,
       changedAt: -1,
       pages: [],
+      isUntilUnlock: false,
     };
     if (this.objects !== null) this.objects.cover(mm, start, end, true);
     s.id = id;
@@ -137,6 +140,7 @@ export class Sections {
     s.actor = t.actor;
     s.step = step;
     s.changedAt = -1;
+    s.isUntilUnlock = false;
     this.active.push(s);
     return s;
   }

@@ -1,7 +1,7 @@
 // Judges sections when they are complete (I5), and who else may still be in the middle of one (for I3, I4).
 
 import { FRAME_KERNEL } from '../abi/events.ts';
-import { SITE_SPLIT_PMD } from '../abi/notifier.ts';
+import { SITE_MIGRATE, SITE_MKCLEAN, SITE_SPLIT_PMD, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
 import type { Objects } from './objects.ts';
@@ -13,8 +13,26 @@ import type { Holder } from './translations.ts';
 
 /** A section was left: judges it now, or keeps it until the thread has flushed the CPUs for its changes. */
 export function leaveSection(c: Context, t: ThreadState, s: Section): void {
-  if (s.changedAt >= 0 && !isFlushed(t, s)) t.settling.push(s);
+  s.isUntilUnlock = c.rmapNotifiers.size > 0 && isRmapWalk(s.site);
+  if (s.isUntilUnlock) t.settling.push(s);
+  else if (s.changedAt >= 0 && !isFlushed(t, s)) t.settling.push(s);
   else complete(c, s);
+}
+
+function isRmapWalk(site: number): boolean {
+  return site === SITE_TRY_TO_UNMAP || site === SITE_MKCLEAN || site === SITE_MIGRATE;
+}
+
+/** The thread dropped a page lock: external reverse maps have been told. */
+export function settleUnlocked(c: Context, t: ThreadState): void {
+  for (let i = 0; i < t.settling.length; ) {
+    const s = t.settling[i]!;
+    if (!s.isUntilUnlock) i++;
+    else {
+      t.settling.splice(i, 1);
+      complete(c, s);
+    }
+  }
 }
 
 function isFlushed(t: ThreadState, s: Section): boolean {
@@ -25,7 +43,7 @@ function isFlushed(t: ThreadState, s: Section): boolean {
 export function settleFlushed(c: Context, t: ThreadState): void {
   for (let i = 0; i < t.settling.length; ) {
     const s = t.settling[i]!;
-    if (!isFlushed(t, s)) {
+    if (s.isUntilUnlock || !isFlushed(t, s)) {
       i++;
       continue;
     }

@@ -87,6 +87,7 @@ export function onSubscribe(c: Context, r: Float64Array, at: number): void {
   const id = r[at + EV_D]!;
   if (c.objects !== null) c.objects.subscriber(id, true);
   c.subscribers.of(id).begin(r[at + EV_A] === 1);
+  if (r[at + EV_B] === 1) c.rmapNotifiers.add(id);
 }
 
 /** E_UNSUBSCRIBE: it was taken off the list, or unregister or remove returns. */
@@ -99,6 +100,7 @@ export function onUnsubscribe(c: Context, r: Float64Array, at: number): void {
     s.started.length = 0;
     return;
   }
+  c.rmapNotifiers.delete(id);
   gone(c, s, r[at + EV_MM]!, 'was unregistered');
 }
 

@@ -22,8 +22,8 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
     levels: ['events'],
     reason:
       'The copy with the breakpoint was still in the per-CPU vector of pages on their way to an LRU list (lru_add), which refers to it, ' +
-      'so it was freed when a later operation drained the vector. Here pages join their list at once and the copy is freed when ' +
-      'the probe goes.',
+      'so it was freed when pages of the controller, which are not recorded, had filled the vector. Here pages join their list at ' +
+      'once (only its length lags) and the copy is freed when the probe goes.',
   },
 ];
 

@@ -124,6 +124,8 @@ function endExec(world: World, task: Task): void {
     else for (let use = 0; use < 2; use++) fn.markPageAccessed(world.kernel, pfn);
   }
   lruGen?.used.delete(task.mm!);
+  // exit_mmap of the address space before.
+  reclaim.drainJoining();
 }
 
 /** What the target has touched before a script starts, when the recording does not say: its text, the scratch block and the page

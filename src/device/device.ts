@@ -26,6 +26,7 @@ import { PinnedTableDevice } from './pinned-device.ts';
 import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { SharedTableDevice } from './shared-table-device.ts';
 import type { Workload, WorkloadConfig } from './workload.ts';
+import { XPMEM_SMALL, type XpmemConfig } from './xpmem/config.ts';
 
 export interface DeviceConfig {
   /** Name of a secondary MMU (devices.ts); '' = the shared-table IOMMU with the driver below, or pinned pages. */
@@ -41,6 +42,7 @@ export interface DeviceConfig {
   readonly kvm: Partial<KvmConfig>;
   readonly gru: Partial<GruConfig>;
   readonly rdma: Partial<RdmaConfig>;
+  readonly xpmem: Partial<XpmemConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -59,6 +61,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   kvm: {},
   gru: {},
   rdma: {},
+  xpmem: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -71,6 +74,7 @@ export const SMALL_DEVICE: Partial<DeviceConfig> = {
   kvm: { vcpus: 2 },
   gru: SMALL_GRU,
   rdma: RDMA_SMALL,
+  xpmem: XPMEM_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };

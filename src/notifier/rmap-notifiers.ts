@@ -6,7 +6,7 @@
 //
 // One list for the whole kernel. Guards: the list and the bits change in single steps; the page lock orders export and call.
 
-import { CB_RMAP_INVALIDATE_PAGE } from '../abi/events.ts';
+import { CB_RMAP_INVALIDATE_PAGE, E_SUBSCRIBE } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
 import { OBJ_LIST } from '../base/footprint.ts';
 import type { KernelPath } from '../sched/path.ts';
@@ -61,6 +61,7 @@ export class RmapNotifiers {
     this.#note(RMAP_LIST, true);
     if (mrn.id === 0) mrn.id = this.#list.takeId();
     this.#notifiers.unshift(mrn);
+    if (this.#host.log.on) this.#host.log.emit(E_SUBSCRIBE, 0, 0, 0, 0, 0, 0, 1, 0, mrn.id);
   }
 
   /** mmu_rmap_notifier_unregister; synchronize before the notifier is freed. */

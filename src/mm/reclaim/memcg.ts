@@ -26,6 +26,8 @@ export function newMemCgroup(k: Kernel): MemCgroup {
   assert(groups.length < 256, 'newMemCgroup: a group number fits a byte');
   const group = new MemCgroup(groups.length);
   if (k.reclaim.lruGen !== null) group.lruvec.gen = new LruGen(k.reclaim.lruGen);
+  // From now on the counts are exact only after a flush.
+  k.reclaim.flushStatsNow();
   groups.push(group);
   // swapcache_free_entries takes each slot off MEMCG_SWAP.
   k.swap.onReturned = (slots) => {

@@ -114,7 +114,7 @@ export class ReclaimState {
     for (const group of this.groups) {
       const { lruvec } = group;
       for (let list = 0; list < lruvec.stats.length; list++)
-        lruvec.stats[list] = lruvec.count[list]! - (this.hasGroups ? this.joining(group, list) : 0);
+        lruvec.stats[list] = Math.max(0, lruvec.count[list]! - (this.hasGroups ? this.joining(group, list) : 0));
       lruvec.activatedStats[0] = lruvec.activated[0]!;
       lruvec.activatedStats[1] = lruvec.activated[1]!;
     }
