@@ -111,6 +111,12 @@ export class Machine {
     }
   }
 
+  /** Stores a byte. @param {number} va @param {number} byte */
+  store(va, byte) {
+    this.touch(va, 1);
+    if (!tryStore(this.cpu, va, byte)) throw new Error(`store to ${va.toString(16)}: no translation`);
+  }
+
   /** fork: the child's pid. */
   fork() {
     const pid = this.k.sched.run(doClone(this.k, this.task, 0));

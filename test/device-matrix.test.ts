@@ -73,3 +73,12 @@ test('compare --matrix prints a row for each device and a column for each design
   expect(await shootdown('compare', '--seeds', '3')).toMatchObject({ status: 2 });
   expect(await shootdown('compare', '--matrix', 'x.strace')).toMatchObject({ status: 2 });
 });
+
+test('a schedule of the matrix is replayed by trace without a driver module', async () => {
+  const cell = runCell('iommu-flush-start-end', 'mmu-notifiers-andrea', { ...SMALL, operations: ['munmap'] });
+  expect(cell.verdict).toBe('unsafe');
+  const shown = await shootdown('trace', cell.violation!.schedule, '--json');
+  expect(shown.status).toBe(1);
+  const { finding } = JSON.parse(shown.stdout) as { finding: { property: string } };
+  expect(finding.property).toBe(cell.violation!.property);
+});

@@ -5,10 +5,12 @@
 #include "hostref.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MADV_PAGEOUT
@@ -96,10 +98,71 @@ static void collapse(void)
 	emit(&first, "ns/huge page", 1, "thp-collapse", "512 written pages, MADV_COLLAPSE");
 }
 
+/* A number in a file of /proc/sys or /sys, or -1. */
+static long setting(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	long value = -1;
+
+	if (file && fscanf(file, "%ld", &value) != 1)
+		value = -1;
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/* Settings that were changed, with what they were: put back at the end, however the program ends. */
+static struct {
+	const char *path;
+	long value;
+} changed[8];
+static int n_changed;
+
+static int set(const char *path, long value)
+{
+	FILE *file = fopen(path, "w");
+	int failed = !file || fprintf(file, "%ld", value) < 0;
+
+	return (file ? fclose(file) : 0) || failed ? -1 : 0;
+}
+
+static void restore(void)
+{
+	while (n_changed > 0) {
+		n_changed--;
+		set(changed[n_changed].path, changed[n_changed].value);
+	}
+}
+
+static void interrupted(int signal)
+{
+	restore();
+	_exit(128 + signal);
+}
+
+/* Changes a setting for the time of this program. */
+static int change(const char *path, long value)
+{
+	long was = setting(path);
+
+	if (was < 0 || set(path, value))
+		return -1;
+	if (!n_changed) {
+		atexit(restore);
+		signal(SIGINT, interrupted);
+		signal(SIGTERM, interrupted);
+	}
+	changed[n_changed].path = path;
+	changed[n_changed++].value = was;
+	return 0;
+}
+
 static void hugetlb(void)
 {
+	const char *pool = "/proc/sys/vm/nr_hugepages";
 	size_t bytes = 4 * PMD_SIZE;
 
+	change(pool, setting(pool) + 4);
 	for (int i = -1; i < REPS; i++) {
 		char *base = mmap(NULL, bytes, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 		uint64_t start;
@@ -113,7 +176,121 @@ static void hugetlb(void)
 			sample_add(&first, start, now(), 4);
 		munmap(base, bytes);
 	}
+	restore();
 	emit(&first, "ns/huge page", 4, "hugetlb-fault", "first write to 2 MiB of the pool");
+}
+
+#define KSM "/sys/kernel/mm/ksm/"
+#define KSM_PAGES 1024
+
+/* Nanoseconds that the KSM daemon has run on a CPU, or 0. */
+static uint64_t ksmd_time(void)
+{
+	static char path[64];
+	unsigned long long ns = 0;
+	FILE *file;
+
+	for (int pid = 2; !*path && pid < 4096; pid++) {
+		char name[64], comm[16] = "";
+
+		snprintf(name, sizeof name, "/proc/%d/comm", pid);
+		file = fopen(name, "r");
+		if (file && fscanf(file, "%15s", comm) == 1 && !strcmp(comm, "ksmd"))
+			snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+		if (file)
+			fclose(file);
+	}
+	file = *path ? fopen(path, "r") : NULL;
+	if (file && fscanf(file, "%llu", &ns) != 1)
+		ns = 0;
+	if (file)
+		fclose(file);
+	return ns;
+}
+
+/* Pages of which no two are alike: what the daemon's CPU time comes to for each page that it has looked at. */
+static void ksm(void)
+{
+	char *base;
+
+	if (setting(KSM "run") != 0 || !ksmd_time() || setting(KSM "pages_scanned") < 0)
+		return;
+	base = map_aligned(KSM_PAGES * PAGE, PAGE, RW);
+	for (long i = 0; i < KSM_PAGES; i++)
+		*(long *)(base + i * PAGE) = i + 1;
+	if (change(KSM "smart_scan", 0) || change(KSM "sleep_millisecs", 1) || change(KSM "pages_to_scan", KSM_PAGES) ||
+	    madvise(base, KSM_PAGES * PAGE, MADV_MERGEABLE) || change(KSM "run", 1)) {
+		restore();
+		return;
+	}
+	for (int i = -2; i < 20; i++) {
+		uint64_t start = ksmd_time(), end;
+		long pages = setting(KSM "pages_scanned"), scanned = 0;
+
+		for (int wait = 0; wait < 1000 && scanned < 2 * KSM_PAGES; wait++) {
+			usleep(1000);
+			scanned = setting(KSM "pages_scanned") - pages;
+		}
+		end = ksmd_time();
+		if (i >= 0 && scanned > 0)
+			first.ns[first.count++] = (double)(end - start) / (double)scanned;
+	}
+	restore();
+	munmap(base, KSM_PAGES * PAGE);
+	if (first.count)
+		emit(&first, "ns/page", KSM_PAGES, "ksm-scan", "unchanged pages, no two alike; CPU time of ksmd");
+}
+
+/* Reclaim looks at anonymous pages and puts them back: there is no swap for them. */
+static void scan(void)
+{
+	size_t bytes = SMALL_PAGES * PAGE;
+	char *base = map_aligned(bytes, PAGE, RW);
+	unsigned char in_core[SMALL_PAGES];
+
+	for (int i = -1; i < REPS; i++) {
+		uint64_t start;
+
+		touch(base, SMALL_PAGES);
+		start = now();
+		madvise(base, bytes, MADV_PAGEOUT);
+		if (i >= 0)
+			sample_add(&first, start, now(), SMALL_PAGES);
+		if (mincore(base, bytes, in_core) || !(in_core[SMALL_PAGES / 2] & 1)) {
+			first.count = 0;
+			break; /* there is swap */
+		}
+	}
+	munmap(base, bytes);
+	if (first.count)
+		emit(&first, "ns/page", SMALL_PAGES, "reclaim-scan", "anonymous pages without swap, MADV_PAGEOUT");
+}
+
+/* Migration between nodes, there and back. With one node move_pages moves nothing. */
+static void migrate(void)
+{
+	size_t bytes = SMALL_PAGES * PAGE;
+	char *base = map_aligned(bytes, PAGE, RW);
+	static void *pages[SMALL_PAGES];
+	static int nodes[SMALL_PAGES], status[SMALL_PAGES];
+
+	touch(base, SMALL_PAGES);
+	for (int i = 0; i < SMALL_PAGES; i++)
+		pages[i] = base + (size_t)i * PAGE;
+	for (int i = -1; i < REPS; i++) {
+		uint64_t start;
+
+		for (int j = 0; j < SMALL_PAGES; j++)
+			nodes[j] = ~i & 1;
+		start = now();
+		if (syscall(SYS_move_pages, 0, (unsigned long)SMALL_PAGES, pages, nodes, status, 2) || status[0] != nodes[0])
+			break;
+		if (i >= 0)
+			sample_add(&first, start, now(), SMALL_PAGES);
+	}
+	munmap(base, bytes);
+	if (first.count)
+		emit(&first, "ns/page", SMALL_PAGES, "migrate", "move_pages of 512 pages to the other node");
 }
 
 /* Clean pages of a file on disk, mapped and old: MADV_PAGEOUT takes them. */
@@ -180,12 +357,16 @@ static void swap(void)
 
 int cmd_huge(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	thp();
-	collapse();
-	hugetlb();
-	reclaim();
-	swap();
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} parts[] = {
+		{ "thp", thp },		{ "thp", collapse },	{ "hugetlb", hugetlb }, { "ksm", ksm },
+		{ "migrate", migrate }, { "reclaim", reclaim }, { "reclaim", scan },	{ "swap", swap },
+	};
+
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+		if (!argc || !strcmp(argv[0], parts[i].name))
+			parts[i].run();
 	return 0;
 }

@@ -150,7 +150,7 @@ static const struct command {
 	{ "empty", cmd_empty, "empty [MIB]           calls on a range that was never touched (default 256)" },
 	{ "vmas", cmd_vmas, "vmas [COUNT]          mmap + munmap of one page among so many areas (default 60000)" },
 	{ "calls", cmd_calls, "calls FILE [TOTAL]    a recorded program's calls, repeated to TOTAL (default 1000000)" },
-	{ "huge", cmd_huge, "huge                  huge pages, reclaim and swap, as far as the kernel is set up for them" },
+	{ "huge", cmd_huge, "huge [PART]           huge pages, KSM, migration, reclaim and swap, as far as the kernel is set up for them" },
 	{ "copy", cmd_copy, "copy [MIB]            zeroing and copying of pages in a buffer (default 1024)" },
 };
 

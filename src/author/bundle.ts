@@ -81,7 +81,7 @@ function messageLine(m: Message): string {
   return `${at}${m.text}`;
 }
 
-/** Makes one text of the modules, in a folder of its own. Throws InputError with one line, the first error, for what cannot be parsed or
+/** Makes one text of the modules (also of none), in a folder of its own. Throws InputError with one line, the first error, for what cannot be parsed or
  *  resolved. */
 export async function openModules(paths: readonly string[]): Promise<Bundle> {
   const entries = paths.map(modulePath);
@@ -104,7 +104,7 @@ export async function openModules(paths: readonly string[]): Promise<Bundle> {
 async function bundle(entries: readonly string[], path: string): Promise<{ text: string; files: string[] }> {
   const lines = entries.map((entry, i) => `export * as m${i} from ${JSON.stringify(entry)};`);
   const result = await build({
-    stdin: { contents: lines.join('\n'), sourcefile: ENTRY, resolveDir: dirname(entries[0]!), loader: 'js' },
+    stdin: { contents: lines.join('\n'), sourcefile: ENTRY, resolveDir: dirname(entries[0] ?? path), loader: 'js' },
     bundle: true,
     write: false,
     metafile: true,
