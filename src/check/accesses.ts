@@ -25,6 +25,7 @@ import {
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
+import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
 import type { Wait } from './progress.ts';
@@ -210,6 +211,7 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
   else c.tally.deviceReads++;
   if (c.progress.size > 0) c.progress.reached(device, mm, page);
   const agent = r[at + EV_C]!;
+  if (c.dma.devices.has(device) && agent !== AGENT_PIN) onDmaAccess(c, r, at, isStore);
   if (c.objects !== null) {
     noteAccess(c.objects, r, at);
     c.objects.book(mm, false);

@@ -4,6 +4,7 @@
 //   entries.ts   page-table stores, frames: windows, I1c and I2 at the free, I24
 //   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I3c, I4, I4c, I12, L1, L2
 //   protocol.ts  sections, system calls, release, bind: I12, I40
+//   dma.ts       DMA mappings: I14, I20a
 //   settling.ts  what must hold when a section is complete: I5
 
 import {
@@ -21,6 +22,8 @@ import {
   E_DEV_STATE,
   E_DIRTY,
   E_DISCARD,
+  E_DMA_MAP,
+  E_DMA_UNMAP,
   E_FAULT_END,
   E_FLUSH,
   E_FRAME_ALLOC,
@@ -72,6 +75,7 @@ import {
   onWalkCacheFill,
 } from './accesses.ts';
 import { Context, type JudgeOptions } from './context.ts';
+import { dmaCallbackEnd, onDma } from './dma.ts';
 import { onEntryStore, onFrameAlloc, onFrameFree } from './entries.ts';
 import type { Violation } from './findings.ts';
 import { onDirty, onDiscard, onLazyfree, onWriteOut, unnoticedAtEnd } from './lost-write.ts';
@@ -349,6 +353,7 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_CALLBACK_END:
       onCallbackEnd(c, r, at);
+      if (c.dma.unmapped.size > 0) dmaCallbackEnd(c);
       break;
     case E_SUBSCRIBE:
       onSubscribe(c, r, at);
@@ -398,6 +403,10 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
       break;
     case E_WRITE_OUT:
       onWriteOut(c, r, at);
+      break;
+    case E_DMA_MAP:
+    case E_DMA_UNMAP:
+      onDma(c, r, at, r[at + EV_TYPE] === E_DMA_MAP);
       break;
     case E_DISCARD:
       onDiscard(c, r, at);

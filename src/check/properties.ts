@@ -81,6 +81,18 @@ export const I13 = property(
   'safety',
   'Once a call that removed a mapping has returned, nobody uses it, even if another call over it is not complete.',
 );
+export const I14 = property(
+  'I14',
+  'STALE-MAP',
+  'safety',
+  'A device reaches a frame only while its driver has it mapped for DMA.',
+);
+export const I20A = property(
+  'I20a',
+  'LOST-WRITE',
+  'safety',
+  'What a device may have stored is marked dirty before the callback that takes it away returns.',
+);
 export const I20 = property(
   'I20',
   'LOST-WRITE',
@@ -187,7 +199,9 @@ export const PROPERTIES: readonly Property[] = [
   I8,
   I12,
   I13,
+  I14,
   I20,
+  I20A,
   I23,
   I24,
   I40,

@@ -9,7 +9,7 @@ import type { Device, DeviceConfig } from './device.ts';
 import { GRU } from './gru/row.ts';
 import { IOMMU_ROWS, PINNED_DMA } from './iommu-rows.ts';
 import { KVM_DEVICE } from './kvm/row.ts';
-import { RDMA_ODP } from './rdma/row.ts';
+import { RDMA_ODP, RDMA_PINNED } from './rdma/row.ts';
 import { XPMEM } from './xpmem/row.ts';
 
 export interface DeviceInfo {
@@ -26,7 +26,15 @@ export interface DeviceInfo {
   create(k: Kernel, config: DeviceConfig): Device;
 }
 
-export const DEVICES: readonly DeviceInfo[] = [PINNED_DMA, KVM_DEVICE, RDMA_ODP, GRU, XPMEM, ...IOMMU_ROWS];
+export const DEVICES: readonly DeviceInfo[] = [
+  PINNED_DMA,
+  KVM_DEVICE,
+  RDMA_ODP,
+  RDMA_PINNED,
+  GRU,
+  XPMEM,
+  ...IOMMU_ROWS,
+];
 
 /** The device of that name. Throws InputError for an unknown one. */
 export function deviceInfo(name: string): DeviceInfo {

@@ -16,9 +16,10 @@ export class PinnedTableDevice implements Device {
   readonly k: Kernel;
   readonly device: PinnedDevice;
   readonly workload: Workload;
-  readonly driverName = 'pinned';
+  readonly driverName: string;
 
-  constructor(k: Kernel, config: DeviceConfig) {
+  constructor(k: Kernel, config: DeviceConfig, driverName = 'pinned') {
+    this.driverName = driverName;
     this.k = k;
     this.device = new PinnedDevice(k, DEVICE_ID, config.pinned);
     this.workload = new Workload(k, this.device, config.workload);

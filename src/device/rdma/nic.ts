@@ -19,6 +19,7 @@
 import {
   AGENT_MIRROR,
   AGENT_MIRROR_TLB,
+  AGENT_PIN,
   DEV_FAILED,
   DEV_RUNNING,
   E_DEV_ACCESS,
@@ -100,6 +101,8 @@ export class DmaUnit {
   /** Page whose translation is held, -1 when none. */
   heldVa = -1;
   heldPfn = 0;
+  /** AGENT_*: through what. */
+  heldAgent = AGENT_MIRROR_TLB;
   heldGeneration = 0;
 
   constructor(id: number) {
@@ -220,6 +223,7 @@ export class Nic {
     this.note(PART_UNIT, unit.id, true);
     unit.heldVa = t.va;
     unit.heldPfn = t.pfn;
+    unit.heldAgent = key.mayFault ? AGENT_MIRROR_TLB : AGENT_PIN;
     unit.heldGeneration = t.generations[0]!;
     return LOOKUP_OK;
   }
@@ -235,7 +239,7 @@ export class Nic {
     if (entry === null || (isWrite && !entry.isWritable)) return null;
     key.cache.insert(entry);
     this.fills++;
-    this.#emitFill(entry, AGENT_MIRROR_TLB);
+    if (key.mayFault) this.#emitFill(entry, AGENT_MIRROR_TLB);
     return entry;
   }
 
@@ -286,18 +290,7 @@ export class Nic {
     const pfn = unit.heldPfn;
     const now = memory.generation[pfn]!;
     const w = isWrite ? 1 : 0;
-    memory.log.emit(
-      E_DEV_ACCESS,
-      this.mm,
-      va,
-      va + length,
-      pfn,
-      unit.heldGeneration,
-      now,
-      w,
-      AGENT_MIRROR_TLB,
-      this.id,
-    );
+    memory.log.emit(E_DEV_ACCESS, this.mm, va, va + length, pfn, unit.heldGeneration, now, w, unit.heldAgent, this.id);
   }
 
   /** The transaction has ended. */
@@ -311,16 +304,16 @@ export class Nic {
 
   // --- what the driver's work requests (UMR) do
 
-  /** An MTT entry becomes valid. Takes no page reference. */
+  /** An MTT entry becomes valid. Takes no page reference: of a key that may not fault the pages are pinned. */
   setMtt(key: MemoryKey, va: number, pfn: number, isWritable: boolean): void {
     const entry = new Translation(va, 1, pfn, [this.memory.generation[pfn]!], isWritable);
-    for (const old of key.mtt.insert(entry)) if (old.pfn !== pfn) this.#emitRemoved(old.va, AGENT_MIRROR);
-    this.#emitFill(entry, AGENT_MIRROR);
+    for (const old of key.mtt.insert(entry)) if (old.pfn !== pfn) this.#emitRemoved(key, old.va);
+    this.#emitFill(entry, key.mayFault ? AGENT_MIRROR : AGENT_PIN);
   }
 
   /** MTT entries of [start, end) become invalid; the cache keeps its copies. */
   clearMtt(key: MemoryKey, start: number, end: number): void {
-    for (const t of key.mtt.remove(start, end)) this.#emitRemoved(t.va, AGENT_MIRROR);
+    for (const t of key.mtt.remove(start, end)) this.#emitRemoved(key, t.va);
   }
 
   /** Drops what the cache has of [start, end). Transactions under way may still reach memory: wait for isDrained(the answer). */
@@ -382,24 +375,26 @@ export class Nic {
     if (log.on) log.emit(E_DEV_FILL, this.mm, t.va, t.end, t.pfn, t.generations[0]!, w, 0, agent, this.id);
   }
 
-  /** Several keys may translate a page: it is gone when none does any more. */
-  #emitRemoved(va: number, agent: number): void {
+  /** An entry of the key's MTT is gone. Several keys may translate a page: for the record it is gone when none does any more. */
+  #emitRemoved(gone: MemoryKey, va: number): void {
     const { log } = this.memory;
     if (!log.on) return;
-    for (const key of this.keys.values()) {
-      if ((agent === AGENT_MIRROR ? key.mtt : key.cache).find(va) !== null) return;
-    }
+    for (const key of this.keys.values()) if (key.mayFault === gone.mayFault && key.mtt.find(va) !== null) return;
+    const agent = gone.mayFault ? AGENT_MIRROR : AGENT_PIN;
     log.emit(E_DEV_INVAL, this.mm, va, va + 4096, 0, 0, 0, 0, agent, this.id);
   }
 
+  /** The same of the cache, when the transactions have ended. */
   #emitDropped(drain: Drain): void {
     const { log } = this.memory;
     if (!log.on) return;
-    const others = [...this.keys.values()].flatMap((key) => key.cache.entries(drain.start, drain.end, false));
-    if (others.length === 0)
-      log.emit(E_DEV_INVAL, this.mm, drain.start, drain.end, 0, 0, 0, 0, AGENT_MIRROR_TLB, this.id);
+    const others = [...this.keys.values()].flatMap((key) =>
+      key.mayFault ? key.cache.entries(drain.start, drain.end, false) : [],
+    );
+    const emit = (start: number, end: number): void =>
+      log.emit(E_DEV_INVAL, this.mm, start, end, 0, 0, 0, 0, AGENT_MIRROR_TLB, this.id);
+    if (others.length === 0) emit(drain.start, drain.end);
     else
-      for (let va = drain.start; va < drain.end; va += 4096)
-        if (!others.some((t) => t.va === va)) this.#emitRemoved(va, AGENT_MIRROR_TLB);
+      for (let va = drain.start; va < drain.end; va += 4096) if (!others.some((t) => t.va === va)) emit(va, va + 4096);
   }
 }

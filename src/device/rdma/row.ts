@@ -4,6 +4,7 @@ import type { Kernel } from '../../mm/kernel.ts';
 import type { Device, DeviceConfig } from '../device.ts';
 import type { DeviceInfo } from '../devices.ts';
 import { intervalsOf } from '../driver-ops.ts';
+import { PinnedTableDevice } from '../pinned-device.ts';
 import { countedMistakeOf, mistakeOf } from './mistakes.ts';
 import { CountedOdp } from './odp-counted.ts';
 import { IntervalOdp } from './odp-interval.ts';
@@ -39,3 +40,12 @@ function createOdp(k: Kernel, config: DeviceConfig): Device {
     return new (mistake === '' ? CountedOdp : countedMistakeOf(mistake))(k, nic, full);
   });
 }
+
+export const RDMA_PINNED: DeviceInfo = {
+  name: 'rdma-pinned',
+  kind: 'pinned',
+  summary: 'RDMA adapter whose memory regions are pinned when they are registered',
+  source: 'drivers/infiniband/core/umem.c',
+  designs: { pinned: 'pins the pages of a region for as long as it is registered (FOLL_LONGTERM); no notifier' },
+  create: (k, config) => new PinnedTableDevice(k, config, 'rdma-pinned'),
+};

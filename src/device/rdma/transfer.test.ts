@@ -3,6 +3,7 @@
 //
 // TRANSFERS=2000 is the full size. A failure names SEED; the same one gives the same run.
 import { beforeEach, describe, expect, it } from 'vitest';
+import { EFAULT, EINVAL, ENOMEM } from '../../abi/errno.ts';
 import {
   MADV_COLD,
   MADV_DONTNEED,
@@ -30,6 +31,7 @@ import { RdmaHost } from './host.ts';
 import { mistakeOf } from './mistakes.ts';
 import { IB_ACCESS_ALL, IB_ACCESS_REMOTE_READ, Nic } from './nic.ts';
 import { IntervalOdp } from './odp-interval.ts';
+import { ibUmemGet, ibUmemRelease, type PinnedMr } from './pinned-mr.ts';
 import { connect, QPS_ERR, type QpConfig, QueuePair } from './queue-pair.ts';
 import type { Region } from './region.ts';
 import * as W from './verbs.ts';
@@ -271,6 +273,51 @@ it('and with a driver that leaves copies in the cache the pattern is wrong', () 
   Driver = mistakeOf('cache-not-flushed');
   expect(() => runTransfers(30)).toThrow(/not what was sent/);
 }, 60_000);
+
+describe('pinned regions', () => {
+  /** Side b registers [V, V + 16 pages) pinned, and its own program has no other key. */
+  function pin(access = IB_ACCESS_ALL, length = 16 * PAGE): PinnedMr | number {
+    return m.run(ibUmemGet(m.kernel, b.host.nic, b.task.mm!, V, length, access));
+  }
+
+  it('never fault, stay where they are, and go back marked dirty', () => {
+    const mr = pin() as PinnedMr;
+    const rkey = mr.key.id;
+    m.run(fill(a, V, 9000, 4));
+    m.run(m.call(b.task, NR_madvise, V, 16 * PAGE, MADV_PAGEOUT));
+    expect(send(request(W.WR_RDMA_WRITE, V, 9000, V + 8, { rkey }))).toBe(W.WC_SUCCESS);
+    expect([b.qp.rnrNaks, m.run(wrongWords(b, V + 8, 9000, 4)), b.task.mm!.pinnedVm]).toEqual([0, 0, 16]);
+    m.run(ibUmemRelease(m.kernel, b.host.nic, mr));
+    expect([b.task.mm!.pinnedVm, b.host.nic.keys.has(rkey)]).toEqual([0, false]);
+    expect(send(request(W.WR_RDMA_WRITE, V, 8, V, { rkey }))).toBe(W.WC_REM_ACCESS_ERR);
+    judge.finish();
+    expect(judge.results().violations).toEqual([]);
+  });
+
+  it('what the program maps anew the adapter does not see, and nothing is unsafe', () => {
+    const mr = pin() as PinnedMr;
+    expect(m.run(m.call(b.task, NR_mmap, V, PAGE, RW, ANON, -1, 0))).toBe(V);
+    m.run(fill(a, V, 64, 9));
+    expect(send(request(W.WR_RDMA_WRITE, V, 64, V, { rkey: mr.key.id }))).toBe(W.WC_SUCCESS);
+    expect(m.run(userLoad(m.kernel, b.task, V, 4))).toBe(0);
+    judge.finish();
+    expect(judge.results().violations.filter((v) => v.gap === null)).toEqual([]);
+  });
+
+  it('RLIMIT_MEMLOCK, holes and empty ranges are refused, and leave nothing pinned', () => {
+    const { limits } = b.task.mm!;
+    const mm = b.task.mm!;
+    Object.assign(limits, { memlock: 8 * PAGE, capIpcLock: false });
+    expect([pin(), pin(IB_ACCESS_ALL, 0), typeof pin(IB_ACCESS_ALL, 8 * PAGE), pin(IB_ACCESS_ALL, 1)]).toEqual([
+      -ENOMEM,
+      -EINVAL,
+      'object',
+      -ENOMEM,
+    ]);
+    Object.assign(limits, { capIpcLock: true });
+    expect([pin(IB_ACCESS_ALL, 17 * PAGE), mm.pinnedVm]).toEqual([-EFAULT, 8]);
+  });
+});
 
 it('shared memory: what one host wrote another process of the peer reads', () => {
   make(4, {}, 512, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED);
