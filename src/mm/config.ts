@@ -70,6 +70,8 @@ export interface KernelConfig {
   vsyscall: boolean;
   /** Every allocation asks the chooser whether it fails (CHOOSE_ALLOC_FAILURE). */
   injectAllocFailures: boolean;
+  /** Attempts of migration at a page that somebody else refers to. The last ones wait for its lock; the first three do not, where there are more. */
+  migrateAttempts: number;
   /** Entries handled between two points: with points off, and with points on. */
   strideOff: number;
   strideOn: number;
@@ -130,6 +132,7 @@ export function kernelConfig(parts: Partial<KernelConfig> = {}): KernelConfig {
     tmpfsHuge: 'never',
     vsyscall: false,
     injectAllocFailures: false,
+    migrateAttempts: 10,
     strideOff: 512,
     strideOn: 8,
     rlimits: {

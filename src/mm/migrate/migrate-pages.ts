@@ -1,5 +1,5 @@
 // migrate_pages: moves isolated pages to frames that a callback gives, one page after the other (mm/migrate.c, until 6.2 in this
-// simple form). A page that is busy is tried again, ten times at most, and from the fourth time on with patience for its lock.
+// simple form). A page that is busy is tried again, ten times at most (KernelConfig.migrateAttempts), and from the fourth time on with patience for its lock.
 //
 //   lock old, new; migration entries for every mapping; move; the new page to the LRU; its entries; unlock; put the old page
 //
@@ -20,8 +20,7 @@ import { unmapAndMoveHugetlb } from './hugetlb.ts';
 import { MIGRATE_ASYNC, MIGRATE_SYNC, MR_MEMORY_FAILURE } from './mode.ts';
 import { moveToNewFolio } from './move-folio.ts';
 
-const ATTEMPTS_MAX = 10;
-/** Attempts that only try the page lock. */
+/** Attempts that only try the page lock; the last attempt always waits. */
 const ATTEMPTS_LIGHT = 3;
 
 /** new_page_t: a page of the order of `src` with refcount 1, or 0. */
@@ -38,16 +37,17 @@ export function* migratePages(
   mode: number,
   reason: number,
 ): KernelPath<number> {
+  const attempts = k.config.migrateAttempts;
   const stayed: number[] = [];
   let failed = 0;
   let retry = from.length;
   let outOfMemory = false;
-  for (let pass = 0; pass < ATTEMPTS_MAX && retry > 0 && !outOfMemory; pass++) {
+  for (let pass = 0; pass < attempts && retry > 0 && !outOfMemory; pass++) {
     retry = 0;
     for (let i = 0; i < from.length; ) {
       const pfn = from[i]!;
       if (k.sched.points) yield P_RECLAIM;
-      const force = pass >= ATTEMPTS_LIGHT;
+      const force = pass >= Math.min(ATTEMPTS_LIGHT, attempts - 1);
       const result =
         (k.pages.flags[pfn]! & PG_HUGETLB) !== 0
           ? yield* unmapAndMoveHugetlb(k, pfn, newPage, putNewPage, force, mode)

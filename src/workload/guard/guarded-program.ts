@@ -4,7 +4,7 @@
 
 import { InputError } from '../../base/assert.ts';
 import type { Footprint } from '../../base/footprint.ts';
-import type { Finding, Program, World } from '../../explore/world.ts';
+import { type Finding, type Program, THREADS_MAX, type World } from '../../explore/world.ts';
 import { type Chooser, Deadlock } from '../../sched/scheduler.ts';
 import { type Heart, PHASE_CREATE, PHASE_STEP, type Suspect } from './heart.ts';
 import { DriverFault } from './watched-driver.ts';
@@ -15,7 +15,8 @@ export const TAG_THROW = 'THROW';
 export const TAG_STUCK = 'STUCK';
 export const TAG_LIVELOCK = 'LIVELOCK';
 
-/** Steps that every thread that can go on has had before a callback is said not to return. */
+/** Steps that every thread that can go on has had before a callback is said not to return. And one that cannot go on, but had a few
+ *  turns meanwhile, may have set the callback free with its last step: so many steps later it is none of its doing any more. */
 const TURNS = 50;
 
 /** The program with a driver made by `watchedDriver` over the same heart. */
@@ -42,6 +43,8 @@ export class GuardedWorld implements World {
   /** Findings of the world when the driver threw. */
   #before = 0;
   #steps = 0;
+  /** Number of the last step of each thread. */
+  readonly #lastStep = new Int32Array(THREADS_MAX);
 
   constructor(program: Program, heart: Heart, chooser: Chooser, footprint: Footprint) {
     this.#heart = heart;
@@ -63,6 +66,7 @@ export class GuardedWorld implements World {
 
   step(thread: number): boolean {
     this.#steps++;
+    this.#lastStep[thread] = this.#steps;
     const heart = this.#heart;
     heart.turns[thread]!++;
     const before = heart.enter(PHASE_STEP);
@@ -111,9 +115,11 @@ export class GuardedWorld implements World {
     const { driver, callback, turnsThen } = suspect;
     this.#heart.suspect = null;
     if (this.#fault !== null) return;
-    for (let set = this.enabled() & ~(1 << thread); set !== 0; set &= set - 1) {
-      const t = 31 - Math.clz32(set & -set);
-      if (turns[t]! - turnsThen[t]! < TURNS) return;
+    const enabled = this.enabled();
+    for (let t = 0; t < THREADS_MAX; t++) {
+      const had = turns[t]! - turnsThen[t]!;
+      if (t === thread || had >= TURNS) continue;
+      if ((enabled & (1 << t)) !== 0 || (had > 0 && this.#steps - this.#lastStep[t]! < TURNS)) return;
     }
     const own = turns[thread]! - turnsThen[thread]!;
     const sentence = `driver ${driver} does not return from ${callback}: ${own} steps, while everybody else had their turns`;

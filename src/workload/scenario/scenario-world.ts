@@ -28,6 +28,7 @@ export const SMALL_KERNEL: Partial<KernelConfig> = {
   swapPages: 16,
   cpus: 4,
   strideOn: 1,
+  migrateAttempts: 3,
   gatherBundle: 2,
   gatherBatchesMax: 0,
   faultAroundPages: 1,
