@@ -43,6 +43,7 @@ import type { PageRequestHandler } from '../src/device/iopf.ts';
 import type { KvmDevice } from '../src/device/kvm/device.ts';
 import type { Kvm } from '../src/device/kvm/kvm.ts';
 import type { MirrorDevice } from '../src/device/mirror.ts';
+import type { RdmaDevice } from '../src/device/rdma/rdma.ts';
 import type { Xpmem } from '../src/device/xpmem/xpmem.ts';
 import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
@@ -69,7 +70,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'rdma';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -191,6 +192,16 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     const kvm = { vcpus: 2, hasAdBits: runSeed % 2 === 0, pfnCaches: [BASE], zapBatch: 1 };
     const device = createDevice(k, { ...config, device: 'kvm', kvm }) as KvmDevice;
     devicePartsOf.set(k, () => [['KVM', device.stateWords()]]);
+    return device;
+  }
+  if (kind === 'rdma') {
+    // Spans of four pages; in every other run one that is empty is freed.
+    const rdma = { ...SMALL_DEVICE.rdma, childPages: 4, freesChildren: runSeed % 2 === 0, rnrRetries: 1000 };
+    const device = createDevice(k, { ...config, device: 'rdma-odp', rdma }) as RdmaDevice;
+    devicePartsOf.set(k, () => [
+      ['adapter', device.nic.stateWords()],
+      ['regions', device.driver.stateWords()],
+    ]);
     return device;
   }
   let order = 0;
@@ -418,7 +429,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'rdma'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();
