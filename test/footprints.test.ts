@@ -37,6 +37,7 @@ import type { Accessor } from '../src/device/accessor.ts';
 import type { AtsDevice } from '../src/device/ats-pri.ts';
 import { type Driver, defineDriver } from '../src/device/define-driver.ts';
 import { createDevice, createDriverDevice, type Device, SMALL_DEVICE } from '../src/device/device.ts';
+import type { GpuSvmDevice } from '../src/device/gpu-svm/gpu-svm.ts';
 import type { Gru } from '../src/device/gru/gru.ts';
 import type { Iommu } from '../src/device/iommu.ts';
 import type { PageRequestHandler } from '../src/device/iopf.ts';
@@ -69,7 +70,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'gpu-svm';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -193,22 +194,26 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     devicePartsOf.set(k, () => [['KVM', device.stateWords()]]);
     return device;
   }
+  if (kind === 'gpu-svm') {
+    const gpuSvm = { engines: 2, refaultBudget: 1000 };
+    const device = createDevice(k, { ...config, device: 'gpu-svm', gpuSvm }) as GpuSvmDevice;
+    devicePartsOf.set(k, () => [['GPU', device.stateWords()], intervalsPart(k)]);
+    return device;
+  }
   let order = 0;
   const driver = tracingMirror((place) => {
     order = (Math.imul(order, 31) + place) | 0;
   });
   const device = createDriverDevice(k, driver, config);
   const mirror = device.accessor as MirrorDevice;
-  const intervals = (): number[] => {
-    const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
-    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.index.toArray().map((sub) => sub.seq)]));
-  };
-  devicePartsOf.set(k, () => [
-    ['mirror', mirror.stateWords()],
-    ['order of the driver', [order]],
-    ['intervals', intervals()],
-  ]);
+  devicePartsOf.set(k, () => [['mirror', mirror.stateWords()], ['order of the driver', [order]], intervalsPart(k)]);
   return device;
+}
+
+function intervalsPart(k: Kernel): Parts[number] {
+  const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
+  const words = list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.index.toArray().map((sub) => sub.seq)]));
+  return ['intervals', words];
 }
 
 /** A kernel with threads that stand at their first point, and the recorder on. The same seed gives the same machine. */
@@ -418,7 +423,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'gpu-svm'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

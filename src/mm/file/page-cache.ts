@@ -14,7 +14,7 @@
 // In Linux shared memory has its own means for this (shmem_falloc, the check of i_size after insertion); here the lock serves both.
 
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
-import { OBJ_FILE } from '../../base/footprint.ts';
+import { OBJ_FILE, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -73,7 +73,10 @@ export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, page
 
 /** folio_test_uptodate of the page that a frame of the cache belongs to. */
 export function isUptodate(k: Kernel, page: number): boolean {
-  return (k.pages.flags[compoundHead(k.pages, page)]! & PG_UPTODATE) !== 0;
+  const head = compoundHead(k.pages, page);
+  const { footprint } = k.memory;
+  if (footprint !== null) footprint.note(OBJ_PAGE, head, false);
+  return (k.pages.flags[head]! & PG_UPTODATE) !== 0;
 }
 
 /** filemap_add_folio: a new, locked page. */
