@@ -44,6 +44,7 @@ import type { PageRequestHandler } from '../src/device/iopf.ts';
 import type { KvmDevice } from '../src/device/kvm/device.ts';
 import type { Kvm } from '../src/device/kvm/kvm.ts';
 import type { MirrorDevice } from '../src/device/mirror.ts';
+import type { RdmaDevice } from '../src/device/rdma/rdma.ts';
 import type { Xpmem } from '../src/device/xpmem/xpmem.ts';
 import type { Tlb, WalkCache } from '../src/hw/tlb.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
@@ -70,7 +71,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'gpu-svm';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'rdma' | 'gpu-svm';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -198,6 +199,16 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     const gpuSvm = { engines: 2, refaultBudget: 1000 };
     const device = createDevice(k, { ...config, device: 'gpu-svm', gpuSvm }) as GpuSvmDevice;
     devicePartsOf.set(k, () => [['GPU', device.stateWords()], intervalsPart(k)]);
+    return device;
+  }
+  if (kind === 'rdma') {
+    // Spans of four pages; in every other run one that is empty is freed.
+    const rdma = { ...SMALL_DEVICE.rdma, childPages: 4, freesChildren: runSeed % 2 === 0, rnrRetries: 1000 };
+    const device = createDevice(k, { ...config, device: 'rdma-odp', rdma }) as RdmaDevice;
+    devicePartsOf.set(k, () => [
+      ['adapter', device.nic.stateWords()],
+      ['regions', device.driver.stateWords()],
+    ]);
     return device;
   }
   let order = 0;
@@ -423,7 +434,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'gpu-svm'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'rdma', 'gpu-svm'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

@@ -268,6 +268,7 @@ describe(`a guest under memory pressure (SEED=${seed}, OPERATIONS=${operations})
             total[`guest ${name}`] = (total[`guest ${name}`] ?? 0) + g[name];
         total['swapIns'] = (total['swapIns'] ?? 0) + w.m.kernel.stats.swapIns;
         total['rounds'] = (total['rounds'] ?? 0) + w.rounds;
+        total['steps'] = (total['steps'] ?? 0) + w.m.kernel.sched.steps;
         if (w.judge !== null) {
           w.judge.finish();
           const { violations } = w.judge.results();

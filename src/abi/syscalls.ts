@@ -24,6 +24,7 @@ export const NR_mlock = 149;
 export const NR_munlock = 150;
 export const NR_mlockall = 151;
 export const NR_munlockall = 152;
+export const NR_prctl = 157;
 export const NR_remap_file_pages = 216;
 export const NR_exit_group = 231;
 export const NR_fallocate = 285;
@@ -61,6 +62,7 @@ const NAMES: Readonly<Record<number, string>> = {
   150: 'munlock',
   151: 'mlockall',
   152: 'munlockall',
+  157: 'prctl',
   216: 'remap_file_pages',
   231: 'exit_group',
   285: 'fallocate',

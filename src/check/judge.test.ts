@@ -5,6 +5,8 @@ import {
   AGENT_PWC,
   DEV_DONE,
   DEV_FAILED,
+  FRAME_ANON,
+  FRAME_KERNEL,
   FRAME_TABLE,
   MSG_CMD_INVALIDATE_IOMMU_PAGES,
   MSG_PAGE_REQUEST,
@@ -408,6 +410,18 @@ describe('what a split of a huge page leaves with a device', () => {
     expect(split(frozen, SITE_SPLIT_PMD).found()).toEqual(['I5 gap 16']);
     expect(split(frozen, SITE_MUNMAP).found()).toEqual(['I5']);
     expect(split(0, SITE_SPLIT_PMD).found()).toEqual(['I5']);
+  });
+
+  test('zeros of the huge zero page are read after the entry has those of the small one: gap 14; anything else is none', () => {
+    const ZERO = 11;
+    const read = (now: number, purpose: number, isStore = false): string[] => {
+      const s = new EventScript().as(1).alloc(DATA, purpose).map(PAGE, DATA, false).fill(PAGE, DATA, false);
+      s.open(PAGE, END, SITE_SPLIT_PMD).map(PAGE, now, false).flush(PAGE, END).close(PAGE, END, SITE_SPLIT_PMD);
+      return s.as(9).access(PAGE, DATA, isStore).found();
+    };
+    expect(read(ZERO, FRAME_KERNEL)).toEqual(['I5 gap 14', 'I4 gap 14']);
+    expect(read(ZERO, FRAME_ANON)).toEqual(['I5', 'I4']);
+    expect(read(ZERO, FRAME_KERNEL, true)).toContain('I4');
   });
 
   test('a frame that was freed meanwhile is none either', () => {

@@ -10,6 +10,7 @@ import { VM_SHARED } from '../abi/mman.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import type { Context } from './context.ts';
+import { FRAME_UNKNOWN } from './frames.ts';
 import { onStore, onUnnoticedStore } from './lost-write.ts';
 import { GAP_HUGE_ZERO_SPLIT, GAP_PINNED, I3, I3C, I4, I4C, I8, I13, I23 } from './properties.ts';
 import { agentText, hex } from './text.ts';
@@ -78,11 +79,11 @@ export function staleUse(
   }
 }
 
-/** Zeros are read from the frame of the huge zero page, where the entry has that of the small one by now. */
+/** Zeros are read from the frame of the huge zero page, where the entry has that of the small one by now: which the kernel has had since before
+ *  the record began. */
 function isZeroForZero(c: Context, pfn: number, mapped: number, isStore: boolean): boolean {
-  const { purpose } = c.frames;
-  const isKernels = mapped > 0 && purpose[mapped] === FRAME_KERNEL && purpose[pfn] === FRAME_KERNEL;
-  return isKernels && !isStore && (c.tables.lo & PTE_RW) === 0;
+  if (isStore || mapped <= 0 || (c.tables.lo & PTE_RW) !== 0 || c.frames.purpose[pfn] !== FRAME_KERNEL) return false;
+  return c.frames.state[mapped] === FRAME_UNKNOWN || c.frames.purpose[mapped] === FRAME_KERNEL;
 }
 
 /** "CPU 0 (thread 2) read page 0x7f0000000000 in frame 0xa through a translation made at step 8" */

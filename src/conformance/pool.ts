@@ -1,7 +1,7 @@
 // Cases on several processors. Every case is a run of its own, so the result is the same on any number of workers.
 
-import { Worker } from 'node:worker_threads';
 import { InputError } from '../base/assert.ts';
+import { WorkerThreads } from '../workload/parallel/worker-threads.ts';
 import { type CaseReport, runCase } from './cases.ts';
 import type { CaseFile } from './read.ts';
 
@@ -40,38 +40,22 @@ async function runParallel(
   let next = 0;
   let done = 0;
   let isStopped = false;
-  const pool = Array.from({ length: workers }, () => new Worker(new URL('./worker.js', import.meta.url)));
-  const work = async (worker: Worker): Promise<void> => {
+  const threads = new WorkerThreads<WorkerAnswer>({ module: new URL('./worker.js', import.meta.url), count: workers });
+  const work = async (): Promise<void> => {
     while (next < files.length && !isStopped) {
       const i = next++;
-      reports[i] = await ask(worker, files[i]!);
+      reports[i] = reportOf(await threads.ask(files[i]!));
       if (await progress(++done, files.length)) isStopped = true;
     }
   };
   try {
-    await Promise.all(pool.map(work));
+    await Promise.all(Array.from({ length: workers }, work));
   } finally {
-    await Promise.all(pool.map((w) => w.terminate()));
+    await threads.close();
   }
 }
 
-function ask(worker: Worker, file: CaseFile): Promise<CaseReport> {
-  return new Promise((resolve, reject) => {
-    const end = (): void => {
-      worker.off('message', onMessage);
-      worker.off('error', onError);
-    };
-    const onError = (error: Error): void => {
-      end();
-      reject(error);
-    };
-    const onMessage = (answer: WorkerAnswer): void => {
-      end();
-      if (answer.kind === 'result') resolve(answer.report);
-      else reject(answer.isInput ? new InputError(answer.message) : new Error(answer.stack));
-    };
-    worker.on('message', onMessage);
-    worker.on('error', onError);
-    worker.postMessage(file);
-  });
+function reportOf(answer: WorkerAnswer): CaseReport {
+  if (answer.kind === 'result') return answer.report;
+  throw answer.isInput ? new InputError(answer.message) : new Error(answer.stack);
 }

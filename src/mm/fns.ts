@@ -378,6 +378,41 @@ export interface HugeFns {
     hasSwapped: boolean,
     isKhugepaged: boolean,
   ): KernelPath<number>;
+  /** hpage_collapse_scan_file, of the block at page `start` of a file: SCAN_*. For the mapping of `mm` at `address`. mmapLock not held. */
+  collapseScanFile(
+    k: Kernel,
+    mm: MmStruct,
+    address: number,
+    mapping: AddressSpace,
+    start: number,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
+  collapseFile(
+    k: Kernel,
+    mm: MmStruct,
+    address: number,
+    mapping: AddressSpace,
+    start: number,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
+  /** retract_page_tables: SCAN_* for the target mapping. Page lock of `head` held. */
+  retractPageTables(
+    k: Kernel,
+    mapping: AddressSpace,
+    pgoff: number,
+    target: MmStruct,
+    targetAddress: number,
+    head: number,
+    isKhugepaged: boolean,
+  ): KernelPath<number>;
+  /** collapse_and_free_pmd: the page table that the entry at `word` points to, out of the tree and freed. */
+  collapseAndFreePmd(k: Kernel, vma: VmArea, address: number, word: number): KernelPath<void>;
+  /** collapse_pte_mapped_thp: SCAN_*. mmapLock held for write. */
+  collapsePteMappedThp(k: Kernel, mm: MmStruct, address: number, install: boolean): KernelPath<number>;
+  /** khugepaged_do_scan: number of blocks collapsed. */
+  khugepagedScan(k: Kernel, pages: number): KernelPath<number>;
+  /** khugepaged; spawned as a daemon in interleaved runs. */
+  khugepaged(k: Kernel): KernelPath<void>;
   /** deferred_split_scan: number of pages split, of those of which a part is unmapped. */
   deferredSplitScan(k: Kernel, want: number): KernelPath<number>;
 }

@@ -22,7 +22,7 @@ export { SyscallArgs } from '../mm/syscalls/args.ts';
 export { syscall } from '../mm/syscalls/table.ts';
 export { linuxFns } from '../mm/table.ts';
 export type { MmStruct, Task } from '../mm/types.ts';
-export { DESIGNS } from '../notifier/designs.ts';
+export { DESIGN_VARIANTS, DESIGNS } from '../notifier/designs.ts';
 export { Mutex, Rwsem, SpinLocks } from '../sched/locks.ts';
 export type { AtomicPath, KernelPath } from '../sched/path.ts';
 export { createMachine, Machine, type MachineConfig } from './machine.ts';

@@ -25,6 +25,30 @@ export const SHARED_RW = ANON_RW | VM_SHARED;
 
 const hex = (x: number): string => (x === Number.POSITIVE_INFINITY ? 'max' : x.toString(16));
 
+/** From now on everything that happens is written down, notifier moments of `mm` included. */
+export function recordInto(k: Kernel, mm: MmStruct, write: (line: string) => void): void {
+  mm.notifiers = { hasSubscribers: true };
+  k.design = recorder(write);
+  k.memory.log.attach({
+    onRecord: (ring, at) => {
+      const type = ring[at]!;
+      const start = ring[at + 4]!;
+      if (type === E_PTE) {
+        const level = ring[at + 7]!;
+        const isClear = ring[at + 8] === 0 && ring[at + 9] === 0;
+        write(`PT${isClear ? '-' : '+'}${level > 0 ? level : ''}(${hex(start)})`);
+      } else if (type === E_GATHER) {
+        write(ring[at + 8] === 1 ? `GT(${hex(start)})` : `G(${ring[at + 6]})`);
+      } else if (type === E_FRAME_FREE) {
+        if (ring[at + 8] !== FRAME_GATHER) write(`FREE(${ring[at + 6]})`);
+      } else if (type === E_FLUSH) {
+        const tables = ring[at + 9] === 1 ? ',tables' : '';
+        write(`F(${hex(start)},${hex(ring[at + 5]!)},${ring[at + 8]}${tables})`);
+      }
+    },
+  });
+}
+
 export class HandMade {
   readonly k: Kernel;
   readonly mm: MmStruct;
@@ -45,26 +69,7 @@ export class HandMade {
   /** From now on everything is written to `log`, notifier moments included. */
   record(): void {
     this.log = [];
-    this.mm.notifiers = { hasSubscribers: true };
-    this.k.design = recorder((line) => this.log.push(line));
-    this.k.memory.log.attach({
-      onRecord: (ring, at) => {
-        const type = ring[at]!;
-        const start = ring[at + 4]!;
-        if (type === E_PTE) {
-          const level = ring[at + 7]!;
-          const isClear = ring[at + 8] === 0 && ring[at + 9] === 0;
-          this.log.push(`PT${isClear ? '-' : '+'}${level > 0 ? level : ''}(${hex(start)})`);
-        } else if (type === E_GATHER) {
-          this.log.push(ring[at + 8] === 1 ? `GT(${hex(start)})` : `G(${ring[at + 6]})`);
-        } else if (type === E_FRAME_FREE) {
-          if (ring[at + 8] !== FRAME_GATHER) this.log.push(`FREE(${ring[at + 6]})`);
-        } else if (type === E_FLUSH) {
-          const tables = ring[at + 9] === 1 ? ',tables' : '';
-          this.log.push(`F(${hex(start)},${hex(ring[at + 5]!)},${ring[at + 8]}${tables})`);
-        }
-      },
-    });
+    recordInto(this.k, this.mm, (line) => this.log.push(line));
   }
 
   /** The log without entry changes and gather lines. */

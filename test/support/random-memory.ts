@@ -36,6 +36,7 @@ import { checkWorld } from '../../src/mm/check-world.ts';
 import { type KernelConfig, kernelConfig } from '../../src/mm/config.ts';
 import { userLoad, userStore } from '../../src/mm/cpu-access.ts';
 import type { KernelFns } from '../../src/mm/fns.ts';
+import { khugepagedScan } from '../../src/mm/huge/khugepaged.ts';
 import { Kernel } from '../../src/mm/kernel.ts';
 import { ksmRun } from '../../src/mm/ksm/scan.ts';
 import { doPagesMove, doPagesStat } from '../../src/mm/migrate/move-pages.ts';
@@ -149,8 +150,9 @@ export class RandomMemory {
   /** Ends every process; nothing may be left. */
   end(): void {
     for (const p of this.processes.splice(0)) this.call(p, NR_exit, 0);
-    // KSM holds the struct of an address space until it comes by.
+    // KSM and khugepaged hold the struct of an address space until they come by.
     this.run(ksmRun(this.k, 2));
+    this.run(khugepagedScan(this.k));
     checkWorld(this.k);
     expectEqual(
       'address spaces, swap slots and committed pages',

@@ -117,6 +117,29 @@ function advise(w: RandomMemory, p: Process): void {
   w.call(p, NR_madvise, AREA + first * PAGE, count * PAGE, all[w.rng.below(all.length)]!);
 }
 
+/** A block of the file, mapped in its place, with small pages in it, is collapsed: by MADV_COLLAPSE, or by khugepaged, which is told first. */
+function collapse(w: RandomMemory, p: Process): void {
+  const file = cells(w);
+  const first = w.rng.below(4) * 512;
+  const at = AREA + first * PAGE;
+  const { huge } = w.k;
+  const { shmemEnabled } = huge;
+  huge.shmemEnabled = 'never';
+  const flags = MAP_FIXED | MAP_SHARED;
+  expectEqual('mmap', w.call(p, NR_mmap, at, BLOCK, PROT_READ | PROT_WRITE, flags, FD, first * PAGE), at);
+  for (let i = 0; i < 512; i++)
+    p.twin.set(at + i * PAGE, { readable: true, writable: true, shared: true, cell: file[first + i]! });
+  w.access(p, at + w.rng.below(500) * PAGE, true, 6);
+  if (w.rng.chance(1, 2)) w.call(p, NR_madvise, at, BLOCK, MADV_COLLAPSE);
+  else {
+    huge.shmemEnabled = 'always';
+    w.call(p, NR_madvise, at, BLOCK, MADV_HUGEPAGE);
+    w.run(khugepagedScan(w.k));
+  }
+  huge.shmemEnabled = shmemEnabled;
+  w.access(p, at + w.rng.below(500) * PAGE, w.rng.chance(1, 2), 6);
+}
+
 function cut(w: RandomMemory, p: Process): void {
   const file = cells(w);
   const { first, count } = piece(w);
@@ -175,6 +198,7 @@ export const SHMEM_OPERATIONS = [
   { weight: 8, name: 'shmem mprotect', when: hasRoom, run: changeRights },
   { weight: 8, name: 'shmem mremap', when: hasRoom, run: move },
   { weight: 16, name: 'shmem madvise', when: hasRoom, run: advise },
+  { weight: 8, name: 'shmem collapse', when: hasRoom, run: collapse },
   { weight: 8, name: 'shmem cut', when: hasRoom, run: cut },
   { weight: 10, name: 'shmem transfer', when: hasRoom, run: transfer },
   { weight: 50, name: 'shmem access', when: hasRoom, run: access },

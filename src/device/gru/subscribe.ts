@@ -11,8 +11,10 @@
 
 import { EINVAL } from '../../abi/errno.ts';
 import type { MmStruct } from '../../mm/types.ts';
+import { mmDrop } from '../../mm/vma/exit-mmap.ts';
 import { Linux61 } from '../../notifier/linux-6.1.ts';
 import { Linux66, type Linux66Ops } from '../../notifier/linux-6.6.ts';
+import { MmuNotifiersV4 } from '../../notifier/mmu-notifiers-v4.ts';
 import type { StartEndOps } from '../../notifier/start-end.ts';
 import { MmuNotifier, type SubscriptionList } from '../../notifier/subscriptions.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -119,7 +121,18 @@ class Counted implements GruSubscriptions {
     const r = this.#registered[at]!;
     if (--r.users > 0) return;
     this.#registered.splice(at, 1);
-    if (r.subscription !== null) yield* r.subscription.unregister();
+    if (r.subscription === null) return;
+    // The proposals of 2008 take mmapLock in unregister, which whoever closes the segment holds: a worker does it.
+    const { k } = this.#d;
+    if (k.design instanceof MmuNotifiersV4) {
+      gms.mm.count++;
+      k.sched.spawn('gru unregister', 'kernel', this.#unregisterLater(r.subscription, gms.mm));
+    } else yield* r.subscription.unregister();
+  }
+
+  *#unregisterLater(subscription: MirrorSubscription, mm: MmStruct): KernelPath<void> {
+    yield* subscription.unregister();
+    mmDrop(this.#d.k, mm);
   }
 }
 

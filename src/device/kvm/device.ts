@@ -11,6 +11,7 @@ import { InputError } from '../../base/assert.ts';
 import { OBJ_DRIVER, OBJ_MM } from '../../base/footprint.ts';
 import type { PhysMemory } from '../../hw/phys.ts';
 import type { Kernel } from '../../mm/kernel.ts';
+import { hasTaskWork, runTaskWork } from '../../mm/syscalls/edge.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import { mmDrop } from '../../mm/vma/exit-mmap.ts';
 import type { KernelPath } from '../../sched/path.ts';
@@ -311,6 +312,8 @@ export class KvmDevice implements Device, Accessor {
     mm.users++;
     const result = yield* path;
     yield* k.fn.mmPut(k, mm);
+    // xfer_to_guest_mode_handle_work, where the last user was this vCPU.
+    if (mm.users === 0 && hasTaskWork(k)) yield* runTaskWork(k);
     return result;
   }
 

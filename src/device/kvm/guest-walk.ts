@@ -20,21 +20,25 @@ export const EPT_VIOLATION = 1;
 /** The guest's own tables do not allow it: an exception in the guest. */
 export const GUEST_FAULT = 2;
 
-/** A walk in progress. */
+/** The walk of a vCPU, one at a time. */
 export class GuestWalk {
-  readonly page: number;
-  readonly isWrite: boolean;
+  page = 0;
+  isWrite = false;
   /** Table to be read next, and its level (3 = top). */
-  tableGfn: number;
+  tableGfn = 0;
   level = 3;
   isWritable = true;
   /** Guest frame of the page, once found. */
   gfn = -1;
 
-  constructor(v: Vcpu, gva: number, isWrite: boolean) {
+  begin(v: Vcpu, gva: number, isWrite: boolean): this {
     this.page = Math.floor(gva / 4096);
     this.isWrite = isWrite;
     this.tableGfn = v.cr3;
+    this.level = 3;
+    this.isWritable = true;
+    this.gfn = -1;
+    return this;
   }
 
   /** First half of a level: the table page itself, through the sptes. */
@@ -79,7 +83,7 @@ export class GuestWalk {
 
 /** The whole walk in one step, and the TLB entry. TRANSLATED, EPT_VIOLATION or GUEST_FAULT. */
 export function guestWalk(v: Vcpu, gva: number, isWrite: boolean): number {
-  const walk = new GuestWalk(v, gva, isWrite);
+  const walk = v.walk.begin(v, gva, isWrite);
   while (walk.gfn < 0) {
     if (!walk.locate(v)) return EPT_VIOLATION;
     if (!walk.read(v)) return GUEST_FAULT;
@@ -89,7 +93,7 @@ export function guestWalk(v: Vcpu, gva: number, isWrite: boolean): number {
 
 /** The same in steps. */
 export function* guestWalkSteps(v: Vcpu, gva: number, isWrite: boolean): AtomicPath<number> {
-  const walk = new GuestWalk(v, gva, isWrite);
+  const walk = v.walk.begin(v, gva, isWrite);
   while (walk.gfn < 0) {
     if (!walk.locate(v)) return EPT_VIOLATION;
     yield P_DEV_TRANSLATE;

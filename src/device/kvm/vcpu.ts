@@ -19,7 +19,7 @@ import { Mutex } from '../../sched/locks.ts';
 import type { AtomicPath } from '../../sched/path.ts';
 import { P_VCPU_ENTRY } from '../../sched/points.ts';
 import { WaitQueue } from '../../sched/scheduler.ts';
-import { EPT_VIOLATION, guestWalk, TRANSLATED } from './guest-walk.ts';
+import { EPT_VIOLATION, GuestWalk, guestWalk, TRANSLATED } from './guest-walk.ts';
 import type { Kvm } from './kvm.ts';
 import { SPTE_A, SPTE_D, SPTE_R, SPTE_W } from './sptes.ts';
 import { TLB_W, VcpuTlb } from './vcpu-tlb.ts';
@@ -39,6 +39,7 @@ export class Vcpu {
   readonly kvm: Kvm;
   readonly id: number;
   readonly tlb = new VcpuTlb();
+  readonly walk = new GuestWalk();
   /** vcpu->mutex: one thread runs the vCPU. */
   readonly mutex: Mutex;
   mode = OUTSIDE_GUEST_MODE;

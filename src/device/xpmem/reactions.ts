@@ -7,7 +7,8 @@
 //                         are held until the partitions have answered. Single pages: rmap notifiers, with the page lock. invalidate_page
 //                         is left out
 //   linux-2.6.27, 2011    asks in start and waits, as it must: under RCU, where it may not. Nothing can be done in invalidate_page
-//   linux-3.7, 3.19       start may sleep; invalidate_page holds the page, and asks
+//   linux-3.7             start may sleep, and invalidate_page, outside the page-table lock
+//   invalidate-range      start may sleep; invalidate_page, under the page-table lock, holds the page, and asks
 //   linux-6.1 ... 6.12    start may sleep unless it is not blockable: then pages are held
 //
 // Holding is sound where the caller still has a reference, or the entry is still there: the frame cannot go meanwhile, and what reclaim,
@@ -20,7 +21,7 @@ import { Linux37 } from '../../notifier/linux-2.6.27.ts';
 import { Linux61 } from '../../notifier/linux-6.1.ts';
 import { Linux66 } from '../../notifier/linux-6.6.ts';
 import { MmuNotifiersV4 } from '../../notifier/mmu-notifiers-v4.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import type { MirrorReactions } from '../subscribe-mirror.ts';
 import { deferBack, type Segment, takeBack } from './segment.ts';
 
@@ -36,7 +37,8 @@ function saysWhetherItMaySleep(design: NotifierDesign | null): boolean {
 export function reactionsOf(k: Kernel, x: Segment): MirrorReactions {
   const isTold = saysWhetherItMaySleep(k.design);
   const isV4 = k.design instanceof MmuNotifiersV4;
-  const holdsPages = k.design instanceof Linux37 || k.design instanceof InvalidateRangeDesign;
+  const isOutsidePtl = k.design instanceof Linux37;
+  const hasInvalidatePage = isOutsidePtl || k.design instanceof InvalidateRangeDesign;
   return {
     *rangeStart(range) {
       const exports = x.block(range.start, range.end);
@@ -57,15 +59,22 @@ export function reactionsOf(k: Kernel, x: Segment): MirrorReactions {
       if (isV4) deferBack(x, exports, 0, ALL);
       else yield* takeBack(x, exports, 0, ALL);
     },
-    ...(holdsPages && {
-      *invalidatePage(address: number) {
-        x.touch(true);
-        x.seq++;
-        deferBack(x, x.exportsOf(address, address + 4096), address, address + 4096);
-      },
-    }),
+    ...(hasInvalidatePage && { invalidatePage: (address: number) => invalidatePage(x, address, isOutsidePtl) }),
     ...(isV4 && { rmapInvalidatePage: (pfn: number) => rmapInvalidatePage(x, pfn) }),
   };
+}
+
+/** The entry was cleared. Outside the page-table lock it may wait (the type cannot say so of one that may not elsewhere). */
+function invalidatePage(x: Segment, address: number, maySleep: boolean): AtomicPath<void> {
+  return takePage(x, address, maySleep) as unknown as AtomicPath<void>;
+}
+
+function* takePage(x: Segment, address: number, maySleep: boolean): KernelPath<void> {
+  x.touch(true);
+  x.seq++;
+  const exports = x.exportsOf(address, address + 4096);
+  if (maySleep) yield* takeBack(x, exports, address, address + 4096);
+  else deferBack(x, exports, address, address + 4096);
 }
 
 /** The page goes, wherever it is mapped: its lock is held, so that nobody exports it again. */

@@ -22,7 +22,7 @@ export const XPMEM: DeviceInfo = {
     'mmu-notifiers-v4-sleeping': RMAP,
     'mmu-notifiers-v5': RMAP,
     'linux-2.6.27': WAITS,
-    'linux-3.7': PAGES,
+    'linux-3.7': 'asks in start and in invalidate_page, and waits',
     'free-pages-2011': WAITS,
     'free-pages-2011-all': WAITS,
     'invalidate-range': PAGES,

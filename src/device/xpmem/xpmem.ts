@@ -105,7 +105,9 @@ export class Xpmem implements Accessor {
     }
     if (sched.points) yield P_DEV_TRANSLATED;
     this.#reach(importer, cpu, va, isWrite, value);
+    const read = this.lastRead;
     if (sched.points) yield P_DEV_ACCESS;
+    this.lastRead = read;
     return ACCESS_DONE;
   }
 

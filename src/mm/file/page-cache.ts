@@ -14,7 +14,6 @@
 // In Linux shared memory has its own means for this (shmem_falloc, the check of i_size after insertion); here the lock serves both.
 
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
-import { OBJ_FILE, OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -29,24 +28,11 @@ import { getPage } from '../rmap/rmap.ts';
 import { lookupSwapCache } from '../swap/readahead.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
 import { readFromDisk } from './contents.ts';
+import { filePages, isCachedAt, isShmem, isUptodate, noteFile } from './mapping.ts';
 import { completeReads } from './reads.ts';
 import { makeHugePage, mayBeHuge, removeHugeIndices } from './shmem-huge.ts';
 
-/** Pages that the file has, the last one perhaps in part. */
-export function filePages(mapping: AddressSpace): number {
-  return Math.ceil(mapping.inode.size / 4096);
-}
-
-/** Is memory its only home (shmem, memfd, shared anonymous)? */
-export function isShmem(mapping: AddressSpace): boolean {
-  return mapping.inode.kind === 'shmem' || mapping.inode.kind === 'anon';
-}
-
-/** Tells the explorer's recorder that this step looks in the file's page cache or at its size, or changes them. */
-export function noteFile(k: Kernel, mapping: AddressSpace, isWrite: boolean): void {
-  const { footprint } = k.memory;
-  if (footprint !== null) footprint.note(OBJ_FILE, mapping.inode.id, isWrite);
-}
+export { filePages, isCachedAt, isShmem, isUptodate, noteFile };
 
 export function findGetPage(k: Kernel, mapping: AddressSpace, index: number): number {
   noteFile(k, mapping, false);
@@ -61,22 +47,6 @@ export function setPageDirty(k: Kernel, page: number): void {
   const pfn = compoundHead(k.pages, page);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
   announceDirty(k, pfn);
-}
-
-/** Does the frame still hold that page? Page lock held. */
-export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, page: number): boolean {
-  const pages = k.pages;
-  const pfn = compoundHead(pages, page);
-  const isThere = pages.mapping[pfn] === mapping && pages.index[pfn]! + (page - pfn) === index;
-  return isThere && (pages.flags[pfn]! & PG_ANON) === 0;
-}
-
-/** folio_test_uptodate of the page that a frame of the cache belongs to. */
-export function isUptodate(k: Kernel, page: number): boolean {
-  const head = compoundHead(k.pages, page);
-  const { footprint } = k.memory;
-  if (footprint !== null) footprint.note(OBJ_PAGE, head, false);
-  return (k.pages.flags[head]! & PG_UPTODATE) !== 0;
 }
 
 /** filemap_add_folio: a new, locked page. */

@@ -15,7 +15,7 @@ import { PG_SWAPBACKED, PG_UPTODATE } from '../page/pages.ts';
 import { commitCharge } from '../reclaim/mem-cgroup.ts';
 import { notePage } from '../rmap/rmap.ts';
 import type { AddressSpace, VmArea } from '../types.ts';
-import { isCachedAt, isShmem, noteFile } from './page-cache.ts';
+import { isCachedAt, isShmem, noteFile } from './mapping.ts';
 
 /** Is the page at `index`, which is missing, to be made as part of a huge one? `vma` null: not for a fault. */
 export function mayBeHuge(k: Kernel, mapping: AddressSpace, index: number, vma: VmArea | null): boolean {

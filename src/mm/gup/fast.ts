@@ -41,7 +41,8 @@ function* grabEntry(k: Kernel, mm: MmStruct, address: number, flags: number): At
   const count = (flags & FOLL_PIN) !== 0 ? GUP_PIN_COUNTING_BIAS : 1;
   pages.refcount[head] = pages.refcount[head]! + count;
   if (k.sched.points) yield P_ACCESS;
-  const isSame = entryLo(m, word) === lo && entryHi(m, word) === hi;
+  // The table, too: a collapse takes it out of the tree with its entries in it.
+  const isSame = entryLo(m, word) === lo && entryHi(m, word) === hi && pteTable(k, mm, address) === table;
   const mustUnshare =
     (flags & (FOLL_WRITE | FOLL_PIN)) === FOLL_PIN &&
     (pages.flags[head]! & PG_ANON) !== 0 &&

@@ -33,4 +33,8 @@ export function checkHuge(k: Kernel, recount: Recount): void {
     if ((k.pages.flags[pfn]! & (PG_ANON | PG_SWAPBACKED | PG_HUGETLB)) === PG_SWAPBACKED) mapped++;
   }
   if (mapped !== k.huge.shmemPmdMapped) fail(`${mapped} mapped whole, shmemPmdMapped says ${k.huge.shmemPmdMapped}`);
+  for (const [mm, slot] of k.huge.slots)
+    if (slot.mm !== mm || k.mms.get(mm.id) !== mm) fail(`khugepaged's list holds mm ${mm.id}, which exists`);
+  const cursor = k.huge.scanSlot;
+  if (cursor !== null && k.huge.slots.get(cursor.mm) !== cursor) fail("khugepaged's cursor stands in its list");
 }

@@ -38,7 +38,16 @@ import {
   totalMapcount,
 } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
-import { GFP_KERNEL, PG_ANON, PG_LOCKED, PG_LRU, PG_REFERENCED, PG_SWAPCACHE, PG_UPTODATE } from '../page/pages.ts';
+import {
+  GFP_KERNEL,
+  PG_ANON,
+  PG_LOCKED,
+  PG_LRU,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+  PG_YOUNG,
+} from '../page/pages.ts';
 import { pteFrame, pteMaybeMkwrite, pteMkdirty, pteNone, ptePresent, pteSpecial } from '../page/swapops.ts';
 import { isolateLruPage, putbackLruPage } from '../reclaim/lru.ts';
 import { lruAddBatch, lruAddDrain } from '../reclaim/lru-add-batch.ts';
@@ -71,6 +80,7 @@ export function revalidate(
   expectAnon: boolean,
   isKhugepaged: boolean,
 ): VmArea | number {
+  if (mm.users === 0) return -S.SCAN_ANY_PROCESS;
   const vma = mm.vmas.findExact(haddr);
   if (vma === null) return -S.SCAN_VMA_NULL;
   if (!transhugeVmaSuitable(vma, haddr)) return -S.SCAN_ADDRESS_RANGE;
@@ -98,7 +108,7 @@ export function* collapseScanPmd(k: Kernel, vma: VmArea, haddr: number, isKhugep
   for (let i = 0; i < HPAGE_PMD_NR && result === S.SCAN_SUCCEED; i++) {
     result = scanEntry(k, vma, scan, entryWord(table, i));
     if (result !== S.SCAN_SUCCEED || !isKhugepaged || scan.page === 0) continue;
-    const isYoung = scan.isYoung || (k.pages.flags[scan.page]! & PG_REFERENCED) !== 0;
+    const isYoung = scan.isYoung || (k.pages.flags[scan.page]! & (PG_REFERENCED | PG_YOUNG)) !== 0;
     const asks = !isYoung && mm.notifiers !== null;
     if (isYoung || (asks && (yield* k.fn.mmuNotifierYoung(k, mm, haddr, haddr + 4096, CB_TEST_YOUNG))))
       scan.referenced++;
@@ -172,8 +182,9 @@ export function* collapseHugePage(
   const lock = mm.mmapLock;
   lock.readUnlock();
   let head = k.fn.allocPages(k, GFP_KERNEL, HPAGE_PMD_ORDER, FRAME_ANON);
-  if (head !== 0 && mm.memcg !== 0) head = yield* memCgroupCharge(k, mm.memcg, head);
   if (head === 0) return S.SCAN_ALLOC_HUGE_PAGE_FAIL;
+  if (mm.memcg !== 0) head = yield* memCgroupCharge(k, mm.memcg, head);
+  if (head === 0) return S.SCAN_CGROUP_CHARGE_FAIL;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   let vma = revalidate(k, mm, haddr, true, isKhugepaged);
   let result = typeof vma === 'number' ? -vma : findPmd(k, mm, haddr);
@@ -321,7 +332,8 @@ function isolateEntry(k: Kernel, vma: VmArea, scan: Scan, word: number, isolated
     }
     isolated.push(head);
   }
-  if (scan.isKhugepaged && ((lo & PTE_A) !== 0 || (pages.flags[head]! & PG_REFERENCED) !== 0)) scan.referenced++;
+  if (scan.isKhugepaged && ((lo & PTE_A) !== 0 || (pages.flags[head]! & (PG_REFERENCED | PG_YOUNG)) !== 0))
+    scan.referenced++;
   if ((lo & PTE_RW) !== 0) scan.isWritable = true;
   return S.SCAN_SUCCEED;
 }

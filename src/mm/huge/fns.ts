@@ -4,10 +4,13 @@ import { coldHugePmd, madviseFreeHugePmd } from './age.ts';
 import { doHugePmdAnonymousPage, doHugePmdWpPage, handleHugePmd } from './anon-fault.ts';
 import { changeHugePmd } from './change.ts';
 import { collapseHugePage, collapseScanPmd } from './collapse.ts';
+import { collapseFile, collapseScanFile } from './collapse-file.ts';
 import { copyHugePmd } from './copy.ts';
 import { doFileHugeFault, doSetPmd } from './file-fault.ts';
+import { khugepaged, khugepagedScan } from './khugepaged.ts';
 import { pmdMigrationEntryWait } from './migration.ts';
 import { moveHugePmd } from './move.ts';
+import { collapseAndFreePmd, collapsePteMappedThp, retractPageTables } from './retract.ts';
 import { deferredSplitScan, splitHugePage } from './split-page.ts';
 import { splitHugePmd, vmaAdjustTransHuge } from './split-pmd.ts';
 import { zapHugePmd } from './zap.ts';
@@ -31,4 +34,11 @@ export const hugeFns: HugeFns = {
   deferredSplitScan,
   collapseScanPmd,
   collapseHugePage,
+  collapseScanFile,
+  collapseFile,
+  retractPageTables,
+  collapseAndFreePmd,
+  collapsePteMappedThp,
+  khugepagedScan,
+  khugepaged,
 };

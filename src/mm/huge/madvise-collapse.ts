@@ -1,15 +1,25 @@
 // MADV_COLLAPSE (mm/khugepaged.c madvise_collapse): every whole block of a piece of a VMA, at once and whatever the settings say.
-// mmapLock held for read; dropped on the way, and held again at the end.
+// A block of shared memory that is huge in the page cache already, but mapped by small entries, is only mapped whole. Files on disks:
+// -EINVAL (collapse-file.ts). mmapLock held for read; dropped on the way, and held again at the end.
 
 import { EINVAL } from '../../abi/errno.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
+import { linearPageIndex } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
+import { fput } from '../vma/adjust.ts';
 import { revalidate } from './collapse.ts';
 import { hugepageVmaCheck } from './policy.ts';
-import { collapseErrno, mayGoOn, SCAN_FAIL, SCAN_PMD_MAPPED, SCAN_SUCCEED } from './scan-result.ts';
+import {
+  collapseErrno,
+  mayGoOn,
+  SCAN_FAIL,
+  SCAN_PMD_MAPPED,
+  SCAN_PTE_MAPPED_HUGEPAGE,
+  SCAN_SUCCEED,
+} from './scan-result.ts';
 
 /** 0, or -errno: a block could not be collapsed. */
 export function* madviseCollapse(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
@@ -34,8 +44,24 @@ export function* madviseCollapse(k: Kernel, vma: VmArea, start: number, end: num
       vma = found;
       last = Math.min(last, Math.floor(vma.end / PMD_SIZE) * PMD_SIZE);
     }
-    const result = vma.file === null ? yield* k.fn.collapseScanPmd(k, vma, at, false) : SCAN_FAIL;
-    if (k.huge.lockDropped) isLocked = false;
+    let result: number;
+    const { file } = vma;
+    if (file !== null) {
+      file.refcount++;
+      const pgoff = linearPageIndex(vma, at);
+      lock.readUnlock();
+      isLocked = false;
+      result = yield* k.fn.collapseScanFile(k, mm, at, file.inode.mapping, pgoff, false);
+      fput(k, file);
+      if (result === SCAN_PTE_MAPPED_HUGEPAGE) {
+        if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
+        result = yield* k.fn.collapsePteMappedThp(k, mm, at, true);
+        lock.writeUnlock();
+      }
+    } else {
+      result = yield* k.fn.collapseScanPmd(k, vma, at, false);
+      if (k.huge.lockDropped) isLocked = false;
+    }
     if (result === SCAN_SUCCEED || result === SCAN_PMD_MAPPED) {
       done++;
       continue;

@@ -27,12 +27,15 @@ export const SCAN_ADDRESS_RANGE = 21;
 export const SCAN_DEL_PAGE_LRU = 22;
 export const SCAN_ALLOC_HUGE_PAGE_FAIL = 23;
 export const SCAN_TRUNCATED = 24;
+export const SCAN_ANY_PROCESS = 25;
+export const SCAN_CGROUP_CHARGE_FAIL = 26;
 
 /** madvise_collapse_errno. */
 export function collapseErrno(result: number): number {
   switch (result) {
     case SCAN_ALLOC_HUGE_PAGE_FAIL:
       return -ENOMEM;
+    case SCAN_CGROUP_CHARGE_FAIL:
     case SCAN_EXCEED_NONE_PTE:
       return -EBUSY;
     case SCAN_PAGE_COUNT:

@@ -261,6 +261,7 @@ function newFlags(vma: VmArea, advice: number): number | null {
 function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice: number): KernelPath<number> {
   const flags = newFlags(vma, advice);
   if (flags === null) return -EINVAL;
+  if (advice === A.MADV_HUGEPAGE) khugepagedEnterVma(k, vma, flags);
   if (flags === vma.flags) return 0;
   if (advice === A.MADV_MERGEABLE) k.fn.ksmEnter(k, vma.mm);
   if (advice === A.MADV_UNMERGEABLE) {

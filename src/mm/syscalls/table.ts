@@ -20,6 +20,7 @@ import { sysMremap } from './mremap.ts';
 import { sysMseal } from './mseal.ts';
 import { sysMsync } from './msync.ts';
 import { sysMunmap } from './munmap.ts';
+import { sysPrctl } from './prctl.ts';
 import { sysRemapFilePages } from './remap-file-pages.ts';
 import { sysShmat, sysShmctl, sysShmdt, sysShmget } from './shm.ts';
 
@@ -54,6 +55,7 @@ TABLE[NR.NR_mlock2] = sysMlock2;
 TABLE[NR.NR_munlock] = sysMunlock;
 TABLE[NR.NR_mlockall] = sysMlockall;
 TABLE[NR.NR_munlockall] = sysMunlockall;
+TABLE[NR.NR_prctl] = sysPrctl;
 TABLE[NR.NR_remap_file_pages] = sysRemapFilePages;
 TABLE[NR.NR_fallocate] = sysFallocate;
 TABLE[NR.NR_mseal] = sysMseal;

@@ -1,6 +1,6 @@
 // The end of an address space: mmput, exit_mmap (mm/mmap.c), mmdrop (kernel/fork.c).
 
-import { E_EXIT_MMAP, E_MM_FREE, E_VMA_REMOVE } from '../../abi/events.ts';
+import { E_EXIT_MMAP, E_VMA_REMOVE } from '../../abi/events.ts';
 import { ULONG_MAX, USER_PGTABLES_CEILING, VM_ACCOUNT } from '../../abi/mman.ts';
 import { SITE_EXIT } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
@@ -9,11 +9,13 @@ import { khugepagedExit } from '../huge/khugepaged-mm.ts';
 import { mmPutHugeZeroPage } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
-import { memCgroupDetach } from '../reclaim/mem-cgroup.ts';
 import { updateHiwaterRss } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { vmUnacctMemory } from './account.ts';
 import { noteVma } from './adjust.ts';
+import { mmDrop } from './mm-drop.ts';
+
+export { mmDrop };
 
 /** mmput: drops a user; the last one tears the address space down. */
 export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
@@ -23,21 +25,11 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   yield* k.fn.ksmExit(k, mm);
   const { log } = k.memory;
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 1, 0, 0, 0);
-  khugepagedExit(k, mm);
+  if (k.huge.slots.size > 0) yield* khugepagedExit(k, mm);
   yield* k.fn.exitMmap(k, mm);
   mmPutHugeZeroPage(k, mm);
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 0, 0, 0, 0);
   mmDrop(k, mm);
-}
-
-/** mmdrop: the last reference frees the PGD and the struct. */
-export function mmDrop(k: Kernel, mm: MmStruct): void {
-  if (--mm.count > 0) return;
-  if (mm.notifiers !== null && k.design !== null) k.design.destroy(mm);
-  k.fn.putPage(k, mm.pgd);
-  k.mms.delete(mm.id);
-  if (mm.memcg !== 0) memCgroupDetach(k, mm);
-  if (k.memory.log.on) k.memory.log.emit(E_MM_FREE, mm.id, 0, 0, mm.pgd, 0, 0, 0, 0, 0);
 }
 
 /** exit_mmap: nobody uses the address space any more. Subscribers hear of it before anything is unmapped. */

@@ -4,6 +4,7 @@
 import { ENOMEM, EPERM } from '../../abi/errno.ts';
 import { VM_ACCESS_FLAGS, VM_GROWSDOWN, VM_LOCKED } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { khugepagedEnterVma } from '../huge/khugepaged-mm.ts';
 import type { Kernel } from '../kernel.ts';
 import type { VmArea } from '../types.ts';
 import { mayExpandVm, mlockFutureCheck, vmEnoughMemory, vmStatAccount } from './account.ts';
@@ -32,5 +33,6 @@ export function* expandStack(k: Kernel, vma: VmArea, address: number): KernelPat
   if ((vma.flags & VM_LOCKED) !== 0) mm.lockedVm += grow;
   vmStatAccount(mm, vma.flags, grow);
   yield* vmaSetBounds(k, vma, start, vma.end);
+  khugepagedEnterVma(k, vma, vma.flags);
   return 0;
 }

@@ -46,6 +46,7 @@ import {
   VM_WRITE,
 } from '../../abi/mman.ts';
 import { done, type KernelPath } from '../../sched/path.ts';
+import { khugepagedEnterVma } from '../huge/khugepaged-mm.ts';
 import { hugetlbfsMmap } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { deniesWriteExec } from '../syscalls/prctl.ts';
@@ -332,6 +333,7 @@ export function* mmapRegion(
     else yield* insertVma(k, mm, vma);
     if (mm.notifiers !== null) k.design?.vmaMapped(vma);
   }
+  khugepagedEnterVma(k, vma, vma.flags);
   vmStatAccount(mm, vmFlags, pages);
   if ((vmFlags & VM_LOCKED) !== 0) {
     if ((vmFlags & (VM_SPECIAL | VM_HUGETLB)) !== 0) vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT);

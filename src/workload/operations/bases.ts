@@ -14,6 +14,7 @@ export interface Base {
   readonly setup: readonly Step[];
   readonly kernel?: Scenario['kernel'];
   readonly files?: Scenario['files'];
+  readonly memfds?: Scenario['memfds'];
 }
 
 export const deviceLoads = (...pages: number[]): Step[] => pages.map((at) => ({ do: 'load', at, by: 'device' }));
@@ -257,6 +258,51 @@ export const HUGE_SHMEM: Base = {
   name: 'huge page of shared memory',
   kernel: { ...HUGE_KERNEL, shmemHuge: 'always' },
   setup: [{ do: 'mmap', at: 0, pages: 512, shared: true }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A huge page of a file in memory. */
+export const HUGE_MEMFD: Base = {
+  ...HUGE_SHMEM,
+  name: 'huge page of a memfd',
+  memfds: { f: 512 },
+  setup: [{ do: 'mmap', at: 0, pages: 512, file: 'f', shared: true }, { do: 'store', at: 0 }, ...deviceLoads(0)],
+};
+
+/** The same, mapped private and only read. */
+export const HUGE_MEMFD_PRIVATE: Base = {
+  ...HUGE_MEMFD,
+  name: 'huge page of a memfd, private',
+  setup: [{ do: 'mmap', at: 0, pages: 512, file: 'f' }, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
+/** A small page of shared memory, in a block that may be huge by now. */
+export const COLLAPSIBLE_SHMEM: Base = {
+  ...HUGE_SHMEM,
+  name: 'small page of shared memory in an empty block',
+  kernel: { ...HUGE_KERNEL, thpEnabled: 'madvise', shmemHuge: 'advise' },
+  setup: [
+    { do: 'mmap', at: 0, pages: 512, shared: true },
+    { do: 'store', at: 0 },
+    { do: 'madvise', at: 0, pages: 512, advice: 'hugepage' },
+    ...deviceLoads(0),
+  ],
+};
+
+/** A huge page of a memfd that was collapsed through another mapping; here a small entry maps it. */
+export const PTE_MAPPED_MEMFD: Base = {
+  ...COLLAPSIBLE_SHMEM,
+  name: 'huge page of a memfd, mapped by a small entry',
+  memfds: { f: 512 },
+  setup: [
+    { do: 'mmap', at: 0, pages: 512, file: 'f', shared: true },
+    { do: 'store', at: 0 },
+    { do: 'mmap', at: 1024, pages: 512, file: 'f', shared: true },
+    { do: 'load', at: 1024 },
+    { do: 'madvise', at: 1024, pages: 512, advice: 'collapse' },
+    { do: 'munmap', at: 1024, pages: 512 },
+    { do: 'store', at: 0 },
+    ...deviceLoads(0),
+  ],
 };
 
 /** Memory of which two pages of 2 MiB are in the hugetlb pool. */

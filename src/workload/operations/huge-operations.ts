@@ -3,13 +3,17 @@
 
 import {
   COLLAPSIBLE,
+  COLLAPSIBLE_SHMEM,
   deviceLoads,
   HUGE,
+  HUGE_MEMFD,
+  HUGE_MEMFD_PRIVATE,
   HUGE_SHMEM,
   HUGE_ZERO,
   HUGETLB,
   HUGETLB_SHARED,
   HUGETLB_SHARED_TABLE,
+  PTE_MAPPED_MEMFD,
   SHARED_AT,
 } from './bases.ts';
 import { LOAD, type Operation, op, STORE } from './operation.ts';
@@ -104,6 +108,62 @@ export const HUGE_OPERATIONS: readonly Operation[] = [
     'punches a hole into a huge page of shared memory',
     HUGE_SHMEM,
     [{ do: 'madvise', at: 0, advice: 'remove' }],
+    STORE,
+  ),
+  op(
+    'thp-shmem-fault',
+    'drops a part of a huge page of shared memory: its entry goes, and the next access maps it whole again',
+    HUGE_SHMEM,
+    [
+      { do: 'madvise', at: 0, advice: 'dontneed' },
+      { do: 'store', at: 0, value: 2 },
+    ],
+    LOAD,
+  ),
+  op(
+    'thp-shmem-munmap-part',
+    'cuts a huge page of shared memory: its entry goes',
+    HUGE_SHMEM,
+    [{ do: 'munmap', at: 0 }],
+    STORE,
+  ),
+  op(
+    'thp-shmem-mremap',
+    'moves a huge page of shared memory by its entry',
+    HUGE_SHMEM,
+    [{ do: 'mremap', at: 0, pages: 512, to: 1024 }],
+    STORE,
+  ),
+  op(
+    'thp-shmem-cow',
+    'writes a private mapping of a huge page of a memfd: its entry goes, for a small copy',
+    HUGE_MEMFD_PRIVATE,
+    [{ do: 'store', at: 0, value: 2 }],
+    STORE,
+  ),
+  op(
+    'thp-shmem-truncate',
+    'cuts a memfd: its huge page goes',
+    HUGE_MEMFD,
+    [{ do: 'truncate', file: 'f', pages: 0 }],
+    LOAD,
+  ),
+  op(
+    'thp-shmem-collapse',
+    'gathers small pages of shared memory into a huge one',
+    COLLAPSIBLE_SHMEM,
+    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
+    LOAD,
+  ),
+  op('khugepaged-shmem', 'khugepaged gathers small pages of shared memory into a huge one', COLLAPSIBLE_SHMEM, [], {
+    ...LOAD,
+    thread: { on: 'kernel', steps: [{ do: 'khugepaged' }] },
+  }),
+  op(
+    'thp-shmem-retract',
+    'takes away the page table in front of a huge page of a memfd, and maps it whole',
+    PTE_MAPPED_MEMFD,
+    [{ do: 'madvise', at: 0, pages: 512, advice: 'collapse' }],
     STORE,
   ),
   op(

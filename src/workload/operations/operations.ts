@@ -469,6 +469,7 @@ export function scenarioOf(o: Operation): Scenario {
     summary: o.summary,
     ...(o.base.kernel === undefined && o.kernel === undefined ? {} : { kernel: { ...o.base.kernel, ...o.kernel } }),
     ...(o.base.files === undefined ? {} : { files: o.base.files }),
+    ...(o.base.memfds === undefined ? {} : { memfds: o.base.memfds }),
     ...(o.bound === undefined ? {} : { bound: o.bound }),
     ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
     setup: [...o.base.setup, ...(o.setup ?? [])],

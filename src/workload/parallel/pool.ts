@@ -4,12 +4,12 @@
 //
 // A program cannot be sent to a worker: it is named by the module that makes it, and makes it there.
 
-import { Worker } from 'node:worker_threads';
 import { type Checkpoint, Coordinator, type Counts, type Report } from '../../explore/coordinator.ts';
 import type { ExploreResult } from '../../explore/explore.ts';
 import type { Job } from '../../explore/job.ts';
 import type { JobOptions } from '../../explore/job-runner.ts';
 import type { Schedule } from '../../explore/world.ts';
+import { WorkerThreads } from './worker-threads.ts';
 
 /** How a worker makes the program: `export(argument)` of the module, which may be a promise. */
 export interface ProgramSource {
@@ -81,9 +81,7 @@ class Pool {
   readonly #options: ParallelOptions;
   readonly #coordinator: Coordinator;
   readonly #flags: Int32Array;
-  readonly #workers: Worker[] = [];
-  /** Job of each worker; 0: it is idle. */
-  readonly #jobs: number[];
+  readonly #threads: WorkerThreads<WorkerAnswer>;
   #stopped: ExploreResult['stopped'] | null = null;
   #resolve: (result: ParallelResult) => void = () => {};
   #reject: (error: Error) => void = () => {};
@@ -93,15 +91,13 @@ class Pool {
     const { workers: count, stepsMax = 10_000, collectsStates = false, checkpoint } = options;
     this.#coordinator = checkpoint === undefined ? new Coordinator() : Coordinator.from(checkpoint);
     this.#flags = new Int32Array(new SharedArrayBuffer(4 * count));
-    this.#jobs = new Array(count).fill(0);
-    for (let i = 0; i < count; i++) {
-      const start: WorkerStart = { source, options: { stepsMax, collectsStates }, flags: this.#flags, number: i };
-      const worker = new Worker(new URL('./pool-worker.js', import.meta.url), { workerData: start });
-      worker.on('message', (answer: WorkerAnswer) => this.#answered(i, answer));
-      worker.on('error', (error: Error) => this.#reject(error));
-      worker.on('exit', (code) => this.#reject(new Error(`worker ${i} ended with status ${code}`)));
-      this.#workers.push(worker);
-    }
+    const flags = this.#flags;
+    this.#threads = new WorkerThreads({
+      module: new URL('./pool-worker.js', import.meta.url),
+      count,
+      workerData: (number): WorkerStart => ({ source, options: { stepsMax, collectsStates }, flags, number }),
+      isLast: (answer) => answer.kind === 'error' || answer.report.handover?.isOver === true,
+    });
   }
 
   async run(): Promise<ParallelResult> {
@@ -112,11 +108,11 @@ class Pool {
         this.#giveOut();
       });
     } finally {
-      await Promise.all(this.#workers.map((w) => w.terminate()));
+      await this.#threads.close();
     }
   }
 
-  #answered(i: number, answer: WorkerAnswer): void {
+  #answered(answer: WorkerAnswer): void {
     if (answer.kind === 'error') {
       const { message, schedule } = answer;
       this.#reject(schedule === null ? new Error(message) : new WorkerStepError(message, schedule));
@@ -124,7 +120,6 @@ class Pool {
     }
     const { report } = answer;
     this.#coordinator.add(report);
-    if (report.handover?.isOver === true) this.#jobs[i] = 0;
     const { executionsMax = Number.POSITIVE_INFINITY, goOn } = this.#options;
     const { counts } = this.#coordinator;
     if (counts.executions >= executionsMax) this.#stopped ??= 'executions';
@@ -134,21 +129,19 @@ class Pool {
 
   /** Gives jobs to idle workers, asks the others to share when there are none left; ends when all is done. */
   #giveOut(): void {
-    const [coordinator, jobs] = [this.#coordinator, this.#jobs];
-    for (let i = 0; i < jobs.length && this.#stopped === null; i++) {
-      if (jobs[i] !== 0) continue;
-      const next = coordinator.nextJob();
+    const [coordinator, threads] = [this.#coordinator, this.#threads];
+    while (threads.idle > 0 && this.#stopped === null) {
+      const next: WorkerJob | null = coordinator.nextJob();
       if (next === null) break;
-      jobs[i] = next.id;
-      this.#workers[i]!.postMessage(next satisfies WorkerJob);
+      threads.ask(next, (answer) => this.#answered(answer)).catch(this.#reject);
     }
     if (coordinator.runningCount === 0) {
       this.#end();
       return;
     }
-    const isHungry = jobs.includes(0) && !coordinator.hasJob;
+    const isHungry = threads.idle > 0 && !coordinator.hasJob;
     const wish = this.#stopped !== null ? FLAG_STOP : isHungry ? FLAG_SHARE : FLAG_NONE;
-    for (let i = 0; i < jobs.length; i++) Atomics.store(this.#flags, i, wish);
+    for (let i = 0; i < this.#flags.length; i++) Atomics.store(this.#flags, i, wish);
   }
 
   #end(): void {

@@ -13,7 +13,7 @@ import {
   withUid,
   withUids,
 } from '../../mm/process/cred.ts';
-import { prctlMdwe } from '../../mm/syscalls/prctl.ts';
+import { PR_SET_THP_DISABLE, prctlMdwe } from '../../mm/syscalls/prctl.ts';
 import type { ProcessLimits } from '../../mm/types.ts';
 import type { TraceOp } from '../strace/trace-op.ts';
 import type { Word64 } from '../word64.ts';
@@ -90,6 +90,7 @@ export function applySetting(t: ReplayTask, op: TraceOp, other: (pid: number) =>
       return true;
     case 'prctl':
       if (op.option === PR_SET_KEEPCAPS) commitCred(t.limits, { ...t.limits.cred, keepsCaps: op.args[0]?.lo === 1 });
+      else if (op.option === PR_SET_THP_DISABLE && t.task.mm !== null) t.task.mm.thpDisabled = op.args[0]?.lo !== 0;
       else if (op.option === PR_SET_MDWE && t.task.mm !== null) prctlMdwe(t.task.mm, op.args[0]?.lo ?? 0);
       return true;
     default:

@@ -81,8 +81,10 @@ export class ScenarioContext {
   #file(name: string): { readonly inode: Inode; readonly fd: Map<Task, number> } {
     let file = this.#files.get(name);
     if (file === undefined) {
-      const pages = this.scenario.files?.[name] ?? 4;
-      const inode = this.kernel.newInode('regular', `/${name}`, pages * 4096);
+      const memory = this.scenario.memfds?.[name];
+      const pages = memory ?? this.scenario.files?.[name] ?? 4;
+      const path = memory === undefined ? `/${name}` : `/memfd:${name}`;
+      const inode = this.kernel.newInode(memory === undefined ? 'regular' : 'shmem', path, pages * 4096);
       inode.users++;
       file = { inode, fd: new Map() };
       this.#files.set(name, file);

@@ -130,7 +130,7 @@ export function* adminStep(c: ScenarioContext, step: AdminStep, task: Task): Ker
       setLruGen(k, true);
       return;
     case 'khugepaged':
-      yield* khugepagedScan(k);
+      yield* khugepagedScan(k, step.pages ?? k.huge.pagesToScan);
       return;
     case 'migrate-pages':
       if (k.nodes.length === 1) throw new InputError('scenario: kernel.numaNodes says how many nodes there are');

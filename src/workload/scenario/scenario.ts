@@ -280,6 +280,8 @@ export interface Scenario {
   readonly kernel?: Partial<KernelConfig>;
   /** Pages of each file named in the steps; 4 when not here. */
   readonly files?: Readonly<Record<string, number>>;
+  /** Files in memory (memfd_create) and their pages. */
+  readonly memfds?: Readonly<Record<string, number>>;
   /** Is the device bound to the main task before the setup begins? True when left out. */
   readonly bound?: boolean;
   /** For a scenario with very long executions: steps of one (more than the check's own bound), and executions at most. */

@@ -266,6 +266,10 @@ export const kernelSchema = z.strictObject({
     .enum(['always', 'madvise', 'never'])
     .exactOptional()
     .describe('Transparent huge pages; madvise when left out.'),
+  shmemHuge: z
+    .enum(['always', 'within_size', 'advise', 'never'])
+    .exactOptional()
+    .describe('Huge pages of shared memory; never when left out.'),
   tlbSets: count(1, 128),
   tlbWays: count(1, 8),
 });
@@ -280,6 +284,10 @@ export const scenarioSchema = z
       .record(name, z.int().min(1).max(64))
       .exactOptional()
       .describe('Pages of each file; 4 when it is not here.'),
+    memfds: z
+      .record(name, z.int().min(1).max(PAGES))
+      .exactOptional()
+      .describe('Files in memory (memfd_create) and their pages; a name that is not here is a file on a disk.'),
     bound: flag.describe('Is the device on the address space before the setup begins? True when left out.'),
     bounds: z
       .strictObject({ steps: z.int().min(10).max(1_000_000), executions: z.int().min(1).max(1_000_000_000) })

@@ -1,7 +1,7 @@
 // All cases of recorded test suites on several processors. A case depends on nothing but its recording, so the result is the same
 // on any number of workers. The longest cases begin first.
 
-import { Worker } from 'node:worker_threads';
+import { WorkerThreads } from '../parallel/worker-threads.ts';
 import type { SuiteCase } from './cases.ts';
 import type { CaseResult } from './run-case.ts';
 
@@ -15,28 +15,17 @@ export interface SuitesOptions {
 export async function runSuites(cases: readonly SuiteCase[], options: SuitesOptions): Promise<CaseResult[]> {
   const results = new Array<CaseResult | null>(cases.length).fill(null);
   const queue = cases.map((_, i) => i).sort((a, b) => cases[b]!.lines - cases[a]!.lines);
-  const workers: Worker[] = [];
+  const count = Math.min(options.workers, cases.length);
+  const threads = new WorkerThreads<CaseResult>({ module: new URL('./worker.js', import.meta.url), count });
   let done = 0;
   let isStopped = false;
-  const next = (worker: Worker): Promise<void> =>
-    new Promise((resolve, reject) => {
-      let current = -1;
-      const give = (): void => {
-        current = isStopped ? -1 : (queue.shift() ?? -1);
-        if (current < 0) resolve();
-        else worker.postMessage(cases[current]!);
-      };
-      worker.on('message', (result: CaseResult) => {
-        results[current] = result;
-        done++;
-        give();
-      });
-      worker.on('error', reject);
-      give();
-    });
-  for (let i = 0; i < Math.min(options.workers, cases.length); i++)
-    workers.push(new Worker(new URL('./worker.js', import.meta.url)));
-  const finished = Promise.all(workers.map(next));
+  const work = async (): Promise<void> => {
+    for (let i = queue.shift(); i !== undefined && !isStopped; i = queue.shift()) {
+      results[i] = await threads.ask(cases[i]!);
+      done++;
+    }
+  };
+  const finished = Promise.all(Array.from({ length: count }, work));
   let isOver = false;
   finished.then(
     () => (isOver = true),
@@ -49,7 +38,7 @@ export async function runSuites(cases: readonly SuiteCase[], options: SuitesOpti
     }
     if (!isStopped) await finished;
   } finally {
-    await Promise.all(workers.map((w) => w.terminate()));
+    await threads.close();
   }
   return results.filter((r) => r !== null);
 }
