@@ -40,8 +40,9 @@ export function onDma(c: Context, r: Float64Array, at: number, isMap: boolean): 
   if (count > 0) dma.mapped.set(key, count);
   else dma.mapped.delete(key);
   const storedAt = dma.storedAt.get(key);
-  if (isMap || storedAt === undefined) return;
-  if (count <= 0) dma.storedAt.delete(key);
+  // Of a page that is mapped twice the last one to go answers for both.
+  if (isMap || count > 0 || storedAt === undefined) return;
+  dma.storedAt.delete(key);
   const list = dma.unmapped.get(c.actor) ?? [];
   list.push({ pfn, mm: r[at + EV_MM]!, storedAt });
   dma.unmapped.set(c.actor, list);

@@ -196,7 +196,9 @@ export class IntervalOdp extends OdpDriver {
     for (let i = 0; i < l.pfns.length; i++) {
       const found = l.pfns[i]!;
       if ((found & HMM_PFN_VALID) === 0) continue;
-      mapDmaSinglePage(this.k, this.nic, l.umem, first + i, found & PFN_MASK, this.rightsOf(l, found));
+      // mlx5 always asks for the same, so that 6.1 sets the rights anew; who asks for less must not take away what another was given.
+      const before = this.config.alwaysWrite ? 0 : l.umem.dmaList[first + i]! % 4096;
+      mapDmaSinglePage(this.k, this.nic, l.umem, first + i, found & PFN_MASK, before | this.rightsOf(l, found));
     }
     return l.pfns.length;
   }

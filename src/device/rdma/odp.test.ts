@@ -127,7 +127,7 @@ describe('explicit regions', () => {
     store(V, 1);
     expect(m.run(userLoad(m.kernel, task, V + 2 * PAGE, 4))).toBe(0);
     const r = region(V, 4 * PAGE);
-    expect(m.run(device.driver.faultRegion(r.key.id, V, 4 * PAGE, true, false))).toBe(4);
+    expect(m.run(device.driver.prefetch(r.key.id, V, 4 * PAGE, true, false))).toBe(4);
     expect(rights(r)).toEqual([BOTH, 0, READ, 0]);
     expect(device.driver.faults).toBe(0);
   });

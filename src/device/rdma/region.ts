@@ -221,7 +221,7 @@ export abstract class OdpDriver {
     this.faults++;
     const { log } = this.k.memory;
     if (log.on) this.#message(MSG_NIC_PAGE_FAULT, va, length, isWrite ? 1 : 0);
-    const mapped = yield* this.faultRegion(id, va, length, isWrite, true);
+    const mapped = yield* this.#faultRegion(id, va, length, isWrite, true, true);
     const result = mapped > 0 ? 0 : mapped;
     if (result < 0) this.faultsRefused++;
     if (log.on) this.#message(MSG_NIC_RESUME, va, length, -result);
@@ -233,12 +233,26 @@ export abstract class OdpDriver {
     log.emit(E_MSG, this.nic.mm, va, va + length, word, 0, message, 0, 0, this.nic.id);
   }
 
-  /** pagefault_mr, and what advise_mr does: pages mapped, or -errno. */
-  *faultRegion(id: number, va: number, length: number, isWrite: boolean, isFault: boolean): KernelPath<number> {
+  /** mlx5_ib_advise_mr_prefetch: pages entered into the MTT, or -errno. `isWrite`: to be written (PREFETCH_WRITE); else to be read, even
+   *  through a region that may be written (MLX5_PF_FLAGS_DOWNGRADE). Without `isFault` (PREFETCH_NO_FAULT) only pages that are there. */
+  prefetch(id: number, va: number, length: number, isWrite: boolean, isFault: boolean): KernelPath<number> {
+    this.prefetched++;
+    return this.#faultRegion(id, va, length, isWrite, isFault, false);
+  }
+
+  /** pagefault_mr: pages mapped, or -errno. */
+  *#faultRegion(
+    id: number,
+    va: number,
+    length: number,
+    isWrite: boolean,
+    isFault: boolean,
+    mayAskForMore: boolean,
+  ): KernelPath<number> {
     this.nic.note(PART_REGION, id, false);
     const region = this.regions.get(id);
     if (region === undefined) return -ENOENT;
-    const wantsWrite = region.writable && (isWrite || this.config.alwaysWrite);
+    const wantsWrite = region.writable && (isWrite || (mayAskForMore && this.config.alwaysWrite));
     if (isWrite && !region.writable) return -EFAULT;
     if (region.umem !== null) {
       if (va < region.umem.start || va + length > region.umem.end) return -EFAULT;
@@ -283,6 +297,24 @@ export abstract class OdpDriver {
       this.nic.setMtt(umem.key, umem.va(i), dma >>> 12, (dma & ODP_WRITE_ALLOWED_BIT) !== 0);
       this.pagesMapped++;
     }
+  }
+
+  /** All that the driver keeps of its regions, as numbers. */
+  stateWords(): number[] {
+    const umem = (u: UmemOdp): number[] => [
+      u.key.id,
+      u.npages,
+      u.users,
+      u.notifiersCount,
+      u.notifiersSeq,
+      ...u.dmaList,
+    ];
+    return [...this.regions.values()].flatMap((r) => [
+      -1,
+      r.key.id,
+      ...(r.umem === null ? [] : umem(r.umem)),
+      ...[...r.children].sort((a, b) => a[0] - b[0]).flatMap(([index, u]) => [-2, index, u.notifier.seq, ...umem(u)]),
+    ]);
   }
 
   // --- address spaces

@@ -22,6 +22,9 @@ const ODP_RIGHTS = ODP_READ_ALLOWED_BIT | ODP_WRITE_ALLOWED_BIT;
 /** MLX5_UMR_MTT_NUM_ENTRIES_ALIGNMENT: entries that a work request writes together. */
 const UMR_BLOCK = 8;
 
+// Part in footprints (device/objects); 1 to 11 are the adapter's, the driver's and the queue pairs'.
+const PART_LISTS = 12; // [key] of a umem
+
 /** Run of pages [first, first + count) of a umem. */
 export interface Block {
   readonly first: number;
@@ -70,6 +73,7 @@ export class UmemOdp {
 
 /** ib_umem_odp_map_dma_single_page, of 6.1. A page that is mapped already only has its rights set again. Umem lock held. */
 export function mapDmaSinglePage(k: Kernel, nic: Nic, umem: UmemOdp, index: number, pfn: number, rights: number): void {
+  nic.note(PART_LISTS, umem.key.id, true);
   const mapped = umem.dmaList[index]!;
   if (mapped === 0) {
     umem.npages++;
@@ -89,6 +93,7 @@ export function unmapDmaPages(k: Kernel, nic: Nic, umem: UmemOdp, start: number,
 
 export function unmapDmaPage(k: Kernel, nic: Nic, umem: UmemOdp, i: number, isDirty: boolean): void {
   const dma = umem.dmaList[i]!;
+  nic.note(PART_LISTS, umem.key.id, dma !== 0);
   if (dma === 0) return;
   const pfn = dma >>> 12;
   noteDma(k, nic, E_DMA_UNMAP, pfn);

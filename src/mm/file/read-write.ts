@@ -4,6 +4,7 @@
 
 import { EFAULT } from '../../abi/errno.ts';
 import { KEPT_FILE } from '../../abi/events.ts';
+import { OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_IO } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
@@ -71,7 +72,9 @@ export function* filemapWriteAndWaitRange(
   for (const index of indicesIn(mapping.pages, Math.floor(start / 4096), Math.ceil(end / 4096) - 1)) {
     noteFile(k, mapping, false);
     const pfn = mapping.pages.get(index);
-    if (pfn === undefined || (k.pages.flags[pfn]! & PG_DIRTY) === 0) continue;
+    if (pfn === undefined) continue;
+    if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, pfn, true);
+    if ((k.pages.flags[pfn]! & PG_DIRTY) === 0) continue;
     getPage(k, pfn);
     if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
     if (isCachedAt(k, mapping, index, pfn) && (k.pages.flags[pfn]! & PG_DIRTY) !== 0) yield* k.fn.writepage(k, pfn);
