@@ -37,6 +37,7 @@ import type { Accessor } from '../src/device/accessor.ts';
 import type { AtsDevice } from '../src/device/ats-pri.ts';
 import { type Driver, defineDriver } from '../src/device/define-driver.ts';
 import { createDevice, createDriverDevice, type Device, SMALL_DEVICE } from '../src/device/device.ts';
+import type { GpuSvmDevice } from '../src/device/gpu-svm/gpu-svm.ts';
 import type { Gru } from '../src/device/gru/gru.ts';
 import type { Iommu } from '../src/device/iommu.ts';
 import type { PageRequestHandler } from '../src/device/iopf.ts';
@@ -70,7 +71,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'rdma';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'rdma' | 'gpu-svm';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -194,6 +195,12 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     devicePartsOf.set(k, () => [['KVM', device.stateWords()]]);
     return device;
   }
+  if (kind === 'gpu-svm') {
+    const gpuSvm = { engines: 2, refaultBudget: 1000 };
+    const device = createDevice(k, { ...config, device: 'gpu-svm', gpuSvm }) as GpuSvmDevice;
+    devicePartsOf.set(k, () => [['GPU', device.stateWords()], intervalsPart(k)]);
+    return device;
+  }
   if (kind === 'rdma') {
     // Spans of four pages; in every other run one that is empty is freed.
     const rdma = { ...SMALL_DEVICE.rdma, childPages: 4, freesChildren: runSeed % 2 === 0, rnrRetries: 1000 };
@@ -210,16 +217,14 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
   });
   const device = createDriverDevice(k, driver, config);
   const mirror = device.accessor as MirrorDevice;
-  const intervals = (): number[] => {
-    const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
-    return list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.index.toArray().map((sub) => sub.seq)]));
-  };
-  devicePartsOf.set(k, () => [
-    ['mirror', mirror.stateWords()],
-    ['order of the driver', [order]],
-    ['intervals', intervals()],
-  ]);
+  devicePartsOf.set(k, () => [['mirror', mirror.stateWords()], ['order of the driver', [order]], intervalsPart(k)]);
   return device;
+}
+
+function intervalsPart(k: Kernel): Parts[number] {
+  const list = [...k.mms.values()].map((mm) => (mm.notifiers as { intervals?: IntervalTree } | null)?.intervals);
+  const words = list.flatMap((t) => (t == null ? [] : [t.seq, t.active, ...t.index.toArray().map((sub) => sub.seq)]));
+  return ['intervals', words];
 }
 
 /** A kernel with threads that stand at their first point, and the recorder on. The same seed gives the same machine. */
@@ -429,7 +434,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'rdma'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'rdma', 'gpu-svm'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

@@ -16,6 +16,7 @@ import type { Driver } from './define-driver.ts';
 import { createNamedDevice } from './devices.ts';
 import { DefinedWalker, MirrorTableDevice } from './driver-devices.ts';
 import { driverInfo } from './drivers/drivers.ts';
+import { GPU_SVM_SMALL, type GpuSvmConfig } from './gpu-svm/config.ts';
 import type { GruConfig } from './gru/driver.ts';
 import { SMALL_GRU } from './gru/gru.ts';
 import type { IommuConfig } from './iommu.ts';
@@ -43,6 +44,7 @@ export interface DeviceConfig {
   readonly gru: Partial<GruConfig>;
   readonly rdma: Partial<RdmaConfig>;
   readonly xpmem: Partial<XpmemConfig>;
+  readonly gpuSvm: Partial<GpuSvmConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -62,6 +64,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   gru: {},
   rdma: {},
   xpmem: {},
+  gpuSvm: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -75,6 +78,7 @@ export const SMALL_DEVICE: Partial<DeviceConfig> = {
   gru: SMALL_GRU,
   rdma: RDMA_SMALL,
   xpmem: XPMEM_SMALL,
+  gpuSvm: GPU_SVM_SMALL,
   hasWorkload: false,
   faultWorkers: 1,
 };

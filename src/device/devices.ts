@@ -6,6 +6,7 @@
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
+import { GPU_SVM } from './gpu-svm/row.ts';
 import { GRU } from './gru/row.ts';
 import { IOMMU_ROWS, PINNED_DMA } from './iommu-rows.ts';
 import { KVM_DEVICE } from './kvm/row.ts';
@@ -33,6 +34,7 @@ export const DEVICES: readonly DeviceInfo[] = [
   RDMA_PINNED,
   GRU,
   XPMEM,
+  GPU_SVM,
   ...IOMMU_ROWS,
 ];
 

@@ -1,0 +1,108 @@
+// A GPU that shares the address space of the process (shared virtual memory) as a device: engines with TLBs over a page table of the GPU,
+// which the driver fills through hmm_range_fault. Each engine's thread stands for the engine and for the worker that serves its fault.
+//
+//   bind     the process opens the device; ranges are made when the GPU first touches them
+//   access   engine's TLB, GPU page table; a miss is a fault that the driver answers: look again, or give up
+//   unbind   the process closes it
+
+import { EBUSY, EINVAL } from '../../abi/errno.ts';
+import { E_BIND } from '../../abi/events.ts';
+import { InputError } from '../../base/assert.ts';
+import type { Kernel } from '../../mm/kernel.ts';
+import type { MmStruct } from '../../mm/types.ts';
+import { mmDrop } from '../../mm/vma/exit-mmap.ts';
+import type { KernelPath } from '../../sched/path.ts';
+import { type Accessor, DeviceStats } from '../accessor.ts';
+import { callbackCounts, DEVICE_ID } from '../common.ts';
+import type { Device, DeviceConfig } from '../device.ts';
+import { MirrorDevice } from '../mirror.ts';
+import { Workload } from '../workload.ts';
+import { GPU_SVM_DEFAULTS, type GpuSvmConfig } from './config.ts';
+import type { GpuDriver } from './interval-mirror.ts';
+
+export class GpuSvmDevice implements Device {
+  readonly k: Kernel;
+  readonly gpu: MirrorDevice;
+  readonly driver: GpuDriver;
+  readonly driverName: string;
+  readonly workload: Workload;
+  readonly refusal: string | null = null;
+  mm: MmStruct | null = null;
+
+  constructor(
+    k: Kernel,
+    config: DeviceConfig,
+    makeDriver: (gpu: MirrorDevice, config: GpuSvmConfig) => GpuDriver,
+    id = DEVICE_ID,
+  ) {
+    const full: GpuSvmConfig = { ...GPU_SVM_DEFAULTS, ...config.gpuSvm };
+    if (full.driver !== 'dmirror') throw new InputError(`gpu-svm: driver "${full.driver}" is not dmirror`);
+    const { engines, refaultBudget, staleStoresLand } = full;
+    this.k = k;
+    this.gpu = new MirrorDevice(k.memory, k.sched, id, { engines, roots: 1, refaultBudget, staleStoresLand });
+    this.driver = makeDriver(this.gpu, full);
+    this.driverName = full.mistake === '' ? full.driver : `${full.driver}, ${full.mistake}`;
+    this.workload = new Workload(k, this.gpu, config.workload);
+    if (config.hasWorkload) this.workload.start();
+  }
+
+  get accessor(): Accessor {
+    return this.gpu;
+  }
+
+  *bind(mm: MmStruct): KernelPath<number> {
+    if (this.mm !== null) return -EBUSY;
+    if (mm.users <= 0) return -EINVAL;
+    this.mm = mm;
+    mm.count++;
+    this.gpu.mm = mm.id;
+    const result = yield* this.driver.attach(mm);
+    if (result < 0) {
+      this.mm = null;
+      mmDrop(this.k, mm);
+      return result;
+    }
+    this.gpu.setFaultHandler((request) => this.driver.fault(request));
+    this.#emitBind(mm, 1);
+    this.workload.mm = mm;
+    return 0;
+  }
+
+  *unbind(): KernelPath<void> {
+    const { mm } = this;
+    if (mm === null) return;
+    this.workload.mm = null;
+    this.gpu.setFaultHandler(null);
+    yield* this.driver.detach();
+    this.#emitBind(mm, 0);
+    this.mm = null;
+    mmDrop(this.k, mm);
+  }
+
+  #emitBind(mm: MmStruct, isBound: number): void {
+    const { log } = this.k.memory;
+    if (log.on) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, 0, this.gpu.id);
+  }
+
+  stats(): DeviceStats {
+    const s = new DeviceStats();
+    const { gpu, driver } = this;
+    s.reads = gpu.reads;
+    s.writes = gpu.writes;
+    s.hits = gpu.hits;
+    s.translationRequests = gpu.faults;
+    s.pageRequests = driver.faults;
+    s.answersInvalid = gpu.faultsRefused;
+    s.refaults = gpu.refaults;
+    s.refaultsMax = gpu.refaultsMax;
+    s.deviceTlbFlushes = gpu.flushes;
+    s.state = gpu.state;
+    s.callbacks = callbackCounts(this.k);
+    return s;
+  }
+
+  /** All that hardware and driver keep, as numbers. */
+  stateWords(): number[] {
+    return this.gpu.stateWords();
+  }
+}
