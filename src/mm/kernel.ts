@@ -21,7 +21,7 @@ import { type Watermarks, watermarks } from './page/allocator.ts';
 import type { Buddy } from './page/buddy.ts';
 import { makeNodes } from './page/nodes.ts';
 import { GFP_KERNEL, LIST_ANON_VMA, Pages } from './page/pages.ts';
-import { CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, rootCred } from './process/cred.ts';
+import { CAP_IPC_LOCK, CAP_SYS_ADMIN, CAP_SYS_RAWIO, type Cred, rootCred } from './process/cred.ts';
 import type { Profile } from './profile.ts';
 import { ReclaimState } from './reclaim/state.ts';
 import type { UnmapFlushBatch } from './rmap/flush-batch.ts';
@@ -53,6 +53,13 @@ export class KernelStats {
   reclaimed = 0;
   oomKills = 0;
   framesPeak = 0;
+}
+
+/** The first credentials: the superuser's, but for what the configuration takes away. */
+function initCred({ capIpcLock, capSysRawio, capSysAdmin }: KernelConfig): Cred {
+  const off = (isOn: boolean, capability: number): number => (isOn ? 0 : 1 << capability);
+  const missing = off(capIpcLock, CAP_IPC_LOCK) | off(capSysRawio, CAP_SYS_RAWIO) | off(capSysAdmin, CAP_SYS_ADMIN);
+  return rootCred(~missing);
 }
 
 export class Kernel {
@@ -121,6 +128,8 @@ export class Kernel {
   uffdEvents: DueEvent[] = [];
   /** Number of the next userfaultfd context. */
   nextUffd = 1;
+  /** init_cred, without the capabilities that the configuration takes away. */
+  readonly #initCred: Cred;
   #nextMm = 1;
   #nextAnonVma = 1;
   #nextInode = 1;
@@ -130,6 +139,7 @@ export class Kernel {
     this.config = config;
     this.profile = config.profile;
     this.fn = { ...fns };
+    this.#initCred = initCred(config);
     if (config.gatherFastMode) this.fn.tlbRemovePage = fastModeRemovePage(this.fn.tlbRemovePage);
     this.memory = new PhysMemory(config.frames + config.devicePrivatePages, config.shared, config.logCapacity);
     this.sched = new Scheduler(this.memory.log, chooser);
@@ -187,10 +197,7 @@ export class Kernel {
   initialLimits(): ProcessLimits {
     const { rlimits, capIpcLock, capSysRawio, capSysAdmin } = this.config;
     const { as, data, stack, memlock, fsize, nofile } = rlimits;
-    const off = (isOn: boolean, capability: number): number => (isOn ? 0 : 1 << capability);
-    const missing = off(capIpcLock, CAP_IPC_LOCK) | off(capSysRawio, CAP_SYS_RAWIO) | off(capSysAdmin, CAP_SYS_ADMIN);
-    const cred = rootCred(~missing);
-    return { as, data, stack, memlock, fsize, nofile, capIpcLock, capSysRawio, capSysAdmin, cred };
+    return { as, data, stack, memlock, fsize, nofile, capIpcLock, capSysRawio, capSysAdmin, cred: this.#initCred };
   }
 
   newAnonVma(root: AnonVma | null, parent: AnonVma | null): AnonVma {

@@ -14,6 +14,7 @@ import {
   MM_SWAPENTS,
   PGDIR_SIZE,
   PMD_SIZE,
+  PUD_SIZE,
   VM_HUGETLB,
   VM_MAYWRITE,
   VM_MIXEDMAP,
@@ -274,12 +275,24 @@ function* copyPteRange(k: Kernel, s: CopyState, address: number, end: number): K
 }
 
 /** copy_pmd_range for one PMD entry. */
-function* copyPmdRange(k: Kernel, s: CopyState, address: number, end: number): KernelPath<number> {
-  if (pteTable(k, s.src.mm, address) !== 0) return yield* copyPteRange(k, s, address, end);
+function copyPmdRange(k: Kernel, s: CopyState, address: number, end: number): KernelPath<number> {
+  return pteTable(k, s.src.mm, address) !== 0 ? copyPteRange(k, s, address, end) : copyHuge(k, s, address, end);
+}
+
+/** The same where the entry is no table; it may have become one when it is looked at. */
+function* copyHuge(k: Kernel, s: CopyState, address: number, end: number): KernelPath<number> {
   const word = pmdWord(k.memory, s.src.mm.pgd, vpnHi(address), vpnLo(address));
   const result = yield* k.fn.copyHugePmd(k, s.dst, s.src, word, address);
   if (result !== -EAGAIN || pteTable(k, s.src.mm, address) === 0) return result === -EAGAIN ? 0 : result;
   return yield* copyPteRange(k, s, address, end);
+}
+
+/** Has the child all PUD and PMD tables that the parent has in the VMA? False also where it would take long to see. */
+function hasUpperTables(k: Kernel, dst: VmArea, src: VmArea): boolean {
+  const m = k.memory;
+  const { start } = src;
+  const pud = start - modPower(start, PUD_SIZE) + PUD_SIZE;
+  return src.end <= pud && pmdWord(m, dst.mm.pgd, vpnHi(start), vpnLo(start)) >= 0;
 }
 
 /** The child gets every PUD and PMD table that the parent has in the VMA, filled or not. False: out of memory. */
@@ -308,7 +321,7 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
     s.isCow && mm.notifiers !== null ? k.range(mm, src.start, src.end, MMU_NOTIFY_PROTECTION_PAGE, SITE_FORK) : null;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let result = 0;
-  if (!(yield* makeUpperTables(k, dst, src))) result = -ENOMEM;
+  if (!hasUpperTables(k, dst, src) && !(yield* makeUpperTables(k, dst, src))) result = -ENOMEM;
   let address = nextTable(k, mm, src.start, src.end);
   while (address < src.end && result === 0) {
     const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);

@@ -44,7 +44,13 @@ export function* pmdAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<
 }
 
 /** pte_alloc: frame of the page table for `address`, made when missing; 0 when out of memory or below a larger leaf. */
-export function* pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number> {
+export function pteAlloc(k: Kernel, mm: MmStruct, address: number): KernelPath<number> {
+  const word = pmdWord(k.memory, mm.pgd, vpnHi(address), vpnLo(address));
+  return word >= 0 ? tableAlloc(k, mm, word, address, LEVEL_PMD) : pteAllocFromTop(k, mm, address);
+}
+
+/** The same where a table above is missing as well. */
+function* pteAllocFromTop(k: Kernel, mm: MmStruct, address: number): KernelPath<number> {
   const pmd = yield* pmdAlloc(k, mm, address);
   if (pmd === 0) return 0;
   return yield* tableAlloc(k, mm, entryWord(pmd, vpnLo(address) >>> 9), address, LEVEL_PMD);

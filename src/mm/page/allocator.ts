@@ -117,34 +117,40 @@ function takeBlock(k: Kernel, order: number, node: number, isOnly: boolean): num
   return 0;
 }
 
+function noteTake(k: Kernel, footprint: Footprint, cpu: number): void {
+  noteFrames(k, footprint, cpu, k.nodes.length > 1 ? REACH_ALL : k.buddy.takeReach(cpu));
+}
+
+/** Below the low watermark: wakes kswapd. True when this kind of request may not have the rest. */
+function isShort(k: Kernel, gfp: number): boolean {
+  k.reclaim.wakeKswapd(k.sched);
+  return k.pages.free <= reserve(k, gfp);
+}
+
 function allocPage(k: Kernel, gfp: number, purpose: number, node = NUMA_NO_NODE, isOnly = false): number {
-  const pages = k.pages;
-  const memory = k.memory;
   const cpu = currentCpu(k);
-  if (memory.footprint !== null)
-    noteFrames(k, memory.footprint, cpu, k.nodes.length > 1 ? REACH_ALL : k.buddy.takeReach(cpu));
+  if (k.memory.footprint !== null) noteTake(k, k.memory.footprint, cpu);
   if (k.config.injectAllocFailures && k.sched.choose(2, CHOOSE_ALLOC_FAILURE) === 1) return 0;
-  if (pages.free <= k.watermarks.low) {
-    k.reclaim.wakeKswapd(k.sched);
-    if (pages.free <= reserve(k, gfp)) return 0;
-  }
+  if (k.pages.free <= k.watermarks.low && isShort(k, gfp)) return 0;
   const pfn = k.nodes.length === 1 ? k.buddy.takeFrame(cpu) : takeFrame(k, cpu, node, isOnly);
   return pfn === 0 ? 0 : prepNewPage(k, pfn, purpose, gfp === GFP_KERNEL);
 }
 
 /** prep_new_page: a frame off the free lists becomes a page with one reference. */
 function prepNewPage(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): number {
-  const pages = k.pages;
-  const memory = k.memory;
+  const { pages, stats } = k;
   pages.refcount[pfn] = 1;
   pages.purpose[pfn] = purpose;
   const used = pages.count - pages.free;
-  if (used > k.stats.framesPeak) k.stats.framesPeak = used;
-  if (memory.log.on) {
-    const reclaims = mayReclaim && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
-    memory.log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, memory.generation[pfn]!, purpose, 0, reclaims, 0);
-  }
+  if (used > stats.framesPeak) stats.framesPeak = used;
+  if (k.memory.log.on) announceAlloc(k, pfn, purpose, mayReclaim);
   return pfn;
+}
+
+function announceAlloc(k: Kernel, pfn: number, purpose: number, mayReclaim: boolean): void {
+  const { log, generation } = k.memory;
+  const reclaims = mayReclaim && !k.reclaim.isReclaiming(k.sched.current) ? 1 : 0;
+  log.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, generation[pfn]!, purpose, 0, reclaims, 0);
 }
 
 /** alloc_pages with __GFP_COMP: takes the block straight from the buddy lists; one attempt, without reclaim. */
