@@ -71,7 +71,7 @@ const WINDOW = 8;
 const RW = PROT_READ | PROT_WRITE;
 
 type Parts = [string, ArrayLike<number>][];
-type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'rdma' | 'gpu-svm';
+type Kind = 'walker' | 'mirror' | 'gru' | 'xpmem' | 'kvm' | 'rdma' | 'gpu-svm' | 'amdkfd-svm';
 
 /** What a machine with a walker has beside its kernel. */
 interface Hardware {
@@ -195,9 +195,10 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     devicePartsOf.set(k, () => [['KVM', device.stateWords()]]);
     return device;
   }
-  if (kind === 'gpu-svm') {
-    const gpuSvm = { engines: 2, refaultBudget: 1000 };
-    const device = createDevice(k, { ...config, device: 'gpu-svm', gpuSvm }) as GpuSvmDevice;
+  if (kind === 'gpu-svm' || kind === 'amdkfd-svm') {
+    const gpuSvm = { ...SMALL_DEVICE.gpuSvm, granularityPages: 4, refaultBudget: 1000 };
+    const name = kind === 'amdkfd-svm' && runSeed % 2 === 0 ? 'amdkfd-svm-no-retry' : kind;
+    const device = createDevice(k, { ...config, device: name, gpuSvm }) as GpuSvmDevice;
     devicePartsOf.set(k, () => [['GPU', device.stateWords()], intervalsPart(k)]);
     return device;
   }
@@ -434,7 +435,7 @@ function record(kind: Kind, runSeed: number): { readonly steps: Step[]; readonly
   return { steps, silent };
 }
 
-it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'rdma', 'gpu-svm'])(
+it.each<Kind>(['walker', 'mirror', 'gru', 'xpmem', 'kvm', 'rdma', 'gpu-svm', 'amdkfd-svm'])(
   `%s: disjoint neighbours commute (SEED=${seed}, PAIRS=${pairsWanted})`,
   (kind) => {
     const wrong = new Map<string, number>();

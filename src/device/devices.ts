@@ -6,7 +6,7 @@
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { Device, DeviceConfig } from './device.ts';
-import { GPU_SVM } from './gpu-svm/row.ts';
+import { AMDKFD_SVM, AMDKFD_SVM_NO_RETRY, GPU_SVM } from './gpu-svm/row.ts';
 import { GRU } from './gru/row.ts';
 import { IOMMU_ROWS, PINNED_DMA } from './iommu-rows.ts';
 import { KVM_DEVICE } from './kvm/row.ts';
@@ -35,6 +35,8 @@ export const DEVICES: readonly DeviceInfo[] = [
   GRU,
   XPMEM,
   GPU_SVM,
+  AMDKFD_SVM,
+  AMDKFD_SVM_NO_RETRY,
   ...IOMMU_ROWS,
 ];
 

@@ -128,6 +128,9 @@ export class MirrorDevice implements Accessor {
   readonly #engines: MirrorEngine[] = [];
   readonly #drains: Drain[] = [];
   readonly #drainQueue = new WaitQueue();
+  /** How often suspended: while it is not 0 engines begin no access, and what table and TLBs hold is of no use. */
+  #suspended = 0;
+  readonly #resumeQueue = new WaitQueue();
 
   /** `id` names the device in events. Throws InputError for impossible numbers of engines or roots. */
   constructor(memory: PhysMemory, sched: Scheduler, id: number, config: Partial<MirrorConfig> = {}) {
@@ -166,7 +169,7 @@ export class MirrorDevice implements Accessor {
 
   tryAccess(engine: number, va: number, isWrite: boolean): boolean {
     const e = this.#engines[engine]!;
-    if (this.state !== DEV_RUNNING || !this.#hold(e, va - (va % 4096), isWrite)) return false;
+    if (this.state !== DEV_RUNNING || this.#suspended > 0 || !this.#hold(e, va - (va % 4096), isWrite)) return false;
     this.#reach(e, va, isWrite);
     this.#release(e);
     return true;
@@ -180,6 +183,10 @@ export class MirrorDevice implements Accessor {
       if (this.sched.points) yield P_DEV_TRANSLATE;
       this.#touch(STATE, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
+      if (this.#suspended > 0) {
+        yield* this.sched.waitUntil(() => !this.isSuspended, this.#resumeQueue, 'queues to run again');
+        continue;
+      }
       if (this.#hold(e, page, isWrite)) break;
       if (attempts > 0 && !this.#refault(page, attempts)) return ACCESS_DEAD;
       if (this.#onFault === null) return ACCESS_INVALID;
@@ -285,7 +292,7 @@ export class MirrorDevice implements Accessor {
     for (let i = 0; i < pages; i++) generations.push(this.memory.generation[pfn + i]!);
     const entry = new Translation(va, pages, pfn, generations, isWritable);
     for (const t of this.tables[root]!.insert(entry)) this.#emitRemoved(t);
-    this.#emitFill(entry, AGENT_MIRROR);
+    if (!this.isSuspended) this.#emitFill(entry, AGENT_MIRROR);
   }
 
   /** Takes entries that meet [start, end) out of all tables, or of one; the TLBs keep theirs. What was taken, table by table. */
@@ -324,6 +331,34 @@ export class MirrorDevice implements Accessor {
     yield* this.sched.spinUntil(() => this.isDrained(drain), this.#drainQueue, 'accesses in flight');
   }
 
+  // --- queues
+
+  get isSuspended(): boolean {
+    this.#touch(STATE, false);
+    return this.#suspended > 0;
+  }
+
+  /** Stops the engines. On return no access is in flight and the TLBs are empty; the table keeps what it has, unused. */
+  *suspend(): AtomicPath<void> {
+    this.#touch(STATE, true);
+    this.#suspended++;
+    yield* this.flushTlbs(0, Number.POSITIVE_INFINITY);
+    const { log } = this.memory;
+    if (!log.on) return;
+    for (const table of this.tables)
+      for (const t of table.entries(0, Number.POSITIVE_INFINITY, false))
+        log.emit(E_DEV_INVAL, this.mm, t.va, t.end, 0, 0, 0, 0, AGENT_MIRROR, this.id);
+  }
+
+  /** Undoes one suspend. After the last the engines go on, with what the table has now. */
+  resume(): void {
+    this.#touch(STATE, true);
+    if (--this.#suspended > 0) return;
+    for (const table of this.tables)
+      for (const t of table.entries(0, Number.POSITIVE_INFINITY, false)) this.#emitFill(t, AGENT_MIRROR);
+    this.#resumeQueue.wakeAll(this.sched);
+  }
+
   #drained(drain: Drain): void {
     this.#drains.splice(this.#drains.indexOf(drain), 1);
     this.#emitDropped(drain.start, drain.end);
@@ -344,6 +379,7 @@ export class MirrorDevice implements Accessor {
 
   /** Before another address space is used: tables and TLBs are empty. */
   reset(): void {
+    this.#suspended = 0;
     for (const table of this.tables) table.remove(0, Number.POSITIVE_INFINITY);
     for (const e of this.#engines) e.tlb.remove(0, Number.POSITIVE_INFINITY);
   }
@@ -353,7 +389,7 @@ export class MirrorDevice implements Accessor {
     const flights = this.#engines.flatMap((e) => [e.heldVa, e.heldPfn, e.heldGeneration]);
     const drains = this.#drains.flatMap((d) => [d.start, d.end, ...[...d.engines].map((e) => e.id)]);
     const maps = [...this.tables, ...this.#engines.map((e) => e.tlb)].flatMap((m) => [-1, ...m.words()]);
-    return [this.state, this.mm, ...flights, -2, ...drains, ...maps];
+    return [this.state, this.mm, this.#suspended, ...flights, -2, ...drains, ...maps];
   }
 
   // --- events

@@ -113,13 +113,32 @@ export class Intervals<Ops extends ListOps> {
   *insert(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): KernelPath<number> {
     if (this.#tree(mm, false) === null) {
       yield* mm.mmapLock.writeLock();
-      const result = yield* this.list.registerLocked(null, mm);
-      const made = this.list.of(mm);
-      this.#tree(mm, true);
-      if (made !== null && made.intervals === null) made.intervals = new IntervalTree();
+      const result = yield* this.#makeTree(mm);
       mm.mmapLock.writeUnlock();
       if (result < 0) return result;
     }
+    return this.#insertChecked(sub, mm, start, length);
+  }
+
+  /** mmu_interval_notifier_insert_locked: the same with mmapLock held for writing. */
+  *insertLocked(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): KernelPath<number> {
+    if (this.#tree(mm, false) === null) {
+      const result = yield* this.#makeTree(mm);
+      if (result < 0) return result;
+    }
+    return this.#insertChecked(sub, mm, start, length);
+  }
+
+  /** mmapLock held for writing. */
+  *#makeTree(mm: NotifierMm): KernelPath<number> {
+    const result = yield* this.list.registerLocked(null, mm);
+    const made = this.list.of(mm);
+    this.#tree(mm, true);
+    if (made !== null && made.intervals === null) made.intervals = new IntervalTree();
+    return result;
+  }
+
+  #insertChecked(sub: IntervalNotifier, mm: NotifierMm, start: number, length: number): number {
     if (length <= 0 || start + (length - 1) >= 2 ** 64) return -EOVERFLOW;
     if (mm.users <= 0) return -EINVAL;
     this.#insertNow(sub, mm, start, length);

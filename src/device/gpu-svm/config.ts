@@ -3,8 +3,15 @@
 export interface GpuSvmConfig {
   /** Engines (shader arrays): each has a TLB and one access under way. */
   readonly engines: number;
-  /** 'dmirror': the minimal driver, one interval over the address space. */
-  readonly driver: 'dmirror';
+  /** Retry faults (XNACK): an access that misses waits until its page is there. Without: everything that a queue uses is mapped before, and
+   *  the queues stop when something of it goes. */
+  readonly hasRetryFaults: boolean;
+  /** Pages of the aligned blocks in which ranges are made (2 MiB); a power of two. */
+  readonly granularityPages: number;
+  /** Steps after which a range that was just mapped is looked at again: faults of it before are old ones (Linux: 2 ms). */
+  readonly duplicateSteps: number;
+  /** Steps between the eviction of ranges and their restoration (Linux: 1 ms). */
+  readonly restoreDelaySteps: number;
   /** Steps of the world after which a fault that invalidations keep interrupting is given up (HMM_RANGE_DEFAULT_TIMEOUT, 1000 ms). */
   readonly deadlineSteps: number;
   /** Faults without progress at one access before the GPU is reset. */
@@ -17,7 +24,10 @@ export interface GpuSvmConfig {
 
 export const GPU_SVM_DEFAULTS: GpuSvmConfig = {
   engines: 4,
-  driver: 'dmirror',
+  hasRetryFaults: true,
+  granularityPages: 512,
+  duplicateSteps: 0,
+  restoreDelaySteps: 100,
   deadlineSteps: 100_000,
   refaultBudget: 64,
   staleStoresLand: true,
@@ -25,4 +35,9 @@ export const GPU_SVM_DEFAULTS: GpuSvmConfig = {
 };
 
 /** Sizes with which an explorer gets to the end: no deadline is reached. */
-export const GPU_SVM_SMALL: Partial<GpuSvmConfig> = { engines: 2, deadlineSteps: 10_000_000 };
+export const GPU_SVM_SMALL: Partial<GpuSvmConfig> = {
+  engines: 2,
+  granularityPages: 1,
+  restoreDelaySteps: 0,
+  deadlineSteps: 10_000_000,
+};

@@ -23,7 +23,7 @@ const V = 0x10000000;
 const RW = PROT_READ | PROT_WRITE;
 
 function gpu(config: DeviceConfig['gpuSvm'] = {}): Partial<DeviceConfig> {
-  return { device: 'gpu-svm', gpuSvm: { ...GPU_SVM_SMALL, driver: 'dmirror', ...config } };
+  return { device: 'gpu-svm', gpuSvm: { ...GPU_SVM_SMALL, ...config } };
 }
 
 interface World {

@@ -36,12 +36,13 @@ export class GpuSvmDevice implements Device {
     id = DEVICE_ID,
   ) {
     const full: GpuSvmConfig = { ...GPU_SVM_DEFAULTS, ...config.gpuSvm };
-    if (full.driver !== 'dmirror') throw new InputError(`gpu-svm: driver "${full.driver}" is not dmirror`);
+    if (!(full.granularityPages >= 1 && Number.isInteger(Math.log2(full.granularityPages))))
+      throw new InputError(`${config.device}: granularity of ${full.granularityPages} pages, not a power of two`);
     const { engines, refaultBudget, staleStoresLand } = full;
     this.k = k;
     this.gpu = new MirrorDevice(k.memory, k.sched, id, { engines, roots: 1, refaultBudget, staleStoresLand });
     this.driver = makeDriver(this.gpu, full);
-    this.driverName = full.mistake === '' ? full.driver : `${full.driver}, ${full.mistake}`;
+    this.driverName = full.mistake === '' ? config.device : `${config.device}, ${full.mistake}`;
     this.workload = new Workload(k, this.gpu, config.workload);
     if (config.hasWorkload) this.workload.start();
   }
@@ -103,6 +104,6 @@ export class GpuSvmDevice implements Device {
 
   /** All that hardware and driver keep, as numbers. */
   stateWords(): number[] {
-    return this.gpu.stateWords();
+    return [...this.gpu.stateWords(), ...this.driver.stateWords()];
   }
 }

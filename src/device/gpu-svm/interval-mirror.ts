@@ -83,6 +83,11 @@ export abstract class GpuDriver {
   /** A translation is missing. 0: the GPU looks again. */
   abstract fault(request: FaultRequest): KernelPath<number>;
 
+  /** What the driver keeps, as numbers. */
+  stateWords(): number[] {
+    return [];
+  }
+
   // --- steps of a look-up
 
   newLookup(mm: MmStruct, notifier: IntervalNotifier, start: number, end: number, isWrite: boolean): Lookup {

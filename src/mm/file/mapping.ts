@@ -1,6 +1,6 @@
 // What a file's page cache says of itself and of one page (include/linux/pagemap.h).
 
-import { OBJ_FILE } from '../../base/footprint.ts';
+import { OBJ_FILE, OBJ_PAGE } from '../../base/footprint.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_ANON, PG_UPTODATE } from '../page/pages.ts';
@@ -32,5 +32,8 @@ export function isCachedAt(k: Kernel, mapping: AddressSpace, index: number, page
 
 /** folio_test_uptodate of the page that a frame of the cache belongs to. */
 export function isUptodate(k: Kernel, page: number): boolean {
-  return (k.pages.flags[compoundHead(k.pages, page)]! & PG_UPTODATE) !== 0;
+  const head = compoundHead(k.pages, page);
+  const { footprint } = k.memory;
+  if (footprint !== null) footprint.note(OBJ_PAGE, head, false);
+  return (k.pages.flags[head]! & PG_UPTODATE) !== 0;
 }
