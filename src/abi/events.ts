@@ -57,7 +57,7 @@ export const E_PWC_FILL = 14;
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
-/** PASID bound to mm (a = 1) or unbound (a = 0). b = 1: the driver has no release; it lets go when its mapping is closed. */
+/** Device bound to mm (a = 1) or unbound (a = 0); b = PASID, where it has one. c = 1: the driver has no release; it lets go when its mapping is closed. */
 export const E_BIND = 17;
 // --- notifier
 /** Section entered by the core: a = MMU_NOTIFY_*, b = SITE_*, c = 1 if blockable, d = section id. */

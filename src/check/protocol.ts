@@ -187,7 +187,7 @@ export function onBind(c: Context, r: Float64Array, at: number): void {
   if (c.objects !== null) c.objects.book(mm, true);
   if (r[at + EV_A] === 1) {
     c.book(mm).hasDevice = true;
-    c.book(mm).isClosedLate = r[at + EV_B] === 1;
+    c.book(mm).isClosedLate = r[at + EV_C] === 1;
     c.book(mm).unbound.delete(device);
     return;
   }

@@ -297,7 +297,7 @@ class GruDevice implements Device {
   #emitBind(mm: MmStruct, isBound: number): void {
     const { log } = this.k.memory;
     if (!log.on) return;
-    for (const c of this.gru.chiplets) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, isBound, 0, c.device);
+    for (const c of this.gru.chiplets) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, isBound, c.device);
   }
 
   stats(): DeviceStats {
