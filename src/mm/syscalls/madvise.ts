@@ -75,10 +75,9 @@ function* doMadvise(k: Kernel, mm: MmStruct, start: number, end: number, advice:
     yield* lock.readLock();
   }
   const isPopulate = advice === A.MADV_POPULATE_READ || advice === A.MADV_POPULATE_WRITE;
-  const result =
-    isPopulate && k.profile.madvisePopulateAtOnce
-      ? yield* madvisePopulate(k, mm, start, end, advice === A.MADV_POPULATE_WRITE)
-      : yield* madviseWalkVmas(k, mm, start, end, advice);
+  const result = yield* isPopulate && k.profile.madvisePopulateAtOnce
+    ? madvisePopulate(k, mm, start, end, advice === A.MADV_POPULATE_WRITE)
+    : madviseWalkVmas(k, mm, start, end, advice);
   if (isWrite) lock.writeUnlock();
   else lock.readUnlock();
   if (hasTaskWork(k)) yield* runTaskWork(k);

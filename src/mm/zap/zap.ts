@@ -51,7 +51,7 @@ export function* unmapVmas(
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
 }
 
-export function* unmapPageRange(
+export function unmapPageRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,
@@ -59,19 +59,28 @@ export function* unmapPageRange(
   end: number,
   evenCows: boolean,
 ): KernelPath<void> {
-  if ((vma.flags & VM_HUGETLB) !== 0) {
-    yield* k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
-    return;
-  }
+  return (vma.flags & VM_HUGETLB) === 0
+    ? unmapTables(k, tlb, vma, start, end, evenCows)
+    : k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
+}
+
+function* unmapTables(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  start: number,
+  end: number,
+  evenCows: boolean,
+): KernelPath<void> {
   const m = k.memory;
   const root = tlb.mm.pgd;
   let address = nextPopulatedPmd(m, root, start, end);
   while (address < end) {
     const next = pmdEnd(address, end);
     const word = pmdWord(m, root, vpnHi(address), vpnLo(address));
-    if ((entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P)
-      yield* k.fn.zapPteRange(k, tlb, vma, word, address, next, evenCows);
-    else yield* zapPmd(k, tlb, vma, word, address, next, evenCows);
+    yield* (entryLo(m, word) & (PTE_P | PTE_PS)) === PTE_P
+      ? k.fn.zapPteRange(k, tlb, vma, word, address, next, evenCows)
+      : zapPmd(k, tlb, vma, word, address, next, evenCows);
     address = nextPopulatedPmd(m, root, next, end);
   }
   yield* k.fn.tlbEndVma(k, tlb, vma);
