@@ -35,6 +35,7 @@ import { PG_DIRTY } from '../src/mm/page/pages.ts';
 import { installFile } from '../src/mm/process/files.ts';
 import { CLONE_FILES, CLONE_VM, createProcess, doClone, doExec, doExit } from '../src/mm/process/task.ts';
 import { SyscallArgs } from '../src/mm/syscalls/args.ts';
+import { runTaskWork } from '../src/mm/syscalls/edge.ts';
 import { syscall } from '../src/mm/syscalls/table.ts';
 import { type Inode, type MmStruct, OpenFile, type Task } from '../src/mm/types.ts';
 import type { AtomicPath, KernelPath } from '../src/sched/path.ts';
@@ -524,8 +525,8 @@ class World {
     k.sched.runUntil(() => !k.reclaim.kswapdWanted && this.waiting >= 4, 100_000);
     k.sched.points = false;
     this.m.run(this.m.device!.unbind());
-    // The last reference to an address space may be a fault's, whose thread then takes it down.
-    k.sched.runUntil(() => k.committed === 0 && k.swap.used === 0, 100_000);
+    // The last reference to an address space may be a fault's, whose thread then takes it down; files go at the next edge of a call.
+    this.m.run(runTaskWork(k));
     for (const f of this.files) this.m.run(k.fn.evictInode(k, f.inode));
     // A page of the swap cache that reclaim held when its last entry went stays for the next pass, as in Linux.
     this.m.run(k.fn.tryToFreePages(k, k.pages.count));
