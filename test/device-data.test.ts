@@ -35,6 +35,7 @@ import { PG_DIRTY } from '../src/mm/page/pages.ts';
 import { installFile } from '../src/mm/process/files.ts';
 import { CLONE_FILES, CLONE_VM, createProcess, doClone, doExec, doExit } from '../src/mm/process/task.ts';
 import { SyscallArgs } from '../src/mm/syscalls/args.ts';
+import { runTaskWork } from '../src/mm/syscalls/edge.ts';
 import { syscall } from '../src/mm/syscalls/table.ts';
 import { type Inode, type MmStruct, OpenFile, type Task } from '../src/mm/types.ts';
 import type { AtomicPath, KernelPath } from '../src/sched/path.ts';
@@ -79,10 +80,11 @@ class World {
   isOver = false;
   #nextValue = 1;
 
-  constructor(worldSeed: number, design: string, patches: Partial<KernelFns> = {}) {
+  constructor(worldSeed: number, design: string, patches: Partial<KernelFns> = {}, name = '') {
     this.rng = new Rng(worldSeed);
     const kernel = { frames: 110, swapPages: 2000, cpus: 3, strideOn: 3, gatherBundle: 3, gatherBatchEntries: 4 };
-    const device = { ats: { engines: 3, refaultBudget: 1_000_000, atcSets: 4 } };
+    const budget = { engines: 3, refaultBudget: 1_000_000 };
+    const device = { device: name, ats: { ...budget, atcSets: 4 }, gpuSvm: budget };
     this.m = createMachine({ kernel, design, device, seed: worldSeed, patches });
     this.k = this.m.kernel;
     // Engines of the test's own, which choose their targets from the twin.
@@ -411,7 +413,8 @@ class World {
     const { twin } = life;
     if (isLast) for (const va of [...twin.pages.keys()]) twin.begin(va);
     return (isGone) => {
-      if (isLast && isGone) this.mms.delete(mm.id);
+      // A fault of the device that is under way keeps the address space.
+      if (isLast && isGone && !this.k.mms.has(mm.id)) this.mms.delete(mm.id);
     };
   }
 
@@ -516,52 +519,58 @@ class World {
   }
 
   /** All processes are gone: with the caches dropped every frame is free and swap is empty. */
-  checkNothingLeft(): void {
+  checkNothingLeft(framesKept: number): void {
     const { k } = this;
     this.isPaused = true;
     k.sched.runUntil(() => !k.reclaim.kswapdWanted && this.waiting >= 4, 100_000);
     k.sched.points = false;
     this.m.run(this.m.device!.unbind());
+    // The last reference to an address space may be a fault's, whose thread then takes it down; files go at the next edge of a call.
+    this.m.run(runTaskWork(k));
     for (const f of this.files) this.m.run(k.fn.evictInode(k, f.inode));
     // A page of the swap cache that reclaim held when its last entry went stays for the next pass, as in Linux.
     this.m.run(k.fn.tryToFreePages(k, k.pages.count));
     checkWorld(k);
-    // The driver keeps its empty table.
     expect([k.mms.size, k.swap.used, k.committed, k.pages.count - k.pages.firstUsable - k.pages.free]).toEqual([
-      0, 0, 0, 1,
+      0,
+      0,
+      0,
+      framesKept,
     ]);
   }
 }
 
-describe.each(['linux-6.1', 'invalidate-range'])(
-  `%s: what was written is read (SEED=${seed}, OPERATIONS=${operations})`,
-  (design) => {
-    it('by programs and by the device, and nothing is left behind', () => {
-      const total = { compared: 0, comparedByDevice: 0, deviceStores: 0, swapIns: 0, cowCopies: 0 };
-      const worlds = Math.ceil(operations / 2 / PER_WORLD);
-      for (let world = 0; world < worlds; world++) {
-        const w = new World(seed * 1000 + world, design);
-        try {
-          w.play(PER_WORLD);
-          w.checkNothingLeft();
-        } catch (error) {
-          throw new Error(`SEED=${seed} world ${world} operation ${w.done}: ${(error as Error).message}`, {
-            cause: error,
-          });
-        }
-        total.compared += w.compared;
-        total.comparedByDevice += w.comparedByDevice;
-        total.deviceStores += w.deviceStores;
-        total.swapIns += w.k.stats.swapIns;
-        total.cowCopies += w.k.stats.cowCopies;
+/** The driver of the IOMMU keeps its empty table. */
+describe.each([
+  ['linux-6.1', '', 1],
+  ['invalidate-range', '', 1],
+  ['linux-6.1', 'gpu-svm', 0],
+])(`%s, device "%s": what was written is read (SEED=${seed}, OPERATIONS=${operations})`, (design, name, framesKept) => {
+  it('by programs and by the device, and nothing is left behind', () => {
+    const total = { compared: 0, comparedByDevice: 0, deviceStores: 0, swapIns: 0, cowCopies: 0 };
+    const worlds = Math.ceil(operations / 2 / PER_WORLD);
+    for (let world = 0; world < worlds; world++) {
+      const w = new World(seed * 1000 + world, design, {}, name);
+      try {
+        w.play(PER_WORLD);
+        w.checkNothingLeft(framesKept);
+      } catch (error) {
+        throw new Error(`SEED=${seed} world ${world} operation ${w.done}: ${(error as Error).message}`, {
+          cause: error,
+        });
       }
-      if (process.env['OPERATIONS']) console.log(design, JSON.stringify(total));
-      expect(total.compared).toBeGreaterThan(worlds * 1000);
-      expect(total.comparedByDevice).toBeGreaterThan(worlds * 300);
-      expect(Math.min(total.deviceStores, total.swapIns, total.cowCopies)).toBeGreaterThan(worlds * 20);
-    }, 3_600_000);
-  },
-);
+      total.compared += w.compared;
+      total.comparedByDevice += w.comparedByDevice;
+      total.deviceStores += w.deviceStores;
+      total.swapIns += w.k.stats.swapIns;
+      total.cowCopies += w.k.stats.cowCopies;
+    }
+    if (process.env['OPERATIONS']) console.log(design, name, JSON.stringify(total));
+    expect(total.compared).toBeGreaterThan(worlds * 1000);
+    expect(total.comparedByDevice).toBeGreaterThan(worlds * 300);
+    expect(Math.min(total.deviceStores, total.swapIns, total.cowCopies)).toBeGreaterThan(worlds * 20);
+  }, 3_600_000);
+});
 
 /** swap_writepage that believes it has written. */
 function* forgetsToWrite(k: Kernel, pfn: number): KernelPath<void> {

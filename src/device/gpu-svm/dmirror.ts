@@ -47,12 +47,13 @@ export class DmirrorDriver extends GpuDriver {
   *detach(): KernelPath<void> {
     const { notifier } = this;
     if (notifier === null) return;
-    if (notifier.mm !== null) yield* this.intervals.remove(notifier);
+    // Entries go first: nobody hears of changes once the notifier is removed.
     yield* this.mutex.lock();
     yield* this.unmapFromGpu(0, Number.POSITIVE_INFINITY);
+    this.mutex.unlock();
+    if (notifier.mm !== null) yield* this.intervals.remove(notifier);
     this.notifier = null;
     this.mm = null;
-    this.mutex.unlock();
   }
 
   /** dmirror_fault of one page. */

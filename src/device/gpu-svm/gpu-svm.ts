@@ -12,10 +12,11 @@ import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import { mmDrop } from '../../mm/vma/exit-mmap.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { WaitQueue } from '../../sched/scheduler.ts';
 import { type Accessor, DeviceStats } from '../accessor.ts';
 import { callbackCounts, DEVICE_ID } from '../common.ts';
 import type { Device, DeviceConfig } from '../device.ts';
-import { MirrorDevice } from '../mirror.ts';
+import { type FaultRequest, MirrorDevice } from '../mirror.ts';
 import { Workload } from '../workload.ts';
 import { GPU_SVM_DEFAULTS, type GpuSvmConfig } from './config.ts';
 import type { GpuDriver } from './interval-mirror.ts';
@@ -28,6 +29,9 @@ export class GpuSvmDevice implements Device {
   readonly workload: Workload;
   readonly refusal: string | null = null;
   mm: MmStruct | null = null;
+  /** Faults under way. */
+  #faults = 0;
+  readonly #idle = new WaitQueue();
 
   constructor(
     k: Kernel,
@@ -63,7 +67,7 @@ export class GpuSvmDevice implements Device {
       mmDrop(this.k, mm);
       return result;
     }
-    this.gpu.setFaultHandler((request) => this.driver.fault(request));
+    this.gpu.setFaultHandler((request) => this.#fault(request));
     this.#emitBind(mm, 1);
     this.workload.mm = mm;
     return 0;
@@ -74,10 +78,26 @@ export class GpuSvmDevice implements Device {
     if (mm === null) return;
     this.workload.mm = null;
     this.gpu.setFaultHandler(null);
+    // A fault of this process must not be answered in the next one.
+    const isIdle = (): boolean => {
+      this.gpu.noteFaults(true);
+      return this.#faults === 0;
+    };
+    yield* this.k.sched.waitUntil(isIdle, this.#idle, 'faults of the GPU');
     yield* this.driver.detach();
     this.#emitBind(mm, 0);
     this.mm = null;
     mmDrop(this.k, mm);
+  }
+
+  *#fault(request: FaultRequest): KernelPath<number> {
+    this.gpu.noteFaults(false);
+    this.#faults++;
+    const result = yield* this.driver.fault(request);
+    this.gpu.noteFaults(false);
+    this.#faults--;
+    if (this.#faults === 0) this.#idle.wakeAll(this.k.sched);
+    return result;
   }
 
   #emitBind(mm: MmStruct, isBound: number): void {
