@@ -5,7 +5,7 @@ import { boundedSearch } from '../../src/explore/bounded.ts';
 import { explore } from '../../src/explore/explore.ts';
 import { randomWalk } from '../../src/explore/random.ts';
 import type { Finding, Program } from '../../src/explore/world.ts';
-import { operationOf, pairScenario, scenarioOf } from '../../src/workload/operations/operations.ts';
+import { scenarioNamed } from '../../src/workload/check/plan.ts';
 import type { Scenario } from '../../src/workload/scenario/scenario.ts';
 import { scenarioProgram } from '../../src/workload/scenario/scenario-world.ts';
 import type { Subject } from '../../src/workload/scenario/subject.ts';
@@ -24,12 +24,6 @@ export function deviceSubject(config: Partial<DeviceConfig>, design: string, loc
     nullSubject: isDeaf ? null : make(true),
   });
   return make(false);
-}
-
-/** The scenario of an operation, or of two joined by "+". */
-export function scenarioNamed(name: string): Scenario {
-  const [a, b] = name.split('+').map((n) => operationOf(n)!);
-  return b === undefined ? scenarioOf(a!) : pairScenario(a!, b);
 }
 
 export interface Search {

@@ -2,13 +2,14 @@
 // of one page, exhaustively; each mistake is found by a property that it names. And what the faithful driver gets wrong, as Linux does.
 import { describe, expect, it } from 'vitest';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
-import { deviceSubject, type Search, scenarioNamed, search } from '../../../test/support/named-device.ts';
+import { deviceSubject, type Search, search } from '../../../test/support/named-device.ts';
 import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
 import { NR_madvise, NR_mmap, NR_munmap } from '../../abi/syscalls.ts';
 import { createProcess } from '../../mm/process/task.ts';
 import type { Task } from '../../mm/types.ts';
 import { createMachine, type Machine } from '../../system/machine.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
+import { scenarioNamed } from '../../workload/check/plan.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DONE, ACCESS_INVALID } from '../accessor.ts';
 import type { DeviceConfig } from '../device.ts';

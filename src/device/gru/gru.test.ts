@@ -2,7 +2,7 @@
 // of mistakes.ts is caught by a property that it names.
 import { describe, expect, it } from 'vitest';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
-import { deviceSubject, type Search, scenarioNamed, search } from '../../../test/support/named-device.ts';
+import { deviceSubject, type Search, search } from '../../../test/support/named-device.ts';
 import { InputError } from '../../base/assert.ts';
 import { PhysMemory } from '../../hw/phys.ts';
 import { createProcess } from '../../mm/process/task.ts';
@@ -10,6 +10,7 @@ import { DESIGNS as DESIGN_TABLE } from '../../notifier/designs.ts';
 import { Scheduler } from '../../sched/scheduler.ts';
 import { createMachine } from '../../system/machine.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
+import { scenarioNamed } from '../../workload/check/plan.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import type { DeviceConfig } from '../device.ts';
 import { deviceInfo } from '../devices.ts';

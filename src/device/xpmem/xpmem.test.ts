@@ -1,9 +1,10 @@
 // XPMEM under every design: random programs, judged; operations of one page, exhaustively; what each design lets it do.
 import { describe, expect, it } from 'vitest';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
-import { deviceSubject, scenarioNamed, search } from '../../../test/support/named-device.ts';
+import { deviceSubject, search } from '../../../test/support/named-device.ts';
 import { DESIGNS as DESIGN_TABLE } from '../../notifier/designs.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
+import { scenarioNamed } from '../../workload/check/plan.ts';
 import type { DeviceConfig } from '../device.ts';
 import { deviceInfo } from '../devices.ts';
 import { XPMEM_SMALL } from './config.ts';

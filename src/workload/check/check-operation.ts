@@ -99,12 +99,17 @@ function exploreScenario(scenario: Scenario, subject: Subject, options: CheckOpt
 /** Executions that the lock-order monitor listens to: any single one tells, if it comes to the place. */
 const LOCK_RUNS = 8;
 
-/** What the lock-order monitor says of a few executions. */
-function lockFindingsOf(scenario: Scenario, subject: Subject, options: CheckOptions): LockFinding[] {
+/** What the lock-order monitor says of `executions` random ones. */
+export function lockFindingsOf(
+  scenario: Scenario,
+  subject: Subject,
+  options: Pick<CheckOptions, 'seed' | 'steps' | 'guard'>,
+  executions = LOCK_RUNS,
+): LockFinding[] {
   const lockOrder = new LockOrder();
   const inner = scenarioProgram(scenario, subject, { lockOrder });
   const program = options.guard === undefined ? inner : options.guard(inner);
-  randomWalk(program, { seed: options.seed, executions: LOCK_RUNS, stepsMax: options.steps });
+  randomWalk(program, { seed: options.seed, executions, stepsMax: options.steps });
   return lockOrder.findings.map(({ property, tag, sentence }) => ({ property, tag, sentence }));
 }
 

@@ -9,14 +9,13 @@
 //   not exercised   nothing was found, nor was the device that hears nothing
 //   no driver       history has no driver of this device for the design
 
-import { LockOrder } from '../../check/lock-order.ts';
 import { propertyOf } from '../../check/properties.ts';
 import { deviceInfo } from '../../device/devices.ts';
 import { explore, type Witness } from '../../explore/explore.ts';
 import { goalOf, isGoal } from '../../explore/goal.ts';
 import { pct } from '../../explore/pct.ts';
-import { randomWalk } from '../../explore/random.ts';
 import type { Finding } from '../../explore/world.ts';
+import { lockFindingsOf } from '../check/check-operation.ts';
 import { describeViolation } from '../check/describe-violation.ts';
 import { scenarioNamed } from '../check/plan.ts';
 import type { ViolationReport } from '../check/results.ts';
@@ -123,17 +122,6 @@ function look(scenario: Scenario, subject: Subject, options: MatrixOptions): See
   return { witnesses, executions, steps, exhaustive: false, pinnedPagesMax };
 }
 
-function lockFindingsOf(scenario: Scenario, subject: Subject, options: MatrixOptions): string[] {
-  const lockOrder = new LockOrder();
-  const seed = options.seeds[0] ?? 1;
-  randomWalk(scenarioProgram(scenario, subject, { lockOrder }), {
-    seed,
-    executions: LOCK_RUNS,
-    stepsMax: options.steps,
-  });
-  return lockOrder.findings.map((f) => `${f.property} ${f.tag}: ${f.sentence}`);
-}
-
 /** Properties that the deaf device violates, by device and operation: they do not depend on the design, which it does not hear. */
 export class DeafDevices {
   readonly #seen = new Map<string, readonly string[]>();
@@ -203,7 +191,12 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
       steps: seen.steps,
       exhaustive: seen.exhaustive,
       findings: seen.witnesses.map((w) => w.finding),
-      lockFindings: lockFindingsOf(scenario, subject, options),
+      lockFindings: lockFindingsOf(
+        scenario,
+        subject,
+        { seed: options.seeds[0] ?? 1, steps: options.steps },
+        LOCK_RUNS,
+      ).map((f) => `${f.property} ${f.tag}: ${f.sentence}`),
       deafViolates: info.kind === 'pinned' ? [] : deaf.violates(scenario, subject, options),
       pinnedPagesMax: seen.pinnedPagesMax,
     });

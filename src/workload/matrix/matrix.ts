@@ -1,11 +1,11 @@
 // The matrix: every secondary MMU under every notifier design. Cells are independent of each other, so they run on as many processors
 // as there are workers, and the result is the same on any number of them.
 
-import { Worker } from 'node:worker_threads';
 import { InputError } from '../../base/assert.ts';
 import { DEVICES, deviceInfo } from '../../device/devices.ts';
 import { DESIGNS, designInfo } from '../../notifier/designs.ts';
-import { type MatrixCell, type MatrixOptions, runCell } from './cell.ts';
+import { WorkerThreads } from '../parallel/worker-threads.ts';
+import { DeafDevices, type MatrixCell, type MatrixOptions, runCell } from './cell.ts';
 
 export interface MatrixPlan {
   /** Names; all when left out. */
@@ -52,8 +52,9 @@ export async function runMatrix(
     return progress(cell, count, cells.length);
   };
   if (workers <= 1) {
+    const deaf = new DeafDevices();
     for (const [i, { device, design }] of cells.entries()) {
-      if (await note(i, runCell(device, design, options))) break;
+      if (await note(i, runCell(device, design, options, deaf))) break;
     }
   } else await runParallel(cells, options, workers, note);
   return done.filter((cell) => cell !== undefined);
@@ -67,41 +68,24 @@ async function runParallel(
 ): Promise<void> {
   const stop = new Int32Array(new SharedArrayBuffer(4));
   const start: MatrixStart = { options, stop };
-  const pool = Array.from(
-    { length: Math.min(workers, cells.length) },
-    () => new Worker(new URL('./matrix-worker.js', import.meta.url), { workerData: start }),
-  );
+  const count = Math.min(workers, cells.length);
+  const module = new URL('./matrix-worker.js', import.meta.url);
+  const threads = new WorkerThreads<MatrixAnswer>({ module, count, workerData: () => start });
   let next = 0;
-  const work = async (worker: Worker): Promise<void> => {
+  const work = async (): Promise<void> => {
     while (next < cells.length && stop[0] === 0) {
       const i = next++;
-      if (await note(i, await ask(worker, cells[i]!))) Atomics.store(stop, 0, 1);
+      if (await note(i, cellOf(await threads.ask(cells[i]!)))) Atomics.store(stop, 0, 1);
     }
   };
   try {
-    await Promise.all(pool.map(work));
+    await Promise.all(Array.from({ length: count }, work));
   } finally {
-    await Promise.all(pool.map((w) => w.terminate()));
+    await threads.close();
   }
 }
 
-function ask(worker: Worker, cell: CellName): Promise<MatrixCell> {
-  return new Promise((resolve, reject) => {
-    const end = (): void => {
-      worker.off('message', onMessage);
-      worker.off('error', onError);
-    };
-    const onError = (error: Error): void => {
-      end();
-      reject(error);
-    };
-    const onMessage = (answer: MatrixAnswer): void => {
-      end();
-      if (answer.kind === 'cell') resolve(answer.cell);
-      else reject(answer.isInput ? new InputError(answer.message) : new Error(answer.message));
-    };
-    worker.on('message', onMessage);
-    worker.on('error', onError);
-    worker.postMessage(cell);
-  });
+function cellOf(answer: MatrixAnswer): MatrixCell {
+  if (answer.kind === 'cell') return answer.cell;
+  throw answer.isInput ? new InputError(answer.message) : new Error(answer.message);
 }
