@@ -33,6 +33,11 @@ export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: num
   return tlb;
 }
 
+export function mmTlbFlushPending(k: Kernel, mm: MmStruct): boolean {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, false);
+  return mm.tlbFlushPending > 0;
+}
+
 function announceGather(
   memory: PhysMemory,
   mm: number,
