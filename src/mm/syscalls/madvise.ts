@@ -266,7 +266,8 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
     const unmerged = yield* k.fn.ksmUnmerge(k, vma, start, end);
     if (unmerged < 0) return -EAGAIN;
   }
-  const piece = yield* vmaModify(k, vma, start, end, flags);
+  const change = vmaModify(k, vma, start, end, flags);
+  const piece = change === null ? vma : yield* change;
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);
   if (advice === A.MADV_HUGEPAGE) khugepagedEnterVma(k, piece, flags);
