@@ -210,7 +210,8 @@ export class World {
   }
 
   newNotifier(id: number, mode: NotifierMode): RecordingNotifier {
-    return new RecordingNotifier(id, mode, this.capture, pteFrame, this.sleepInStart);
+    const { archInvalidateSecondaryTlbs } = this.kernel.profile;
+    return new RecordingNotifier(id, mode, this.capture, pteFrame, this.sleepInStart, archInvalidateSecondaryTlbs);
   }
 
   newInterval(id: number): RecordingInterval {
