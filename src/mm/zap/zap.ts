@@ -46,12 +46,14 @@ export function* unmapVmas(
     const vma = vmas[i]!;
     const from = vma.start > start ? vma.start : start;
     const to = vma.end < end ? vma.end : end;
-    if (from < to) yield* k.fn.unmapPageRange(k, tlb, vma, from, to, true);
+    if (from >= to) continue;
+    const zap = zapRange(k, tlb, vma, from, to, true);
+    if (zap !== null) yield* zap;
   }
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
 }
 
-export function unmapPageRange(
+export function* unmapPageRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,
@@ -59,22 +61,35 @@ export function unmapPageRange(
   end: number,
   evenCows: boolean,
 ): KernelPath<void> {
-  return (vma.flags & VM_HUGETLB) === 0
-    ? unmapTables(k, tlb, vma, start, end, evenCows)
-    : k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
+  const zap = zapRange(k, tlb, vma, start, end, evenCows);
+  if (zap !== null) yield* zap;
 }
 
-function* unmapTables(
+/** unmap_single_vma; null when the range has no table and its end nothing to do. */
+function zapRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,
   start: number,
+  end: number,
+  evenCows: boolean,
+): KernelPath<void> | null {
+  if ((vma.flags & VM_HUGETLB) !== 0) return k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
+  const first = nextPopulatedPmd(k.memory, tlb.mm.pgd, start, end);
+  return first < end ? zapTables(k, tlb, vma, first, end, evenCows) : k.fn.tlbEndVma(k, tlb, vma);
+}
+
+/** unmap_page_range from `address` on, whose PMD entry is not none. */
+function* zapTables(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  address: number,
   end: number,
   evenCows: boolean,
 ): KernelPath<void> {
   const m = k.memory;
   const root = tlb.mm.pgd;
-  let address = nextPopulatedPmd(m, root, start, end);
   while (address < end) {
     const next = pmdEnd(address, end);
     const word = pmdWord(m, root, vpnHi(address), vpnLo(address));
@@ -266,7 +281,8 @@ export function* zapPageRangeSingle(
   if (range !== null && (vma.flags & VM_HUGETLB) !== 0) adjustRangeIfPmdSharingPossible(vma, range);
   const tlb = k.fn.tlbGatherMmu(k, mm, false, site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
-  yield* k.fn.unmapPageRange(k, tlb, vma, start, end, evenCows);
+  const zap = zapRange(k, tlb, vma, start, end, evenCows);
+  if (zap !== null) yield* zap;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   yield* k.fn.tlbFinishMmu(k, tlb);
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierPagesFreed(k, mm, start, end, site);
