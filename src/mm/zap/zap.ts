@@ -83,13 +83,15 @@ function* unmapTables(
       : zapPmd(k, tlb, vma, word, address, next, evenCows);
     address = nextPopulatedPmd(m, root, next, end);
   }
-  yield* k.fn.tlbEndVma(k, tlb, vma);
+  const ending = k.fn.tlbEndVma(k, tlb, vma);
+  if (ending !== null) yield* ending;
 }
 
-/** x86 merges the ranges of neighbouring VMAs and flushes once at the end. Not for raw frames: nobody counts their
- *  mappings, so their owner may reuse them as soon as the VMA is gone. */
-export function* tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void> {
-  if (!tlb.fullMm && (vma.flags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0) yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
+/** x86 merges the ranges of neighbouring VMAs and flushes once at the end: null, nothing to do. Not for raw frames: nobody
+ *  counts their mappings, so their owner may reuse them as soon as the VMA is gone. */
+export function tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void> | null {
+  const isRaw = (vma.flags & (VM_PFNMAP | VM_MIXEDMAP)) !== 0;
+  return isRaw && !tlb.fullMm ? k.fn.tlbFlushMmuTlbonly(k, tlb) : null;
 }
 
 /** Zaps [start, end) inside one page table, which the PMD entry at `pmdWord` points to. Returns `end`. */
@@ -257,7 +259,7 @@ export function* zapPageRangeSingle(
   end: number,
   evenCows: boolean,
   site = SITE_ZAP,
-): KernelPath<void> {
+): KernelPath<number> {
   const mm = vma.mm;
   if (k.reclaim.addBatch.length > 0) lruAddDrain(k);
   const range = mm.notifiers === null ? null : k.range(mm, start, end, MMU_NOTIFY_CLEAR, site);
@@ -268,4 +270,5 @@ export function* zapPageRangeSingle(
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   yield* k.fn.tlbFinishMmu(k, tlb);
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierPagesFreed(k, mm, start, end, site);
+  return 0;
 }

@@ -110,7 +110,7 @@ export function lockFindingsOf(
   const inner = scenarioProgram(scenario, subject, { lockOrder });
   const program = options.guard === undefined ? inner : options.guard(inner);
   randomWalk(program, { seed: options.seed, executions, stepsMax: options.steps });
-  return lockOrder.findings.map(({ property, tag, sentence }) => ({ property, tag, sentence }));
+  return lockOrder.findings.map(({ property, tag, sentence, gap }) => ({ property, tag, sentence, gap }));
 }
 
 /** What limits an exploration with these options. */

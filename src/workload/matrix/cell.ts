@@ -18,7 +18,7 @@ import type { Finding } from '../../explore/world.ts';
 import { boundedBy, lockFindingsOf } from '../check/check-operation.ts';
 import { describeViolation } from '../check/describe-violation.ts';
 import { scenarioNamed } from '../check/plan.ts';
-import type { ViolationReport } from '../check/results.ts';
+import type { LockFinding, ViolationReport } from '../check/results.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { scenarioProgram } from '../scenario/scenario-world.ts';
 import { type Subject, subjectOfDevice } from '../scenario/subject.ts';
@@ -51,7 +51,7 @@ export interface MatrixOperation {
   /** Findings, one for each property and gap. */
   readonly findings: readonly Finding[];
   /** Sleeps in atomic context and the like, in any single run. */
-  readonly lockFindings: readonly string[];
+  readonly lockFindings: readonly LockFinding[];
   /** Properties that the same device violates when it hears nothing. */
   readonly deafViolates: readonly string[];
   readonly price: MatrixPrice;
@@ -269,7 +269,7 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
         subject,
         { seed: options.seeds[0] ?? 1, steps: boundedBy(scenario, options).steps },
         LOCK_RUNS,
-      ).map((f) => `${f.property} ${f.tag}: ${f.sentence}`),
+      ),
       deafViolates: info.kind === 'pinned' ? [] : deaf.violates(scenario, subject, options),
       price: seen.price,
     });
@@ -287,9 +287,7 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
     affected: results
       .filter((r) => blame > BLAMELESS && r.findings.some((f) => blameOf(f) === blame))
       .map((r) => r.operation),
-    gaps: [...new Set(results.flatMap((r) => r.findings.flatMap((f) => (f.gap === null ? [] : [f.gap]))))].sort(
-      (a, b) => a - b,
-    ),
+    gaps: [...new Set(explained(results).map((f) => f.gap!))].sort((a, b) => a - b),
     executions: results.reduce((n, r) => n + r.executions, 0),
     steps: results.reduce((n, r) => n + r.steps, 0),
     operations: results.length,
@@ -302,6 +300,11 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
   };
 }
 
+/** Findings that a documented gap explains. */
+function explained(results: readonly MatrixOperation[]): (Finding | LockFinding)[] {
+  return results.flatMap((r) => [...r.findings, ...r.lockFindings].filter((f) => f.gap !== null));
+}
+
 /** The verdict over all operations, and why. */
 function verdictOf(
   results: readonly MatrixOperation[],
@@ -310,13 +313,13 @@ function verdictOf(
 ): { readonly verdict: MatrixVerdict; readonly why: string } {
   const why = violation === null ? '' : `${violation.property} ${violation.tag}: ${violation.sentence}`;
   if (blame === UNSAFE) return { verdict: 'unsafe', why };
-  const lock = results.flatMap((r) => r.lockFindings)[0];
-  if (lock !== undefined) return { verdict: 'unsafe', why: lock };
+  const lock = results.flatMap((r) => r.lockFindings).find((f) => f.gap === null);
+  if (lock !== undefined) return { verdict: 'unsafe', why: `${lock.property} ${lock.tag}: ${lock.sentence}` };
   if (blame === STALE) return { verdict: 'stale', why };
   if (blame === PRICE) return { verdict: 'price', why };
   const pinned = Math.max(0, ...results.map((r) => r.price.pinnedPagesMax));
   if (pinned > 0) return { verdict: 'price', why: `holds what it uses: up to ${pinned} pages pinned` };
-  const gaps = results.flatMap((r) => r.findings.flatMap((f) => (f.gap === null ? [] : [f])));
+  const gaps = explained(results);
   if (gaps.length > 0) return { verdict: 'gap', why: `documented gap ${gaps[0]!.gap}: ${gaps[0]!.sentence}` };
   if (results.some((r) => r.deafViolates.length > 0)) return { verdict: 'safe', why: '' };
   return { verdict: 'not exercised', why: 'the same device that hears nothing is not caught either' };
