@@ -199,8 +199,8 @@ export interface ZapFns {
     end: number,
     evenCows: boolean,
   ): KernelPath<void>;
-  /** tlb_end_vma: after the entries of one VMA. */
-  tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void>;
+  /** tlb_end_vma: after the entries of one VMA; null = nothing to do. */
+  tlbEndVma(k: Kernel, tlb: MmuGather, vma: VmArea): AtomicPath<void> | null;
   zapPteRange(
     k: Kernel,
     tlb: MmuGather,
@@ -210,7 +210,7 @@ export interface ZapFns {
     end: number,
     evenCows: boolean,
   ): KernelPath<number>;
-  /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. */
+  /** zap_page_range_single (madvise DONTNEED, truncate): gather, section CLEAR, zap, end, finish. 0. */
   zapPageRangeSingle(
     k: Kernel,
     vma: VmArea,
@@ -218,7 +218,7 @@ export interface ZapFns {
     end: number,
     evenCows: boolean,
     site?: number,
-  ): KernelPath<void>;
+  ): KernelPath<number>;
   /** free_pgtables for ascending VMAs between prevEnd and nextStart: takes each VMA out of the rmap trees first
    *  (unlinkAnonVmas, unlinkFileVma: the caller must not), then frees the tables that no other VMA needs. */
   freePgtables(
@@ -228,7 +228,15 @@ export interface ZapFns {
     prevEnd: number,
     nextStart: number,
   ): KernelPath<void>;
-  freePgdRange(k: Kernel, tlb: MmuGather, addr: number, end: number, floor: number, ceiling: number): KernelPath<void>;
+  /** free_pgd_range; null = no table is to be freed. */
+  freePgdRange(
+    k: Kernel,
+    tlb: MmuGather,
+    addr: number,
+    end: number,
+    floor: number,
+    ceiling: number,
+  ): KernelPath<void> | null;
   /** change_protection for [start, end) of a VMA whose flags and pageProt are already the new ones; `cpFlags`:
    *  MM_CP_* (zap/cp-flags.ts). Opens sections as the profile says. */
   changeProtection(

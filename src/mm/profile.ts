@@ -23,6 +23,8 @@ export interface Profile {
   readonly batchedMigrationFlush: boolean;
   /** A split huge page leaves dirty small entries (6.4): mprotect may then make them writable at once. */
   readonly splitKeepsDirty: boolean;
+  /** A fault from user mode is tried under the lock of its VMA before mmapLock (6.4; for files with map_pages 6.7). */
+  readonly perVmaLocks: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
   readonly mremapMultiVma: boolean;
   /** mseal exists (6.10). */
@@ -51,7 +53,7 @@ export interface Profile {
   readonly madvisePopulateAtOnce: boolean;
   /** Pages of an ext4 file that may be mapped: s_maxbytes was the largest file, and is 2^63 - 1 by 6.18. */
   readonly ext4MmapMaxPages: number;
-  /** smaps calls VM_LOCKONFAULT "lf" (6.15), before "??". */
+  /** smaps calls VM_LOCKONFAULT "lf" (6.15 and the late 6.12.y), before "??". */
   readonly smapsNamesLockOnFault: boolean;
   /** munmap keeps mmapLock for write when the next area grows down (until 6.4). */
   readonly munmapNoDowngradeBelowStack: boolean;
@@ -106,6 +108,7 @@ const V6_1: Profile = {
   pageoutAgesAndFlushes: true,
   batchedMigrationFlush: false,
   splitKeepsDirty: false,
+  perVmaLocks: false,
   mremapMultiVma: false,
   mseal: false,
   madvGuard: false,
@@ -150,6 +153,7 @@ const V6_6: Profile = {
   archInvalidateSecondaryTlbs: true,
   batchedMigrationFlush: true,
   splitKeepsDirty: true,
+  perVmaLocks: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
@@ -174,6 +178,7 @@ const V6_12: Profile = {
   mmapChecksBeforeUnmap: true,
   mprotectUncharges: true,
   madvisePopulateAtOnce: true,
+  smapsNamesLockOnFault: true,
   changePte: false,
   mprotectSectionPerPud: false,
   pageoutAgesAndFlushes: false,
@@ -193,7 +198,6 @@ const V6_18: Profile = {
   madvGuard: true,
   mergeForkedUnfaulted: true,
   ext4MmapMaxPages: 2 ** 51 - 1,
-  smapsNamesLockOnFault: true,
   processMadviseSelf: true,
   guardFiles: true,
   uffdMinAddr: false,

@@ -74,7 +74,8 @@ function* unmapEntries(
     if (refPage !== 0) break;
   }
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
-  yield* k.fn.tlbEndVma(k, tlb, vma);
+  const ending = k.fn.tlbEndVma(k, tlb, vma);
+  if (ending !== null) yield* ending;
   yield* hugePmdUnshareFlush(k, tlb);
 }
 
