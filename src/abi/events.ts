@@ -53,11 +53,13 @@ export const E_WALK = 13;
 /** A page-walk cache entry made: start,end = span, pfn = table it points to, gen. */
 export const E_PWC_FILL = 14;
 /** Message between device, IOMMU and driver: a = MSG_*, b = tag (engine, PRG index, ITag or sequence number of a wait),
- *  [start, end) = range. pfn = flags of a request (1 write, 2 last of its group) or status of a response (PRG_*). */
+ *  [start, end) = range. pfn = flags of a request (PAGE_REQUEST_*) or status of a response (PRG_*); gen of a Page Request = the
+ *  requests that its device may have outstanding. */
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
-/** Device bound to mm (a = 1) or unbound (a = 0); b = PASID, where it has one. c = 1: the driver has no release; it lets go when its mapping is closed. */
+/** Device bound to mm (a = 1) or unbound (a = 0); b = PASID, where it has one. c = 1: the driver has no release; it lets go when its mapping is closed;
+ *  c = 2 (unbound): every page request of the PASID has been answered. */
 export const E_BIND = 17;
 // --- notifier
 /** Section entered by the core: a = MMU_NOTIFY_*, b = SITE_*, c = 1 if blockable, d = section id. */
@@ -308,6 +310,14 @@ export const MSG_XPMEM_FAULT = 14;
 export const MSG_XPMEM_REPLY = 15;
 export const MSG_XPMEM_RECALL = 16;
 export const MSG_XPMEM_ACK = 17;
+/** Commands of an Intel IOMMU: IOTLB of a PASID, device TLB, wait descriptor. */
+export const MSG_QI_PIOTLB = 18;
+export const MSG_QI_DEVICE_TLB = 19;
+export const MSG_QI_WAIT = 20;
+/** Commands of an ARM SMMU. */
+export const MSG_SMMU_TLBI = 21;
+export const MSG_SMMU_ATC_INV = 22;
+export const MSG_SMMU_SYNC = 23;
 export const MSG_NAMES: readonly string[] = [
   '',
   'Translation Request',
@@ -327,7 +337,19 @@ export const MSG_NAMES: readonly string[] = [
   'XPMEM reply',
   'XPMEM recall',
   'XPMEM acknowledgement',
+  'PASID IOTLB invalidate',
+  'device TLB invalidate',
+  'invalidation wait',
+  'TLBI',
+  'ATC_INV',
+  'CMD_SYNC',
 ];
+
+// Flags of a Page Request. A Stop Marker is the last message for its PASID; nobody answers it.
+export const PAGE_REQUEST_WRITE = 1;
+export const PAGE_REQUEST_LAST = 2;
+export const PAGE_REQUEST_EXEC = 4;
+export const PAGE_REQUEST_STOP = 8;
 
 // Codes of a PRG response.
 export const PRG_SUCCESS = 0;

@@ -5,6 +5,7 @@ import { CB_INVALIDATE_RANGE, EV_A, EV_B, EV_C, EV_D, EV_END, EV_MM, EV_PFN, EV_
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
+import { onDrained } from './ats.ts';
 import type { Context } from './context.ts';
 import { givenUp } from './lost-write.ts';
 import { beginCall, endCall } from './promises.ts';
@@ -192,6 +193,7 @@ export function onBind(c: Context, r: Float64Array, at: number): void {
     return;
   }
   c.book(mm).unbound.add(device);
+  if (r[at + EV_C] === 2) onDrained(c, mm);
   checkTornDown(c, mm, device, `${c.deviceName(device)} was unbound`);
 }
 
