@@ -42,6 +42,9 @@ import { I9, I10, L3 } from './properties.ts';
 import { hex } from './text.ts';
 
 const PAGE = 4096;
+/** Translations remembered of a range, and completed invalidations of a device. */
+const KEPT_OF_RANGE = 4;
+const KEPT_COMPLETED = 64;
 /** Sizes of large translations, for the look-up of a page. */
 const LARGE: readonly number[] = [0x200000, 0x40000000];
 
@@ -53,6 +56,8 @@ interface IommuFlush {
   /** Number of the wait that covers it; Infinity until there is one. */
   wait: number;
 }
+
+const NONE: readonly Obtained[] = [];
 
 /** What a thread has asked for since its last wait for devices. */
 class Round {
@@ -67,6 +72,8 @@ interface Obtained {
   readonly start: number;
   readonly end: number;
   asked: number;
+  /** An invalidation of it is complete. */
+  isWithdrawn: boolean;
 }
 
 interface Invalidation {
@@ -88,15 +95,15 @@ interface PageGroup {
 class AtsBook {
   /** By thread: when it last asked for a translation. */
   readonly asked = new Map<number, number>();
-  /** By address space, then by range (keyOf): translations given out and not withdrawn. */
+  /** By address space, then by range (keyOf): translations given out, the last few of each range. */
   readonly obtained = new Map<number, Map<number, Obtained[]>>();
   #lastMm = -1;
   #last: Map<number, Obtained[]> | undefined;
   /** There was a translation larger than a page. */
   hasLarge = false;
   readonly invalidations = new Map<number, Invalidation>();
-  /** Invalidations completed: before the first there is nothing to break. */
-  completed = 0;
+  /** Invalidations completed, the last ones. */
+  readonly completed: Invalidation[] = [];
   readonly groups = new Map<number, PageGroup>();
   outstanding = 0;
   /** A Failure was answered: nothing is expected until the device runs again. */
@@ -150,9 +157,11 @@ export class AtsProtocol {
 export function onAtsMessage(c: Context, r: Float64Array, at: number): void {
   switch (r[at + EV_A]) {
     case MSG_TRANSLATION_REQUEST:
+      noteRequest(c, r, at, false);
       c.ats.device(r[at + EV_D]!).asked.set(c.actor, c.event);
       break;
     case MSG_INVALIDATE_REQUEST:
+      noteRequest(c, r, at, true);
       c.ats.device(r[at + EV_D]!).invalidations.set(r[at + EV_B]!, {
         mm: r[at + EV_MM]!,
         start: r[at + EV_START]!,
@@ -172,6 +181,11 @@ export function onAtsMessage(c: Context, r: Float64Array, at: number): void {
     default:
       onCommand(c, r, at);
   }
+}
+
+/** The order of requests for translations and for invalidations of a page. */
+function noteRequest(c: Context, r: Float64Array, at: number, isWrite: boolean): void {
+  if (c.objects !== null) c.objects.requests(r[at + EV_MM]!, r[at + EV_START]!, r[at + EV_END]!, isWrite);
 }
 
 // --- I9
@@ -246,7 +260,7 @@ function keyOf(start: number, size: number): number {
   return size === PAGE ? start : start + Math.log2(size / PAGE);
 }
 
-/** E_DEV_FILL of a device TLB. */
+/** E_DEV_FILL of a device TLB. One that is older than a completed invalidation is withdrawn already. */
 export function onAtcFill(c: Context, r: Float64Array, at: number): void {
   const book = c.ats.device(r[at + EV_D]!);
   const mm = r[at + EV_MM]!;
@@ -258,11 +272,26 @@ export function onAtcFill(c: Context, r: Float64Array, at: number): void {
   const all = book.obtainedOf(mm) ?? book.makeObtained(mm);
   if (end - start !== PAGE) book.hasLarge = true;
   const key = keyOf(start, end - start);
-  const there = all.get(key);
-  const same = there?.find((o) => o.pfn === pfn && o.generation === generation);
-  if (same !== undefined) same.asked = Math.max(same.asked, asked);
-  else if (there !== undefined) there.push({ pfn, generation, start, end, asked });
-  else all.set(key, [{ pfn, generation, start, end, asked }]);
+  const there = all.get(key) ?? [];
+  if (there.length === 0) all.set(key, there);
+  const isWithdrawn = isOvertaken(book, mm, start, end, asked);
+  const same = there.find((o) => o.pfn === pfn && o.generation === generation);
+  if (same === undefined) {
+    if (there.length === KEPT_OF_RANGE) there.shift();
+    there.push({ pfn, generation, start, end, asked, isWithdrawn });
+  } else if (!isWithdrawn && asked > same.asked) {
+    same.asked = asked;
+    same.isWithdrawn = false;
+  }
+}
+
+/** Was the invalidation of a translation that was asked for at `asked` requested later, and completed? */
+function isOvertaken(book: AtsBook, mm: number, start: number, end: number, asked: number): boolean {
+  for (let n = book.completed.length - 1; n >= 0; n--) {
+    const i = book.completed[n]!;
+    if (i.at > asked && i.mm === mm && start < i.end && end > i.start) return true;
+  }
+  return false;
 }
 
 /** An Invalidate Completion: what was asked for before its request may not be used any more. */
@@ -270,26 +299,22 @@ function invalidated(c: Context, book: AtsBook, device: number, itag: number): v
   const i = book.invalidations.get(itag);
   if (i === undefined) return;
   book.invalidations.delete(itag);
-  book.completed++;
+  if (book.completed.length === KEPT_COMPLETED) book.completed.shift();
+  book.completed.push(i);
   const all = book.obtainedOf(i.mm);
   if (all === undefined) return;
-  let isDropped = false;
-  const drop = (key: number, there: Obtained[]): void => {
-    const { start, end } = there[0]!;
-    if (start >= i.end || end <= i.start) return;
-    const left = there.filter((o) => o.asked > i.at);
-    if (left.length === there.length) return;
-    isDropped = true;
-    if (left.length === 0) all.delete(key);
-    else all.set(key, left);
+  let isWithdrawn = false;
+  const withdraw = (there: readonly Obtained[]): void => {
+    for (const o of there) {
+      if (o.isWithdrawn || o.start >= i.end || o.end <= i.start || o.asked > i.at) continue;
+      o.isWithdrawn = true;
+      isWithdrawn = true;
+    }
   };
   if (!book.hasLarge && (i.end - i.start) / PAGE <= all.size) {
-    for (let page = i.start; page < i.end; page += PAGE) {
-      const there = all.get(page);
-      if (there !== undefined) drop(page, there);
-    }
-  } else for (const [key, there] of all) drop(key, there);
-  if (isDropped && c.objects !== null) c.objects.held(i.mm, AGENT_ATC, device, i.start, i.end, true);
+    for (let page = i.start; page < i.end; page += PAGE) withdraw(all.get(page) ?? NONE);
+  } else for (const there of all.values()) withdraw(there);
+  if (isWithdrawn && c.objects !== null) c.objects.held(i.mm, AGENT_ATC, device, i.start, i.end, true);
 }
 
 /** E_DEV_ACCESS through a device TLB. */
@@ -301,7 +326,7 @@ export function onAtcAccess(c: Context, r: Float64Array, at: number): void {
   const page = va - (va % PAGE);
   const pfn = r[at + EV_PFN]!;
   if (c.objects !== null) c.objects.held(mm, AGENT_ATC, device, page, page + PAGE, false);
-  if (book.completed === 0 || isObtained(book, mm, page, pfn, r[at + EV_GEN]!)) return;
+  if (!isWithdrawn(book, mm, page, pfn, r[at + EV_GEN]!)) return;
   if (!c.finds(I10, null, mm, page, pfn)) return;
   c.say(
     `${c.deviceName(device)} used a translation of page ${hex(page)} to frame ${hex(pfn)} after it had said that the ` +
@@ -309,23 +334,25 @@ export function onAtcAccess(c: Context, r: Float64Array, at: number): void {
   );
 }
 
-function isObtained(book: AtsBook, mm: number, page: number, pfn: number, generation: number): boolean {
+function isWithdrawn(book: AtsBook, mm: number, page: number, pfn: number, generation: number): boolean {
   const all = book.obtainedOf(mm);
   if (all === undefined) return false;
-  if (isAmong(all.get(page), page, pfn, generation)) return true;
-  if (!book.hasLarge) return false;
-  return LARGE.some((size) => isAmong(all.get(keyOf(page - (page % size), size)), page, pfn, generation));
+  const found = among(all.get(page) ?? NONE, page, pfn, generation);
+  if (!book.hasLarge || (found !== null && !found.isWithdrawn)) return found?.isWithdrawn === true;
+  // Through a large one as well as through its page: one that is in order suffices.
+  const large = LARGE.map((size) => among(all.get(keyOf(page - (page % size), size)) ?? NONE, page, pfn, generation));
+  const any = [found, ...large].filter((o) => o !== null);
+  return any.length > 0 && any.every((o) => o.isWithdrawn);
 }
 
-function isAmong(there: readonly Obtained[] | undefined, page: number, pfn: number, generation: number): boolean {
-  if (there === undefined) return false;
+function among(there: readonly Obtained[], page: number, pfn: number, generation: number): Obtained | null {
   for (let i = 0; i < there.length; i++) {
     const o = there[i]!;
     // A large one has the generation of its first frame.
     const isSame = o.end - o.start === PAGE ? o.generation === generation : true;
-    if (isSame && o.pfn + (page - o.start) / PAGE === pfn) return true;
+    if (isSame && o.pfn + (page - o.start) / PAGE === pfn) return o;
   }
-  return false;
+  return null;
 }
 
 /** The address space is gone. */
@@ -385,6 +412,7 @@ function response(c: Context, r: Float64Array, at: number): void {
 /** E_DEV_STATE, running again: its interface was reset. */
 export function atsReset(c: Context, device: number): void {
   const book = c.ats.devices.get(device);
+  if (c.objects !== null) c.objects.pageRequests(device, true);
   if (book === undefined) return;
   book.isDead = false;
   book.groups.clear();

@@ -38,7 +38,7 @@ const STATE = 0;
 const POINTERS = 1;
 const SEEN = 2;
 const SAVED = 3;
-/** What the IOMMU has completed, and by device its page requests. */
+/** Requests for translations and invalidations. Of no address space: what the IOMMU has completed, and by device its page requests. */
 const PROTOCOL = 4;
 const BOOK = 5;
 const VMAS = 6;
@@ -130,7 +130,12 @@ export class Objects {
 
   /** Groups of page requests of a device. */
   pageRequests(device: number, isWrite: boolean): void {
-    this.#footprint.note(OBJ_PROPERTY, cell(PROTOCOL, 1, device), isWrite);
+    this.#footprint.note(OBJ_PROPERTY, cell(PROTOCOL, 0, 1 + device), isWrite);
+  }
+
+  /** Order in which translations and invalidations of pages were asked for. */
+  requests(mm: number, start: number, end: number, isWrite: boolean): void {
+    this.#range(PROTOCOL, mm, start, end, isWrite);
   }
 
   #range(kind: number, mm: number, start: number, end: number, isWrite: boolean): void {

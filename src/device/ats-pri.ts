@@ -149,6 +149,8 @@ export class AtsDevice implements Endpoint, Accessor {
   refaults = 0;
   refaultsMax = 0;
   invalidations = 0;
+  /** A Translation Completion that an invalidation overtook is thrown away. False is a mistake, for tests. */
+  discardsOvertaken = true;
   readonly #engines: Engine[] = [];
   readonly #invalidates: Fifo<InvalidateRequest>;
   readonly #invalidateQueue = new WaitQueue();
@@ -418,7 +420,6 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   receiveInvalidate(pasid: number, start: number, end: number, itag: number): void {
-    this.#message(MSG_INVALIDATE_REQUEST, pasid, start, end, itag);
     this.#invalidates.push({ pasid, start, end, itag });
     this.#invalidateQueue.wakeAll(this.sched);
   }
@@ -434,6 +435,7 @@ export class AtsDevice implements Endpoint, Accessor {
   /** Drops what the ATC has of the range, dooms completions under way, waits for accesses in flight, completes. */
   *invalidate(r: InvalidateRequest): KernelPath<void> {
     this.invalidations++;
+    this.#message(MSG_INVALIDATE_REQUEST, r.pasid, r.start, r.end, r.itag);
     if (r.end === Number.POSITIVE_INFINITY) this.atc.invalidateAsid(r.pasid);
     else this.atc.invalidateRange(r.pasid, r.start, r.end);
     let isDraining = false;
@@ -441,14 +443,10 @@ export class AtsDevice implements Endpoint, Accessor {
       const isAsked = e.askedVa >= 0 && e.request.pasid === r.pasid && overlaps(e.askedVa, r);
       e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && overlaps(e.heldVa, r);
       this.#note(PART_ENGINE, e.id, isAsked || e.isDraining);
-      if (isAsked) e.isDoomed = true;
+      if (isAsked) e.isDoomed = this.discardsOvertaken;
       isDraining = isDraining || e.isDraining;
     }
-    if (isDraining) {
-      const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
-      yield* this.sched.waitSteady(isDrained, this.#drainQueue, 'accesses in flight');
-      for (const e of this.#engines) this.#note(PART_ENGINE, e.id, false);
-    }
+    if (isDraining) yield* this.drain();
     const { log } = this.memory;
     if (log.on) {
       log.emit(E_DEV_INVAL, this.iommu.mmOf[r.pasid]!, r.start, r.end, 0, 0, 0, r.itag, AGENT_ATC, this.id);
@@ -459,6 +457,13 @@ export class AtsDevice implements Endpoint, Accessor {
     this.#note(PART_ITAG, r.itag, true);
     this.#itagsUsed &= ~(1 << r.itag);
     this.iommu.commands.receiveInvalidateCompletion(this.id, r.itag);
+  }
+
+  /** Waits until the accesses that used what was dropped have reached memory. */
+  *drain(): KernelPath<void> {
+    const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
+    yield* this.sched.waitSteady(isDrained, this.#drainQueue, 'accesses in flight');
+    for (const e of this.#engines) this.#note(PART_ENGINE, e.id, false);
   }
 
   #message(a: number, pasid: number, start: number, end: number, tag: number): void {
