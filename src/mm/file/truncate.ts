@@ -17,6 +17,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { hugetlbEvictInode, hugetlbPunchHole, hugetlbTruncate } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
+import { putPages } from '../page/allocator.ts';
 import { compoundHead, compoundNr } from '../page/compound.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { intervalNext } from '../rmap/interval.ts';
@@ -138,9 +139,9 @@ interface Part {
   isDone: boolean;
 }
 
-/** folio_batch_release: a batch loses its references backwards (release_pages collects at the head of a list). */
+/** folio_batch_release: a batch loses its references. */
 function releaseBatch(k: Kernel, batch: number[]): void {
-  for (let i = batch.length - 1; i >= 0; i--) k.fn.putPage(k, batch[i]!);
+  putPages(k, batch);
   batch.length = 0;
 }
 
@@ -299,9 +300,9 @@ export function* punchHole(k: Kernel, inode: Inode, start: number, end: number):
   const mapping = inode.mapping;
   if (inode.kind === 'hugetlbfs') return yield* hugetlbPunchHole(k, inode, start, end);
   if (isShmem(mapping)) return yield* invalidating(k, mapping, punchShmem(k, mapping, start, end));
-  // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
+  // ext4_punch_hole: the range may be written back first, which cleans its shared mappings; nothing is punched beyond the end of
   // the file, or beyond the page that contains it.
-  yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
+  if (k.profile.punchWritesBack) yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
   noteFile(k, mapping, false);
   if (start >= inode.size) return 0;
   const stop = end > inode.size ? Math.floor(inode.size / 4096) * 4096 + 4096 : end;
