@@ -35,8 +35,10 @@ export interface Profile {
   readonly writableAtOnce: boolean;
   /** The section of a probe's breakpoint is the page (by 6.12, recorded); before, 4096 bytes from the probe on. */
   readonly uprobeWholePage: boolean;
-  /** fallocate of ext4 writes the range of a hole back before it punches (6.1, recorded; by 6.12 not). */
-  readonly punchWritesBack: boolean;
+  /** Holes of ext4 (6.14 and the late 6.12.y): pages of which only some blocks go are write-protected, so that a write asks for blocks again;
+   *  a hole ends with the last page of the file. Before, the range was written back and a hole reached one page further when the
+   *  file ended with a page. */
+  readonly punchCleansParts: boolean;
   /** MADV_HWPOISON acts as if the caller had met the error (6.11, MF_ACTION_REQUIRED): SIGBUS when what it wrote is lost. */
   readonly hwpoisonInjectKills: boolean;
   /** Reclaim splits the huge entry of a page inside the section in which it unmaps it (6.11); before, in a section of its own. */
@@ -135,7 +137,7 @@ const V6_1: Profile = {
   delayedRmap: false,
   writableAtOnce: false,
   uprobeWholePage: false,
-  punchWritesBack: true,
+  punchCleansParts: false,
   hwpoisonInjectKills: false,
   unmapSplitsInSection: false,
   splitRemovesHugeRmap: false,
@@ -207,7 +209,7 @@ const V6_12: Profile = {
   thpAlignAnon: true,
   freesInOrder: true,
   uprobeWholePage: true,
-  punchWritesBack: false,
+  punchCleansParts: true,
   hwpoisonInjectKills: true,
   unmapSplitsInSection: true,
   splitRemovesHugeRmap: true,
