@@ -20,6 +20,7 @@ import { P_FLUSHED, P_FREE, P_FREED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { GFP_NOWAIT, PG_COMPOUND, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
+import { lruDel } from '../reclaim/lru.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { MmuGather } from './mmu-gather.ts';
@@ -32,6 +33,11 @@ export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: num
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   mm.tlbFlushPending++;
   return tlb;
+}
+
+export function mmTlbFlushPending(k: Kernel, mm: MmStruct): boolean {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, false);
+  return mm.tlbFlushPending > 0;
 }
 
 function announceGather(
@@ -119,8 +125,11 @@ export function* tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void> {
 
 /** free_pages_and_swap_cache, release_pages: drops one reference of each; those that were the last free their page. */
 function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): void {
-  const { refcount, flags } = k.pages;
+  const { pages } = k;
+  const { refcount, flags } = pages;
   const footprint = k.memory.footprint;
+  // Without groups, and with nobody who records: the lists themselves.
+  const lru = footprint === null && !k.reclaim.hasGroups && k.fn.lruDel === lruDel ? k.reclaim.root : null;
   for (let i = from; i < to; i++) {
     let pfn = queued[i]! >>> 1;
     if ((flags[pfn]! & (PG_COMPOUND | PG_SWAPCACHE)) !== 0) {
@@ -136,7 +145,9 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
     assert(refs >= 0, 'releasePages: the queued page had a reference');
     refcount[pfn] = refs;
     if (refs > 0) queued[i] = 0;
-    else if ((flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
+    else if ((flags[pfn]! & PG_LRU) === 0) continue;
+    else if (lru !== null) lru.remove(pages, pfn);
+    else k.fn.lruDel(k, pfn);
   }
   k.fn.freePageList(k, queued, from, to);
 }
