@@ -58,8 +58,7 @@ export const E_PWC_FILL = 14;
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
-/** Device bound to mm (a = 1) or unbound (a = 0); b = PASID, where it has one. c = 1: the driver has no release; it lets go when its mapping is closed;
- *  c = 2 (unbound): every page request of the PASID has been answered. */
+/** Device bound to mm (a = 1) or unbound (a = 0); b = PASID, where it has one. c = BIND_* of what its driver is known for. */
 export const E_BIND = 17;
 // --- notifier
 /** Section entered by the core: a = MMU_NOTIFY_*, b = SITE_*, c = 1 if blockable, d = section id. */
@@ -289,6 +288,14 @@ export const CB_NAMES: readonly string[] = [
   'invalidate_all',
   'rmap invalidate_page',
 ];
+
+// What a driver is known for (E_BIND).
+/** It has no release: it lets go when its mapping is closed. */
+export const BIND_CLOSES_LATE = 1;
+/** It takes its mutexes in callbacks that must not sleep. */
+export const BIND_SLEEPS_ALWAYS = 2;
+/** Unbound: every page request of the PASID has been answered. */
+export const BIND_DRAINED = 3;
 
 // Messages of ATS, PRI and the IOMMU command queue.
 export const MSG_TRANSLATION_REQUEST = 1;

@@ -140,6 +140,7 @@ export const FAULT_FLAG_REMOTE = 1 << 7;
 export const FAULT_FLAG_INSTRUCTION = 1 << 8;
 export const FAULT_FLAG_INTERRUPTIBLE = 1 << 9;
 export const FAULT_FLAG_UNSHARE = 1 << 10;
+export const FAULT_FLAG_VMA_LOCK = 1 << 12;
 export const VM_FAULT_OOM = 0x1;
 export const VM_FAULT_SIGBUS = 0x2;
 export const VM_FAULT_MAJOR = 0x4;

@@ -87,7 +87,7 @@ class Books {
   }
 
   get hasViolation(): boolean {
-    return this.#results.some((r) => r?.verdict === 'violation' || (r?.lockFindings.length ?? 0) > 0);
+    return this.#results.some((r) => r?.verdict === 'violation' || r?.lockFindings.some((f) => f.gap === null));
   }
 
   note(worker: number, m: CheckMessage): void {

@@ -115,6 +115,6 @@ it('L3: after a Failure nothing is expected until the device runs again', () => 
 
 it('L3: a PASID that was drained has nothing unanswered; one that was not may', () => {
   const unbind = (c: number): EventScript => request(new EventScript(), 1).emit(E.E_BIND, 1, 0, 0, 0, 0, 0, 1, c, 0);
-  expect(found(unbind(2))).toEqual({ L3: 1 });
+  expect(found(unbind(E.BIND_DRAINED))).toEqual({ L3: 1 });
   expect(found(unbind(0))).toEqual({});
 });

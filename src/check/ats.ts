@@ -419,7 +419,7 @@ export function atsReset(c: Context, device: number): void {
   book.outstanding = 0;
 }
 
-/** E_BIND with c = 2: a driver that drains has unbound the address space. */
+/** E_BIND, BIND_DRAINED: a driver that drains has unbound the address space. */
 export function onDrained(c: Context, mm: number): void {
   for (const [device, book] of c.ats.devices) {
     if (c.objects !== null) c.objects.pageRequests(device, false);

@@ -14,6 +14,7 @@
 // Optional: attach it where it is wanted. It may stay through many runs; what was learned stays, what was held does not.
 
 import {
+  BIND_SLEEPS_ALWAYS,
   CB_AGE_PAGE,
   CB_ARCH_INVALIDATE_SECONDARY_TLBS,
   CB_CHANGE_PTE,
@@ -32,6 +33,7 @@ import {
   CB_RMAP_INVALIDATE_PAGE,
   CB_TEST_YOUNG,
   CB_VMA_CLOSE,
+  E_BIND,
   E_CALLBACK,
   E_CALLBACK_END,
   E_FRAME_ALLOC,
@@ -48,6 +50,7 @@ import {
   EV_B,
   EV_C,
   EV_D,
+  EV_MM,
   EV_STEP,
   EV_TYPE,
 } from '../abi/events.ts';
@@ -72,7 +75,7 @@ import {
   NODE_SECTION,
   type Place,
 } from './lock-graph.ts';
-import { I44, I45, I60, type Property } from './properties.ts';
+import { GAP_SLEEPS_ALWAYS, I44, I45, I60, type Property } from './properties.ts';
 
 /** What the monitor reports: once for each pair of locks and callback. */
 export interface LockFinding {
@@ -81,8 +84,8 @@ export interface LockFinding {
   readonly tag: string;
   readonly kind: 'safety';
   readonly sentence: string;
-  /** No documented gap is about locks. */
-  readonly gap: null;
+  /** Number of the documented gap that explains it (10), or null. */
+  readonly gap: number | null;
   /** Scheduler step at which it became known. */
   readonly step: number;
 }
@@ -134,6 +137,7 @@ interface Held {
 interface Callback {
   readonly callback: number;
   readonly subscriber: number;
+  readonly mm: number;
   readonly isAtomic: boolean;
 }
 
@@ -151,6 +155,8 @@ export class LockOrder implements RecordSink {
   readonly #instances = new Map<string, Set<number>>();
   readonly #threads = new Map<number, ThreadLocks>();
   readonly #reported = new Set<string>();
+  /** Address spaces whose device has a driver that is known to sleep in every callback (gap 10). */
+  readonly #sleepers = new Set<number>();
   #options: LockOrderOptions;
   #log: RecordLog | null = null;
   #step = 0;
@@ -168,6 +174,7 @@ export class LockOrder implements RecordSink {
   attach(log: RecordLog, options: Partial<LockOrderOptions> = {}): void {
     this.detach();
     this.#threads.clear();
+    this.#sleepers.clear();
     this.#options = { ...this.#options, ...options };
     this.#log = log;
     log.attach(this);
@@ -203,10 +210,13 @@ export class LockOrder implements RecordSink {
         this.#drop(this.#begin(r, at), NODE_SECTION, r[at + EV_D]!);
         break;
       case E_CALLBACK:
-        this.#enters(this.#begin(r, at), r[at + EV_A]!, r[at + EV_D]!, r[at + EV_C] === 1);
+        this.#enters(this.#begin(r, at), r, at);
         break;
       case E_CALLBACK_END:
         this.#leaves(this.#begin(r, at), r[at + EV_A]!);
+        break;
+      case E_BIND:
+        if (r[at + EV_C] === BIND_SLEEPS_ALWAYS) this.#sleepers.add(r[at + EV_MM]!);
         break;
       case E_SYSCALL:
         this.#begin(r, at).syscalls.push(r[at + EV_A]!);
@@ -246,8 +256,9 @@ export class LockOrder implements RecordSink {
     for (const other of this.#threads.values()) if (dropFrom(other, node, instance)) return;
   }
 
-  #enters(t: ThreadLocks, callback: number, subscriber: number, isAtomic: boolean): void {
-    t.callbacks.push({ callback, subscriber, isAtomic });
+  #enters(t: ThreadLocks, r: Float64Array, at: number): void {
+    const callback = r[at + EV_A]!;
+    t.callbacks.push({ callback, subscriber: r[at + EV_D]!, mm: r[at + EV_MM]!, isAtomic: r[at + EV_C] === 1 });
     if (INVALIDATING.has(callback)) this.#hold(t, NODE_CALLBACK, 0, false);
   }
 
@@ -351,7 +362,13 @@ export class LockOrder implements RecordSink {
       `atomic ${inside.callback} ${node}`,
       `${CB_NAMES[inside.callback]} of subscriber ${inside.subscriber} ${does} (${this.#where(this.#place(t))}): it may sleep, ` +
         `and that callback must not.`,
+      this.#isSleeper(inside, node) ? GAP_SLEEPS_ALWAYS : null,
     );
+  }
+
+  /** Gap 10: an interval's callback for the OOM reaper takes a mutex of the driver, which is known for it. */
+  #isSleeper(inside: Callback, lock: number): boolean {
+    return inside.callback === CB_INTERVAL_INVALIDATE && lock >= LOCK_DYNAMIC && this.#sleepers.has(inside.mm);
   }
 
   #takesForbidden(inside: Callback, lock: number): void {
@@ -434,7 +451,7 @@ export class LockOrder implements RecordSink {
     };
   }
 
-  #report(property: Property, key: string, sentence: string): void {
+  #report(property: Property, key: string, sentence: string, gap: number | null = null): void {
     if (this.#reported.has(key)) return;
     this.#reported.add(key);
     this.findings.push({
@@ -442,7 +459,7 @@ export class LockOrder implements RecordSink {
       tag: property.tag,
       kind: 'safety',
       sentence,
-      gap: null,
+      gap,
       step: this.#step,
     });
   }

@@ -249,6 +249,7 @@ export const GAP_DEGENERATE_RANGE = 2;
 export const GAP_TABLE_RANGE = 3;
 export const GAP_PINNED = 5;
 export const GAP_EXEC_TABLES = 9;
+export const GAP_SLEEPS_ALWAYS = 10;
 export const GAP_STALE_READ_ONLY = 11;
 export const GAP_EARLY_RMAP_REMOVAL = 13;
 export const GAP_HUGE_ZERO_SPLIT = 14;
@@ -261,6 +262,7 @@ const GAP_TEXT: Readonly<Record<number, string>> = {
   3: 'freed page tables are announced with a range of one page, not with their span',
   5: 'pinned pages stay with the device whatever happens to the mapping',
   9: 'exec frees the page tables of the moved stack with invalidate_range only, outside any section',
+  10: 'the driver takes its mutexes where it must not sleep: the OOM reaper may have to wait for it',
   11: 'an entry made writable is not announced; a device TLB that does not walk again keeps its read-only copy',
   13: 'zap takes a dirty page of a file off its rmap before it flushes the CPUs, so write-back does not wait for the page-table lock that zap still holds',
   14: 'the huge zero page is split into entries of the small one without a call: the device goes on reading zeros from the huge one, which the address space keeps',
@@ -272,7 +274,7 @@ const GAP_TEXT: Readonly<Record<number, string>> = {
 export const LATE_CLOSE_PROPERTIES: readonly Property[] = [I1, I3, I4, I5, I7, I8, I12, I13, I20];
 
 /** Gaps that are recognised unless the caller names others. */
-export const ALL_GAPS: readonly number[] = [1, 2, 3, 5, 9, 11, 13, 14, 15, 16];
+export const ALL_GAPS: readonly number[] = [1, 2, 3, 5, 9, 10, 11, 13, 14, 15, 16];
 
 /** What a documented gap is, in words. */
 export function gapText(gap: number): string {

@@ -1,7 +1,19 @@
 // Monitor of the callback protocol as mm speaks it: sections pair up in each thread (I40), release and unbind leave nothing
 // behind (I12, static form), system calls end with nothing open.
 
-import { CB_INVALIDATE_RANGE, EV_A, EV_B, EV_C, EV_D, EV_END, EV_MM, EV_PFN, EV_START } from '../abi/events.ts';
+import {
+  BIND_CLOSES_LATE,
+  BIND_DRAINED,
+  CB_INVALIDATE_RANGE,
+  EV_A,
+  EV_B,
+  EV_C,
+  EV_D,
+  EV_END,
+  EV_MM,
+  EV_PFN,
+  EV_START,
+} from '../abi/events.ts';
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
@@ -188,12 +200,12 @@ export function onBind(c: Context, r: Float64Array, at: number): void {
   if (c.objects !== null) c.objects.book(mm, true);
   if (r[at + EV_A] === 1) {
     c.book(mm).hasDevice = true;
-    c.book(mm).isClosedLate = r[at + EV_C] === 1;
+    c.book(mm).isClosedLate = r[at + EV_C] === BIND_CLOSES_LATE;
     c.book(mm).unbound.delete(device);
     return;
   }
   c.book(mm).unbound.add(device);
-  if (r[at + EV_C] === 2) onDrained(c, mm);
+  if (r[at + EV_C] === BIND_DRAINED) onDrained(c, mm);
   checkTornDown(c, mm, device, `${c.deviceName(device)} was unbound`);
 }
 

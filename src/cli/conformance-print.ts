@@ -53,8 +53,8 @@ function learnedText(learned: Learned): string {
 /** One line for each case and level that diverges. */
 export function printList(summary: Summary): string {
   const lines = summary.diverging.map(
-    ({ name, divergence: d }) =>
-      `${name} ${d.level} #${d.record} ${d.call}\n    expected ${d.expected}\n    actual   ${d.actual}`,
+    ({ name, kernel, divergence: d }) =>
+      `${name} (${kernel}) ${d.level} #${d.record} ${d.call}\n    expected ${d.expected}\n    actual   ${d.actual}`,
   );
   return lines.length === 0 ? '' : `${lines.join('\n')}\n\n`;
 }
@@ -64,11 +64,15 @@ function cut(text: string, width: number): string {
 }
 
 /** The first difference of a case at one level, recorded on the left. */
-export function printDifference({ name, divergence: d }: Diverging): string {
+export function printDifference({ name, kernel, divergence: d }: Diverging): string {
   const from = Math.max(0, d.at - LINES_AROUND);
   const to = Math.max(0, Math.min(Math.max(d.left.length, d.right.length), d.at + LINES_AROUND));
   const width = Math.min(COLUMN_MAX, Math.max(10, ...d.left.slice(from, to).map((l) => l.length)));
-  const lines = [`${name}: ${d.level}, record ${d.record}`, `  ${d.call}`, `    ${cut('recorded', width)}   here`];
+  const lines = [
+    `${name} (${kernel}): ${d.level}, record ${d.record}`,
+    `  ${d.call}`,
+    `    ${cut('recorded', width)}   here`,
+  ];
   if (from > 0) lines.push(`    (${from} equal records)`);
   for (let i = from; i < to; i++) {
     const [l, r] = [d.left[i] ?? '', d.right[i] ?? ''];
@@ -89,8 +93,9 @@ export function conformanceJson(paths: readonly string[], summary: Summary, dama
     levels: summary.levels,
     groups: summary.groups,
     learned: summary.learned,
-    diverging: summary.diverging.map(({ name, divergence: d }) => ({
+    diverging: summary.diverging.map(({ name, kernel, divergence: d }) => ({
       case: name,
+      kernel,
       level: d.level,
       record: d.record,
       call: d.call,

@@ -18,11 +18,20 @@ export function isProgram(name: string): boolean {
   return name.startsWith('p-');
 }
 
-/** The groups in which cases are reported. */
-export const GROUPS = ['scripts', 'random programs', 'two processors', 'custom kernel', 'real programs'] as const;
+/** The groups in which cases are reported. Those without a version are recordings of Linux 6.1. */
+export const GROUPS = [
+  'scripts',
+  'random programs',
+  'two processors',
+  'custom kernel',
+  'real programs',
+  'scripts (6.12)',
+  'random programs (6.12)',
+] as const;
 export type Group = (typeof GROUPS)[number];
 
-export function groupOf(name: string): Group {
+export function groupOf({ name, kernel }: Pick<CaseResult, 'name' | 'kernel'>): Group {
+  if (kernel === '6.12') return name.startsWith('random-') ? 'random programs (6.12)' : 'scripts (6.12)';
   if (isProgram(name)) return 'real programs';
   if (name.startsWith('random-')) return 'random programs';
   if (name.startsWith('smp2-')) return 'two processors';

@@ -4,6 +4,8 @@
 import type { Level } from './compare.ts';
 
 export interface KnownGap {
+  /** The kernels whose recordings differ. */
+  readonly kernels: readonly string[];
   readonly case: string;
   readonly levels: readonly Level[];
   readonly reason: string;
@@ -11,6 +13,7 @@ export interface KnownGap {
 
 export const KNOWN_GAPS: readonly KnownGap[] = [
   {
+    kernels: ['6.1', '6.12'],
     case: 'compact',
     levels: ['callbacks', 'events', 'pages'],
     reason:
@@ -18,6 +21,7 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
       'meets them, follows from everything that ran on the machine since it booted, which no recording tells; two recordings differ too',
   },
   {
+    kernels: ['6.1', '6.12'],
     case: 'uprobe',
     levels: ['events'],
     reason:
@@ -28,6 +32,7 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
 ];
 
 /** The gap that covers a divergence of the case at that level; null when there is none. */
-export function gapOf(name: string, level: Level): KnownGap | null {
-  return KNOWN_GAPS.find((g) => g.case === name && g.levels.includes(level)) ?? null;
+export function gapOf({ name, kernel }: { name: string; kernel: string }, level: Level): KnownGap | null {
+  const isIt = (g: KnownGap): boolean => g.case === name && g.kernels.includes(kernel) && g.levels.includes(level);
+  return KNOWN_GAPS.find(isIt) ?? null;
 }

@@ -1,12 +1,16 @@
 // The subscribers that a script registers. They do what the recorder's kernel module does: write down each callback, answer 0
 // unless the script said otherwise (`omit`: callbacks that they do not have; `young`: what the aging callbacks answer; `eagain`:
 // how many starts of sections that must not block are refused).
+//
+// Since 6.6 a subscriber is a mirror or a secondary TLB, not both. There the module registers two under one number: a mirror with
+// everything else, and a TLB with arch_invalidate_secondary_tlbs, which takes the place of invalidate_range.
 
 import { EAGAIN } from '../abi/errno.ts';
 import { MMU_NOTIFY_NAMES } from '../abi/notifier.ts';
 import type { NotifierMm, NotifierRange } from '../notifier/host.ts';
 import { IntervalNotifier } from '../notifier/interval.ts';
 import type { MmuNotifierOps } from '../notifier/linux-6.1.ts';
+import type { Linux66Ops } from '../notifier/linux-6.6.ts';
 import { MmuNotifier } from '../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { type Capture, pageName } from './capture.ts';
@@ -23,6 +27,7 @@ type OpName =
   | 'invalidate_range_start'
   | 'invalidate_range_end'
   | 'invalidate_range'
+  | 'arch_invalidate_secondary_tlbs'
   | 'alloc_notifier'
   | 'free_notifier';
 
@@ -40,18 +45,28 @@ export class RecordingNotifier {
   readonly mode: NotifierMode;
   readonly ops: MmuNotifierOps;
   mn: MmuNotifier<MmuNotifierOps>;
+  /** The TLB that is registered with `mn`; null where a mirror is told everything. */
+  readonly tlb: MmuNotifier<Linux66Ops> | null;
   readonly #capture: Capture;
   readonly #frames: (lo: number) => number;
   readonly #gate: Gate;
 
-  /** `frameOf`: frame number of a present entry. */
-  constructor(id: number, mode: NotifierMode, capture: Capture, frameOf: (lo: number) => number, gate: Gate) {
+  /** `frameOf`: frame number of a present entry. `hasTlb`: secondary TLBs are subscribers of their own. */
+  constructor(
+    id: number,
+    mode: NotifierMode,
+    capture: Capture,
+    frameOf: (lo: number) => number,
+    gate: Gate,
+    hasTlb: boolean,
+  ) {
     this.id = id;
     this.mode = mode;
     this.#capture = capture;
     this.#frames = frameOf;
     this.#gate = gate;
     this.ops = this.#makeOps();
+    this.tlb = hasTlb && !mode.omit.includes('invalidate_range') ? new MmuNotifier<Linux66Ops>(this.#tlbOps()) : null;
     this.mn = new MmuNotifier<MmuNotifierOps>(this.ops);
   }
 
@@ -69,6 +84,15 @@ export class RecordingNotifier {
   #young(op: OpName, mm: NotifierMm, start: number, end: number): boolean {
     this.#note(op, mm, { start: hex(start), end: hex(end), ret: this.mode.young });
     return this.mode.young !== 0;
+  }
+
+  #tlbOps(): Linux66Ops {
+    const self = this;
+    return {
+      *archInvalidateSecondaryTlbs(_mn, mm, start, end): AtomicPath<void> {
+        self.#note('arch_invalidate_secondary_tlbs', mm, { start: hex(start), end: hex(end) });
+      },
+    };
   }
 
   #makeOps(): MmuNotifierOps {

@@ -14,6 +14,8 @@ import { World } from './world.ts';
 
 export interface CaseResult {
   readonly name: string;
+  /** The kernel that was recorded: "6.1". */
+  readonly kernel: string;
   /** First difference at each level; a level that is not here agrees. */
   readonly divergences: readonly Divergence[];
   /** Real programs: what was taken from the recording. */
@@ -49,7 +51,7 @@ export function runScript(recording: Recording, memory: LruvecMemory | null = nu
   }
   const order = (d: Divergence): number => LEVELS.indexOf(d.level);
   const divergences = [...comparison.first.values()].sort((a, b) => order(a) - order(b));
-  return { result: { name: recording.name, divergences }, left: world.group.lruvec.memory };
+  return { result: { name: recording.name, kernel: world.version, divergences }, left: world.group.lruvec.memory };
 }
 
 const ONLY_CALLS: readonly Level[] = ['calls'];

@@ -23,15 +23,15 @@ export interface Summary {
   /** What was taken from the recordings of real programs; null when there are none. */
   readonly learned: Learned | null;
   /** Differences that no listed gap covers. */
-  readonly diverging: readonly { readonly name: string; readonly divergence: Divergence }[];
+  readonly diverging: readonly { readonly name: string; readonly kernel: string; readonly divergence: Divergence }[];
 }
 
 function countLevels(results: readonly CaseResult[], levels: readonly Level[]): LevelCounts {
   const counts = Object.fromEntries(LEVELS.map((l) => [l, { matching: 0, gaps: 0, diverging: 0 }])) as LevelCounts;
-  for (const { name, divergences } of results) {
+  for (const result of results) {
     for (const level of levels) {
-      const differs = divergences.some((d) => d.level === level);
-      counts[level][!differs ? 'matching' : gapOf(name, level) !== null ? 'gaps' : 'diverging']++;
+      const differs = result.divergences.some((d) => d.level === level);
+      counts[level][!differs ? 'matching' : gapOf(result, level) !== null ? 'gaps' : 'diverging']++;
     }
   }
   return counts;
@@ -47,7 +47,7 @@ function learnedIn(results: readonly CaseResult[]): Learned | null {
 /** Counts `results` at the given levels. */
 export function summarize(results: readonly CaseResult[], levels: readonly Level[] = LEVELS): Summary {
   const groups = GROUPS.map((group) => {
-    const own = results.filter((r) => groupOf(r.name) === group);
+    const own = results.filter((r) => groupOf(r) === group);
     return { group, cases: own.length, levels: countLevels(own, levels) };
   });
   return {
@@ -55,10 +55,10 @@ export function summarize(results: readonly CaseResult[], levels: readonly Level
     levels: countLevels(results, levels),
     learned: learnedIn(results),
     groups: groups.filter((g) => g.cases > 0),
-    diverging: results.flatMap(({ name, divergences }) =>
-      divergences
-        .filter((d) => levels.includes(d.level) && gapOf(name, d.level) === null)
-        .map((divergence) => ({ name, divergence })),
+    diverging: results.flatMap((result) =>
+      result.divergences
+        .filter((d) => levels.includes(d.level) && gapOf(result, d.level) === null)
+        .map((divergence) => ({ name: result.name, kernel: result.kernel, divergence })),
     ),
   };
 }

@@ -57,6 +57,8 @@ export class Gate {
 export class World {
   readonly machine: Machine;
   readonly kernel: Kernel;
+  /** Name of its profile: "6.1". */
+  readonly version: string;
   readonly capture: Capture;
   /** The memory cgroup that the processes of a script are in. */
   readonly group: MemCgroup;
@@ -79,6 +81,7 @@ export class World {
   /** `kernel`: the release that the recording names ("6.1.0-56-amd64"), which decides on the profile. */
   constructor(cpus: number, settings: ReadonlyMap<string, string>, kernel = '6.1') {
     const version = profile(/^\d+\.\d+/.exec(kernel)?.[0] ?? kernel);
+    this.version = version.name;
     for (const [path, value] of settings) this.settings.set(path, value);
     this.machine = createMachine({
       kernel: {
@@ -210,7 +213,8 @@ export class World {
   }
 
   newNotifier(id: number, mode: NotifierMode): RecordingNotifier {
-    return new RecordingNotifier(id, mode, this.capture, pteFrame, this.sleepInStart);
+    const { archInvalidateSecondaryTlbs } = this.kernel.profile;
+    return new RecordingNotifier(id, mode, this.capture, pteFrame, this.sleepInStart, archInvalidateSecondaryTlbs);
   }
 
   newInterval(id: number): RecordingInterval {

@@ -13,6 +13,18 @@ import type { Cred } from './process/cred.ts';
 import type { UserfaultfdCtx } from './uffd/context.ts';
 import type { VmaTree } from './vma/vma-tree.ts';
 
+/** swap_readahead_info of a VMA. */
+export class SwapReadahead {
+  /** Page of the last swap fault; -1: none yet. */
+  page = -1;
+  window = 0;
+  /** Hits of what was read ahead. */
+  hits = 4;
+}
+
+/** The chain of every VMA that no anon_vma knows: most VMAs never have another. */
+export const NO_CHAIN: AnonVmaChain[] = [];
+
 /** vm_area_struct. Fields are guarded by mm.mmapLock (write) unless said otherwise. */
 export class VmArea {
   start: number;
@@ -29,7 +41,7 @@ export class VmArea {
   /** Guarded by mmapLock; set under mmapLock read + anon_vma lock by the first fault. */
   anonVma: AnonVma | null = null;
   /** anon_vma_chain: every anon_vma that may hold pages of this VMA. */
-  chain: AnonVmaChain[] = [];
+  chain: AnonVmaChain[] = NO_CHAIN;
   /** Special mappings: "[vdso]", "[vvar]", "[stack]"... null for the rest. */
   name: string | null = null;
   /** Kept free below `start`: stack_guard_gap for GROWSDOWN VMAs. Read by the VMA tree. */
@@ -45,10 +57,8 @@ export class VmArea {
   shownFile: OpenFile | null = null;
   /** vm_policy: where its pages shall be; null = as the task says. */
   policy: MemPolicy | null = null;
-  /** swap_readahead_info: page of the last swap fault, its window, and hits of what was read ahead. -1: none yet. */
-  swapRaPage = -1;
-  swapRaWindow = 0;
-  swapRaHits = 4;
+  /** swap_readahead_info; null before the first swap fault. */
+  swapRa: SwapReadahead | null = null;
   /** A driver's private data. */
   private: unknown = null;
   /** Guard regions were installed in it (VM_MAYBE_GUARD, of kernels that have the flag): sticks through merges, and fork copies its

@@ -81,6 +81,9 @@ function violations(result: CheckResult, traceCommand: (schedule: string) => str
     }
   }
   if (result.lockFindings.length > 0) lines.push('', 'Locks and sleeps:');
-  for (const f of result.lockFindings) lines.push(...indented(`${f.property} ${f.tag}: ${f.sentence}`));
+  for (const f of result.lockFindings) {
+    const gap = f.gap === null ? '' : ` (documented gap ${f.gap})`;
+    lines.push(...indented(`${f.property} ${f.tag}${gap}: ${f.sentence}`));
+  }
   return lines;
 }

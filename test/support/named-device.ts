@@ -51,8 +51,7 @@ export function search(
   let found: string | null = null;
   const look = (findings: readonly Finding[]): boolean => {
     const f = findings.find((x) => isWanted(x.property, x.gap));
-    if (f !== undefined && found === null)
-      found = `${f.property}${f.gap === null ? '' : ` gap ${f.gap}`}: ${f.sentence}`;
+    if (f !== undefined && found === null) found = textOf(f);
     return found === null;
   };
   if (how.preemptions !== undefined) {
@@ -63,5 +62,9 @@ export function search(
       look(randomWalk(program, { seed: 1, from, executions: 20 }).witnesses.map((w) => w.finding));
   } else explore(program, { executionsMax: executions, visit: (e) => look(e.findings) });
   const lock = locks.findings.find((f) => isWanted(f.property, f.gap));
-  return found ?? (lock === undefined ? null : `${lock.property}: ${lock.sentence}`);
+  return found ?? (lock === undefined ? null : textOf(lock));
+}
+
+function textOf(f: Pick<Finding, 'property' | 'gap' | 'sentence'>): string {
+  return `${f.property}${f.gap === null ? '' : ` gap ${f.gap}`}: ${f.sentence}`;
 }

@@ -27,13 +27,15 @@ const register: Op = function* (world, p, args) {
   if (world.notifiers.get(args.num('id'))?.mn.isHashed === true) return errorOutcome(-EBUSY);
   const n = world.newNotifier(args.num('id'), modeOf(args));
   world.notifiers.set(n.id, n);
+  if (n.tlb !== null) yield* world.design.list.register(n.tlb as MmuNotifier<never>, world.mmOf(p));
   return valueOutcome(yield* world.design.list.register(n.mn, world.mmOf(p)));
 };
 
 const unregister: Op = function* (world, _p, args) {
   // The recorder's module looks its number up.
-  const mn = world.notifiers.get(args.num('id'))?.mn;
+  const { mn, tlb } = world.notifiers.get(args.num('id')) ?? { mn: undefined, tlb: null };
   if (mn === undefined || mn.mm === null) return errorOutcome(-EINVAL);
+  if (tlb !== null && tlb.mm !== null) yield* world.design.list.unregister(tlb as MmuNotifier<never>, tlb.mm);
   yield* world.design.list.unregister(mn, mn.mm);
   return { ret: 0 };
 };

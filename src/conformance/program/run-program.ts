@@ -71,7 +71,7 @@ export function runProgram(recording: Recording): CaseResult {
   }
   const order = (d: Divergence): number => LEVELS.indexOf(d.level);
   const divergences = [...comparison.first.values()].sort((a, b) => order(a) - order(b));
-  return { name: recording.name, divergences, learned };
+  return { name: recording.name, kernel: world.version, divergences, learned };
 }
 
 /** Is there a huge anonymous page before any madvise(MADV_HUGEPAGE)? */

@@ -16,6 +16,7 @@
 //
 // Broadcast TLB maintenance of the CPUs (BTM), with which the TLBI commands are left out, is not modelled.
 
+import { BIND_DRAINED } from '../../abi/events.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_DRIVER } from '../../sched/points.ts';
@@ -90,7 +91,7 @@ export class ArmSmmu extends SvaIommu {
     else if (!state.isCleared) yield* this.flushRange(state, 0, ALL_ADDRESSES);
     yield* this.faults.drain(pasid);
     if (this.k.sched.points) yield P_DRIVER;
-    this.noteBind(state, 0, 2);
+    this.noteBind(state, 0, BIND_DRAINED);
     yield* driver.unsubscribe(state);
     this.note(PART_PASID, pasid, true);
     this.states.delete(pasid);

@@ -102,7 +102,7 @@ export class GpuSvmDevice implements Device {
 
   #emitBind(mm: MmStruct, isBound: number): void {
     const { log } = this.k.memory;
-    if (log.on) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, 0, this.gpu.id);
+    if (log.on) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, this.driver.knownFor, this.gpu.id);
   }
 
   stats(): DeviceStats {

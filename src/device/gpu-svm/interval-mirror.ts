@@ -83,6 +83,11 @@ export abstract class GpuDriver {
   /** A translation is missing. 0: the GPU looks again. */
   abstract fault(request: FaultRequest): KernelPath<number>;
 
+  /** BIND_* of what the driver is known for. */
+  get knownFor(): number {
+    return 0;
+  }
+
   /** What the driver keeps, as numbers. */
   stateWords(): number[] {
     return [];

@@ -19,6 +19,7 @@
 // range is not yet (the GPU would raise it until the range is gone, and be refused then; here at once).
 
 import { EAGAIN, EBUSY, EFAULT, EINVAL, EPERM } from '../../abi/errno.ts';
+import { BIND_SLEEPS_ALWAYS } from '../../abi/events.ts';
 import { VM_READ, VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_RELEASE, MMU_NOTIFY_UNMAP } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
@@ -48,6 +49,12 @@ const PART_DEFERRED = 20;
 const PART_EVICTED = 21;
 const PART_SERVED = 22; // [page]
 
+/** A fault that is being served, and how it ended. */
+interface Served {
+  readonly isWrite: boolean;
+  result: number;
+}
+
 export class SvmDriver extends GpuDriver {
   /** svms->lock: the list of ranges. */
   readonly svmsLock: Mutex;
@@ -62,8 +69,8 @@ export class SvmDriver extends GpuDriver {
   readonly #works = new WaitQueue();
   /** Evictions since the queues were stopped; 0: they run. */
   #evicted = 0;
-  /** Pages whose fault is being served. */
-  readonly #served = new Set<number>();
+  /** Faults that are being served, by page. */
+  readonly #served = new Map<number, Served>();
   readonly #servedQueue = new WaitQueue();
   #subscription: MirrorSubscription | null = null;
   #isReleased = false;
@@ -83,8 +90,12 @@ export class SvmDriver extends GpuDriver {
     if (footprint !== null) noteDevice(footprint, this.gpu.id, part, index, isWrite);
   }
 
+  override get knownFor(): number {
+    return BIND_SLEEPS_ALWAYS;
+  }
+
   override stateWords(): number[] {
-    return [this.#evicted, ...this.ranges.flatMap((r) => r.words()), -4, ...this.#served];
+    return [this.#evicted, ...this.ranges.flatMap((r) => r.words()), -4, ...this.#served.keys()];
   }
 
   // --- the process
@@ -160,13 +171,19 @@ export class SvmDriver extends GpuDriver {
     const { mm } = this;
     if (mm === null || !this.mmGetNotZero(mm)) return -EFAULT;
     this.faults++;
-    if (yield* this.#isDuplicate(va)) {
+    this.#note(PART_SERVED, va / 4096, true);
+    const other = this.#served.get(va);
+    if (other !== undefined) {
+      const answer = yield* this.#dropDuplicate(other, va, isWrite);
       yield* this.k.fn.mmPut(this.k, mm);
-      return 0;
+      return answer;
     }
+    const served: Served = { isWrite, result: 0 };
+    this.#served.set(va, served);
     const result = yield* this.restorePages(mm, va, isWrite);
     this.#note(PART_SERVED, va / 4096, true);
     this.#note(PART_DEFERRED, 0, true);
+    served.result = result;
     this.#served.delete(va);
     this.#servedQueue.wakeAll(this.k.sched);
     this.#works.wakeAll(this.k.sched);
@@ -175,20 +192,17 @@ export class SvmDriver extends GpuDriver {
     return result;
   }
 
-  /** amdgpu_gmc_filter_faults: a fault of a page of which one is being served is dropped; its access looks again when that is done. */
-  *#isDuplicate(va: number): KernelPath<boolean> {
-    this.#note(PART_SERVED, va / 4096, true);
-    if (!this.#served.has(va)) {
-      this.#served.add(va);
-      return false;
-    }
+  /** amdgpu_gmc_filter_faults: a fault of a page of which one is being served is dropped; its access looks again when that is done. When that
+   *  was refused the page is redirected for all that the GPU has under way to it (amdgpu_vm_handle_fault). */
+  *#dropDuplicate(served: Served, va: number, isWrite: boolean): KernelPath<number> {
     this.duplicates++;
     const isDone = (): boolean => {
       this.#note(PART_SERVED, va / 4096, false);
-      return !this.#served.has(va);
+      return this.#served.get(va) !== served;
     };
     yield* this.k.sched.waitUntil(isDone, this.#servedQueue, 'fault of the same page');
-    return true;
+    const isRefused = served.result < 0 && served.result !== -EAGAIN && (isWrite || !served.isWrite);
+    return isRefused ? served.result : 0;
   }
 
   /** svm_range_restore_pages. 0, -EAGAIN; or the access is refused: -EFAULT, -EPERM. */

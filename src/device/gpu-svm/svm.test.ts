@@ -10,6 +10,7 @@ import type { Task } from '../../mm/types.ts';
 import { createMachine, type Machine } from '../../system/machine.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
 import { scenarioNamed } from '../../workload/check/plan.ts';
+import { runCell } from '../../workload/matrix/cell.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DONE, ACCESS_INVALID } from '../accessor.ts';
 import type { DeviceConfig } from '../device.ts';
@@ -222,22 +223,55 @@ const TWO_RANGES: Scenario = {
   },
 };
 
+/** A part of a range is unmapped, while reclaim takes a page of what is split off. */
+const SPLIT_RECLAIMED: Scenario = {
+  name: 'split, reclaimed',
+  summary: 'a range is split by an unmap in its middle while its upper part is reclaimed',
+  setup: [
+    { do: 'mmap', at: 0, pages: 3 },
+    { do: 'store', at: 2 },
+    { do: 'load', at: 2, by: 'device' },
+    { do: 'madvise', at: 2, advice: 'cold' },
+  ],
+  threads: {
+    program: { steps: [{ do: 'munmap', at: 1 }] },
+    kernel: { on: 'kernel', steps: [{ do: 'reclaim', pages: 1 }] },
+    device: { on: 'device', steps: [{ do: 'load', at: 2 }] },
+  },
+};
+
 const anything = (): boolean => true;
 
 /** What the order of the driver's steps allows. */
 describe('holes of the faithful driver', () => {
   it('without retry faults the second eviction returns while the first still stops the queues', () => {
-    expect(search(gpu(NO_RETRY), 'linux-6.1', { scenario: TWO_RANGES }, anything)).toMatch(/^I[1458]: /);
-    expect(search(gpu(RETRY), 'linux-6.1', { scenario: TWO_RANGES, executions: 1500 }, anything)).toBeNull();
+    expect(search(gpu(NO_RETRY), 'linux-6.1', { scenario: TWO_RANGES, walks: 400 }, anything)).toMatch(/^I[1458]: /);
+    expect(search(gpu(RETRY), 'linux-6.1', { scenario: TWO_RANGES, walks: 400 }, anything)).toBeNull();
   });
 
   it('a process that has no user left and has not released yet is passed over, and its queues run', () => {
     expect(search(gpu(RETRY), 'linux-6.1', { scenario: 'exit+reclaim', preemptions: 2 }, anything)).toMatch(/^I[15]: /);
   });
 
-  it('mutexes are taken for the OOM reaper, which must not sleep', () => {
-    expect(search(gpu(RETRY), 'linux-6.1', { scenario: 'oom-reap' }, anything)).toMatch(/^I44: .*prange.lock/);
+  it('mutexes are taken for the OOM reaper, which must not sleep: documented gap 10', () => {
+    expect(search(gpu(RETRY), 'linux-6.1', { scenario: 'oom-reap' }, anything)).toMatch(/^I44 gap 10: .*prange.lock/);
+    const r = runCell(RETRY, 'linux-6.1', {
+      operations: ['oom-reap'],
+      seeds: [1],
+      executions: 20,
+      steps: 2000,
+      exhaustive: false,
+    });
+    expect([r.verdict, r.gaps]).toEqual(['gap', [10]]);
   });
+
+  it.each([RETRY, NO_RETRY])(
+    '%s: a part split off hears nothing of a section that is open when it gets a notifier',
+    (name) => {
+      const how = { scenario: SPLIT_RECLAIMED, walks: 1000 };
+      expect(search(gpu(name, { granularityPages: 4 }), 'linux-6.1', how, anything)).toMatch(/^I[157]: /);
+    },
+  );
 });
 
 describe('mistakes', () => {

@@ -17,7 +17,15 @@
 // A program that waits for its instructions before it exits is safe.
 
 import { EBUSY, EFAULT } from '../../abi/errno.ts';
-import { AGENT_MIRROR, DEV_FAILED, DEV_RUNNING, E_BIND, E_DEV_STATE, E_REFAULT } from '../../abi/events.ts';
+import {
+  AGENT_MIRROR,
+  BIND_CLOSES_LATE,
+  DEV_FAILED,
+  DEV_RUNNING,
+  E_BIND,
+  E_DEV_STATE,
+  E_REFAULT,
+} from '../../abi/events.ts';
 import { InputError } from '../../base/assert.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct } from '../../mm/types.ts';
@@ -297,7 +305,8 @@ class GruDevice implements Device {
   #emitBind(mm: MmStruct, isBound: number): void {
     const { log } = this.k.memory;
     if (!log.on) return;
-    for (const c of this.gru.chiplets) log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, isBound, c.device);
+    for (const c of this.gru.chiplets)
+      log.emit(E_BIND, mm.id, 0, 0, 0, 0, isBound, 0, isBound * BIND_CLOSES_LATE, c.device);
   }
 
   stats(): DeviceStats {

@@ -17,6 +17,7 @@
 // Linux submits the two invalidations of step 4 without a wait between them. Here each waits, as the rule is that a device TLB is
 // flushed when the IOTLB is known to be.
 
+import { BIND_DRAINED } from '../../abi/events.ts';
 import { assert } from '../../base/assert.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
@@ -92,7 +93,7 @@ export class IntelIommu extends SvaIommu {
     yield* this.clearTable(state);
     yield* this.drainPrq(state);
     if (this.k.sched.points) yield P_DRIVER;
-    this.noteBind(state, 0, 2);
+    this.noteBind(state, 0, BIND_DRAINED);
     yield* driver.unsubscribe(state);
     this.note(PART_PASID, pasid, true);
     this.states.delete(pasid);

@@ -56,9 +56,9 @@ import {
   swapType,
 } from '../page/swapops.ts';
 import { getPage, pageDupRmap, pageMaybeDmaPinned } from '../rmap/rmap.ts';
-import type { MmStruct, VmArea } from '../types.ts';
+import type { VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
-import { nextPopulatedPud, pudEnd } from '../zap/walk-range.ts';
+import { nextPopulatedPmd, nextPopulatedPud, pudEnd } from '../zap/walk-range.ts';
 import { pmdAlloc, pteOffset, pteTable, pudAlloc } from './page-tables.ts';
 
 // Why a chunk ended before its time.
@@ -179,15 +179,17 @@ function copyNonpresent(k: Kernel, s: CopyState, srcWord: number, dstWord: numbe
 /** Copies entries of one table from `address` on; the address where it stopped. Both ptls held. */
 function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, address: number, end: number): number {
   const m = k.memory;
+  const { words } = m;
+  const tracked = m.footprint !== null;
   const { flags, refcount } = k.pages;
   const srcMm = s.src.mm.id;
   const { hasPinned } = s.src.mm;
   const dstMm = s.dst.mm.id;
   const drop = (s.isShared ? PTE_A | PTE_D : PTE_A) | (s.keepsUffdWp ? 0 : PTE_UFFD_WP);
   for (; address < end; address += 4096, srcWord += 2, dstWord += 2) {
-    let lo = entryLo(m, srcWord);
+    let lo = tracked ? entryLo(m, srcWord) : words[srcWord]!;
     if ((lo & (PTE_P | PTE_PROTNONE)) === 0) {
-      if ((lo | entryHi(m, srcWord)) === 0) continue;
+      if ((lo | words[srcWord + 1]!) === 0) continue;
       s.status = copyNonpresent(k, s, srcWord, dstWord, address);
       if (s.status !== COPY_MORE) return address;
       lo = entryLo(m, srcWord);
@@ -225,24 +227,6 @@ function copyChunk(k: Kernel, s: CopyState, srcWord: number, dstWord: number, ad
     writeEntry(m, dstWord, lo & ~drop, hi, dstMm, address, 0);
   }
   return address;
-}
-
-function isNone(k: Kernel, word: number): boolean {
-  return (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
-}
-
-/** First address at or above `address` and below `end` whose PMD entry is not none, skipping whole missing tables; `end` if none. */
-function nextTable(k: Kernel, mm: MmStruct, address: number, end: number): number {
-  const m = k.memory;
-  while (address < end) {
-    const hi = vpnHi(address);
-    if (pudTable(m, mm.pgd, hi) === 0) address = address - modPower(address, 0x8000000000) + 0x8000000000;
-    else if (pmdWord(m, mm.pgd, hi, vpnLo(address)) < 0) address = address - modPower(address, 0x40000000) + 0x40000000;
-    else if (isNone(k, pmdWord(m, mm.pgd, hi, vpnLo(address))))
-      address = address - modPower(address, PMD_SIZE) + PMD_SIZE;
-    else return address;
-  }
-  return end;
 }
 
 /** copy_pte_range: one table's part [address, end). 0 or -ENOMEM. */
@@ -322,11 +306,11 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let result = 0;
   if (!hasUpperTables(k, dst, src) && !(yield* makeUpperTables(k, dst, src))) result = -ENOMEM;
-  let address = nextTable(k, mm, src.start, src.end);
+  let address = nextPopulatedPmd(k.memory, mm.pgd, src.start, src.end);
   while (address < src.end && result === 0) {
     const end = Math.min(src.end, address - modPower(address, PMD_SIZE) + PMD_SIZE);
     result = yield* copyPmdRange(k, s, address, end);
-    address = nextTable(k, mm, end, src.end);
+    address = nextPopulatedPmd(k.memory, mm.pgd, end, src.end);
   }
   if (s.prealloc !== 0) k.fn.putPage(k, s.prealloc);
   const rss = dst.mm.rss;

@@ -1,6 +1,11 @@
 // Page-fault entry (arch/x86/mm/fault.c do_user_addr_fault; mm/memory.c handle_mm_fault). mmapLock is held for read from the
 // VMA look-up to the end of the fault; only a stack that must grow takes it for write (6.1 late stable: lock_mm_and_find_vma).
 //
+// Kernels with locks of VMAs (6.4) try the fault under the lock of its VMA alone first (FAULT_FLAG_VMA_LOCK, lock_vma_under_rcu), when it
+// comes from user mode and no stack has to grow. Whoever has to wait for a page, or cannot do without mmapLock, says VM_FAULT_RETRY,
+// and the fault comes again under mmapLock. Here the first try holds mmapLock for read in place of the lock of the VMA: what
+// can run beside it is what could run beside a reader.
+//
 // handleMmFault is a plain function that looks at the entry without a lock and returns the generator of the function for
 // its case, so that a fault is one generator deep below its entry. Each case looks again under the ptl.
 
@@ -9,6 +14,8 @@ import {
   FAULT_FLAG_INSTRUCTION,
   FAULT_FLAG_TRIED,
   FAULT_FLAG_UNSHARE,
+  FAULT_FLAG_USER,
+  FAULT_FLAG_VMA_LOCK,
   FAULT_FLAG_WRITE,
   VM_ACCESS_FLAGS,
   VM_EXEC,
@@ -50,10 +57,14 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
   const lock = mm.mmapLock;
   k.sched.current.faultAddress = address;
   let major = 0;
+  if (k.profile.perVmaLocks && (flags & FAULT_FLAG_USER) !== 0) flags |= FAULT_FLAG_VMA_LOCK;
   for (;;) {
     if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
     let vma = mm.vmas.find(address);
-    if (vma !== null && vma.start > address) vma = yield* growStack(k, mm, vma, address);
+    if (vma !== null && vma.start > address) {
+      flags &= ~FAULT_FLAG_VMA_LOCK;
+      vma = yield* growStack(k, mm, vma, address);
+    }
     if (vma === null) {
       lock.readUnlock();
       k.faultCode = SEGV_MAPERR;
@@ -68,7 +79,8 @@ export function* doUserAddrFault(k: Kernel, mm: MmStruct, address: number, flags
     major |= result & VM_FAULT_MAJOR;
     if ((result & VM_FAULT_RETRY) !== 0) {
       // The lock was dropped while waiting for a page; the VMA may be gone.
-      flags |= FAULT_FLAG_TRIED;
+      if ((flags & FAULT_FLAG_VMA_LOCK) === 0 || (result & VM_FAULT_MAJOR) !== 0) flags |= FAULT_FLAG_TRIED;
+      flags &= ~FAULT_FLAG_VMA_LOCK;
       if (mm.isKilled) return VM_FAULT_SIGSEGV;
       continue;
     }

@@ -1,14 +1,18 @@
 // Faults of special mappings (mm/mmap.c special_mapping_fault, arch/x86/entry/vdso/vma.c vdso_fault, vvar_fault). The pages belong to
 // the kernel and are there for every process: [vdso] maps pages of the kernel's image, counted as file pages without a file;
 // [vvar] maps frames without a struct page (VM_PFNMAP), which nobody counts. A private write copies.
+//
+// A handler without map_pages may need mmapLock: under the lock of the VMA alone it is not called (vmf_can_call_fault).
 
 import { FRAME_ANON, FRAME_KERNEL } from '../../abi/events.ts';
 import {
+  FAULT_FLAG_VMA_LOCK,
   FAULT_FLAG_WRITE,
   MM_ANONPAGES,
   MM_FILEPAGES,
   VM_FAULT_NOPAGE,
   VM_FAULT_OOM,
+  VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
   VM_PFNMAP,
 } from '../../abi/mman.ts';
@@ -43,6 +47,10 @@ function* specialPage(k: Kernel, vma: VmArea, address: number): KernelPath<numbe
 }
 
 export function* specialMappingFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
+  if ((flags & FAULT_FLAG_VMA_LOCK) !== 0) {
+    vma.mm.mmapLock.readUnlock();
+    return VM_FAULT_RETRY;
+  }
   const isWrite = (flags & FAULT_FLAG_WRITE) !== 0;
   const isRaw = (vma.flags & VM_PFNMAP) !== 0;
   if (isRaw && isWrite) return VM_FAULT_SIGBUS;

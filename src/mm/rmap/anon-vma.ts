@@ -9,7 +9,7 @@ import { VM_ACCESS_FLAGS, VM_MAYWRITE, VM_SHARED, VM_SOFTDIRTY } from '../../abi
 import { OBJ_MM } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
-import type { AnonVma, AnonVmaChain, VmArea } from '../types.ts';
+import { type AnonVma, type AnonVmaChain, NO_CHAIN, type VmArea } from '../types.ts';
 import { chainInsert, chainRemove, intervalInsert, intervalInsertAfter, intervalRemove } from './interval.ts';
 
 /** In footprints, set apart from the rest of OBJ_MM. */
@@ -17,7 +17,8 @@ const ANON_VMAS = 2 ** 29;
 
 function chainLink(vma: VmArea, anonVma: AnonVma): void {
   const chain: AnonVmaChain = { vma, anonVma };
-  vma.chain.push(chain);
+  if (vma.chain === NO_CHAIN) vma.chain = [chain];
+  else vma.chain.push(chain);
   chainInsert(anonVma.chains, chain);
 }
 
@@ -127,7 +128,7 @@ export function* unlinkAnonVmas(k: Kernel, vma: VmArea): KernelPath<void> {
     chainRemove(chain.anonVma.chains, chain);
     if (chain.anonVma.chains.length === 0) chain.anonVma.parent.numChildren--;
   }
-  chains.length = 0;
+  vma.chain = NO_CHAIN;
   if (vma.anonVma !== null) {
     vma.anonVma.numActiveVmas--;
     vma.anonVma = null;

@@ -17,7 +17,7 @@ import type { Kernel } from '../kernel.ts';
 import { compoundHead } from '../page/compound.ts';
 import { PG_READAHEAD } from '../page/pages.ts';
 import { isRealSwap, pteIsSwap, swapOffset } from '../page/swapops.ts';
-import type { VmArea } from '../types.ts';
+import { SwapReadahead, type VmArea } from '../types.ts';
 import { readSwapCache } from './swap-cache.ts';
 
 /** Hits that a window remembers (SWAP_RA_HITS_MAX). */
@@ -38,6 +38,11 @@ function swapinNrPages(previous: number, offset: number, hits: number, max: numb
   return Math.max(Math.min(pages, max), previousWindow >> 1);
 }
 
+function readaheadOf(vma: VmArea): SwapReadahead {
+  vma.swapRa ??= new SwapReadahead();
+  return vma.swapRa;
+}
+
 /** lookup_swap_cache: frame (referenced) that caches the slot, or 0. `vma`: whose fault looks. */
 export function lookupSwapCache(k: Kernel, entry: number, vma: VmArea | null, address: number): number {
   const page = k.swap.cached(entry);
@@ -48,8 +53,9 @@ export function lookupSwapCache(k: Kernel, entry: number, vma: VmArea | null, ad
   const wasReadAhead = (flags[pfn]! & PG_READAHEAD) !== 0;
   flags[pfn] = flags[pfn]! & ~PG_READAHEAD;
   if (vma !== null) {
-    vma.swapRaPage = Math.floor(address / 4096);
-    if (wasReadAhead) vma.swapRaHits = Math.min(vma.swapRaHits + 1, HITS_MAX);
+    const ra = readaheadOf(vma);
+    ra.page = Math.floor(address / 4096);
+    if (wasReadAhead) ra.hits = Math.min(ra.hits + 1, HITS_MAX);
   } else if (wasReadAhead) k.reclaim.swapinHits++;
   return page;
 }
@@ -67,11 +73,12 @@ export function* swapinReadahead(k: Kernel, entry: number, vma: VmArea | null, a
 function* readVmaWindow(k: Kernel, vma: VmArea, address: number): KernelPath<void> {
   const max = 1 << Math.min(k.config.pageCluster, WINDOW_ORDER_MAX);
   const page = Math.floor(address / 4096);
-  const previous = vma.swapRaPage;
-  const window = swapinNrPages(previous, page, vma.swapRaHits, max, vma.swapRaWindow);
-  vma.swapRaPage = page;
-  vma.swapRaWindow = window;
-  vma.swapRaHits = 0;
+  const ra = readaheadOf(vma);
+  const previous = ra.page;
+  const window = swapinNrPages(previous, page, ra.hits, max, ra.window);
+  ra.page = page;
+  ra.window = window;
+  ra.hits = 0;
   if (window === 1) return;
   const left = (window - 1) >> 1;
   const first = page === previous + 1 ? page : previous === page + 1 ? page - window + 1 : page - left;

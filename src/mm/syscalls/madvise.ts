@@ -113,7 +113,9 @@ function madviseVma(k: Kernel, vma: VmArea, start: number, end: number, advice: 
       if ((vma.flags & A.VM_HUGETLB) !== 0) return dontneedHugetlb(k, vma, start, end);
       if ((vma.flags & A.VM_PFNMAP) !== 0) return done(-EINVAL);
       if (advice === A.MADV_DONTNEED && (vma.flags & A.VM_LOCKED) !== 0) return done(-EINVAL);
-      return vma.uffd === null ? dontneed(k, vma, start, end) : announcedDrop(k, vma, start, end, advice);
+      return vma.uffd === null
+        ? k.fn.zapPageRangeSingle(k, vma, start, end, true)
+        : announcedDrop(k, vma, start, end, advice);
     case A.MADV_FREE:
       if ((vma.flags & (A.VM_PFNMAP | A.VM_LOCKED)) !== 0 || vma.file !== null || vma.name !== null)
         return done(-EINVAL);
@@ -162,12 +164,7 @@ function canMadviseModify(vma: VmArea, advice: number): boolean {
 function dontneedHugetlb(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
   if (start % A.PMD_SIZE !== 0) return done(-EINVAL);
   const stop = end - (end % A.PMD_SIZE);
-  return stop <= start ? done(0) : dontneed(k, vma, start, stop);
-}
-
-function* dontneed(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
-  yield* k.fn.zapPageRangeSingle(k, vma, start, end, true);
-  return 0;
+  return stop <= start ? done(0) : k.fn.zapPageRangeSingle(k, vma, start, stop, true);
 }
 
 /** DONTNEED or FREE of memory that a userfaultfd watches: the monitor may have to hear of it first, and mmapLock is dropped
@@ -184,7 +181,9 @@ function* announcedDrop(k: Kernel, vma: VmArea, start: number, end: number, advi
     vma = now;
     end = Math.min(end, now.end);
   }
-  return yield* advice === A.MADV_FREE ? k.fn.madviseFree(k, vma, start, end) : dontneed(k, vma, start, end);
+  return yield* advice === A.MADV_FREE
+    ? k.fn.madviseFree(k, vma, start, end)
+    : k.fn.zapPageRangeSingle(k, vma, start, end, true);
 }
 
 /** madvise_remove: punches the hole into the file; mmapLock is dropped meanwhile. */
@@ -267,7 +266,8 @@ function* updateFlags(k: Kernel, vma: VmArea, start: number, end: number, advice
     const unmerged = yield* k.fn.ksmUnmerge(k, vma, start, end);
     if (unmerged < 0) return -EAGAIN;
   }
-  const piece = yield* vmaModify(k, vma, start, end, flags);
+  const change = vmaModify(k, vma, start, end, flags);
+  const piece = change === null ? vma : yield* change;
   if (piece === null) return k.vmaError === -ENOMEM ? -EAGAIN : k.vmaError;
   setVmaFlags(k, piece, flags);
   if (advice === A.MADV_HUGEPAGE) khugepagedEnterVma(k, piece, flags);

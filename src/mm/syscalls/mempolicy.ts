@@ -211,7 +211,8 @@ function* mbindRange(
     at = Math.max(at, vma.start);
     const stop = Math.min(end, vma.end);
     if (!isSamePolicy(vma.policy, policy)) {
-      const piece = yield* vmaModify(k, vma, at, stop, vma.flags, policy);
+      const change = vmaModify(k, vma, at, stop, vma.flags, policy);
+      const piece = change === null ? vma : yield* change;
       if (piece === null) return k.vmaError;
       const file = piece.file?.inode;
       if (file?.kind === 'shmem') {

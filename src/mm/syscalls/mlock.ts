@@ -95,7 +95,8 @@ function* mlockFixup(k: Kernel, vma: VmArea, start: number, end: number, flags: 
   const old = vma.flags;
   if (flags === old || (old & (VM_SPECIAL | VM_HUGETLB)) !== 0) return 0;
   if (isDroppable(old) || vma.file?.inode.isSecret === true) return 0;
-  const piece = yield* vmaModify(k, vma, start, end, flags);
+  const change = vmaModify(k, vma, start, end, flags);
+  const piece = change === null ? vma : yield* change;
   if (piece === null) return k.vmaError;
   const pages = (end - start) / 4096;
   if ((flags & VM_LOCKED) === 0) piece.mm.lockedVm -= pages;

@@ -26,7 +26,8 @@ function* mseal(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath
     const vma = mm.vmas.find(at)!;
     const stop = Math.min(end, vma.end);
     if ((vma.flags & VM_SEALED) === 0) {
-      const piece = yield* vmaModify(k, vma, at, stop, vma.flags | VM_SEALED);
+      const change = vmaModify(k, vma, at, stop, vma.flags | VM_SEALED);
+      const piece = change === null ? vma : yield* change;
       if (piece === null) result = k.vmaError;
       else setVmaFlags(k, piece, piece.flags | VM_SEALED);
     }

@@ -72,7 +72,8 @@ export function* userfaultfdRegister(
     const to = Math.min(end, vma.end);
     if (vma.uffd !== ctx || (vma.flags & flags) !== flags) {
       const newFlags = (vma.flags & ~VM_UFFD_FLAGS) | flags;
-      const piece: VmArea | null = yield* vmaModify(k, vma, from, to, newFlags, vma.policy, ctx);
+      const change = vmaModify(k, vma, from, to, newFlags, vma.policy, ctx);
+      const piece: VmArea | null = change === null ? vma : yield* change;
       if (piece === null) {
         result = k.vmaError;
         break;
@@ -113,7 +114,8 @@ export function* userfaultfdUnregister(k: Kernel, ctx: UserfaultfdCtx, start: nu
 /** [from, to) of `vma` is watched no more. 0 or -errno. */
 function* takeOff(k: Kernel, vma: VmArea, from: number, to: number): KernelPath<number> {
   const flags = vma.flags & ~VM_UFFD_FLAGS;
-  const piece = yield* vmaModify(k, vma, from, to, flags, vma.policy, null);
+  const change = vmaModify(k, vma, from, to, flags, vma.policy, null);
+  const piece = change === null ? vma : yield* change;
   if (piece === null) return k.vmaError;
   piece.uffd = null;
   setVmaFlags(k, piece, flags);
@@ -133,7 +135,8 @@ export function* userfaultfdRelease(k: Kernel, ctx: UserfaultfdCtx): KernelPath<
     for (let v = mm.vmas.first(); v !== null; v = v.treeNext as VmArea | null) {
       if (v.uffd !== ctx) continue;
       const flags = v.flags & ~VM_UFFD_FLAGS;
-      const piece: VmArea | null = yield* vmaModify(k, v, v.start, v.end, flags, v.policy, null);
+      const change = vmaModify(k, v, v.start, v.end, flags, v.policy, null);
+      const piece: VmArea | null = change === null ? v : yield* change;
       v = piece ?? v;
       v.uffd = null;
       setVmaFlags(k, v, flags);

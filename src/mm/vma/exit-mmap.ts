@@ -22,7 +22,7 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   if (--mm.users > 0) return;
   mm.isExiting = true;
-  yield* k.fn.ksmExit(k, mm);
+  if (k.ksm.slotOf.size > 0) yield* k.fn.ksmExit(k, mm);
   const { log } = k.memory;
   if (log.on) log.emit(E_EXIT_MMAP, mm.id, 0, 0, 0, 0, 1, 0, 0, 0);
   if (k.huge.slots.size > 0) yield* khugepagedExit(k, mm);
@@ -37,7 +37,7 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierRelease(k, mm);
   const lock = mm.mmapLock;
   if (mm.vmas.count === 0) {
-    yield* closeMappings(mm);
+    if (mm.closes.length > 0) yield* closeMappings(mm);
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierExitFinished(k, mm);
     return;
   }
@@ -61,7 +61,7 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
     if (mm.notifiers !== null) yield* k.fn.mmuNotifierVmaClosed(k, v);
     k.fn.removeVma(k, v);
   }
-  yield* closeMappings(mm);
+  if (mm.closes.length > 0) yield* closeMappings(mm);
   mm.vmas.clear();
   lock.writeUnlock();
   vmUnacctMemory(k, charged);

@@ -57,7 +57,7 @@ import { fput } from './adjust.ts';
 import { isAccountable, mapToFlags, protToFlags, setPageProt } from './flags.ts';
 import { mergeNew } from './merge.ts';
 import { shmemFileSetup } from './shmem-file.ts';
-import { getFile, insertVma } from './split.ts';
+import { getFile } from './split.ts';
 import { roundHintToMin } from './unmapped-area.ts';
 
 const MAP_UNINITIALIZED = 0x4000000;
@@ -329,8 +329,8 @@ export function* mmapRegion(
     vma.shownFile = shown;
     setPageProt(vma);
     vma.isByMmap = true;
-    if (file === null) k.fn.linkVma(k, mm, vma);
-    else yield* insertVma(k, mm, vma);
+    k.fn.linkVma(k, mm, vma);
+    if (file !== null) yield* k.fn.linkFileVma(k, vma);
     if (mm.notifiers !== null) k.design?.vmaMapped(vma);
   }
   khugepagedEnterVma(k, vma, vma.flags);

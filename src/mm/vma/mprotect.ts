@@ -55,7 +55,8 @@ export function* mprotectFixup(
   ) {
     newFlags &= ~VM_ACCOUNT;
   }
-  const piece = yield* vmaModify(k, vma, start, end, newFlags, vma.policy, vma.uffd, pkey);
+  const change = vmaModify(k, vma, start, end, newFlags, vma.policy, vma.uffd, pkey);
+  const piece = change === null ? vma : yield* change;
   if (piece === null) {
     vmUnacctMemory(k, charged);
     return k.vmaError;

@@ -38,20 +38,20 @@ export function* doMunmap(k: Kernel, mm: MmStruct, start: number, end: number, d
     if (r < 0) return r;
     vma = vma.treeNext as VmArea;
   }
-  for (let v: VmArea | null = vma; v !== null && v.start < end; v = v.treeNext as VmArea | null) {
-    if (v.uffd !== null) k.fn.userfaultfdUnmapPrep(k, v, start, end);
+  const prev = vma.treePrev as VmArea | null;
+  let next: VmArea | null = vma;
+  for (; next !== null && next.start < end; next = next.treeNext as VmArea | null) {
+    if (next.uffd !== null) k.fn.userfaultfdUnmapPrep(k, next, start, end);
     // A sealed VMA refuses the whole call; the cut at the start stays.
-    if ((v.flags & VM_SEALED) !== 0) return -EPERM;
-    if (v.end > end) {
-      const r = yield* k.fn.splitVma(k, mm, v, end, true);
+    if ((next.flags & VM_SEALED) !== 0) return -EPERM;
+    if (next.end > end) {
+      const r = yield* k.fn.splitVma(k, mm, next, end, true);
       if (r < 0) return r;
       break;
     }
   }
-  const prev = mm.vmas.findPrev(start);
   const vmas: VmArea[] = [];
   mm.vmas.removeRange(start, end, vmas);
-  const next = mm.vmas.find(end);
   for (let i = 0; i < vmas.length; i++) {
     const v = vmas[i]!;
     if (k.memory.log.on) noteVma(k, E_VMA_REMOVE, v);

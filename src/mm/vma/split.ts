@@ -96,8 +96,9 @@ export function* splitVmaLimited(
 }
 
 /** The VMA that is exactly [start, end) of `vma` with `flags`, `policy`, `uffd` and `pkey` in mind: merged with a neighbour that has
- *  those (then it may be larger), or cut out. The caller sets what is new. Null: k.vmaError says why (-ENOMEM, -EINVAL). */
-export function* vmaModify(
+ *  those (then it may be larger), or cut out. The caller sets what is new. Null at once when it is `vma` itself; the path
+ *  answers null when it failed: k.vmaError says why (-ENOMEM, -EINVAL). */
+export function vmaModify(
   k: Kernel,
   vma: VmArea,
   start: number,
@@ -106,8 +107,18 @@ export function* vmaModify(
   policy: MemPolicy | null = vma.policy,
   uffd: UserfaultfdCtx | null = vma.uffd,
   pkey = vma.pkey,
-): KernelPath<VmArea | null> {
+): KernelPath<VmArea | null> | null {
   const merge = mergeExisting(k, vma, start, end, flags, policy, uffd, pkey);
+  return merge === null && start === vma.start && end === vma.end ? null : mergeOrCut(k, vma, start, end, merge);
+}
+
+function* mergeOrCut(
+  k: Kernel,
+  vma: VmArea,
+  start: number,
+  end: number,
+  merge: KernelPath<VmArea | null> | null,
+): KernelPath<VmArea | null> {
   if (merge !== null) {
     const merged = yield* merge;
     if (merged !== null) return merged;

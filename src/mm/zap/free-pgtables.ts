@@ -14,6 +14,7 @@ import { P_TABLE_UNLINKED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import type { VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
+import { isInRmap } from '../vma/adjust.ts';
 import { CLEARED_P4DS, CLEARED_PMDS, CLEARED_PUDS, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, nextPopulatedPud } from './walk-range.ts';
 
@@ -31,14 +32,15 @@ export function* freePgtables(
   for (let i = 0; i < vmas.length; ) {
     const start = vmas[i]!.start;
     let last = vmas[i++]!;
-    yield* unlinkFromRmap(k, last);
+    if (isInRmap(last)) yield* unlinkFromRmap(k, last);
     // Nearby VMAs share one call: they share tables.
     while (i < vmas.length && mayShareCall(last, vmas[i]!)) {
       last = vmas[i++]!;
-      yield* unlinkFromRmap(k, last);
+      if (isInRmap(last)) yield* unlinkFromRmap(k, last);
     }
     const above = i < vmas.length ? vmas[i]!.start : ceiling;
-    yield* k.fn.freePgdRange(k, tlb, start, last.end, prevEnd, above);
+    const tables = k.fn.freePgdRange(k, tlb, start, last.end, prevEnd, above);
+    if (tables !== null) yield* tables;
   }
 }
 
@@ -58,7 +60,24 @@ function isAlone(address: number, end: number, floor: number, ceiling: number, s
   return start >= floor && end <= ceiling - modPower(ceiling, size);
 }
 
-export function* freePgdRange(
+/** The tables that lie wholly between `floor` and `ceiling`; null when there can be none. */
+export function freePgdRange(
+  k: Kernel,
+  tlb: MmuGather,
+  addr: number,
+  end: number,
+  floor: number,
+  ceiling: number,
+): KernelPath<void> | null {
+  addr -= modPower(addr, PMD_SIZE);
+  if (addr < floor) addr += PMD_SIZE;
+  if (ceiling >= NO_CEILING) ceiling = NO_CEILING;
+  const pmdCeiling = ceiling - modPower(ceiling, PMD_SIZE);
+  if (end > pmdCeiling) end -= PMD_SIZE;
+  return addr >= end ? null : freeTablesIn(k, tlb, addr, end, floor, ceiling);
+}
+
+function* freeTablesIn(
   k: Kernel,
   tlb: MmuGather,
   addr: number,
@@ -66,12 +85,6 @@ export function* freePgdRange(
   floor: number,
   ceiling: number,
 ): KernelPath<void> {
-  addr -= modPower(addr, PMD_SIZE);
-  if (addr < floor) addr += PMD_SIZE;
-  if (ceiling >= NO_CEILING) ceiling = NO_CEILING;
-  const pmdCeiling = ceiling - modPower(ceiling, PMD_SIZE);
-  if (end > pmdCeiling) end -= PMD_SIZE;
-  if (addr >= end) return;
   const m = k.memory;
   const root = tlb.mm.pgd;
   while (addr < end) {

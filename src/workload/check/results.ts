@@ -62,6 +62,8 @@ export interface LockFinding {
   readonly property: string;
   readonly tag: string;
   readonly sentence: string;
+  /** Number of the documented gap that explains it. */
+  readonly gap: number | null;
 }
 
 export interface CheckResult {

@@ -53,6 +53,8 @@ export class Toucher {
   touched = 0;
   /** Accesses that ended in a signal. */
   refused = 0;
+  /** Told of each access, in its step. */
+  onTouch: ((mm: MmStruct, task: Task, va: number, isWrite: boolean) => void) | null = null;
   /** Memory that a task has got and not used yet. */
   readonly #pending = new WeakMap<Task, { start: number; end: number }>();
 
@@ -112,5 +114,6 @@ export class Toucher {
     const result = yield* touchPage(k, mm, task.cpu, va, kind === FAULT_WRITE);
     if ((result & VM_FAULT_OOM) !== 0) throw new OutOfMemory(`no memory for the page at 0x${va.toString(16)}`);
     if ((result & VM_FAULT_ERROR) !== 0) this.refused++;
+    else this.onTouch?.(mm, task, va, kind === FAULT_WRITE);
   }
 }
