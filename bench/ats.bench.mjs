@@ -13,7 +13,7 @@ const { createMachine } = await load('system/machine.js');
 /** @type {typeof import('../src/mm/process/task.ts')} */
 const { createProcess } = await load('mm/process/task.js');
 /** @type {typeof import('../src/mm/cpu-access.ts')} */
-const { touchPage } = await load('mm/cpu-access.js');
+const { pageFault, switchMm, tryStore } = await load('mm/cpu-access.js');
 /** @type {typeof import('../src/abi/syscalls.ts')} */
 const { NR_madvise } = await load('abi/syscalls.js');
 
@@ -21,16 +21,24 @@ const PAGES = 512;
 const VA = 0x40000000;
 const DONTNEED = 4;
 const ROUNDS = 15;
+const ACCESS_WRITE = 1;
 
 /** A process with PAGES pages, and the device bound to it. @param {string} name */
 function world(name) {
   const device = { device: name, hasWorkload: false, faultWorkers: 1, ats: { engines: 1, atcSets: 128, atcWays: 8 } };
-  const m = createMachine({ kernel: { frames: 4096, cpus: 1 }, design: 'linux-6.12', device });
+  const m = createMachine({
+    kernel: { frames: 4096, cpus: 1, tlbSets: 128, tlbWays: 8 },
+    design: 'linux-6.12',
+    device,
+  });
   const areas = [{ start: VA, end: VA + PAGES * 4096, perms: 'rw-p', offset: 0, path: '' }];
   const task = m.run(createProcess(m.kernel, { areas, startBrk: 0x600000 }));
   if (!task.mm || !m.device || m.run(m.device.bind(task.mm)) !== 0) throw new Error('bind refuses');
   const shared = /** @type {import('../src/device/shared-table-device.ts').SharedTableDevice} */ (m.device);
-  return { m, task, mm: task.mm, ats: shared.ats, iommu: shared.iommu };
+  const cpu = m.kernel.cpus[0];
+  if (!cpu) throw new Error('no CPU');
+  switchMm(m.kernel, cpu, task.mm);
+  return { m, task, mm: task.mm, cpu, ats: shared.ats, iommu: shared.iommu };
 }
 
 /** @typedef {ReturnType<typeof world>} World */
@@ -52,13 +60,17 @@ function accesses(w, times, prepare) {
 
 /** The same by the CPU. @param {World} w @param {number} times @param {() => void} prepare */
 function touches(w, times, prepare) {
-  const cpu = w.m.kernel.cpus[0];
-  if (!cpu) throw new Error('no CPU');
+  const { cpu } = w;
   let total = 0;
   for (let i = 0; i < times; i++) {
     prepare();
     const start = now();
-    for (let p = 0; p < PAGES; p++) w.m.run(touchPage(w.m.kernel, w.mm, 0, VA + p * 4096, true));
+    for (let p = 0; p < PAGES; p++) {
+      const va = VA + p * 4096;
+      if (tryStore(cpu, va, 1)) continue;
+      w.m.run(pageFault(w.m.kernel, w.mm, va, ACCESS_WRITE));
+      if (!tryStore(cpu, va, 1)) throw new Error('refused');
+    }
     total += elapsed(start, now());
   }
   return total / (times * PAGES);
@@ -95,8 +107,7 @@ if (mayWant('ats-')) {
   const w = world('amd-iommu-v2');
   discard(w);
   accesses(w, 1, () => {});
-  const cpu = w.m.kernel.cpus[0];
-  if (!cpu) throw new Error('no CPU');
+  const { cpu } = w;
   compare(
     'ats-hit',
     200,
