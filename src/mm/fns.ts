@@ -439,9 +439,16 @@ export interface MigrateFns {
   /** try_to_migrate_one: false ends the walk. */
   tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
-  removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
+  removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean, toZeroPage?: boolean): KernelPath<void>;
   /** remove_migration_pte: in one VMA, whose first entry is at `address`. */
-  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea, address: number): KernelPath<void>;
+  removeMigrationPte(
+    k: Kernel,
+    src: number,
+    dst: number,
+    vma: VmArea,
+    address: number,
+    toZeroPage?: boolean,
+  ): KernelPath<void>;
   /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
    *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
   migratePages(
@@ -463,7 +470,7 @@ export interface MigrateFns {
     reason: number,
   ): KernelPath<number>;
   /** memory_failure, soft_offline_page: the caller's reference is taken over. 0, -EBUSY, -EHWPOISON. */
-  memoryFailure(k: Kernel, pfn: number): KernelPath<number>;
+  memoryFailure(k: Kernel, pfn: number, address?: number): KernelPath<number>;
   softOfflinePage(k: Kernel, pfn: number): KernelPath<number>;
   /** compact_node. */
   compactNode(k: Kernel, node: number): KernelPath<void>;

@@ -3,7 +3,8 @@
 // Per page table, under its ptl: clear each entry, add it to the gather's range, give the page's state back (dirty, young,
 // RSS, rmap) and queue the page. Nothing may be freed before the flush; and the flush must come before ptl is dropped when a
 // dirty file page was unmapped (page_mkclean would find no entry and believe the page clean while a CPU still writes to it),
-// or when the gather is full. Then the pages go, outside ptl, and the scan resumes.
+// or when the gather is full. Then the pages go, outside ptl, and the scan resumes. Since 6.2 such a page keeps its rmap as well
+// until that flush (Profile.delayedRmap), so that whoever asks the rmap takes ptl and waits for it.
 //
 // Section order for munmap: S, entries, E; tables are freed and the last flush comes after E.
 // Locks: mmapLock (read is enough), or i_mmap_rwsem for truncate; ptl inside.
@@ -28,6 +29,7 @@ import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
+import { tlbFlushRmaps } from './gather-flush.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
 
@@ -138,6 +140,7 @@ export function* zapPteRange(
       if (tlb.mm.notifiers !== null && tlb.start < tlb.end)
         yield* k.fn.mmuNotifierPagesAboutToBeFreed(k, tlb.mm, tlb.start, tlb.end, tlb.site);
       yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
+      if (tlb.delayed.length > 0) tlbFlushRmaps(k, tlb, vma);
     }
     k.ptl.unlock(table);
     if (mustFlush) {
@@ -192,7 +195,8 @@ function zapEntries(
       zapFilePage(k, tlb, vma, lo, pfn);
       if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
     }
-    k.fn.pageRemoveRmap(k, pfn, vma, address);
+    if (!isAnon && (lo & PTE_D) !== 0 && k.profile.delayedRmap) tlb.delayed.push(pfn, address);
+    else k.fn.pageRemoveRmap(k, pfn, vma, address);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
       i++;
