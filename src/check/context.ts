@@ -5,6 +5,7 @@ import { AGENT_ATC, AGENT_IOTLB } from '../abi/events.ts';
 import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
+import { DeviceEntries } from './device-entries.ts';
 import { DmaMappings } from './dma.ts';
 import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
@@ -101,6 +102,7 @@ export class Context {
   readonly options: JudgeOptions;
   readonly frames = new Frames();
   readonly tables = new ShadowTables();
+  readonly deviceEntries = new DeviceEntries();
   readonly held = new Translations();
   readonly sections = new Sections();
   readonly lost = new LostWrites();
@@ -157,6 +159,7 @@ export class Context {
   forgetMm(mm: number): void {
     this.mms.delete(mm);
     this.held.forget(mm);
+    this.deviceEntries.forget(mm);
     this.tables.forget(mm);
     this.#lastMm = -1;
     this.#lastBook = null;
