@@ -9,6 +9,7 @@ import { type ComparisonRow, comparisonRow, comparisonTable } from '../report/ro
 import { formatCount, formatTable } from '../report/table.ts';
 import { formatTimeline, layoutTimeline } from '../report/timeline.ts';
 import type { Comparison } from '../workload/compare/compare.ts';
+import type { DataResults } from '../workload/compare/data-watch.ts';
 import type { DesignRun } from '../workload/compare/run-design.ts';
 
 /** What the device is; several when the rows have several. */
@@ -61,6 +62,7 @@ export function compareJson(c: Comparison): string {
       deviceReads: r.deviceReads,
       deviceWrites: r.deviceWrites,
       events: r.events,
+      ...(run.data === null ? {} : { data: run.data }),
     };
   });
   const result = {
@@ -105,11 +107,19 @@ export function printCompare(c: Comparison): string {
   if (rows.length > 0) out.push(formatTable(transposed(rows.map(shortened))), ...LEGEND, '');
   for (const row of rows)
     if (row.programState.includes(': ')) out.push(`${row.design}: the program ${row.programState}`);
+  for (const run of c.runs) if (run.data !== null) out.push(...dataLines(run.row.name, run.data));
   for (const run of c.runs) {
     const lines = story(run);
     if (lines.length > 0) out.push('', ...lines);
   }
   return `${out.join('\n')}\n`;
+}
+
+/** Whether what program and device stored is what they read. */
+function dataLines(name: string, d: DataResults): string[] {
+  const words = `${formatCount(d.compared)} words compared with what was stored last`;
+  if (d.wrong === 0) return [`${name}: data intact, ${words}`];
+  return [`${name}: DATA DIFFERS, ${formatCount(d.wrong)} of ${words}; first ${d.firstWrong}`];
 }
 
 /** What a reader of the table must know; `--html` explains every row. */

@@ -32,6 +32,7 @@ interface Options {
   engines?: number;
   device?: string[];
   devices?: string[];
+  newest?: boolean;
   matrix?: boolean;
   exhaustive?: boolean;
   operation?: string[];
@@ -64,7 +65,8 @@ export function compareCommand(setStatus: (status: number) => void): Command {
     .option('--faults <file>', 'page faults of the same program (default: beside the trace, else --touch populate)')
     .option('--designs <list>', `rows to run: ${rows.join(', ')}; with a device or --matrix: designs`, listOf)
     .option('--device <name>', `the secondary MMU: ${devices.join(', ')}`, wordsOption('--device', devices))
-    .option('--devices <list>', 'several of them, each under each of its designs', wordsOption('--devices', devices))
+    .option('--devices <list>', 'several of them, each under each of its designs; or "all"', devicesOption(devices))
+    .option('--newest', 'with a device: only the newest design that it has a driver for')
     .option('--matrix', 'no program: every device under every design, each operation interleaved with it')
     .option('--exhaustive', 'with --matrix: explore every execution instead of sampling')
     .option('--operation <list>', 'with --matrix: only these operations (a+b: two at once)', listOf)
@@ -90,16 +92,19 @@ async function runCommand(path: string | undefined, options: Options): Promise<n
   if (options.matrix !== true) {
     for (const name of ['exhaustive', 'operation', 'seeds', 'executions'] as const)
       if (options[name] !== undefined) throw new InputError(`--${name}: only with --matrix`);
-    return run(path ?? BUNDLED, options, rowsFor(devices, options.designs));
+    if (options.newest === true && devices.length === 0)
+      throw new InputError('--newest: only with --device or --devices');
+    return run(path ?? BUNDLED, options, rowsFor(devices, options.designs, options.newest), devices.length > 0);
   }
+  if (options.newest === true) throw new InputError('--newest: not with --matrix');
   if (path !== undefined) throw new InputError(`--matrix: takes no recording, not "${path}"`);
   return compareMatrix({ ...options, ...(devices.length === 0 ? {} : { devices }) });
 }
 
 /** What is run: the shared-table IOMMU with its drivers, or each device under each of its designs beside pinned pages. Throws
  *  InputError for a row that does not exist. */
-function rowsFor(devices: readonly string[], designs: readonly string[] | undefined): CompareRow[] {
-  const all = devices.length === 0 ? COMPARE_ROWS : deviceRows(devices);
+function rowsFor(devices: readonly string[], designs: readonly string[] | undefined, newest = false): CompareRow[] {
+  const all = devices.length === 0 ? COMPARE_ROWS : deviceRows(devices, newest);
   if (designs === undefined) return all.filter((r) => r.isVariant !== true);
   return designs.flatMap((name) => {
     const found = all.filter((r) => r.name === name || (devices.length > 0 && r.design === name));
@@ -109,7 +114,14 @@ function rowsFor(devices: readonly string[], designs: readonly string[] | undefi
   });
 }
 
-async function run(path: string, options: Options, rows: readonly CompareRow[]): Promise<number> {
+/** A comma-separated list of devices; "all" is each of them. */
+function devicesOption(names: readonly string[]): (text: string) => string[] {
+  const list = wordsOption('--devices', names);
+  return (text) => (text === 'all' ? [...names] : list(text));
+}
+
+/** `watchesData`: is the data of program and device compared too? */
+async function run(path: string, options: Options, rows: readonly CompareRow[], watchesData: boolean): Promise<number> {
   const unknown = options.failOn?.find((name) => !rows.some((r) => r.name === name));
   if (unknown !== undefined)
     throw new InputError(`--fail-on: "${unknown}" is not one of ${rows.map((r) => r.name).join(', ')}`);
@@ -141,6 +153,7 @@ async function run(path: string, options: Options, rows: readonly CompareRow[]):
           pinned: { engines },
           mirror: { engines },
         },
+        watchesData,
         priceOfPinning: options.price,
         execute: pool.execute,
         progress: (label, done, total) => {

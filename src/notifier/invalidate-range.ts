@@ -80,7 +80,7 @@ export class InvalidateRangeDesign extends QuietDesign {
     const { mm, start, end, site } = range;
     if (isRmapDriven(site) || list.first(mm) === null) return;
     const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
+    for (let n = list.first(mm); n !== null; n = list.after(n, mm)) {
       const { invalidateRange, invalidateRangeEnd } = n.ops;
       if (invalidateRange !== undefined)
         yield* list.callAtomic(n, CB_INVALIDATE_RANGE, mm, start, end, invalidateRange.call(n.ops, n, mm, start, end));

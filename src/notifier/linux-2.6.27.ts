@@ -37,7 +37,7 @@ import { SITE_COW, SITE_KSM, SITE_MADV_COLD, SITE_MIGRATE, SITE_MKCLEAN, SITE_TR
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import type { NotifierHost, NotifierMm, NotifierRange } from './host.ts';
 import { QuietDesign } from './quiet-design.ts';
-import { type ListOps, type Subscription, SubscriptionList } from './subscriptions.ts';
+import { type ListOps, type ReleaseOrder, type Subscription, SubscriptionList } from './subscriptions.ts';
 
 /** mmu_notifier_ops of 2.6.27 (changePte: 2.6.32; testYoung: 2.6.38). All under RCU: none may sleep. */
 export interface Linux2627Ops extends ListOps {
@@ -74,11 +74,15 @@ export class Linux2627 extends QuietDesign {
   readonly list: SubscriptionList<Linux2627Ops>;
   /** May start and end sleep (SRCU)? invalidate_page, outside ptl too. */
   readonly maySleep: boolean = false;
+  /** 3ad3d901bbcf (3.7) turned it round: between the two a page was freed that the subscriber still had mapped. */
+  get releaseOrder(): ReleaseOrder {
+    return 'unhash-then-release';
+  }
 
   constructor(host: NotifierHost) {
     super();
     this.host = host;
-    this.list = new SubscriptionList<Linux2627Ops>(host, 'unhash-then-release');
+    this.list = new SubscriptionList<Linux2627Ops>(host, this.releaseOrder);
   }
 
   override *invalidateRangeStart(range: NotifierRange): KernelPath<number> {
@@ -132,7 +136,7 @@ export class Linux2627 extends QuietDesign {
   override *changePte(mm: NotifierMm, address: number, lo: number, hi: number): AtomicPath<void> {
     const list = this.list;
     const section = list.srcu.readLock();
-    for (let n = list.first(mm); n !== null; n = n.next) {
+    for (let n = list.first(mm); n !== null; n = list.after(n, mm)) {
       const callback = n.ops.changePte !== undefined ? CB_CHANGE_PTE : CB_INVALIDATE_PAGE;
       const path = n.ops.changePte?.(n, mm, address, lo, hi) ?? n.ops.invalidatePage?.(n, mm, address);
       if (path !== undefined) yield* list.callAtomic(n, callback, mm, address, address + 4096, path);
@@ -163,6 +167,9 @@ export function testYoung(list: SubscriptionList<Linux2627Ops>, mm: NotifierMm, 
 /** As it stood in 3.7. */
 export class Linux37 extends Linux2627 {
   override readonly maySleep = true;
+  override get releaseOrder(): ReleaseOrder {
+    return 'release-then-unhash';
+  }
   /** Entries cleared by reverse-map walks under way, by thread: their call comes when ptl is dropped. */
   readonly #cleared = new Map<number, number[]>();
 

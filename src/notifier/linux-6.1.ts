@@ -42,7 +42,7 @@ export class Linux61 extends StartEndNotifier<MmuNotifierOps> {
     const list = this.list;
     if (list.first(range.mm) === null) return;
     const section = list.srcu.readLock();
-    for (let n = list.first(range.mm); n !== null; n = n.next) {
+    for (let n = list.first(range.mm); n !== null; n = list.after(n, range.mm)) {
       if (!onlyEnd) yield* this.#rangeOne(n, range.mm, range.start, range.end);
       yield* this.endOne(n, range);
     }

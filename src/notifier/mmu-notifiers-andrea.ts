@@ -66,7 +66,7 @@ export class MmuNotifiersAndrea extends QuietDesign {
 
   /** mmu_notifier_unregister, and the grace period that its caller owes. release does not run. */
   *unregister(mn: MmuNotifier<AndreaOps>, mm: NotifierMm): KernelPath<void> {
-    if (mn.isHashed) this.list.unhash(mn, mm);
+    if (this.list.has(mn, mm)) this.list.unhash(mn, mm);
     yield* this.list.srcu.synchronize();
     this.list.forget(mn, mm);
   }

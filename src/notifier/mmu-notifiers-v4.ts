@@ -162,7 +162,7 @@ export class MmuNotifiersV4 extends QuietDesign {
   *unregister(mn: MmuNotifier<MmuNotifiersV4Ops>, mm: NotifierMm): KernelPath<void> {
     yield* mm.mmapLock.writeLock();
     if (this.#pending.delete(mn)) this.#published.wakeAll(this.host.sched);
-    else if (mn.isHashed) this.list.unhash(mn, mm);
+    else if (this.list.has(mn, mm)) this.list.unhash(mn, mm);
     mm.mmapLock.writeUnlock();
   }
 

@@ -67,13 +67,13 @@ export abstract class StartEndNotifier<Ops extends StartEndOps> extends QuietDes
     const list = this.list;
     const section = list.srcu.readLock();
     let result = 0;
-    for (let n = list.first(range.mm); n !== null; n = n.next) {
+    for (let n = list.first(range.mm); n !== null; n = list.after(n, range.mm)) {
       if (n.ops.invalidateRangeStart === undefined) continue;
       const r = yield* this.#call(n, CB_INVALIDATE_RANGE_START, range, n.ops.invalidateRangeStart(n, range));
       if (r < 0 && !range.blockable) result = -EAGAIN;
     }
     if (result < 0) {
-      for (let n = list.first(range.mm); n !== null; n = n.next) yield* this.endOne(n, range);
+      for (let n = list.first(range.mm); n !== null; n = list.after(n, range.mm)) yield* this.endOne(n, range);
     }
     list.srcu.readUnlock(section);
     return result;
@@ -84,7 +84,7 @@ export abstract class StartEndNotifier<Ops extends StartEndOps> extends QuietDes
     const list = this.list;
     if (list.first(range.mm) === null) return;
     const section = list.srcu.readLock();
-    for (let n = list.first(range.mm); n !== null; n = n.next) yield* this.endOne(n, range);
+    for (let n = list.first(range.mm); n !== null; n = list.after(n, range.mm)) yield* this.endOne(n, range);
     list.srcu.readUnlock(section);
   }
 

@@ -27,12 +27,16 @@ import {
 } from '../abi/events.ts';
 import { float64s } from '../base/arena.ts';
 import { assert } from '../base/assert.ts';
+import { OBJ_LIST } from '../base/footprint.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_CALLBACK, P_RELEASE } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import { Srcu } from '../sched/srcu.ts';
 import type { NotifierHost, NotifierMm } from './host.ts';
 import type { IntervalTree } from './interval.ts';
+
+/** Subscriber lists in footprints, by number of the address space. */
+const LISTS = 0x5000000;
 
 /** UINT_MAX: `get` refuses to count further. */
 const USERS_MAX = 0xffffffff;
@@ -81,7 +85,7 @@ export class Subscriptions<Ops extends ListOps> {
   }
 }
 
-/** When release runs. 'release-then-unhash' (3.10 and later): reclaim still finds a subscriber whose release is running, and
+/** When release runs. 'release-then-unhash' (3.7, and 3.10 and later): reclaim still finds a subscriber whose release is running, and
  *  unregister may run it beside exit, so release has to be idempotent. 'unhash-then-release' (2.6.27): exactly one of exit
  *  and unregister runs it, but meanwhile reclaim finds nobody to tell. */
 export type ReleaseOrder = 'release-then-unhash' | 'unhash-then-release';
@@ -116,7 +120,25 @@ export class SubscriptionList<Ops extends ListOps> {
 
   /** Newest subscriber, or null. */
   first(mm: NotifierMm): MmuNotifier<Ops> | null {
+    this.#touch(mm, false);
     return mm.notifiers === null ? null : (mm.notifiers as Subscriptions<Ops>).first;
+  }
+
+  /** The next older one of a walk. */
+  after(n: MmuNotifier<Ops>, mm: NotifierMm): MmuNotifier<Ops> | null {
+    this.#touch(mm, false);
+    return n.next;
+  }
+
+  /** Is it on the list of the mm? */
+  has(mn: MmuNotifier<Ops>, mm: NotifierMm): boolean {
+    this.#touch(mm, false);
+    return mn.isHashed;
+  }
+
+  /** The list of the mm is read or changed. */
+  #touch(mm: NotifierMm, isWrite: boolean): void {
+    this.host.sched.footprint?.note(OBJ_LIST, LISTS + mm.id, isWrite);
   }
 
   /** mmu_notifier_register. Locks: none of mm's may be held. Returns 0 or -EINVAL (no user of the mm is left). May sleep. */
@@ -143,6 +165,7 @@ export class SubscriptionList<Ops extends ListOps> {
       mn.next = subscriptions.first;
       mn.isHashed = true;
       subscriptions.first = mn;
+      this.#touch(mm, true);
       const hasEnd = 'invalidateRangeEnd' in mn.ops && mn.ops.invalidateRangeEnd !== undefined ? 1 : 0;
       if (this.host.log.on) this.host.log.emit(E_SUBSCRIBE, mm.id, 0, 0, 0, 0, hasEnd, 0, 0, mn.id);
     }
@@ -161,6 +184,7 @@ export class SubscriptionList<Ops extends ListOps> {
     mn.next = subscriptions.first;
     mn.isHashed = true;
     subscriptions.first = mn;
+    this.#touch(mm, true);
     if (this.host.log.on) this.host.log.emit(E_SUBSCRIBE, mm.id, 0, 0, 0, 0, 0, 0, 0, mn.id);
   }
 
@@ -179,7 +203,7 @@ export class SubscriptionList<Ops extends ListOps> {
    *  return no callback runs or will run. May sleep; never from a callback. */
   *unregister(mn: MmuNotifier<Ops>, mm: NotifierMm): KernelPath<void> {
     assert(mn.mm === mm && mm.count > 0, 'mmu_notifier_unregister: registered with this mm');
-    if (mn.isHashed) {
+    if (this.has(mn, mm)) {
       if (this.releaseOrder === 'unhash-then-release') this.unhash(mn, mm);
       const section = this.srcu.readLock();
       yield* this.callRelease(mn, mm);
@@ -203,7 +227,7 @@ export class SubscriptionList<Ops extends ListOps> {
 
   /** mmu_notifier_get_locked. */
   *getLocked(ops: Ops, mm: NotifierMm): KernelPath<MmuNotifier<Ops> | number> {
-    for (let n = this.first(mm); n !== null; n = n.next) {
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) {
       if (n.ops !== ops) continue;
       if (n.users === USERS_MAX) return -EOVERFLOW;
       n.users++;
@@ -265,7 +289,7 @@ export class SubscriptionList<Ops extends ListOps> {
 
   *#releaseThenUnhash(mm: NotifierMm): KernelPath<void> {
     const section = this.srcu.readLock();
-    for (let n = this.first(mm); n !== null; n = n.next) yield* this.callRelease(n, mm);
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) yield* this.callRelease(n, mm);
     for (let n = this.first(mm); n !== null; n = this.first(mm)) this.unhash(n, mm);
     this.srcu.readUnlock(section);
   }
@@ -292,8 +316,9 @@ export class SubscriptionList<Ops extends ListOps> {
   unhash(mn: MmuNotifier<Ops>, mm: NotifierMm): void {
     if (this.host.log.on) this.host.log.emit(E_UNSUBSCRIBE, mm.id, 0, 0, 0, 0, 1, 0, 0, mn.id);
     const subscriptions = this.of(mm);
-    if (!mn.isHashed || subscriptions === null) return;
+    if (!this.has(mn, mm) || subscriptions === null) return;
     mn.isHashed = false;
+    this.#touch(mm, true);
     if (subscriptions.first === mn) {
       subscriptions.first = mn.next;
       return;
@@ -322,7 +347,7 @@ export class SubscriptionList<Ops extends ListOps> {
     call: (n: MmuNotifier<Ops>) => KernelPath<unknown> | undefined,
   ): KernelPath<void> {
     const section = this.srcu.readLock();
-    for (let n = this.first(mm); n !== null; n = n.next) {
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) {
       const path = call(n);
       if (path === undefined) continue;
       if (maySleep) yield* this.call(n, callback, mm, start, end, path);
@@ -340,7 +365,7 @@ export class SubscriptionList<Ops extends ListOps> {
     call: (n: MmuNotifier<Ops>) => AtomicPath<unknown> | undefined,
   ): AtomicPath<void> {
     const section = this.srcu.readLock();
-    for (let n = this.first(mm); n !== null; n = n.next) {
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) {
       const path = call(n);
       if (path !== undefined) yield* this.callAtomic(n, callback, mm, start, end, path);
     }
@@ -356,7 +381,7 @@ export class SubscriptionList<Ops extends ListOps> {
     call: (n: MmuNotifier<Ops>, address: number) => AtomicPath<unknown> | undefined,
   ): AtomicPath<void> {
     const section = this.srcu.readLock();
-    for (let n = this.first(mm); n !== null; n = n.next) {
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) {
       for (let address = start; address < end; address += 4096) {
         const path = call(n, address);
         if (path === undefined) break;
@@ -376,7 +401,7 @@ export class SubscriptionList<Ops extends ListOps> {
   ): AtomicPath<boolean> {
     const section = this.srcu.readLock();
     let isYoung = false;
-    for (let n = this.first(mm); n !== null; n = n.next) {
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) {
       const path = call(n);
       if (path === undefined) continue;
       const used = yield* this.callAtomic(n, callback, mm, start, end, path);
@@ -396,7 +421,7 @@ export class SubscriptionList<Ops extends ListOps> {
   ): AtomicPath<boolean> {
     const section = this.srcu.readLock();
     let isYoung = false;
-    for (let n = this.first(mm); n !== null && !isYoung; n = n.next) {
+    for (let n = this.first(mm); n !== null && !isYoung; n = this.after(n, mm)) {
       const path = call(n);
       if (path !== undefined) isYoung = yield* this.callAtomic(n, callback, mm, start, end, path);
     }
@@ -414,7 +439,7 @@ export class SubscriptionList<Ops extends ListOps> {
   ): AtomicPath<boolean> {
     const section = this.srcu.readLock();
     let isYoung = false;
-    for (let n = this.first(mm); n !== null; n = n.next) {
+    for (let n = this.first(mm); n !== null; n = this.after(n, mm)) {
       for (let address = start; address < end; address += 4096) {
         const path = call(n, address);
         if (path === undefined) break;

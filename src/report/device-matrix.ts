@@ -14,13 +14,13 @@ const MARK: Readonly<Record<MatrixVerdict, string>> = {
   'no driver': '-',
 };
 
-/** Of a cell of which not every execution was seen. */
+/** Of a cell of which not every execution was seen. What was found stands all the same, so an unsafe cell has none. */
 const BOUNDED = '~';
 
 function mark(cell: MatrixCell | undefined): string {
   if (cell === undefined) return '?';
   const text = cell.verdict === 'gap' ? `gap ${cell.gaps.join(',')}` : MARK[cell.verdict];
-  const isBounded = (cell.verdict === 'safe' || cell.verdict === 'gap') && cell.exhausted < cell.operations;
+  const isBounded = cell.verdict !== 'unsafe' && cell.exhausted < cell.operations;
   return isBounded ? `${text} ${BOUNDED}` : text;
 }
 
@@ -43,7 +43,7 @@ export function formatDeviceMatrix(
   );
   const executions = cells.reduce((n, c) => n + c.executions, 0);
   const legend = [
-    `safe: no execution violates anything, and the same device that hears nothing was caught   ${BOUNDED} in those seen`,
+    `safe: no execution violates anything, and the same device that hears nothing was caught   ${BOUNDED} not every execution was seen`,
     "UNSAFE: it reaches memory that may be somebody else's, loses data, or sleeps where it must not",
     "stale: it goes on in memory that the program gave up or closed, which is nobody else's yet",
     'price: safe, but it does not get on, or pins what it uses',
@@ -54,9 +54,25 @@ export function formatDeviceMatrix(
     table.trimEnd(),
     '',
     ...legend.flatMap((line) => wrap(line, width)),
+    ...boundedLines(cells, width),
     ...cells.flatMap((c) => reasonOf(c, traceCommand, width)),
     '',
   ].join('\n');
+}
+
+/** Which operations a bound ended, by device. Nothing of a sample, which sees every execution of none. */
+function boundedLines(cells: readonly MatrixCell[], width: number): string[] {
+  if (cells.every((c) => c.exhausted === 0)) return [];
+  const lines: string[] = [];
+  for (const c of cells) {
+    if (c.verdict === 'no driver') continue;
+    const name = `${c.device} under ${c.design}`;
+    const all = `every execution of ${c.exhausted} of ${c.operations} operations`;
+    const rest = c.bounded.length === 0 ? '' : `; a bound ended ${c.bounded.join(', ')}`;
+    const cut = c.cut === 0 ? '' : `; ${formatCount(c.cut)} executions reached the bound of steps`;
+    lines.push(...wrap(`${name}: ${all}${rest}${cut}.`, width));
+  }
+  return ['', ...lines];
 }
 
 function reasonOf(cell: MatrixCell, traceCommand: (schedule: string) => string, width: number): string[] {

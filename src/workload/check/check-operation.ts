@@ -120,20 +120,20 @@ export function boundsOf(options: CheckOptions, exhaustive: boolean): Bounds {
 }
 
 /** The options, within what the scenario says of itself. */
-function optionsFor({ bounds }: Scenario, options: CheckOptions): CheckOptions {
+export function boundedBy<T extends Pick<CheckOptions, 'executions' | 'steps'>>({ bounds }: Scenario, options: T): T {
   if (bounds === undefined) return options;
-  const { executions, randomRuns } = options;
   return {
     ...options,
     steps: Math.max(options.steps, bounds.steps),
-    executions: Math.min(executions, bounds.executions),
-    randomRuns: Math.min(randomRuns, bounds.executions),
+    executions: Math.min(options.executions, bounds.executions),
   };
 }
 
 /** Checks `subject` under `scenario`. A stopped check answers null. */
 export function checkScenario(scenario: Scenario, subject: Subject, given: CheckOptions): OperationResult | null {
-  const options = optionsFor(scenario, given);
+  const bounded = boundedBy(scenario, given);
+  const randomRuns = Math.min(bounded.randomRuns, scenario.bounds?.executions ?? Number.POSITIVE_INFINITY);
+  const options = { ...bounded, randomRuns };
   const seen = exploreScenario(scenario, subject, options);
   if (seen.isStopped) return null;
   const found = new Set(seen.witnesses.map((w) => w.finding.property));

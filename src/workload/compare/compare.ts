@@ -23,6 +23,8 @@ export interface CompareOptions {
   readonly memoryShare: number;
   readonly rows: readonly CompareRow[];
   readonly device: Partial<DeviceConfig>;
+  /** Compare the data of program and device with what was stored? */
+  readonly watchesData?: boolean;
   /** Look for the least memory in which `pinned` completes? */
   readonly priceOfPinning: boolean;
   /** Makes one run; rows ask for several at once. Default: in this thread, one after the other. */
@@ -121,6 +123,7 @@ export async function compare(options: CompareOptions, now: () => number): Promi
     device: options.device,
     target,
     judged: true,
+    watchesData: options.watchesData === true,
     stepsMax: Number.POSITIVE_INFINITY,
   };
   const execute = options.execute ?? inThisThread(trace, now);
@@ -157,7 +160,7 @@ async function leastFrames(
   let isCut = false;
   const search = { ...row, name: `${row.name} (looking for the least memory)` };
   const attempt = (frames: number, stepsMax: number): Promise<DesignRun> =>
-    execute(search, { ...config, frames, stepsMax, judged: false }, async (label, done, total) => {
+    execute(search, { ...config, frames, stepsMax, judged: false, watchesData: false }, async (label, done, total) => {
       isCut = await progress(label, done, total);
       return isCut;
     });

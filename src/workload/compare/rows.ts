@@ -46,12 +46,13 @@ export const COMPARE_ROWS: readonly CompareRow[] = [
   { name: 'linux-6.1', design: 'linux-6.1', driver: '', summary: 'flush in invalidate_range (Linux 6.1)' },
 ];
 
-/** Pinned pages, then each of the devices under each design that it has a driver for, oldest first. Throws InputError for an unknown
- *  device. */
-export function deviceRows(devices: readonly string[]): CompareRow[] {
+/** Pinned pages, then each of the devices under each design that it has a driver for, oldest first; `newestOnly`: under the newest one
+ *  alone. Throws InputError for an unknown device. */
+export function deviceRows(devices: readonly string[], newestOnly = false): CompareRow[] {
   const rows = devices.flatMap((device) => {
     const { designs } = deviceInfo(device);
-    return DESIGNS.filter((d) => designs[d.name] !== undefined).map(({ name }) => ({
+    const known = DESIGNS.filter((d) => designs[d.name] !== undefined);
+    return (newestOnly ? known.slice(-1) : known).map(({ name }) => ({
       name: devices.length === 1 ? name : `${device}/${name}`,
       design: name,
       driver: '',

@@ -21,6 +21,7 @@ import { RECORDED_MACHINE } from '../replay/run.ts';
 import { OutOfMemory, Toucher, type TouchPolicy } from '../replay/touch.ts';
 import type { TraceOp } from '../strace/trace-op.ts';
 import type { BindTarget } from './bind-target.ts';
+import { type DataResults, DataWatch } from './data-watch.ts';
 import type { CompareRow } from './rows.ts';
 
 export interface RunConfig {
@@ -34,6 +35,8 @@ export interface RunConfig {
   readonly target: BindTarget;
   /** Watch the events? Off for runs that only ask whether the program completes. */
   readonly judged: boolean;
+  /** Compare the data of program and device with what was stored? */
+  readonly watchesData: boolean;
   /** Steps after which the run is given up. */
   readonly stepsMax: number;
 }
@@ -44,6 +47,8 @@ export interface DesignRun {
   /** "done", "running" (cut), or "failed at step N: why". */
   readonly programState: string;
   readonly results: JudgeResults | null;
+  /** Null when nobody watched. */
+  readonly data: DataResults | null;
   readonly steps: number;
   readonly seconds: number;
   /** Counters of the kernel and of the device. */
@@ -59,6 +64,7 @@ class ProgramRun {
   readonly machine: Machine;
   readonly device: Device;
   readonly replayer: Replayer;
+  readonly data: DataWatch | null;
   readonly #config: RunConfig;
   readonly #execs = new Map<number, number>();
   state = 'running';
@@ -73,6 +79,14 @@ class ProgramRun {
     replayer.processes.onNewMm = (task, mm) => this.#newMm(task, mm);
     replayer.aroundMemoryCall = (task, op, isBefore) => this.#aroundCall(task, op, isBefore);
     replayer.processes.onMmGone = (mm) => this.#mmGone(mm);
+    this.data = config.watchesData ? new DataWatch(machine.kernel) : null;
+    if (this.data !== null) this.#watch(this.data);
+  }
+
+  #watch(data: DataWatch): void {
+    this.machine.kernel.memory.log.attach(data);
+    this.replayer.toucher.onTouch = (mm, task, va, isWrite) => data.touched(mm, task, va, isWrite);
+    this.replayer.processes.onMmLeft = (t) => data.last(t.task);
   }
 
   *#newMm(task: ReplayTask, mm: MmStruct): KernelPath<void> {
@@ -83,12 +97,14 @@ class ProgramRun {
     const result = yield* this.device.bind(mm);
     if (result < 0) throw new Error(`compare: the device could not be bound (${result})`);
     this.bound = mm;
+    this.data?.watch(mm);
   }
 
   /** Jobs that the program submitted on memory which it now gives up, and does not wait for. */
   *#aroundCall(task: ReplayTask, op: TraceOp, isBefore: boolean): KernelPath<void> {
     const { mm } = task.task;
     if (mm === null || mm !== this.bound) return;
+    this.data?.aroundCall(mm, op, isBefore);
     const piece = isBefore ? givenUp(mm, op) : null;
     if (piece === null) this.device.workload.unfocus();
     else this.device.workload.focus(piece.start, piece.end, piece.isWritable);
@@ -97,6 +113,7 @@ class ProgramRun {
   *#mmGone(mm: MmStruct): KernelPath<void> {
     if (this.bound !== mm) return;
     this.bound = null;
+    this.data?.watch(null);
     yield* this.device.unbind();
   }
 
@@ -203,6 +220,7 @@ export async function runDesign(
     frames: config.frames,
     programState: run.state,
     results: config.judged ? judge.results() : null,
+    data: run.data?.results() ?? null,
     steps: k.sched.steps,
     seconds: (now() - begin) / 1000,
     kernelStats: k.stats,

@@ -15,7 +15,7 @@ import { explore, type Witness } from '../../explore/explore.ts';
 import { goalOf, isGoal } from '../../explore/goal.ts';
 import { pct } from '../../explore/pct.ts';
 import type { Finding } from '../../explore/world.ts';
-import { lockFindingsOf } from '../check/check-operation.ts';
+import { boundedBy, lockFindingsOf } from '../check/check-operation.ts';
 import { describeViolation } from '../check/describe-violation.ts';
 import { scenarioNamed } from '../check/plan.ts';
 import type { LockFinding, ViolationReport } from '../check/results.ts';
@@ -34,7 +34,7 @@ export interface MatrixOptions {
   readonly executions: number;
   /** Steps of one execution at most. */
   readonly steps: number;
-  /** Explore every execution instead of sampling. */
+  /** Explore every execution instead of sampling; where `executions` or `steps` end that, sample too, with the first of the seeds. */
   readonly exhaustive: boolean;
   /** Asked now and then: false stops. */
   readonly goOn?: () => boolean;
@@ -46,12 +46,21 @@ export interface MatrixOperation {
   readonly executions: number;
   readonly steps: number;
   readonly exhaustive: boolean;
+  /** Executions that reached the bound of steps. */
+  readonly cut: number;
   /** Findings, one for each property and gap. */
   readonly findings: readonly Finding[];
   /** Sleeps in atomic context and the like, in any single run. */
   readonly lockFindings: readonly LockFinding[];
   /** Properties that the same device violates when it hears nothing. */
   readonly deafViolates: readonly string[];
+  readonly price: MatrixPrice;
+}
+
+/** What being safe costs the device, at most in any execution. */
+export interface MatrixPrice {
+  /** Attempts at one access that did not get on, in a row. */
+  readonly refaultsMax: number;
   readonly pinnedPagesMax: number;
 }
 
@@ -72,10 +81,14 @@ export interface MatrixCell {
   readonly gaps: readonly number[];
   readonly executions: number;
   readonly steps: number;
+  readonly price: MatrixPrice;
   /** Operations, those among them of which every execution was seen, and those that the deaf device was caught under. */
   readonly operations: number;
   readonly exhausted: number;
   readonly exercised: number;
+  /** Operations of which not every execution was seen, and executions that reached the bound of steps. */
+  readonly bounded: readonly string[];
+  readonly cut: number;
   /** Somebody stopped it. */
   readonly isCut: boolean;
 }
@@ -83,55 +96,111 @@ export interface MatrixCell {
 /** Runs that the lock-order monitor listens to. */
 const LOCK_RUNS = 4;
 
+/** Executions by random priorities beside an exploration that its bound ended. */
+const BESIDE = 40;
+
 interface Seen {
   readonly witnesses: readonly Witness[];
   readonly executions: number;
   readonly steps: number;
   readonly exhaustive: boolean;
-  readonly pinnedPagesMax: number;
+  readonly cut: number;
+  readonly price: MatrixPrice;
 }
 
-function look(scenario: Scenario, subject: Subject, options: MatrixOptions): Seen {
-  let pinnedPagesMax = 0;
+/** Looks at the scenario with the subject; with `firstOnly` until there is a finding. */
+function look(scenario: Scenario, subject: Subject, given: MatrixOptions, firstOnly = false): Seen {
+  const options = within(scenario, given);
+  let price = FREE;
   const program = scenarioProgram(scenario, subject, {
     atEnd: (world) => {
-      pinnedPagesMax = Math.max(pinnedPagesMax, world.device.stats().pinnedPagesMax);
+      price = dearer(price, world.device.stats());
     },
   });
-  const goOn = (): boolean => options.goOn?.() !== false;
+  const seen = new SeenSoFar(options, firstOnly);
+  let exhaustive = false;
   if (options.exhaustive) {
-    const r = explore(program, { executionsMax: options.executions, stepsMax: options.steps, goOn });
-    const { executions, steps, exhaustive } = r;
-    return { witnesses: [...r.findings], executions, steps, exhaustive, pinnedPagesMax };
+    const { executions: executionsMax, steps: stepsMax } = options;
+    const r = explore(program, {
+      executionsMax,
+      stepsMax,
+      goOn: () => options.goOn?.() !== false,
+      visit: ({ findings }) => !(firstOnly && findings.length > 0),
+    });
+    seen.add(r.executions, r.steps, r.cut, r.findings);
+    exhaustive = r.exhaustive;
   }
-  const witnesses: Witness[] = [];
-  let executions = 0;
-  let steps = 0;
+  const seeds = options.exhaustive ? options.seeds.slice(0, 1) : options.seeds;
+  const executions = options.exhaustive ? Math.min(BESIDE, options.executions) : options.executions;
   let stepsAssumed: number | undefined;
-  for (const seed of options.seeds) {
-    if (!goOn()) break;
-    const limits = { seed, executions: options.executions, stepsMax: options.steps, goOn };
+  for (const seed of exhaustive ? [] : seeds) {
+    if (!seen.goesOn()) break;
+    const limits = { seed, executions, stepsMax: options.steps, goOn: () => seen.goesOn() };
     const r = pct(program, stepsAssumed === undefined ? limits : { ...limits, steps: stepsAssumed });
     stepsAssumed = r.stepsAssumed;
-    executions += r.executions;
-    steps += r.steps;
-    for (const w of r.witnesses) {
-      if (!witnesses.some((known) => isGoal(known.finding, goalOf(w.finding)))) witnesses.push(w);
-    }
+    seen.add(r.executions, r.steps, r.cut, r.witnesses);
   }
-  return { witnesses, executions, steps, exhaustive: false, pinnedPagesMax };
+  const { witnesses, steps, cut } = seen;
+  return { witnesses, executions: seen.executions, steps, exhaustive, cut, price };
 }
 
-/** Properties that the deaf device violates, by device and operation: they do not depend on the design, which it does not hear. */
+/** The options, within what the scenario says of itself. Its executions are shared by the seeds. */
+function within(scenario: Scenario, options: MatrixOptions): MatrixOptions {
+  const bounded = boundedBy(scenario, options);
+  if (options.exhaustive || scenario.bounds === undefined) return bounded;
+  const share = Math.ceil(scenario.bounds.executions / Math.max(1, options.seeds.length));
+  return { ...bounded, executions: Math.min(options.executions, share) };
+}
+
+/** What several searches showed. */
+class SeenSoFar {
+  readonly witnesses: Witness[] = [];
+  executions = 0;
+  steps = 0;
+  cut = 0;
+  readonly #options: MatrixOptions;
+  readonly #firstOnly: boolean;
+
+  constructor(options: MatrixOptions, firstOnly: boolean) {
+    this.#options = options;
+    this.#firstOnly = firstOnly;
+  }
+
+  goesOn(): boolean {
+    return !(this.#firstOnly && this.witnesses.length > 0) && this.#options.goOn?.() !== false;
+  }
+
+  add(executions: number, steps: number, cut: number, witnesses: readonly Witness[]): void {
+    this.executions += executions;
+    this.steps += steps;
+    this.cut += cut;
+    for (const w of witnesses) {
+      if (!this.witnesses.some((known) => isGoal(known.finding, goalOf(w.finding)))) this.witnesses.push(w);
+    }
+  }
+}
+
+const FREE: MatrixPrice = { refaultsMax: 0, pinnedPagesMax: 0 };
+
+function dearer(a: MatrixPrice, b: MatrixPrice): MatrixPrice {
+  return {
+    refaultsMax: Math.max(a.refaultsMax, b.refaultsMax),
+    pinnedPagesMax: Math.max(a.pinnedPagesMax, b.pinnedPagesMax),
+  };
+}
+
+/** What the deaf device violates, by device and operation: it does not depend on the design, which it does not hear. */
 export class DeafDevices {
   readonly #seen = new Map<string, readonly string[]>();
 
+  /** Properties of the first execution with a finding. */
   violates(scenario: Scenario, subject: Subject, options: MatrixOptions): readonly string[] {
     const key = `${subject.name} ${scenario.name}`;
     let found = this.#seen.get(key);
     if (found === undefined) {
       const deaf = subject.nullSubject;
-      found = deaf === null ? [] : [...new Set(look(scenario, deaf, options).witnesses.map((w) => w.finding.property))];
+      found =
+        deaf === null ? [] : [...new Set(look(scenario, deaf, options, true).witnesses.map((w) => w.finding.property))];
       this.#seen.set(key, found);
     }
     return found;
@@ -165,6 +234,9 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
     operations: 0,
     exhausted: 0,
     exercised: 0,
+    price: FREE,
+    bounded: [],
+    cut: 0,
   };
   if (driver === undefined)
     return { ...empty, verdict: 'no driver', driver: '', why: '', operation: '', violation: null, isCut: false };
@@ -190,10 +262,16 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
       executions: seen.executions,
       steps: seen.steps,
       exhaustive: seen.exhaustive,
+      cut: seen.cut,
       findings: seen.witnesses.map((w) => w.finding),
-      lockFindings: lockFindingsOf(scenario, subject, { seed: options.seeds[0] ?? 1, steps: options.steps }, LOCK_RUNS),
+      lockFindings: lockFindingsOf(
+        scenario,
+        subject,
+        { seed: options.seeds[0] ?? 1, steps: boundedBy(scenario, options).steps },
+        LOCK_RUNS,
+      ),
       deafViolates: info.kind === 'pinned' ? [] : deaf.violates(scenario, subject, options),
-      pinnedPagesMax: seen.pinnedPagesMax,
+      price: seen.price,
     });
   }
   const violation =
@@ -214,6 +292,9 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
     steps: results.reduce((n, r) => n + r.steps, 0),
     operations: results.length,
     exhausted: results.filter((r) => r.exhaustive).length,
+    bounded: results.filter((r) => !r.exhaustive).map((r) => r.operation),
+    cut: results.reduce((n, r) => n + r.cut, 0),
+    price: results.reduce((price, r) => dearer(price, r.price), FREE),
     exercised: results.filter((r) => r.deafViolates.length > 0).length,
     isCut,
   };
@@ -236,7 +317,7 @@ function verdictOf(
   if (lock !== undefined) return { verdict: 'unsafe', why: `${lock.property} ${lock.tag}: ${lock.sentence}` };
   if (blame === STALE) return { verdict: 'stale', why };
   if (blame === PRICE) return { verdict: 'price', why };
-  const pinned = Math.max(0, ...results.map((r) => r.pinnedPagesMax));
+  const pinned = Math.max(0, ...results.map((r) => r.price.pinnedPagesMax));
   if (pinned > 0) return { verdict: 'price', why: `holds what it uses: up to ${pinned} pages pinned` };
   const gaps = explained(results);
   if (gaps.length > 0) return { verdict: 'gap', why: `documented gap ${gaps[0]!.gap}: ${gaps[0]!.sentence}` };

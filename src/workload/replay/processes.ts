@@ -41,6 +41,8 @@ export class Processes {
   onNewMm: (task: ReplayTask, mm: MmStruct) => KernelPath<void> = function* () {};
   /** Called when the last user of an address space has given it up. */
   onMmGone: (mm: MmStruct) => KernelPath<void> = function* () {};
+  /** The task is about to leave its address space: by exec, or because it ends. */
+  onMmLeft: (task: ReplayTask) => KernelPath<void> = function* () {};
 
   constructor(
     kernel: Kernel,
@@ -125,6 +127,7 @@ export class Processes {
     const oldMm = old.task.mm;
     const image = this.#initial.take(tid);
     enterTask(old);
+    yield* this.onMmLeft(old);
     yield* doExec(k, old.task, this.#layoutOf(image));
     if (oldMm !== null && oldMm.users <= 0) yield* this.onMmGone(oldMm);
     const learns = image === null ? { brk: true, base: true } : null;
@@ -173,6 +176,7 @@ export class Processes {
     if (t === undefined) return;
     this.#compareFinal(t);
     const { mm } = t.task;
+    yield* this.onMmLeft(t);
     yield* doExit(this.#kernel, t.task);
     if (mm !== null && mm.users <= 0) yield* this.onMmGone(mm);
     this.#tasks.delete(tid);

@@ -14,7 +14,6 @@
 // Whether memory was touched matters for more than residency: VMAs that own pages of different fork histories do not merge.
 
 import { MAP_FIXED, VM_ACCESS_FLAGS, VM_FAULT_ERROR, VM_FAULT_OOM } from '../../abi/mman.ts';
-import { InputError } from '../../base/assert.ts';
 import { touchPage } from '../../mm/cpu-access.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct, Task } from '../../mm/types.ts';
@@ -26,13 +25,6 @@ import type { Piece } from './touched-pieces.ts';
 
 export type TouchPolicy = 'none' | 'sample' | 'populate' | 'faults';
 export const TOUCH_POLICIES: readonly TouchPolicy[] = ['none', 'sample', 'populate', 'faults'];
-
-/** The policy of that name; InputError for another word. */
-export function touchPolicy(name: string): TouchPolicy {
-  const policy = TOUCH_POLICIES.find((p) => p === name);
-  if (policy === undefined) throw new InputError(`--touch: "${name}" is not one of ${TOUCH_POLICIES.join(', ')}`);
-  return policy;
-}
 
 /** Does the call only make the piece longer at its end? */
 function isGrowth(op: TraceOp, piece: Piece, mm: MmStruct): boolean {
@@ -53,6 +45,8 @@ export class Toucher {
   touched = 0;
   /** Accesses that ended in a signal. */
   refused = 0;
+  /** Told of each access, in its step. */
+  onTouch: ((mm: MmStruct, task: Task, va: number, isWrite: boolean) => void) | null = null;
   /** Memory that a task has got and not used yet. */
   readonly #pending = new WeakMap<Task, { start: number; end: number }>();
 
@@ -112,5 +106,6 @@ export class Toucher {
     const result = yield* touchPage(k, mm, task.cpu, va, kind === FAULT_WRITE);
     if ((result & VM_FAULT_OOM) !== 0) throw new OutOfMemory(`no memory for the page at 0x${va.toString(16)}`);
     if ((result & VM_FAULT_ERROR) !== 0) this.refused++;
+    else this.onTouch?.(mm, task, va, kind === FAULT_WRITE);
   }
 }
