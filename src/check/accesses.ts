@@ -32,17 +32,8 @@ import {
 import { PTE_RW } from '../abi/pte.ts';
 import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
-
-<<<<<<< HEAD
-
 import { frameForDevice, mayStore } from './device-entries.ts';
-
-=======
-
 import { onDirtyEntryDropped } from './dirty-entries.ts';
-
->>>>>>> main
-
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';

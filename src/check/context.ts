@@ -6,17 +6,8 @@ import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { AtsProtocol, forgetAts } from './ats.ts';
-
-<<<<<<< HEAD
-
 import { DeviceEntries } from './device-entries.ts';
-
-=======
-
 import { DirtyEntries } from './dirty-entries.ts';
-
->>>>>>> main
-
 import { DmaMappings } from './dma.ts';
 import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
