@@ -13,6 +13,10 @@ import { build, install, root } from './prepare.mjs';
 const SEEDS = 20;
 /** Executions of one operation of `shootdown check` at most. */
 const CHECK_EXECUTIONS = 20_000;
+/** The matrix: executions of an operation for each seed of a sample, and at most of an exploration. */
+const MATRIX = { seeds: 20, sample: 1, exploration: 300 };
+/** Programs that each device shares, under its newest design and with half of their memory. */
+const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'tcl-lists', 'perl-sort', 'image-convert'];
 /** The soak: 10^6 operations. */
 const SOAKS = 4;
 const OPERATIONS_OF_A_SOAK = 250_000;
@@ -56,6 +60,10 @@ function tests(file, env) {
   const report = JSON.parse(done.stdout.slice(done.stdout.indexOf('{')));
   return { passed: report.numPassedTests, failed: report.numFailedTests, seconds: (Date.now() - begin) / 1000 };
 }
+
+install();
+build();
+const { DEVICES } = await import(new URL('../dist/device/devices.js', import.meta.url).href);
 
 /** @type {{ name: string, run: () => unknown }[]} */
 const parts = [];
@@ -141,6 +149,36 @@ for (const driver of modules(join('drivers', 'wrong'))) {
     },
   });
 }
+const SAMPLE = ['--seeds', String(MATRIX.seeds), '--executions', String(MATRIX.sample)];
+const EXPLORATION = ['--exhaustive', '--executions', String(MATRIX.exploration)];
+/** @type {[string, string[]][]} */
+const matrices = [
+  ['matrix', SAMPLE],
+  ['exhaustive matrix', EXPLORATION],
+];
+for (const [kind, options] of matrices) {
+  for (const { name } of DEVICES) {
+    const args = ['compare', '--matrix', '--device', name, ...options];
+    parts.push({ name: `${kind} ${name}`, run: () => cliJson(args).cells.map(cellRow) });
+  }
+}
+for (const program of SHARED_PROGRAMS) {
+  const trace = join(PROGRAMS, `${program}.strace.gz`);
+  parts.push({
+    name: `shared ${program}`,
+    run: () => {
+      const r = cliJson(['compare', trace, '--devices', 'all', '--newest']);
+      const { peakFrames, frames, pinnedFrames } = r;
+      const runs = r.designs.map((/** @type {any} */ d) => {
+        const { design, verdict, deviceState, windows, windowsOpen, maxRefaults, swappedPeak, byProperty, data } = d;
+        const programState = d.programState.split(' ')[0];
+        const state = { deviceState, programState, data };
+        return { design, verdict, ...state, windows, windowsOpen, maxRefaults, swappedPeak, byProperty };
+      });
+      return { peakFrames, frames, pinnedFrames, runs };
+    },
+  });
+}
 parts.push({ name: 'museum', run: () => cliJson(['bugs', '--all']).bugs });
 
 /** Recordings of Linux 6.1. */
@@ -157,13 +195,18 @@ function modules(folder) {
   return files.sort().map((f) => f.slice(0, -3));
 }
 
+/** @type {(c: any) => unknown} */
+function cellRow({ device, design, verdict, operation, violation, gaps, ...c }) {
+  const { operations, exhausted, exercised, executions, cut, price } = c;
+  const found = violation === null ? null : { property: violation.property, tag: violation.tag };
+  return { device, design, verdict, operation, found, gaps, operations, exhausted, exercised, executions, cut, price };
+}
+
 /** @type {(o: any) => unknown} */
 function verdictRow({ operation, verdict, exhaustive, executions, cells }) {
   return { operation, verdict, exhaustive, executions, cells };
 }
 
-install();
-build();
 const hash = createHash('sha256');
 for (const d of ['src', 'test', 'recordings', 'scripts', 'drivers', 'bugs']) hashTree(join(root, d), hash);
 const state = join(root, '.verify', hash.digest('hex').slice(0, 16));
@@ -186,7 +229,7 @@ for (const part of parts) {
 const names = parts.map((p) => p.name);
 console.error(`${Object.keys(results).length} of ${parts.length} parts are done`);
 const page = join(root, 'docs', 'figures.md');
-const sizes = { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS };
+const sizes = { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS, matrix: MATRIX };
 writeFileSync(page, figures(readFileSync(page, 'utf8'), names, results, sizes));
 console.error('wrote docs/figures.md: the sections whose parts are all done');
 const summary = readmeFigures(names, results, CHECK_EXECUTIONS);
