@@ -202,6 +202,34 @@ function sharedFigures(results) {
   return out;
 }
 
+/** README's table of the programs that each device shares: what became of device and data. Null while a program has no results.
+ * @param {string[]} parts @param {Record<string, any>} results */
+export function readmeShared(parts, results) {
+  const wanted = parts.filter((p) => p.startsWith('shared '));
+  if (wanted.some((p) => results[p] === undefined)) return null;
+  const programs = wanted.map((p) => p.slice(7));
+  const out = [
+    `| device / design | ${programs.join(' | ')} | words compared |`,
+    `|---|${'---|'.repeat(programs.length)}--:|`,
+  ];
+  for (const { design } of results[/** @type {string} */ (wanted[0])].runs) {
+    const runs = wanted.map((p) => results[p].runs.find((/** @type {any} */ r) => r.design === design));
+    const words = runs.reduce((n, r) => n + (r?.data.compared ?? 0), 0);
+    out.push(`| ${design} | ${runs.map(sharedCell).join(' | ')} | ${words.toLocaleString('en')} |`);
+  }
+  return out.join('\n');
+}
+
+/** @param {any} r */
+function sharedCell(r) {
+  if (r === undefined) return '';
+  const said = [r.programState === 'failed' ? 'no memory' : r.deviceState === 'failed' ? 'device gave up' : r.verdict];
+  const properties = Object.keys(r.byProperty);
+  if (r.verdict === 'unsafe' || r.verdict === 'gap') said.push(properties.join(', '));
+  if (r.data.wrong > 0) said.push(`${r.data.wrong} words differ`);
+  return said.join(': ');
+}
+
 /** @param {Record<string, any>} results */
 function testFigures(results) {
   const out = ['## Tests at full size', ''];

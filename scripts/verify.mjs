@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { figures, readmeFigures } from './figures.mjs';
+import { figures, readmeFigures, readmeShared } from './figures.mjs';
 import { build, install, root } from './prepare.mjs';
 
 const SEEDS = 20;
@@ -232,13 +232,14 @@ const page = join(root, 'docs', 'figures.md');
 const sizes = { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS, matrix: MATRIX };
 writeFileSync(page, figures(readFileSync(page, 'utf8'), names, results, sizes));
 console.error('wrote docs/figures.md: the sections whose parts are all done');
-const summary = readmeFigures(names, results, CHECK_EXECUTIONS);
-if (summary !== null) {
-  const readme = join(root, 'README.md');
-  const marks = /(<!-- npm run verify -->\n)[\s\S]*?(<!-- end -->)/;
-  writeFileSync(
-    readme,
-    readFileSync(readme, 'utf8').replace(marks, (_, begin, end) => `${begin}${summary}\n${end}`),
-  );
-  console.error('wrote what README.md says of them');
+const readme = join(root, 'README.md');
+/** Puts `text` between the comment and the next end mark in README.md. @type {(mark: string, text: string | null) => void} */
+function writeReadme(mark, text) {
+  if (text === null) return;
+  const marks = new RegExp(`(<!-- ${mark} -->\\n)[\\s\\S]*?(<!-- end -->)`);
+  const now = readFileSync(readme, 'utf8').replace(marks, (_, begin, end) => `${begin}${text}\n${end}`);
+  writeFileSync(readme, now);
+  console.error(`wrote what README.md says after "${mark}"`);
 }
+writeReadme('npm run verify', readmeFigures(names, results, CHECK_EXECUTIONS));
+writeReadme('npm run verify, shared programs', readmeShared(names, results));
