@@ -35,7 +35,7 @@ import { PAGE_SIZE, ULONG_MAX } from '../abi/mman.ts';
 import type { RecordSink } from '../base/record-log.ts';
 import { FREE_TO_HUGETLB_POOL } from '../mm/hugetlb/pool.ts';
 import type { Kernel } from '../mm/kernel.ts';
-import { PG_RESERVED } from '../mm/page/pages.ts';
+import { PG_HUGETLB, PG_RESERVED } from '../mm/page/pages.ts';
 import { hex, type MadeRecord } from './record.ts';
 
 /** FAULT_FLAG_* by bit. */
@@ -162,7 +162,7 @@ export class Capture implements RecordSink {
 
   /** E_RMAP_ADD without a kind is a copy of fork, which the recorder cannot see. */
   #map(ring: Float64Array, at: number, mm: string, start: number, kind: number): void {
-    if (kind === 0) return;
+    if (kind === 0 || this.#isUnseen(ring[at + EV_PFN]!)) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
     const addr = this.#addressByIndex(ring[at + EV_MM]!, ring[at + EV_PFN]!, start);
@@ -177,7 +177,14 @@ export class Capture implements RecordSink {
     return kernel.mms.get(mm)?.vmas.findExact(address)?.start ?? address;
   }
 
+  /** The recorder's probes are on the functions for all pages; hugetlb may have its own. */
+  #isUnseen(pfn: number): boolean {
+    const { flags } = this.kernel.pages;
+    return this.kernel.profile.hugetlbOwnRmap && (flags[pfn]! & PG_HUGETLB) !== 0;
+  }
+
   #unmap(ring: Float64Array, at: number, mm: string): void {
+    if (this.#isUnseen(ring[at + EV_PFN]!)) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
     this.push(order > 0 ? { t: 'unmap', mm, page, order } : { t: 'unmap', mm, page });

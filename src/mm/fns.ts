@@ -186,6 +186,8 @@ export interface ZapFns {
   /** __tlb_remove_page_size: queues a page that an entry of `size` bytes (4096) at `address` mapped (a table: its base); true = full,
    *  flush now. */
   tlbRemovePage(k: Kernel, tlb: MmuGather, pfn: number, address: number, isTable: boolean, size?: number): boolean;
+  /** mm_tlb_flush_pending: has somebody changed entries and not flushed yet? Until then a TLB may permit more than the entry. */
+  mmTlbFlushPending(k: Kernel, mm: MmStruct): boolean;
   /** unmap_vmas: one UNMAP section over [start, end), zap of every VMA (ascending array). */
   unmapVmas(k: Kernel, tlb: MmuGather, vmas: readonly VmArea[], start: number, end: number): KernelPath<void>;
   /** unmap_single_vma / unmap_page_range, no section of its own. */
@@ -437,9 +439,16 @@ export interface MigrateFns {
   /** try_to_migrate_one: false ends the walk. */
   tryToMigrateOne(k: Kernel, pfn: number, vma: VmArea, address: number, flags: number): KernelPath<boolean>;
   /** remove_migration_ptes: entries that name `src` map `dst` (head pages). Page locks held; isLocked: rmap lock held. */
-  removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void>;
+  removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean, toZeroPage?: boolean): KernelPath<void>;
   /** remove_migration_pte: in one VMA, whose first entry is at `address`. */
-  removeMigrationPte(k: Kernel, src: number, dst: number, vma: VmArea, address: number): KernelPath<void>;
+  removeMigrationPte(
+    k: Kernel,
+    src: number,
+    dst: number,
+    vma: VmArea,
+    address: number,
+    toZeroPage?: boolean,
+  ): KernelPath<void>;
   /** migrate_pages: moves the isolated pages of `from` to pages that newPage gives. Those that stayed are left in `from` for
    *  putbackMovablePages. Number of pages that could not be moved, or -ENOMEM. */
   migratePages(
@@ -461,7 +470,7 @@ export interface MigrateFns {
     reason: number,
   ): KernelPath<number>;
   /** memory_failure, soft_offline_page: the caller's reference is taken over. 0, -EBUSY, -EHWPOISON. */
-  memoryFailure(k: Kernel, pfn: number): KernelPath<number>;
+  memoryFailure(k: Kernel, pfn: number, address?: number): KernelPath<number>;
   softOfflinePage(k: Kernel, pfn: number): KernelPath<number>;
   /** compact_node. */
   compactNode(k: Kernel, node: number): KernelPath<void>;
@@ -637,6 +646,8 @@ export interface GupFns {
     flags: number,
     out: Int32Array,
   ): KernelPath<number>;
+  /** gup_pte_range for one entry, without mmapLock and ptl: the page, referenced or (FOLL_PIN) pinned; 0: the slow way. */
+  gupPteRange(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number>;
   /** access_process_vm-like copy for tests and process_vm_*: bytes moved or -EFAULT. */
   accessRemoteVm(
     k: Kernel,
@@ -678,6 +689,9 @@ export interface HugetlbFns {
     newAddr: number,
     len: number,
   ): KernelPath<number>;
+  /** huge_pmd_unshare: unlinks a shared table from this address space; the gather remembers the GiB to flush. False when the table
+   *  is not shared. VMA lock and i_mmap_rwsem held for write, ptl of the table held. */
+  hugePmdUnshare(k: Kernel, tlb: MmuGather, vma: VmArea, address: number, word: number): boolean;
   /** hugetlb_unshare_pmds of [start, end), multiples of 1 GiB. */
   hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<void>;
 }

@@ -114,6 +114,8 @@ export class Kernel {
   committed = 0;
   /** siginfo of the last failed fault. */
   faultCode = 0;
+  /** User address of the SIGBUS (BUS_MCEERR_AR) that the current task gets when its call returns, or -1 (force_sig_mceerr). */
+  memoryErrorAt = -1;
   /** The last getUserPages with FOLL_UNLOCKABLE came back without mmapLock. Read and cleared at once by its caller. */
   gupUnlocked = false;
   /** Why vmaModify gave no VMA. */

@@ -25,6 +25,30 @@ export interface Profile {
   readonly splitKeepsDirty: boolean;
   /** A fault from user mode is tried under the lock of its VMA before mmapLock (6.4; for files with map_pages 6.7). */
   readonly perVmaLocks: boolean;
+  /** Pages that lost their last user together are freed in the order in which they were queued (6.10, free_unref_folios); before, the last
+   *  one first (a list built at its head). */
+  readonly freesInOrder: boolean;
+  /** Zapping a dirty file page keeps its rmap until the CPUs were flushed (6.2, tlb_delay_rmap). */
+  readonly delayedRmap: boolean;
+  /** Write protection that mprotect (of a huge entry) or userfaultfd lifts makes the entry of an exclusive page writable at once, dirty or not
+   *  (6.2); before, mprotect did so for small dirty ones only. */
+  readonly writableAtOnce: boolean;
+  /** The section of a probe's breakpoint is the page (by 6.12, recorded); before, 4096 bytes from the probe on. */
+  readonly uprobeWholePage: boolean;
+  /** Holes of ext4 (6.14 and the late 6.12.y): pages of which only some blocks go are write-protected, so that a write asks for blocks again;
+   *  a hole ends with the last page of the file. Before, the range was written back and a hole reached one page further when the
+   *  file ended with a page. */
+  readonly punchCleansParts: boolean;
+  /** MADV_HWPOISON acts as if the caller had met the error (6.11, MF_ACTION_REQUIRED): SIGBUS when what it wrote is lost. */
+  readonly hwpoisonInjectKills: boolean;
+  /** Reclaim splits the huge entry of a page inside the section in which it unmaps it (6.11); before, in a section of its own. */
+  readonly unmapSplitsInSection: boolean;
+  /** A huge page's mapping that is split gives up its rmap as a whole, after the small entries have got theirs (6.8). */
+  readonly splitRemovesHugeRmap: boolean;
+  /** Parts of a huge page that hold nothing but zeros are mapped to the zero page when the page is split (6.12). */
+  readonly splitMapsZeroPage: boolean;
+  /** hugetlb counts its mappings by functions of its own (6.8, hugetlb_add_new_anon_rmap). */
+  readonly hugetlbOwnRmap: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
   readonly mremapMultiVma: boolean;
   /** mseal exists (6.10). */
@@ -83,7 +107,7 @@ export interface Profile {
   readonly hugetlbUnmapsInOwnSection: boolean;
   /** Guard regions mark their VMA (VM_MAYBE_GUARD; in 6.18 as measured); before, every one got an anon_vma, now anonymous memory alone. */
   readonly guardMarksVma: boolean;
-  /** MREMAP_DONTUNMAP of a part of a locked area cuts it out (6.1, recorded); by 6.18 (measured) the whole area is no longer locked. */
+  /** MREMAP_DONTUNMAP of a part of a locked area cuts it out (6.1, recorded); by 6.12 (recorded) the whole area is no longer locked. */
   readonly dontunmapCutsLocked: boolean;
   /** hugetlb mappings are placed by the search for all files, hints rounded up (by 6.18, measured), or by one of their own. */
   readonly hugetlbGenericSearch: boolean;
@@ -109,6 +133,16 @@ const V6_1: Profile = {
   batchedMigrationFlush: false,
   splitKeepsDirty: false,
   perVmaLocks: false,
+  freesInOrder: false,
+  delayedRmap: false,
+  writableAtOnce: false,
+  uprobeWholePage: false,
+  punchCleansParts: false,
+  hwpoisonInjectKills: false,
+  unmapSplitsInSection: false,
+  splitRemovesHugeRmap: false,
+  splitMapsZeroPage: false,
+  hugetlbOwnRmap: false,
   mremapMultiVma: false,
   mseal: false,
   madvGuard: false,
@@ -154,6 +188,8 @@ const V6_6: Profile = {
   batchedMigrationFlush: true,
   splitKeepsDirty: true,
   perVmaLocks: true,
+  delayedRmap: true,
+  writableAtOnce: true,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
@@ -171,10 +207,19 @@ const V6_12: Profile = {
   name: '6.12',
   notifier: 'linux-6.12',
   thpAlignAnon: true,
+  freesInOrder: true,
+  uprobeWholePage: true,
+  punchCleansParts: true,
+  hwpoisonInjectKills: true,
+  unmapSplitsInSection: true,
+  splitRemovesHugeRmap: true,
+  splitMapsZeroPage: true,
+  hugetlbOwnRmap: true,
   hugetlbRestoresReservation: true,
   thpAlignTop: true,
   mapStackNoHugepage: true,
   mmapMergesNextFirst: false,
+  dontunmapCutsLocked: false,
   mmapChecksBeforeUnmap: true,
   mprotectUncharges: true,
   madvisePopulateAtOnce: true,
@@ -192,7 +237,6 @@ const V6_18: Profile = {
   ...V6_12,
   name: '6.18',
   hugetlbGenericSearch: true,
-  dontunmapCutsLocked: false,
   guardMarksVma: true,
   mremapMultiVma: true,
   madvGuard: true,

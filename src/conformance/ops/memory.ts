@@ -1,5 +1,6 @@
 // Memory system calls of a script.
 
+import { VM_FAULT_HWPOISON } from '../../abi/mman.ts';
 import {
   NR_brk,
   NR_madvise,
@@ -17,6 +18,7 @@ import {
 } from '../../abi/syscalls.ts';
 import * as C from '../../workload/strace/constants.ts';
 import type { World } from '../world.ts';
+import { signalOutcome } from './access.ts';
 import { type Args, addressOutcome, type Op, valueOutcome } from './outcome.ts';
 
 /** A descriptor by the name that the script gave it, or a number. */
@@ -50,7 +52,11 @@ const mremap: Op = function* (world, p, args) {
 
 const madvise: Op = function* (world, p, args) {
   const advice = args.flags('advice', C.MADV);
-  return valueOutcome(yield* world.syscall(p, NR_madvise, args.word('addr'), args.word('len'), advice));
+  const { kernel } = world;
+  kernel.memoryErrorAt = -1;
+  const outcome = valueOutcome(yield* world.syscall(p, NR_madvise, args.word('addr'), args.word('len'), advice));
+  if (kernel.memoryErrorAt < 0) return outcome;
+  return { ...outcome, ...signalOutcome(world, kernel.memoryErrorAt, VM_FAULT_HWPOISON) };
 };
 
 const brk: Op = function* (world, p, args) {

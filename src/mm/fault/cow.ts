@@ -66,7 +66,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
     }
     // A write-protection under mmapLock R may have changed the entry and not flushed yet: another CPU could write the page
     // while it is copied.
-    if (vma.mm.tlbFlushPending > 0) yield* k.fn.flushTlbPage(k, vma, address, SITE_MPROTECT);
+    if (k.fn.mmTlbFlushPending(k, vma.mm)) yield* k.fn.flushTlbPage(k, vma, address, SITE_MPROTECT);
   }
   const isNormal = (lo & PTE_SPECIAL) === 0;
   const pfn = isNormal ? pteFrame(lo) : 0;

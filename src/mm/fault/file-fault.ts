@@ -233,11 +233,9 @@ function* finishFileFault(
   return result;
 }
 
-/** The page table for the fault, or the negative of VM_FAULT_* bits. A fault beyond the end of the file makes the upper tables only:
+/** The missing page table for the fault, or the negative of VM_FAULT_* bits. A fault beyond the end of the file makes the upper tables only:
  *  the last one is put in its place with the page (prealloc_pte). */
-function* fileFaultTable(k: Kernel, vma: VmArea, address: number): KernelPath<number> {
-  const known = pteTable(k, vma.mm, address);
-  if (known !== 0) return known;
+function* makeFileFaultTable(k: Kernel, vma: VmArea, address: number): KernelPath<number> {
   const mapping = vma.file!.inode.mapping;
   noteFile(k, mapping, false);
   if (linearPageIndex(vma, address) >= filePages(mapping)) {
@@ -249,7 +247,8 @@ function* fileFaultTable(k: Kernel, vma: VmArea, address: number): KernelPath<nu
 }
 
 export function* doReadFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
-  const table = yield* fileFaultTable(k, vma, address);
+  const known = pteTable(k, vma.mm, address);
+  const table = known !== 0 ? known : yield* makeFileFaultTable(k, vma, address);
   if (table <= 0) return -table;
   // should_fault_around: a page that is mapped along would not ask the monitor.
   const around = k.config.faultAroundPages > 1 && (vma.flags & (VM_UFFD_WP | VM_UFFD_MINOR)) === 0;
@@ -268,7 +267,8 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
   const mm = vma.mm;
   const m = k.memory;
   if (needsAnonVma(k, vma) && (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return VM_FAULT_OOM;
-  const table = yield* fileFaultTable(k, vma, address);
+  const known = pteTable(k, vma.mm, address);
+  const table = known !== 0 ? known : yield* makeFileFaultTable(k, vma, address);
   if (table <= 0) return -table;
   let page = vmaAllocPage(k, vma, address, FRAME_ANON);
   if (page === 0) page = yield* vmaAllocPageSlow(k, vma, address, FRAME_ANON);
@@ -304,7 +304,8 @@ export function* doCowFault(k: Kernel, vma: VmArea, address: number, flags: numb
 }
 
 export function* doSharedFault(k: Kernel, vma: VmArea, address: number, flags: number): KernelPath<number> {
-  const table = yield* fileFaultTable(k, vma, address);
+  const known = pteTable(k, vma.mm, address);
+  const table = known !== 0 ? known : yield* makeFileFaultTable(k, vma, address);
   if (table <= 0) return -table;
   const found = yield* filemapFault(k, vma, address, flags);
   if (found < 0) return -found;

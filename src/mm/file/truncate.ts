@@ -17,6 +17,7 @@ import type { KernelPath } from '../../sched/path.ts';
 import { hugetlbEvictInode, hugetlbPunchHole, hugetlbTruncate } from '../hugetlb/file.ts';
 import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
+import { putPages } from '../page/allocator.ts';
 import { compoundHead, compoundNr } from '../page/compound.ts';
 import { lockPage, lockPageFast, unlockPage } from '../page/page-lock.ts';
 import { intervalNext } from '../rmap/interval.ts';
@@ -138,9 +139,9 @@ interface Part {
   isDone: boolean;
 }
 
-/** folio_batch_release: a batch loses its references backwards (release_pages collects at the head of a list). */
+/** folio_batch_release: a batch loses its references. */
 function releaseBatch(k: Kernel, batch: number[]): void {
-  for (let i = batch.length - 1; i >= 0; i--) k.fn.putPage(k, batch[i]!);
+  putPages(k, batch);
   batch.length = 0;
 }
 
@@ -299,6 +300,7 @@ export function* punchHole(k: Kernel, inode: Inode, start: number, end: number):
   const mapping = inode.mapping;
   if (inode.kind === 'hugetlbfs') return yield* hugetlbPunchHole(k, inode, start, end);
   if (isShmem(mapping)) return yield* invalidating(k, mapping, punchShmem(k, mapping, start, end));
+  if (k.profile.punchCleansParts) return yield* punchBlocks(k, inode, start, end);
   // ext4_punch_hole: the range is written back first, which cleans its shared mappings; nothing is punched beyond the end of
   // the file, or beyond the page that contains it.
   yield* k.fn.filemapWriteAndWaitRange(k, mapping, start, end);
@@ -306,6 +308,38 @@ export function* punchHole(k: Kernel, inode: Inode, start: number, end: number):
   if (start >= inode.size) return 0;
   const stop = end > inode.size ? Math.floor(inode.size / 4096) * 4096 + 4096 : end;
   return yield* invalidating(k, mapping, eraseRange(k, mapping, start, stop));
+}
+
+/** ext4_punch_hole as reworked, with ext4_truncate_page_cache_block_range. */
+function* punchBlocks(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {
+  const { mapping } = inode;
+  noteFile(k, mapping, false);
+  if (start >= inode.size) return 0;
+  const stop = end >= inode.size ? Math.ceil(inode.size / 4096) * 4096 : end;
+  return yield* invalidating(k, mapping, cleanAndErase(k, inode, start, stop));
+}
+
+function* cleanAndErase(k: Kernel, inode: Inode, start: number, end: number): KernelPath<void> {
+  const from = Math.ceil(start / inode.blockSize) * inode.blockSize;
+  const to = Math.floor(end / inode.blockSize) * inode.blockSize;
+  if (from < to && (from % 4096 !== 0 || to % 4096 !== 0)) {
+    const boundary = Math.ceil(from / 4096) * 4096;
+    yield* cleanPart(k, inode.mapping, from, Math.min(boundary, to));
+    if (to > boundary) yield* cleanPart(k, inode.mapping, Math.floor(to / 4096) * 4096, to);
+  }
+  yield* eraseRange(k, inode.mapping, start, end);
+}
+
+/** ext4_truncate_folio: the page of `start` loses its writable mappings; its contents stay to be written. */
+function* cleanPart(k: Kernel, mapping: AddressSpace, start: number, end: number): KernelPath<void> {
+  noteFile(k, mapping, false);
+  const pfn = start < end ? mapping.pages.get(Math.floor(start / 4096)) : undefined;
+  if (pfn === undefined) return;
+  getPage(k, pfn);
+  if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
+  if ((yield* k.fn.pageMkclean(k, pfn)) > 0) setPageDirty(k, pfn);
+  unlockPage(k, pfn);
+  k.fn.putPage(k, pfn);
 }
 
 export function zeroRange(k: Kernel, inode: Inode, start: number, end: number): KernelPath<number> {

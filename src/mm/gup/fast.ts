@@ -23,8 +23,7 @@ import { notePage } from '../rmap/rmap.ts';
 import type { MmStruct } from '../types.ts';
 import { FOLL_FAST_ONLY, FOLL_GET, FOLL_PIN, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from './flags.ts';
 
-/** gup_pte_range for one entry: the page, referenced or pinned, or 0. */
-function* grabEntry(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
+export function* gupPteRange(k: Kernel, mm: MmStruct, address: number, flags: number): AtomicPath<number> {
   const { pages, memory: m } = k;
   const table = pteTable(k, mm, address);
   if (table === 0) return 0;
@@ -70,7 +69,7 @@ export function* getUserPagesFast(
   if ((flags & FOLL_PIN) !== 0) mm.hasPinned = true;
   let done = 0;
   while (done < count) {
-    const pfn = yield* grabEntry(k, mm, first + done * 4096, flags);
+    const pfn = yield* k.fn.gupPteRange(k, mm, first + done * 4096, flags);
     if (pfn === 0) break;
     out[done++] = pfn;
   }

@@ -1,8 +1,8 @@
 // mprotect of a huge entry (mm/huge_memory.c change_huge_pmd): made invalid without a flush, then written with its new rights; the
-// gather flushes at the end of the call. Unlike a small entry, one that loses A asks for a flush (huge_pmd_needs_flush). No W is
-// given back here: the next write faults and reuses. A part of a huge page is split first.
+// gather flushes at the end of the call. Unlike a small entry, one that loses A asks for a flush (huge_pmd_needs_flush). Until 6.1 no W
+// is given back here (the next write faults and reuses); since then as for small entries. A part of a huge page is split first.
 
-import { PMD_SIZE } from '../../abi/mman.ts';
+import { PMD_SIZE, VM_SHARED, VM_SOFTDIRTY } from '../../abi/mman.ts';
 import {
   PTE_A,
   PTE_D,
@@ -13,6 +13,7 @@ import {
   PTE_PS,
   PTE_PWT,
   PTE_RW,
+  PTE_SOFT_DIRTY,
   PTE_UFFD_WP,
   PTE_US,
 } from '../../abi/pte.ts';
@@ -21,11 +22,11 @@ import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
 import type { Kernel } from '../kernel.ts';
 import { HPAGE_PMD_NR } from '../page/compound.ts';
-import { PG_ANON } from '../page/pages.ts';
+import { PG_ANON, PG_ANON_EXCLUSIVE } from '../page/pages.ts';
 import { readOnlyType, swapPfn, withSwapType } from '../page/pfn-swap.ts';
 import { SWP_MIGRATION_WRITE, swapType } from '../page/swapops.ts';
 import type { VmArea } from '../types.ts';
-import { MM_CP_PROT_NUMA, MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from '../zap/cp-flags.ts';
+import { MM_CP_PROT_NUMA, MM_CP_TRY_CHANGE_WRITABLE, MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from '../zap/cp-flags.ts';
 import { CLEARED_PMDS, type MmuGather } from '../zap/mmu-gather.ts';
 import { mkHugePmdHi, pmdFrame, pmdIsSwap, pmdIsTable, pmdModifyLo, pmdTransHuge } from './pmd.ts';
 import { setPmd } from './pmd-flush.ts';
@@ -73,6 +74,15 @@ function changedLo(vma: VmArea, lo: number, cpFlags: number): number {
   return (cpFlags & MM_CP_UFFD_WP_RESOLVE) !== 0 ? newLo & ~PTE_UFFD_WP : newLo;
 }
 
+/** can_change_pmd_writable: may the entry become writable without a fault? */
+function canChangePmdWritable(k: Kernel, vma: VmArea, lo: number): boolean {
+  if ((lo & PTE_P) === 0 || (lo & PTE_UFFD_WP) !== 0) return false;
+  if ((vma.flags & VM_SOFTDIRTY) === 0 && (lo & PTE_SOFT_DIRTY) === 0) return false;
+  if ((vma.flags & VM_SHARED) !== 0) return (lo & PTE_D) !== 0;
+  const exclusive = PG_ANON | PG_ANON_EXCLUSIVE;
+  return (k.pages.flags[pmdFrame(lo)]! & exclusive) === exclusive;
+}
+
 /** 0: no huge entry; 1: nothing to change; 512: changed. */
 export function* changeHugePmd(
   k: Kernel,
@@ -100,7 +110,9 @@ export function* changeHugePmd(
       return 1;
     }
     changed = HPAGE_PMD_NR;
-    const newLo = changedLo(vma, lo, cpFlags);
+    let newLo = changedLo(vma, lo, cpFlags);
+    if (k.profile.writableAtOnce && (cpFlags & MM_CP_TRY_CHANGE_WRITABLE) !== 0 && canChangePmdWritable(k, vma, newLo))
+      newLo |= PTE_RW;
     const newHi = (newLo & PTE_P) !== 0 ? vma.pageProtHi : mkHugePmdHi(0, isNuma ? 0 : vma.pageProtHi);
     if (newLo !== lo || newHi !== hi) setPmd(k, vma, word, newLo, newHi, haddr);
     if (hugePmdNeedsFlush(lo, hi, newLo, newHi)) tlb.addRange(haddr, haddr + PMD_SIZE, CLEARED_PMDS);

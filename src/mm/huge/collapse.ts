@@ -52,6 +52,7 @@ import { pteFrame, pteMaybeMkwrite, pteMkdirty, pteNone, ptePresent, pteSpecial 
 import { isolateLruPage, putbackLruPage } from '../reclaim/lru.ts';
 import { lruAddBatch, lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import { memCgroupCharge } from '../reclaim/memcg.ts';
+import { notePage } from '../rmap/rmap.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 import { isArmed } from './armed.ts';
@@ -91,6 +92,7 @@ export function revalidate(
 
 /** is_refcount_suitable: only entries and the swap cache refer to the page. */
 function isRefcountSuitable(k: Kernel, head: number): boolean {
+  notePage(k, head);
   const cached = (k.pages.flags[head]! & PG_SWAPCACHE) !== 0 ? compoundNr(k.pages, head) : 0;
   return k.pages.refcount[head] === totalMapcount(k.pages, head) + cached;
 }

@@ -82,7 +82,8 @@ export function* splitHugePage(k: Kernel, page: number, list: number[] | null): 
     if (refcount[head] === 1 + cacheReferences(k, head)) {
       const nr = compoundNr(k.pages, head);
       takeApart(k, head, nr, list);
-      if (isAnon) for (let i = 0; i < nr; i++) yield* k.fn.removeMigrationPtes(k, head + i, head + i, true);
+      const toZero = k.profile.splitMapsZeroPage;
+      if (isAnon) for (let i = 0; i < nr; i++) yield* k.fn.removeMigrationPtes(k, head + i, head + i, true, toZero);
       if (isAnon) lock.writeUnlock();
       else lock.readUnlock();
       releaseOthers(k, head, nr, page);

@@ -13,6 +13,7 @@
 // Locks: mmapLock or the rmap lock; ptl of the PMD table. Kernel names: __split_huge_pmd_locked, __split_huge_zero_page_pmd,
 // split_huge_pmd_address, vma_adjust_trans_huge.
 
+import { E_RMAP_ADD, RMAP_ANON } from '../../abi/events.ts';
 import { PMD_SIZE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, SITE_SPLIT_PMD } from '../../abi/notifier.ts';
 import { LEVEL_PTE, PTE_A, PTE_D, PTE_RW, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_TABLE, PTE_UFFD_WP } from '../../abi/pte.ts';
@@ -26,7 +27,7 @@ import { HPAGE_PMD_NR } from '../page/compound.ts';
 import { PG_ANON_EXCLUSIVE, PG_REFERENCED } from '../page/pages.ts';
 import { migrationType, mkMigrationHi, mkPfnSwapLo, swapPfn } from '../page/pfn-swap.ts';
 import { mkPteHi, mkPteLo, pteMaybeMkwrite, pteMkdirty, SWP_SOFT_DIRTY, SWP_UFFD_WP } from '../page/swapops.ts';
-import { mmCounterFile, notePage } from '../rmap/rmap.ts';
+import { announceRmap, mmCounterFile, notePage } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { modPower } from '../vma/address.ts';
 import { withdraw } from './deposit.ts';
@@ -48,6 +49,18 @@ export function* splitHugePmd(
   const range =
     vma.mm.notifiers === null ? null : k.range(vma.mm, haddr, haddr + PMD_SIZE, MMU_NOTIFY_CLEAR, SITE_SPLIT_PMD);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
+  yield* splitInSection(k, vma, haddr, freeze, folio);
+  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);
+}
+
+/** split_huge_pmd_locked: the same inside a section of the caller that covers the block. */
+export function* splitInSection(
+  k: Kernel,
+  vma: VmArea,
+  haddr: number,
+  freeze: boolean,
+  folio: number,
+): KernelPath<void> {
   const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(haddr), vpnLo(haddr));
   if (word >= 0) {
     const ptl = word >>> 10;
@@ -58,7 +71,6 @@ export function* splitHugePmd(
       yield* splitLocked(k, vma, word, haddr, freeze);
     k.ptl.unlock(ptl);
   }
-  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, true);
 }
 
 /** split_huge_pmd_address: nothing, not even a section, where the 1 GiB has no PMD table. */
@@ -127,12 +139,12 @@ function* splitAnonPmd(k: Kernel, vma: VmArea, word: number, haddr: number, free
   const table = withdraw(k, word >>> 10);
   if (freeze) fillFrozen(k, vma, table, haddr, head, old, isExclusive);
   else fillPresent(k, vma, table, haddr, head, old, isExclusive);
-  pages.compoundMapcount[head]!--;
+  if (!k.profile.splitRemovesHugeRmap) pages.compoundMapcount[head]!--;
   setPmd(k, vma, word, (table << 12) | PTE_TABLE, 0, haddr);
+  if (k.profile.splitRemovesHugeRmap) pageRemoveHugeRmap(k, head, vma, haddr);
   if (!freeze) return;
-  for (let i = 0; i < HPAGE_PMD_NR; i++) {
-    k.fn.pageRemoveRmap(k, head + i, vma, haddr + i * 4096);
-  }
+  if (!k.profile.splitRemovesHugeRmap)
+    for (let i = 0; i < HPAGE_PMD_NR; i++) k.fn.pageRemoveRmap(k, head + i, vma, haddr + i * 4096);
   // The reference of the 2 MiB mapping; the caller holds another.
   pages.refcount[head]!--;
 }
@@ -159,6 +171,8 @@ function fillPresent(
     writeEntry(k.memory, entryWord(table, i), lo, hi, vma.mm.id, haddr + i * 4096, LEVEL_PTE);
     mapcount[head + i] = mapcount[head + i]! + 1;
   }
+  if (!k.profile.splitRemovesHugeRmap || !k.memory.log.on) return;
+  for (let i = 0; i < HPAGE_PMD_NR; i++) announceRmap(k, E_RMAP_ADD, head + i, vma, haddr + i * 4096, RMAP_ANON);
 }
 
 /** The table holds migration entries. */
@@ -179,7 +193,7 @@ function fillFrozen(
   for (let i = 0; i < HPAGE_PMD_NR; i++) {
     const lo = mkPfnSwapLo(head + i) | soft;
     writeEntry(k.memory, entryWord(table, i), lo, hi, vma.mm.id, haddr + i * 4096, LEVEL_PTE);
-    mapcount[head + i] = mapcount[head + i]! + 1;
+    if (!k.profile.splitRemovesHugeRmap) mapcount[head + i] = mapcount[head + i]! + 1;
   }
 }
 

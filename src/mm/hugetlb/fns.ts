@@ -3,7 +3,7 @@ import type { HugetlbFns } from '../fns.ts';
 import { copyHugetlbPageRange } from './copy.ts';
 import { hugetlbFault, hugetlbNoPage, hugetlbWp } from './fault.ts';
 import { followHugetlbPage } from './follow.ts';
-import { hugetlbUnsharePmds } from './pmd.ts';
+import { hugePmdUnshare, hugetlbUnsharePmds } from './pmd.ts';
 import { hugetlbChangeProtection, moveHugetlbPageTables } from './protect.ts';
 import { hugetlbVmdeleteList, unmapHugepageRange, unmapHugepageRangeFinal, unmapRefPrivate } from './unmap.ts';
 
@@ -19,5 +19,6 @@ export const hugetlbFns: HugetlbFns = {
   hugetlbChangeProtection,
   copyHugetlbPageRange,
   moveHugetlbPageTables,
+  hugePmdUnshare,
   hugetlbUnsharePmds,
 };

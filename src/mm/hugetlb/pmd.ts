@@ -110,8 +110,6 @@ export function isSharedTable(k: Kernel, word: number): boolean {
   return k.pages.refcount[word >>> 10]! > 1;
 }
 
-/** huge_pmd_unshare: unlinks a shared table from this address space; the gather remembers the GiB to flush. False when the table
- *  is not shared. VMA lock and i_mmap_rwsem held for write, ptl of the table held. */
 export function hugePmdUnshare(k: Kernel, tlb: MmuGather, vma: VmArea, address: number, word: number): boolean {
   const table = word >>> 10;
   if ((vma.flags & VM_MAYSHARE) === 0 || !isSharedTable(k, word)) return false;
@@ -149,7 +147,7 @@ export function* hugetlbUnsharePmds(k: Kernel, vma: VmArea, start: number, end: 
     if (word < 0) continue;
     const ptl = word >>> 10;
     if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
-    hugePmdUnshare(k, tlb, vma, address, word);
+    k.fn.hugePmdUnshare(k, tlb, vma, address, word);
     k.ptl.unlock(ptl);
   }
   yield* hugePmdUnshareFlush(k, tlb);

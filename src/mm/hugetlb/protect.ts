@@ -19,7 +19,6 @@ import type { VmArea } from '../types.ts';
 import { CLEARED_PMDS, type MmuGather } from '../zap/mmu-gather.ts';
 import {
   adjustRangeIfPmdSharingPossible,
-  hugePmdUnshare,
   hugePmdUnshareFlush,
   hugePteOffset,
   lastOfTable,
@@ -46,7 +45,7 @@ export function* hugetlbChangeProtection(k: Kernel, vma: VmArea, start: number, 
     }
     const ptl = word >>> 10;
     if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
-    const isUnshared = hugePmdUnshare(k, tlb, vma, address, word);
+    const isUnshared = k.fn.hugePmdUnshare(k, tlb, vma, address, word);
     if (isUnshared || changeEntry(k, tlb, vma, address, word)) changed++;
     if (k.sched.points) yield P_PTES_CHANGED;
     k.ptl.unlock(ptl);
@@ -100,7 +99,7 @@ export function* moveHugetlbPageTables(
     if ((entryLo(k.memory, from) | entryHi(k.memory, from)) === 0) continue;
     const ptl = from >>> 10;
     if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
-    const isUnshared = hugePmdUnshare(k, tlb, vma, address, from);
+    const isUnshared = k.fn.hugePmdUnshare(k, tlb, vma, address, from);
     k.ptl.unlock(ptl);
     if (isUnshared) {
       address = lastOfTable(address);

@@ -22,7 +22,6 @@ import type { AddressSpace, VmArea } from '../types.ts';
 import { CLEARED_PMDS, type MmuGather } from '../zap/mmu-gather.ts';
 import {
   adjustRangeIfPmdSharingPossible,
-  hugePmdUnshare,
   hugePmdUnshareFlush,
   hugePteOffset,
   lastOfTable,
@@ -57,7 +56,7 @@ function* unmapEntries(
     }
     const ptl = word >>> 10;
     if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
-    const isUnshared = hugePmdUnshare(k, tlb, vma, address, word);
+    const isUnshared = k.fn.hugePmdUnshare(k, tlb, vma, address, word);
     const head = isUnshared ? 0 : clearEntry(k, tlb, vma, address, word, refPage);
     if (k.sched.points) yield P_PTES_CLEARED;
     k.ptl.unlock(ptl);

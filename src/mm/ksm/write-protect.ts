@@ -80,7 +80,7 @@ function* protectEntry(k: Kernel, vma: VmArea, pfn: number, word: number, addres
   const lo = entryLo(m, word);
   const hi = entryHi(m, word);
   const isExclusive = (pages.flags[pfn]! & (PG_ANON | PG_ANON_EXCLUSIVE)) === (PG_ANON | PG_ANON_EXCLUSIVE);
-  if ((lo & (PTE_RW | PTE_D)) !== 0 || isExclusive || mm.tlbFlushPending > 0) {
+  if ((lo & (PTE_RW | PTE_D)) !== 0 || isExclusive || k.fn.mmTlbFlushPending(k, mm)) {
     yield* clearAndFlush(k, vma, word, address);
     const inSwapCache = (pages.flags[pfn]! & PG_SWAPCACHE) !== 0 ? 1 : 0;
     const isAlone = pages.mapcount[pfn]! + 1 + inSwapCache === pages.refcount[pfn];

@@ -17,7 +17,7 @@ import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET, P_PTES_CLEARED } from '../../sched/points.ts';
 import { noteFile, setPageDirty } from '../file/page-cache.ts';
-import { adjustRangeIfPmdSharingPossible, hugePmdUnshare, hugePmdUnshareFlush, hugePteOffset } from '../hugetlb/pmd.ts';
+import { adjustRangeIfPmdSharingPossible, hugePmdUnshareFlush, hugePteOffset } from '../hugetlb/pmd.ts';
 import { hugepageAddAnonRmap, hugepageDupRmap, hugepageRemoveRmap } from '../hugetlb/rmap.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
@@ -82,7 +82,7 @@ export function* tryToMigrateHugetlbOne(k: Kernel, head: number, vma: VmArea, ad
     if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
     word = mappingWord(k, vma, address, head);
     const tlb = k.fn.tlbGatherMmu(k, mm, false, SITE_MIGRATE);
-    const isUnshared = word >= 0 && hugePmdUnshare(k, tlb, vma, address, word);
+    const isUnshared = word >= 0 && k.fn.hugePmdUnshare(k, tlb, vma, address, word);
     if (word >= 0 && !isUnshared) go = yield* setEntry(k, vma, address, word, head);
     k.ptl.unlock(ptl);
     if (isUnshared) {

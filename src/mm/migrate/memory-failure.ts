@@ -38,8 +38,8 @@ import { MIGRATE_SYNC, MR_MEMORY_FAILURE } from './mode.ts';
 import { targetNear } from './targets.ts';
 
 /** memory_failure of a frame that the caller refers to (MF_COUNT_INCREASED). 0; -EBUSY the page is in use and could not be dealt
- *  with; -EHWPOISON it was known. The reference is taken over. */
-export function* memoryFailure(k: Kernel, pfn: number): KernelPath<number> {
+ *  with; -EHWPOISON it was known. The reference is taken over. `address`: where the current task has used it (MF_ACTION_REQUIRED), or -1. */
+export function* memoryFailure(k: Kernel, pfn: number, address = -1): KernelPath<number> {
   const { flags } = k.pages;
   notePage(k, pfn);
   if ((flags[pfn]! & PG_HWPOISON) !== 0) {
@@ -49,7 +49,7 @@ export function* memoryFailure(k: Kernel, pfn: number): KernelPath<number> {
   flags[pfn] = flags[pfn]! | PG_HWPOISON;
   if (isCompound(k.pages, pfn) && !(yield* trySplit(k, pfn))) return -EBUSY;
   if (k.sched.points || !lockPageFast(k, pfn)) yield* lockPage(k, pfn);
-  const result = (flags[pfn]! & PG_LRU) === 0 ? -EBUSY : yield* handleLruPage(k, pfn);
+  const result = (flags[pfn]! & PG_LRU) === 0 ? -EBUSY : yield* handleLruPage(k, pfn, address);
   unlockPage(k, pfn);
   return result;
 }
@@ -69,7 +69,7 @@ function* trySplit(k: Kernel, pfn: number): KernelPath<boolean> {
 }
 
 /** hwpoison_user_mappings and page_action of a page on the lists. Page lock held. */
-function* handleLruPage(k: Kernel, pfn: number): KernelPath<number> {
+function* handleLruPage(k: Kernel, pfn: number, address: number): KernelPath<number> {
   const { flags, mapping } = k.pages;
   if (isMapped(k.pages, pfn)) {
     let unmap = TTU_IGNORE_MLOCK | TTU_SYNC;
@@ -81,6 +81,8 @@ function* handleLruPage(k: Kernel, pfn: number): KernelPath<number> {
       else unmap |= TTU_IGNORE_HWPOISON;
     }
     yield* k.fn.tryToUnmap(k, pfn, unmap);
+    // kill_procs: what it held is lost to its user.
+    if (address >= 0 && (isMapped(k.pages, pfn) || (flags[pfn]! & PG_DIRTY) !== 0)) k.memoryErrorAt = address;
     if (isMapped(k.pages, pfn)) return -EBUSY;
   }
   if (!takeOffList(k, pfn)) return -EBUSY;
@@ -174,9 +176,10 @@ export function* madviseInjectError(
     const got = yield* k.fn.getUserPagesFast(k, mm, at, 1, 0, onePage);
     if (got !== 1) return got;
     const pfn = onePage[0]!;
+    const usedAt = k.profile.hwpoisonInjectKills ? at : -1;
     at += 4096 * (1 << k.pages.order[compoundHead(k.pages, pfn)]!);
     const result =
-      advice === MADV_SOFT_OFFLINE ? yield* k.fn.softOfflinePage(k, pfn) : yield* k.fn.memoryFailure(k, pfn);
+      advice === MADV_SOFT_OFFLINE ? yield* k.fn.softOfflinePage(k, pfn) : yield* k.fn.memoryFailure(k, pfn, usedAt);
     if (result < 0) return result;
   }
   return 0;

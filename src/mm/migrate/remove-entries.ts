@@ -5,14 +5,15 @@
 //
 // Kernel names: remove_migration_pte, rmap_walk.
 
-import { PTE_A, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
+import { MM_ANONPAGES, VM_LOCKED } from '../../abi/mman.ts';
+import { PTE_A, PTE_SOFT_DIRTY, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTE_SET } from '../../sched/points.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
 import { removeMigrationPmd } from '../huge/rmap-walk.ts';
 import type { Kernel } from '../kernel.ts';
-import { isZoneDevice, PG_ANON, PG_DIRTY, PG_HUGETLB, PG_KSM } from '../page/pages.ts';
+import { isZoneDevice, PG_ANON, PG_COMPOUND, PG_DIRTY, PG_HUGETLB, PG_KSM, PG_MLOCKED } from '../page/pages.ts';
 import {
   isMigration,
   isMigrationDirty,
@@ -41,7 +42,14 @@ import type { MmStruct, VmArea } from '../types.ts';
 import { endAddress, firstAddress, subpageAt } from './folio.ts';
 import { removeHugetlbEntry } from './hugetlb.ts';
 
-export function* removeMigrationPtes(k: Kernel, src: number, dst: number, isLocked: boolean): KernelPath<void> {
+/** `toZeroPage`: a page that holds nothing but zeros need not come back (RMP_USE_SHARED_ZEROPAGE). */
+export function* removeMigrationPtes(
+  k: Kernel,
+  src: number,
+  dst: number,
+  isLocked: boolean,
+  toZeroPage = false,
+): KernelPath<void> {
   const { pages } = k;
   if ((pages.flags[dst]! & PG_KSM) !== 0) {
     yield* k.fn.rmapWalkKsm(k, dst, (vma, address) => removeKsmPlace(k, src, dst, vma, address));
@@ -52,7 +60,7 @@ export function* removeMigrationPtes(k: Kernel, src: number, dst: number, isLock
   if (!isLocked && (k.sched.points || !lock.tryRead())) yield* lock.readLock();
   for (let at = rmapNext(k, dst, 0); at >= 0; at = rmapNext(k, dst, at + 1)) {
     const vma = rmapVma(k, dst, at);
-    yield* k.fn.removeMigrationPte(k, src, dst, vma, firstAddress(pages, vma, dst));
+    yield* k.fn.removeMigrationPte(k, src, dst, vma, firstAddress(pages, vma, dst), toZeroPage);
   }
   if (!isLocked) lock.readUnlock();
 }
@@ -77,6 +85,7 @@ export function* removeMigrationPte(
   dst: number,
   vma: VmArea,
   address: number,
+  toZeroPage = false,
 ): KernelPath<void> {
   const { pages } = k;
   const mm = vma.mm;
@@ -101,10 +110,24 @@ export function* removeMigrationPte(
       word = migrationWord(k, mm, at, old);
       if (word < 0) continue;
     }
-    mapAgain(k, vma, at, word, fresh, (pages.flags[dst]! & PG_DIRTY) !== 0, (pages.flags[dst]! & PG_ANON) !== 0);
+    if (!toZeroPage || !mapZeroInstead(k, vma, at, word, fresh))
+      mapAgain(k, vma, at, word, fresh, (pages.flags[dst]! & PG_DIRTY) !== 0, (pages.flags[dst]! & PG_ANON) !== 0);
     if (k.sched.points) yield P_PTE_SET;
   }
   if (ptl !== 0) k.ptl.unlock(ptl);
+}
+
+/** try_to_map_unused_to_zeropage. ptl held. */
+function mapZeroInstead(k: Kernel, vma: VmArea, address: number, word: number, pfn: number): boolean {
+  if ((k.pages.flags[pfn]! & (PG_MLOCKED | PG_COMPOUND)) !== 0 || (vma.flags & VM_LOCKED) !== 0) return false;
+  const m = k.memory;
+  m.touch(pfn, false);
+  if (m.words.subarray(pfn * 1024, pfn * 1024 + 1024).some((w) => w !== 0)) return false;
+  const marks = entryLo(m, word) & SWP_UFFD_WP ? PTE_UFFD_WP : 0;
+  const lo = mkPteLo(k.zeroPfn, vma.pageProtLo) | PTE_SPECIAL | marks;
+  setEntry(k, vma.mm, word, lo, mkPteHi(vma.pageProtLo, vma.pageProtHi), address);
+  vma.mm.rss[MM_ANONPAGES]!--;
+  return true;
 }
 
 /** One entry. ptl held. */

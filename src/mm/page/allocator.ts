@@ -259,19 +259,20 @@ function freeSpecial(k: Kernel, pfn: number): void {
   }
 }
 
-/** Frames of the queue that are not 0 (pfn << 1, as a gather keeps them) go back, the last one first. As freePage of each; where nobody
- *  watches a single one, without looking up everything for each anew. */
+/** Frames of the queue that are not 0 (pfn << 1, as a gather keeps them) go back, the last one first (Profile.freesInOrder: the first one
+ *  first). As freePage of each; where nobody watches a single one, without looking up everything for each anew. */
 function freePageList(k: Kernel, queue: Int32Array, from: number, to: number): void {
+  const [first, end, step] = k.profile.freesInOrder ? [from, to, 1] : [to - 1, from - 1, -1];
   const isWatched = k.memory.log.on || k.memory.footprint !== null || k.fn.freePage !== freePage;
   if (isWatched || k.nodes.length > 1 || k.reclaim.groups.length > 1) {
-    for (let i = to - 1; i >= from; i--) if (queue[i] !== 0) k.fn.freePage(k, queue[i]! >>> 1);
+    for (let i = first; i !== end; i += step) if (queue[i] !== 0) k.fn.freePage(k, queue[i]! >>> 1);
     return;
   }
   const { pages, buddy } = k;
   const { refcount, mapcount, flags, mapping, count } = pages;
   const { generation } = k.memory;
   const cpu = currentCpu(k);
-  for (let i = to - 1; i >= from; i--) {
+  for (let i = first; i !== end; i += step) {
     if (queue[i] === 0) continue;
     const pfn = queue[i]! >>> 1;
     if (pfn >= count || (flags[pfn]! & FREE_SPECIAL) !== 0) {
@@ -307,6 +308,14 @@ function putPage(k: Kernel, page: number): void {
   if (refs > 0) return;
   if ((pages.flags[pfn]! & PG_LRU) !== 0) k.fn.lruDel(k, pfn);
   k.fn.freePage(k, pfn);
+}
+
+/** release_pages, folios_put: one reference of each. Those that were the last free their page, the last one of the list first
+ *  (Profile.freesInOrder: the first one first). */
+export function putPages(k: Kernel, pages: readonly number[]): void {
+  const count = pages.length;
+  if (k.profile.freesInOrder) for (let i = 0; i < count; i++) k.fn.putPage(k, pages[i]!);
+  else for (let i = count - 1; i >= 0; i--) k.fn.putPage(k, pages[i]!);
 }
 
 export const allocatorFns: PageFns = {

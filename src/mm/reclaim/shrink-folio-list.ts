@@ -9,7 +9,7 @@
 //                    has come by before
 //   remove           from its cache, only when the cache and this batch alone refer to it
 //
-// Pages that can go are freed together, the last one first, after one flush of the CPU TLBs (try_to_unmap_flush). The rest goes back to the
+// Pages that can go are freed together (putPages), after one flush of the CPU TLBs (try_to_unmap_flush). The rest goes back to the
 // lists. Each page comes with a reference of its isolation.
 //
 // Locks: page lock (tried); rmap locks and ptl below it. Kernel names: folio_check_references, pageout, __remove_mapping,
@@ -22,6 +22,7 @@ import { P_FREE, P_RECLAIM } from '../../sched/points.ts';
 import { canSplitFolio } from '../huge/split-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
+import { putPages } from '../page/allocator.ts';
 import { announceDiscard } from '../page/announce.ts';
 import { compoundNr } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
@@ -104,7 +105,7 @@ export function* shrinkFolioList(
   if (k.reclaim.hasGroups) memCgroupUnchargeList(k, freed);
   yield* k.fn.tryToUnmapFlush(k);
   if (k.sched.points && freed.length > 0) yield P_FREE;
-  for (let i = freed.length - 1; i >= 0; i--) k.fn.putPage(k, freed[i]!);
+  putPages(k, freed);
   for (let i = 0; i < kept.length; i++) {
     if (isEviction && k.reclaim.lruGen !== null) keepOutOfOldest(k, k.reclaim.lruGen, kept[i]!);
     moveFolioToLru(k, kept[i]!);

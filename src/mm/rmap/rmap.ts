@@ -77,8 +77,8 @@ export function notePage(k: Kernel, pfn: number): void {
   if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
 }
 
-/** `kind` is RMAP_*. */
-function announce(k: Kernel, type: number, pfn: number, vma: VmArea, address: number, kind: number): void {
+/** Writes an event of the small page's rmap down. `kind` is RMAP_*. */
+export function announceRmap(k: Kernel, type: number, pfn: number, vma: VmArea, address: number, kind: number): void {
   const head = compoundHead(k.pages, pfn);
   notePage(k, head);
   const m = k.memory;
@@ -93,7 +93,7 @@ export function pageAddNewAnonRmap(k: Kernel, pfn: number, vma: VmArea, address:
   pages.mapping[pfn] = vma.anonVma;
   pages.index[pfn] = linearPageIndex(vma, address);
   pages.flags[pfn] = pages.flags[pfn]! | PG_UPTODATE | PG_ANON | PG_ANON_EXCLUSIVE | PG_SWAPBACKED;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON_NEW);
+  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON_NEW);
 }
 
 /** An anonymous page gets an entry again (swap-in). Not exclusive: it hangs on the oldest anon_vma, which every
@@ -110,7 +110,7 @@ export function pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: nu
     pages.flags[pfn] = pages.flags[pfn]! | PG_ANON | PG_SWAPBACKED;
   }
   if (exclusive) pages.flags[pfn] = pages.flags[pfn]! | PG_ANON_EXCLUSIVE;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON);
+  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON);
 }
 
 /** page_move_anon_rmap: a page that turned out to have one user becomes that VMA's own. Page lock held. */
@@ -123,13 +123,13 @@ export function pageMoveAnonRmap(k: Kernel, pfn: number, vma: VmArea): void {
 
 export function pageAddFileRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void {
   k.pages.mapcount[pfn]!++;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_FILE);
+  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_ADD, pfn, vma, address, RMAP_FILE);
 }
 
 /** One more entry of a page that is mapped already (fork). */
 export function pageDupRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void {
   k.pages.mapcount[pfn]!++;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_ADD, pfn, vma, address, RMAP_DUP);
+  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_ADD, pfn, vma, address, RMAP_DUP);
 }
 
 export function pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: number): void {
@@ -137,7 +137,7 @@ export function pageRemoveRmap(k: Kernel, pfn: number, vma: VmArea, address: num
   const count = pages.mapcount[pfn]! - 1;
   assert(count >= 0, 'pageRemoveRmap: page is mapped');
   pages.mapcount[pfn] = count;
-  if (k.memory.log.on || k.memory.footprint !== null) announce(k, E_RMAP_REMOVE, pfn, vma, address, 0);
+  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_REMOVE, pfn, vma, address, 0);
   // A part of a huge page that nobody maps any more: reclaim may split the page to get it back.
   if (count === 0 && (pages.flags[pfn]! & PG_COMPOUND) !== 0) deferredSplitHugePage(k, compoundHead(pages, pfn));
 }

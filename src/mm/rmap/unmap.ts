@@ -13,7 +13,7 @@ import { PTE_D, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
-import { splitHugePmdAddress } from '../huge/split-pmd.ts';
+import { splitHugePmdAddress, splitInSection } from '../huge/split-pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { endAddress, firstAddress, isMapped, subpageAt } from '../migrate/folio.ts';
 import { announceDirty } from '../page/announce.ts';
@@ -69,11 +69,14 @@ export function* tryToUnmapOne(
 ): KernelPath<boolean> {
   const mm = vma.mm;
   const isHuge = k.pages.order[pfn] !== 0;
-  if (isHuge && (flags & TTU_SPLIT_HUGE_PMD) !== 0) yield* splitHugePmdAddress(k, vma, address, false, pfn);
+  const isSplit = isHuge && (flags & TTU_SPLIT_HUGE_PMD) !== 0;
+  if (isSplit && !k.profile.unmapSplitsInSection) yield* splitHugePmdAddress(k, vma, address, false, pfn);
   const end = isHuge ? endAddress(k.pages, vma, pfn) : address + 4096;
   const range = mm.notifiers === null ? null : k.range(mm, address, end, MMU_NOTIFY_CLEAR, SITE_TRY_TO_UNMAP);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
   let go = true;
+  if (isSplit && k.profile.unmapSplitsInSection && (vma.flags & VM_LOCKED) === 0)
+    yield* splitInSection(k, vma, address, false, pfn);
   if (isHuge) {
     const first = subpageAt(k.pages, vma, pfn, address);
     for (let at = address; at < end && go; at += 4096)

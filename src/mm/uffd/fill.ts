@@ -25,7 +25,8 @@ import { memCgroupCharge } from '../reclaim/memcg.ts';
 import { needsAnonVma } from '../rmap/anon-vma.ts';
 import { linearPageIndex, mmCounterFile } from '../rmap/rmap.ts';
 import type { MmStruct, VmArea } from '../types.ts';
-import { MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from '../zap/cp-flags.ts';
+import { wantsManualWriteUpgrade } from '../vma/flags.ts';
+import { MM_CP_TRY_CHANGE_WRITABLE, MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE } from '../zap/cp-flags.ts';
 import { UFFDIO_COPY_MODE_WP, type UserfaultfdCtx } from './context.ts';
 import { noteUffd } from './fault.ts';
 
@@ -262,6 +263,8 @@ export function* mwriteprotectRange(
 /** uffd_wp_range: mmapLock R or W. */
 export function* uffdWpRange(k: Kernel, vma: VmArea, start: number, len: number, enable: boolean): KernelPath<void> {
   const tlb = k.fn.tlbGatherMmu(k, vma.mm, false, SITE_MPROTECT);
-  yield* k.fn.changeProtection(k, tlb, vma, start, start + len, enable ? MM_CP_UFFD_WP : MM_CP_UFFD_WP_RESOLVE);
+  let cpFlags = enable ? MM_CP_UFFD_WP : MM_CP_UFFD_WP_RESOLVE;
+  if (!enable && k.profile.writableAtOnce && wantsManualWriteUpgrade(vma)) cpFlags |= MM_CP_TRY_CHANGE_WRITABLE;
+  yield* k.fn.changeProtection(k, tlb, vma, start, start + len, cpFlags);
   yield* k.fn.tlbFinishMmu(k, tlb);
 }

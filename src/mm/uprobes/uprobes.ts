@@ -163,16 +163,17 @@ function isFilePage(k: Kernel, vma: VmArea, address: number, page: number): bool
 /** __replace_page: `page` (0: none) where `old` is mapped. 0 or -EAGAIN. */
 function* replacePage(k: Kernel, vma: VmArea, address: number, old: number, page: number): KernelPath<number> {
   const { mm } = vma;
-  const range = mm.notifiers === null ? null : k.range(mm, address, address + 4096, MMU_NOTIFY_CLEAR, SITE_COW);
+  const pageStart = address - (address % 4096);
+  const from = k.profile.uprobeWholePage ? pageStart : address;
+  const range = mm.notifiers === null ? null : k.range(mm, from, from + 4096, MMU_NOTIFY_CLEAR, SITE_COW);
   if (k.sched.points || !lockPageFast(k, old)) yield* lockPage(k, old);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
-  const pageStart = address - (address % 4096);
   let word = mappedWord(k, mm, pageStart, old);
   if (word >= 0) {
     const ptl = word >>> 10;
     if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
     word = mappedWord(k, mm, pageStart, old);
-    if (word >= 0) yield* putInPlace(k, vma, address, word, old, page);
+    if (word >= 0) yield* putInPlace(k, vma, k.profile.uprobeWholePage ? pageStart : address, word, old, page);
     k.ptl.unlock(ptl);
   }
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);

@@ -1,14 +1,14 @@
 // __mm_populate and populate_vma_page_range (mm/gup.c): faults ranges in for mlock, MAP_POPULATE and MAP_LOCKED.
 
 import { VM_ACCESS_FLAGS, VM_IO, VM_LOCKONFAULT, VM_PFNMAP, VM_SHARED, VM_WRITE } from '../../abi/mman.ts';
-import type { KernelPath } from '../../sched/path.ts';
+import { done, type KernelPath } from '../../sched/path.ts';
 import { FOLL_FORCE, FOLL_TOUCH, FOLL_UNLOCKABLE, FOLL_WRITE } from '../gup/flags.ts';
 import type { Kernel } from '../kernel.ts';
 import type { MmStruct, VmArea } from '../types.ts';
 
 /** Faults [start, end) of one VMA in, as a write where that breaks copy-on-write. mmapLock held, for read at least.
  *  Returns pages done or -errno. `mayUnlock`: it may come back with k.gupUnlocked set and mmapLock dropped. */
-export function* populateVmaPageRange(
+export function populateVmaPageRange(
   k: Kernel,
   vma: VmArea,
   start: number,
@@ -16,11 +16,11 @@ export function* populateVmaPageRange(
   mayUnlock: boolean,
 ): KernelPath<number> {
   const pages = (end - start) / 4096;
-  if ((vma.flags & VM_LOCKONFAULT) !== 0) return pages;
+  if ((vma.flags & VM_LOCKONFAULT) !== 0) return done(pages);
   let flags = mayUnlock ? FOLL_TOUCH | FOLL_UNLOCKABLE : FOLL_TOUCH;
   if ((vma.flags & (VM_WRITE | VM_SHARED)) === VM_WRITE) flags |= FOLL_WRITE;
   if ((vma.flags & VM_ACCESS_FLAGS) !== 0) flags |= FOLL_FORCE;
-  return yield* k.fn.getUserPages(k, vma.mm, start, pages, flags, null);
+  return k.fn.getUserPages(k, vma.mm, start, pages, flags, null);
 }
 
 /** Times that one place may be tried again with the lock dropped. Linux has no such bound, as its small allocations do not fail. */
@@ -46,20 +46,20 @@ export function* populateRange(
     const stop = Math.min(end, vma.end);
     if ((vma.flags & (VM_IO | VM_PFNMAP)) === 0) {
       const from = Math.max(at, vma.start);
-      const done = yield* populateVmaPageRange(k, vma, from, stop, fruitless < RETRIES_MAX);
+      const got = yield* populateVmaPageRange(k, vma, from, stop, fruitless < RETRIES_MAX);
       if (k.gupUnlocked) {
         k.gupUnlocked = false;
         if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
-        at = done > 0 ? from + done * 4096 : from;
-        fruitless = done > 0 ? 0 : fruitless + 1;
+        at = got > 0 ? from + got * 4096 : from;
+        fruitless = got > 0 ? 0 : fruitless + 1;
         continue;
       }
-      if (done < 0 && !ignoreErrors) {
-        result = done;
+      if (got < 0 && !ignoreErrors) {
+        result = got;
         break;
       }
       // A short count: the rest cannot be had; go on from there.
-      at = done > 0 ? from + done * 4096 : stop;
+      at = got > 0 ? from + got * 4096 : stop;
     } else {
       at = stop;
     }
@@ -69,6 +69,6 @@ export function* populateRange(
 }
 
 /** mm_populate. */
-export function* mmPopulate(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath<number> {
-  return yield* populateRange(k, mm, start, end, true);
+export function mmPopulate(k: Kernel, mm: MmStruct, start: number, end: number): KernelPath<number> {
+  return populateRange(k, mm, start, end, true);
 }

@@ -263,6 +263,7 @@ function changeMarks(
     const newHi = pteModifyHi(vma.pageProtLo, vma.pageProtHi);
     if (protect) newLo = (newLo & ~PTE_RW) | PTE_UFFD_WP;
     else if ((cpFlags & MM_CP_UFFD_WP_RESOLVE) !== 0) newLo &= ~PTE_UFFD_WP;
+    if ((cpFlags & MM_CP_TRY_CHANGE_WRITABLE) !== 0 && canChangePteWritable(k, vma, newLo)) newLo |= PTE_RW;
     if (newLo === lo && newHi === hi) continue;
     writeEntry(m, at, newLo, newHi, vma.mm.id, address, LEVEL_PTE);
     if (pteNeedsFlush(lo, hi, newLo, newHi)) tlb.addRange(address, address + 4096, CLEARED_PTES);
@@ -322,9 +323,10 @@ function isExclusivePart(k: Kernel, pfn: number): boolean {
   return (flags[pfn]! & PG_ANON_EXCLUSIVE) !== 0 && (flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
 }
 
-/** can_change_pte_writable: may the entry become writable without a fault? Dirty, and shared or exclusively ours. */
+/** can_change_pte_writable: may the entry become writable without a fault? Dirty and shared, or exclusively ours (until 6.1 dirty too). */
 function canChangePteWritable(k: Kernel, vma: VmArea, lo: number): boolean {
-  if ((lo & (PTE_P | PTE_D)) !== (PTE_P | PTE_D)) return false;
+  if ((lo & PTE_P) === 0) return false;
+  if ((lo & PTE_D) === 0 && ((vma.flags & VM_SHARED) !== 0 || !k.profile.writableAtOnce)) return false;
   if ((vma.flags & VM_SOFTDIRTY) === 0 && (lo & PTE_SOFT_DIRTY) === 0) return false;
   if ((lo & PTE_UFFD_WP) !== 0) return false;
   if ((vma.flags & VM_SHARED) !== 0) return true;

@@ -20,7 +20,8 @@ export function* ptepClearFlush(k: Kernel, vma: VmArea, address: number, word: n
   writeEntry(m, word, 0, 0, mm.id, address, LEVEL_PTE);
   if (k.sched.points) yield P_PTES_CLEARED;
   // pte_accessible: a PROT_NONE entry may still be cached while a flush is pending.
-  if ((lo & PTE_P) !== 0 || (ptePresent(lo) && mm.tlbFlushPending > 0)) yield* k.fn.flushTlbPage(k, vma, address, site);
+  if ((lo & PTE_P) !== 0 || (ptePresent(lo) && k.fn.mmTlbFlushPending(k, mm)))
+    yield* k.fn.flushTlbPage(k, vma, address, site);
 }
 
 /** ptep_clear_flush_young: takes A away; was it set? x86 does not flush for it: an entry that is still cached only makes the page

@@ -2,7 +2,14 @@
 import type { ZapFns } from '../fns.ts';
 import { changeProtection, changePteRange } from './change-protection.ts';
 import { freePgdRange, freePgtables } from './free-pgtables.ts';
-import { tlbFinishMmu, tlbFlushMmuFree, tlbFlushMmuTlbonly, tlbGatherMmu, tlbRemovePage } from './gather-flush.ts';
+import {
+  mmTlbFlushPending,
+  tlbFinishMmu,
+  tlbFlushMmuFree,
+  tlbFlushMmuTlbonly,
+  tlbGatherMmu,
+  tlbRemovePage,
+} from './gather-flush.ts';
 import { madviseCold, madviseFree, madvisePageout } from './madvise-age.ts';
 import { moveNormalTable, movePageTables, movePtes } from './move-page-tables.ts';
 import { flushTlbMm, flushTlbMmRange, flushTlbPage } from './tlb-flush.ts';
@@ -14,6 +21,7 @@ export const zapFns: ZapFns = {
   tlbFlushMmuTlbonly,
   tlbFlushMmuFree,
   tlbRemovePage,
+  mmTlbFlushPending,
   unmapVmas,
   unmapPageRange,
   zapPteRange,

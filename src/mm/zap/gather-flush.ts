@@ -1,7 +1,8 @@
 // The life of a gather: begin, queue, flush, free, finish (mm/mmu_gather.c, mm/swap_state.c).
 //
 // Order of every flush: CPU TLBs of the gather range, then the design's moment (R in the recordings), then the queued pages
-// lose the reference that their mapping had. Each batch is freed backwards (release_pages collects at the head of a list).
+// lose the reference that their mapping had. Each batch is freed backwards (release_pages collects at the head of a list), or in
+// its order (Profile.freesInOrder).
 //
 // Two gathers on one mm at a time: the other one may have cleared entries that this one then skipped, and not flushed them
 // yet. tlb_finish_mmu therefore flushes the whole mm; the range that its R carries is then empty ([~0, ~0), recorded).
@@ -21,7 +22,7 @@ import { compoundHead } from '../page/compound.ts';
 import { GFP_NOWAIT, PG_COMPOUND, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { lruDel } from '../reclaim/lru.ts';
 import { freeSwapCache } from '../swap/swap-cache.ts';
-import type { MmStruct } from '../types.ts';
+import type { MmStruct, VmArea } from '../types.ts';
 import { MmuGather } from './mmu-gather.ts';
 import { FLUSH_OF_GATHER, isFullFlush } from './tlb-flush.ts';
 
@@ -32,6 +33,11 @@ export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: num
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   mm.tlbFlushPending++;
   return tlb;
+}
+
+export function mmTlbFlushPending(k: Kernel, mm: MmStruct): boolean {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, false);
+  return mm.tlbFlushPending > 0;
 }
 
 function announceGather(
@@ -125,10 +131,14 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
   // Without groups, and with nobody who records: the lists themselves.
   const lru = footprint === null && !k.reclaim.hasGroups && k.fn.lruDel === lruDel ? k.reclaim.root : null;
   for (let i = from; i < to; i++) {
-    const pfn = queued[i]! >>> 1;
-    if ((flags[pfn]! & (PG_COMPOUND | PG_SWAPCACHE)) !== 0 && releaseSpecial(k, pfn)) {
-      queued[i] = 0;
-      continue;
+    let pfn = queued[i]! >>> 1;
+    if ((flags[pfn]! & (PG_COMPOUND | PG_SWAPCACHE)) !== 0) {
+      if (releaseSpecial(k, pfn)) {
+        queued[i] = 0;
+        continue;
+      }
+      pfn = compoundHead(k.pages, pfn);
+      queued[i] = pfn << 1;
     }
     if (footprint !== null) footprint.note(OBJ_PAGE, pfn, true);
     const refs = refcount[pfn]! - 1;
@@ -142,15 +152,22 @@ function releasePages(k: Kernel, queued: Int32Array, from: number, to: number): 
   k.fn.freePageList(k, queued, from, to);
 }
 
-/** Takes the page out of the swap cache if nobody else needs it there. A large page loses its reference at once, before the
- *  small ones: true. */
+/** Takes the page out of the swap cache if nobody else needs it there. True: it was a large page and has lost its reference, before
+ *  the small ones (kernels that free backwards). */
 function releaseSpecial(k: Kernel, page: number): boolean {
   const pfn = compoundHead(k.pages, page);
   const f = k.pages.flags[pfn]!;
   if ((f & PG_SWAPCACHE) !== 0) freeSwapCache(k, pfn);
-  if ((f & PG_COMPOUND) === 0) return false;
+  if ((f & PG_COMPOUND) === 0 || k.profile.freesInOrder) return false;
   k.fn.putPage(k, pfn);
   return true;
+}
+
+/** tlb_flush_rmaps: the CPUs were flushed, so nobody writes to the pages through the entries that went. ptl held. */
+export function tlbFlushRmaps(k: Kernel, tlb: MmuGather, vma: VmArea): void {
+  const { delayed } = tlb;
+  for (let i = 0; i < delayed.length; i += 2) k.fn.pageRemoveRmap(k, delayed[i]!, vma, delayed[i + 1]!);
+  delayed.length = 0;
 }
 
 export function* tlbFinishMmu(k: Kernel, tlb: MmuGather): KernelPath<void> {

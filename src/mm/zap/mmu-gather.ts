@@ -37,6 +37,8 @@ export class MmuGather {
   site = 0;
   /** Set by a chunk: a dirty file page was unmapped, so flush before ptl is dropped. */
   forceFlush = false;
+  /** Dirty pages whose rmap stays until the flush (Profile.delayedRmap): pfn and address of each. */
+  readonly delayed: number[] = [];
   /** ZAP_FLAG_DROP_MARKER: the VMAs go, and PTE markers with them. */
   dropMarkers = false;
   /** Set by a chunk: no more pages fit. */

@@ -3,7 +3,8 @@
 // Per page table, under its ptl: clear each entry, add it to the gather's range, give the page's state back (dirty, young,
 // RSS, rmap) and queue the page. Nothing may be freed before the flush; and the flush must come before ptl is dropped when a
 // dirty file page was unmapped (page_mkclean would find no entry and believe the page clean while a CPU still writes to it),
-// or when the gather is full. Then the pages go, outside ptl, and the scan resumes.
+// or when the gather is full. Then the pages go, outside ptl, and the scan resumes. Since 6.2 such a page keeps its rmap as well
+// until that flush (Profile.delayedRmap), so that whoever asks the rmap takes ptl and waits for it.
 //
 // Section order for munmap: S, entries, E; tables are freed and the last flush comes after E.
 // Locks: mmapLock (read is enough), or i_mmap_rwsem for truncate; ptl inside.
@@ -28,6 +29,7 @@ import { lruAddDrain } from '../reclaim/lru-add-batch.ts';
 import { mmCounter, mmCounterFile } from '../rmap/rmap.ts';
 import type { VmArea } from '../types.ts';
 import { installUffdWpIfNeeded } from '../uffd/marker.ts';
+import { tlbFlushRmaps } from './gather-flush.ts';
 import { CLEARED_PTES, type MmuGather } from './mmu-gather.ts';
 import { nextPopulatedPmd, pmdEnd } from './walk-range.ts';
 
@@ -46,12 +48,14 @@ export function* unmapVmas(
     const vma = vmas[i]!;
     const from = vma.start > start ? vma.start : start;
     const to = vma.end < end ? vma.end : end;
-    if (from < to) yield* k.fn.unmapPageRange(k, tlb, vma, from, to, true);
+    if (from >= to) continue;
+    const zap = zapRange(k, tlb, vma, from, to, true);
+    if (zap !== null) yield* zap;
   }
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
 }
 
-export function unmapPageRange(
+export function* unmapPageRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,
@@ -59,22 +63,35 @@ export function unmapPageRange(
   end: number,
   evenCows: boolean,
 ): KernelPath<void> {
-  return (vma.flags & VM_HUGETLB) === 0
-    ? unmapTables(k, tlb, vma, start, end, evenCows)
-    : k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
+  const zap = zapRange(k, tlb, vma, start, end, evenCows);
+  if (zap !== null) yield* zap;
 }
 
-function* unmapTables(
+/** unmap_single_vma; null when the range has no table and its end nothing to do. */
+function zapRange(
   k: Kernel,
   tlb: MmuGather,
   vma: VmArea,
   start: number,
+  end: number,
+  evenCows: boolean,
+): KernelPath<void> | null {
+  if ((vma.flags & VM_HUGETLB) !== 0) return k.fn.unmapHugepageRangeFinal(k, tlb, vma, start, end);
+  const first = nextPopulatedPmd(k.memory, tlb.mm.pgd, start, end);
+  return first < end ? zapTables(k, tlb, vma, first, end, evenCows) : k.fn.tlbEndVma(k, tlb, vma);
+}
+
+/** unmap_page_range from `address` on, whose PMD entry is not none. */
+function* zapTables(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  address: number,
   end: number,
   evenCows: boolean,
 ): KernelPath<void> {
   const m = k.memory;
   const root = tlb.mm.pgd;
-  let address = nextPopulatedPmd(m, root, start, end);
   while (address < end) {
     const next = pmdEnd(address, end);
     const word = pmdWord(m, root, vpnHi(address), vpnLo(address));
@@ -123,6 +140,7 @@ export function* zapPteRange(
       if (tlb.mm.notifiers !== null && tlb.start < tlb.end)
         yield* k.fn.mmuNotifierPagesAboutToBeFreed(k, tlb.mm, tlb.start, tlb.end, tlb.site);
       yield* k.fn.tlbFlushMmuTlbonly(k, tlb);
+      if (tlb.delayed.length > 0) tlbFlushRmaps(k, tlb, vma);
     }
     k.ptl.unlock(table);
     if (mustFlush) {
@@ -177,7 +195,8 @@ function zapEntries(
       zapFilePage(k, tlb, vma, lo, pfn);
       if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
     }
-    k.fn.pageRemoveRmap(k, pfn, vma, address);
+    if (!isAnon && (lo & PTE_D) !== 0 && k.profile.delayedRmap) tlb.delayed.push(pfn, address);
+    else k.fn.pageRemoveRmap(k, pfn, vma, address);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
       i++;
@@ -266,7 +285,8 @@ export function* zapPageRangeSingle(
   if (range !== null && (vma.flags & VM_HUGETLB) !== 0) adjustRangeIfPmdSharingPossible(vma, range);
   const tlb = k.fn.tlbGatherMmu(k, mm, false, site);
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeStart(k, range);
-  yield* k.fn.unmapPageRange(k, tlb, vma, start, end, evenCows);
+  const zap = zapRange(k, tlb, vma, start, end, evenCows);
+  if (zap !== null) yield* zap;
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   yield* k.fn.tlbFinishMmu(k, tlb);
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierPagesFreed(k, mm, start, end, site);
