@@ -3,7 +3,7 @@
 
 /** @typedef {{ title: string, isOf: (part: string) => boolean, lines: (results: Record<string, any>) => string[] }} Section */
 
-/** @typedef {{ seeds: number, checkExecutions: number, matrix: { seeds: number, sample: number, exploration: number } }} Sizes */
+/** @typedef {{ seeds: number, checkExecutions: number, matrix: { seeds: number, sample: number, exploration: number, explored: string } }} Sizes */
 
 /**
  * The sections of docs/figures.md, in order: which parts of the verification each is made of, and how.
@@ -136,7 +136,7 @@ function compareFigures(results, seeds) {
 }
 
 /** The matrix twice: sampled, and explored. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
-function matrixFigures(results, { seeds, sample, exploration }) {
+function matrixFigures(results, { seeds, sample, exploration, explored }) {
   const out = ['## Devices and designs', ''];
   const count = sample === 1 ? 'one execution' : `${sample} executions`;
   out.push(
@@ -144,8 +144,8 @@ function matrixFigures(results, { seeds, sample, exploration }) {
   );
   out.push('', ...matrixTable(results, 'matrix '), '');
   out.push(
-    `\`shootdown compare --matrix --exhaustive --executions ${exploration}\`: every execution of an operation, or so many and some by`,
-    'random priorities. In brackets: operations of which every execution was seen, of all.',
+    `\`shootdown compare --matrix --exhaustive --executions ${exploration}\` of ${explored.split(',').join(', ')}: every execution of an`,
+    'operation, or so many and some by random priorities. In brackets: operations of which every execution was seen, of all.',
   );
   out.push('', ...matrixTable(results, 'exhaustive matrix '));
   return out;

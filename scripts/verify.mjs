@@ -14,9 +14,15 @@ const SEEDS = 20;
 /** Executions of one operation of `shootdown check` at most. */
 const CHECK_EXECUTIONS = 20_000;
 /** The matrix: executions of an operation for each seed of a sample, and at most of an exploration. */
-const MATRIX = { seeds: 20, sample: 1, exploration: 300 };
+const MATRIX = {
+  seeds: 20,
+  sample: 1,
+  exploration: 1000,
+  /** Those of which exploring comes to an end, for most devices. */
+  explored: 'munmap,map-fixed,mprotect-ro,mremap-move,madv-dontneed,fork,swap-out,reclaim,migrate,exit',
+};
 /** Programs that each device shares, under its newest design and with half of their memory. */
-const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'tcl-lists', 'perl-sort', 'image-convert'];
+const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'malloc-threads', 'java-gc', 'sort-threads'];
 /** The soak: 10^6 operations. */
 const SOAKS = 4;
 const OPERATIONS_OF_A_SOAK = 250_000;
@@ -64,6 +70,7 @@ function tests(file, env) {
 install();
 build();
 const { DEVICES } = await import(new URL('../dist/device/devices.js', import.meta.url).href);
+const { DESIGNS } = await import(new URL('../dist/notifier/designs.js', import.meta.url).href);
 
 /** @type {{ name: string, run: () => unknown }[]} */
 const parts = [];
@@ -150,7 +157,11 @@ for (const driver of modules(join('drivers', 'wrong'))) {
   });
 }
 const SAMPLE = ['--seeds', String(MATRIX.seeds), '--executions', String(MATRIX.sample)];
-const EXPLORATION = ['--exhaustive', '--executions', String(MATRIX.exploration)];
+const EXPLORATION = ['--exhaustive', '--operation', MATRIX.explored, '--executions', String(MATRIX.exploration)];
+/** Without variants. */
+const MAIN_DESIGNS = DESIGNS.filter((/** @type {any} */ d) => d.variantOf === undefined)
+  .map((/** @type {any} */ d) => d.name)
+  .join();
 /** @type {[string, string[]][]} */
 const matrices = [
   ['matrix', SAMPLE],
@@ -158,7 +169,7 @@ const matrices = [
 ];
 for (const [kind, options] of matrices) {
   for (const { name } of DEVICES) {
-    const args = ['compare', '--matrix', '--device', name, ...options];
+    const args = ['compare', '--matrix', '--device', name, '--designs', MAIN_DESIGNS, ...options];
     parts.push({ name: `${kind} ${name}`, run: () => cliJson(args).cells.map(cellRow) });
   }
 }
