@@ -371,7 +371,9 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const va = r[at + EV_START]! || (last === null ? 0 : last.page);
   const page = va - (va % 4096);
   if (last !== null && last.page === page && last.mm === mm && wasInterrupted(c, last)) return;
-  if (!isPermitted(c, mm, va) || !c.finds(L1, null, mm, page, 0)) return;
+  // One that the record has called stuck with a read-only entry gives up for that reason.
+  const gap = last?.isReported && isStaleReadOnly(c, last.mm, last.page, device) ? GAP_STALE_READ_ONLY : null;
+  if (!isPermitted(c, mm, va) || !c.finds(L1, gap, mm, page, 0)) return;
   const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
   c.say(`${c.deviceName(device)} gave up${where}.`);
 }
