@@ -95,13 +95,6 @@ const RUNS: Readonly<Record<string, Run>> = {
     isHeld: true,
     isInFlight: true,
   },
-  'AMD-IOMMU-v2, linux-6.1: madvise(MADV_DONTNEED) beside an access': {
-    design: 'linux-6.1',
-    device: { ...SMALL_DEVICE, device: 'amd-iommu-v2' },
-    seed: 4,
-    ends: 'madvise',
-    isHeld: true,
-  },
   'AMD-IOMMU-v1, linux-2.6.27: madvise(MADV_DONTNEED) beside an access': {
     design: 'linux-2.6.27',
     device: { ...SMALL_DEVICE, device: 'amd-iommu-v1' },

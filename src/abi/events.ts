@@ -220,7 +220,6 @@ export const KEPT_FILE = 0;
 export const KEPT_SWAP = 1;
 /** Nowhere: MADV_FREE said that nobody needs them. */
 export const KEPT_LAZYFREE = 2;
-export const KEPT_NAMES: readonly string[] = ['file', 'swap', 'nowhere (MADV_FREE)'];
 
 // Agents that cache translations on the device side.
 export const AGENT_IOTLB = 1;
