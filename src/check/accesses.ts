@@ -32,6 +32,7 @@ import {
 import { PTE_RW } from '../abi/pte.ts';
 import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
+import { onDirtyEntryDropped } from './dirty-entries.ts';
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
@@ -197,6 +198,7 @@ export function onDeviceInvalidate(c: Context, r: Float64Array, at: number): voi
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
   const mm = r[at + EV_MM]!;
+  if (agent === AGENT_MIRROR) onDirtyEntryDropped(c, r, at);
   if (c.objects !== null) {
     if (agent !== 0) c.objects.held(mm, agent, device, r[at + EV_START]!, r[at + EV_END]!, false);
     else c.objects.heldByDevices(mm, r[at + EV_START]!, r[at + EV_END]!);

@@ -76,6 +76,7 @@ import {
   onWalkCacheFill,
 } from './accesses.ts';
 import { Context, type JudgeOptions } from './context.ts';
+import { dirtyEntriesCallbackEnd } from './dirty-entries.ts';
 import { dmaCallbackEnd, onDma } from './dma.ts';
 import { onEntryStore, onFrameAlloc, onFrameFree } from './entries.ts';
 import type { Violation } from './findings.ts';
@@ -364,6 +365,7 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
     case E_CALLBACK_END:
       onCallbackEnd(c, r, at);
       if (c.dma.unmapped.size > 0) dmaCallbackEnd(c);
+      if (c.dirtyEntries.dropped.size > 0) dirtyEntriesCallbackEnd(c);
       break;
     case E_SUBSCRIBE:
       onSubscribe(c, r, at);
