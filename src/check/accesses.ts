@@ -139,6 +139,8 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
     c.objects.frame(pfn, false);
     if (agent !== AGENT_PIN) c.objects.book(mm, !c.book(mm).hasDevice);
   }
+  // A page of the hugetlb pool is older than the record, which then names the generation of its first frame alone.
+  if (gen > c.frames.generation[pfn]! && !isFree(c, pfn)) c.frames.generation[pfn] = gen;
   c.held.fill(mm, agent, device, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
   if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
     c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;

@@ -210,6 +210,12 @@ export class Judge implements RecordSink {
     }
   }
 
+  /** Is anybody inside a section? */
+  get hasOpenSection(): boolean {
+    for (const t of this.#c.sections.threads()) if (t.open.length > 0) return true;
+    return false;
+  }
+
   /** Violations so far, without building the whole result. */
   get violationCount(): number {
     return this.#c.findings.safety + this.#c.findings.liveness;
