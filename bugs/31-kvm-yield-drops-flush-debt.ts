@@ -9,7 +9,9 @@ function* zapRange(hw: MirrorHw, kvm: KvmLike, range: Range, keepsDebt: boolean)
   kvm.begin(range);
   let owed = false;
   for (let va = range.start; va < range.end; va += 4096) {
-    owed = (yield* hw.removeEntries(va, va + 4096)).length > 0 || owed;
+    const removed = yield* hw.removeEntries(va, va + 4096);
+    for (const m of removed) if (m.isDirty) hw.markDirty(m.page);
+    owed = removed.length > 0 || owed;
     if (va + 4096 >= range.end) break;
     if (keepsDebt && owed) {
       yield* hw.flushTlb(range.start, range.end);

@@ -18,7 +18,10 @@ function driver(name: string, flushes: boolean) {
           gpu.begin(range);
           const removed = yield* hw.removeEntries(range.start, range.end);
           if (flushes) yield* hw.flushTlb(range.start, range.end);
-          for (const m of removed) if (pages.delete(m.page)) unbound.push(m.page);
+          for (const m of removed) {
+            if (m.isDirty) hw.markDirty(m.page);
+            if (pages.delete(m.page)) unbound.push(m.page);
+          }
           hw.unlock();
         },
         *invalidateRangeEnd() {
