@@ -69,7 +69,7 @@ function* engine(device: SharedTableDevice<SvaIommu>, e: number, rng: Rng): Kern
 
 function* binder(m: Machine, task: Task): KernelPath<void> {
   for (;;) {
-    yield* m.kernel.sched.sleepSteps(4000, 'rebind');
+    yield* m.kernel.sched.sleepSteps(1500, 'rebind');
     yield* m.device!.unbind();
     expect(yield* m.device!.bind(task.mm!)).toBe(0);
   }
@@ -85,7 +85,7 @@ it.each([
   (name, design) => {
     const kernel = { frames: 1100, swapPages: 8192, cpus: 3, strideOn: 16 };
     // Groups of pages, and a request queue that overflows where that is answered with Success.
-    const iommu = { tlbSets: 8, tlbWays: 2, ...(name === 'amd-iommu-v2' ? {} : { pprLogEntries: 2 }) };
+    const iommu = { tlbSets: 8, tlbWays: 2, ...(name === 'amd-iommu-v2' ? {} : { pprLogEntries: 4 }) };
     const ats = { engines: 3, atcSets: 4, atcWays: 2, credits: 6, groupPagesMax: 3, refaultBudget: 1_000_000 };
     const m = createMachine({ kernel, design, device: { device: name, hasWorkload: false, iommu, ats }, seed });
     const judge = new Judge();
