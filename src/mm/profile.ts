@@ -19,8 +19,8 @@ export interface Profile {
   readonly mprotectSectionPerPud: boolean;
   /** MADV_PAGEOUT asks clear_flush_young and flushes at its end (6.1), or neither (by 6.12). */
   readonly pageoutAgesAndFlushes: boolean;
-  /** Migration puts the CPUs' flush off until just before the page is copied, when other CPUs run the address space (6.3). */
-  readonly batchedMigrationFlush: boolean;
+  /** Migration unmaps up to 512 pages, flushes the CPUs once and moves them all (6.3); before, one page after the other. */
+  readonly batchedMigration: boolean;
   /** A split huge page leaves dirty small entries (6.4): mprotect may then make them writable at once. */
   readonly splitKeepsDirty: boolean;
   /** A fault from user mode is tried under the lock of its VMA before mmapLock (6.4; for files with map_pages 6.7). */
@@ -49,6 +49,10 @@ export interface Profile {
   readonly splitMapsZeroPage: boolean;
   /** hugetlb counts its mappings by functions of its own (6.8, hugetlb_add_new_anon_rmap). */
   readonly hugetlbOwnRmap: boolean;
+  /** Pages that wait for an LRU list or for their release together: 15, 31 by 6.9 (PAGEVEC_SIZE). */
+  readonly folioBatch: number;
+  /** move_pages finds no page in a hole of anonymous memory: -ENOENT (6.12, folio_walk_start); before, -EFAULT. */
+  readonly moveHoleIsNoPage: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
   readonly mremapMultiVma: boolean;
   /** mseal exists (6.10). */
@@ -130,10 +134,12 @@ const V6_1: Profile = {
   archInvalidateSecondaryTlbs: false,
   mprotectSectionPerPud: true,
   pageoutAgesAndFlushes: true,
-  batchedMigrationFlush: false,
+  batchedMigration: false,
   splitKeepsDirty: false,
   perVmaLocks: false,
   freesInOrder: false,
+  folioBatch: 15,
+  moveHoleIsNoPage: false,
   delayedRmap: false,
   writableAtOnce: false,
   uprobeWholePage: false,
@@ -185,7 +191,7 @@ const V6_6: Profile = {
   name: '6.6',
   notifier: 'linux-6.6',
   archInvalidateSecondaryTlbs: true,
-  batchedMigrationFlush: true,
+  batchedMigration: true,
   splitKeepsDirty: true,
   perVmaLocks: true,
   delayedRmap: true,
@@ -208,6 +214,8 @@ const V6_12: Profile = {
   notifier: 'linux-6.12',
   thpAlignAnon: true,
   freesInOrder: true,
+  folioBatch: 31,
+  moveHoleIsNoPage: true,
   uprobeWholePage: true,
   punchCleansParts: true,
   hwpoisonInjectKills: true,

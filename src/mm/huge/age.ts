@@ -101,7 +101,8 @@ export function* coldHugePmd(
     k.fn.putPage(k, head);
     return failed !== 0 || !pmdIsTable(entryLo(k.memory, word));
   }
-  if ((lo & PTE_A) !== 0) yield* replaceAged(k, tlb, vma, word, start, PTE_A, SITE_MADV_COLD);
+  const makesOld = isolated === null || k.profile.pageoutAgesAndFlushes;
+  if (makesOld && (lo & PTE_A) !== 0) yield* replaceAged(k, tlb, vma, word, start, PTE_A, SITE_MADV_COLD);
   flags[head] = flags[head]! & ~PG_REFERENCED;
   if (isolated === null) k.fn.lruDeactivate(k, head);
   else if (isolateLruPage(k, head)) isolated.push(head);

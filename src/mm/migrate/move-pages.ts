@@ -35,7 +35,7 @@ export function vmaMigratable(vma: VmArea): boolean {
  *  for the zero page. Takes the ptl. */
 export function* followPageDump(k: Kernel, vma: VmArea, address: number): AtomicPath<number> {
   if ((vma.flags & VM_HUGETLB) !== 0) return yield* followHugetlb(k, vma, address);
-  const hole = vma.file === null ? -EFAULT : 0;
+  const hole = vma.file === null && !k.profile.moveHoleIsNoPage ? -EFAULT : 0;
   const huge = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
   if (huge >= 0 && pmdTransHuge(entryLo(k.memory, huge))) return yield* followHuge(k, vma, address, huge, hole);
   const table = pteTable(k, vma.mm, address);

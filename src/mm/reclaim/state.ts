@@ -20,9 +20,6 @@ export {
   lruList,
 } from './lruvec.ts';
 
-/** PAGEVEC_SIZE. */
-const PAGEVEC_SIZE = 15;
-
 export class ReclaimState {
   /** Pages that a collapse puts back (lru-add-batch.ts). */
   readonly addBatch: number[] = [];
@@ -51,8 +48,12 @@ export class ReclaimState {
   /** Threads inside direct reclaim or kswapd (PF_MEMALLOC). */
   readonly #reclaiming = new Set<Thread>();
 
-  constructor(pages: Pages, cpus: number) {
+  /** Profile.folioBatch. */
+  readonly #batch: number;
+
+  constructor(pages: Pages, cpus: number, batch: number) {
     this.#pages = pages;
+    this.#batch = batch;
     this.stats = new CgroupStats(cpus);
   }
 
@@ -86,7 +87,7 @@ export class ReclaimState {
       return;
     }
     this.lruvecOf(pfn).add(this.#pages, pfn);
-    if (this.#joining.push(pfn) === PAGEVEC_SIZE) this.drainJoining();
+    if (this.#joining.push(pfn) === this.#batch) this.drainJoining();
   }
 
   /** lru_add_drain, of what join collects. */
