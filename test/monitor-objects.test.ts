@@ -54,7 +54,8 @@ function operation(rng: Rng, serial: number): Op[] {
 /** An event of hardware or of another part of the kernel. */
 function lone(rng: Rng): Op {
   const [va, pfn, agent, isStore, cpu] = [pageOf(rng), frameOf(rng), agentOf(rng), rng.chance(1, 2), rng.below(2)];
-  switch (rng.below(20)) {
+  const command = rng.below(4);
+  switch (rng.below(26)) {
     case 0:
     case 1:
       return (s) => s.fill(va, pfn, isStore, agent);
@@ -88,6 +89,24 @@ function lone(rng: Rng): Op {
       return (s) => s.refault(va, 3);
     case 18:
       return isStore ? (s) => s.release() : (s) => s.bind(cpu === 0);
+    case 19:
+      return (s) => s.ats(E.MSG_TRANSLATION_REQUEST, va, va + 4096);
+    case 20:
+      return (s) => s.ats(E.MSG_INVALIDATE_REQUEST, va, isStore ? va + 4096 : Number.POSITIVE_INFINITY, cpu);
+    case 21:
+      return (s) => s.ats(E.MSG_INVALIDATE_COMPLETION, va, va + 4096, cpu);
+    case 22:
+      return (s) => s.ats(E.MSG_PAGE_REQUEST, va, va + 4096, cpu, isStore ? E.PAGE_REQUEST_LAST : 0, 2);
+    case 23:
+      return (s) => s.ats(E.MSG_PRG_RESPONSE, va, va + 4096, cpu, isStore ? E.PRG_SUCCESS : E.PRG_FAILURE);
+    case 24:
+      return (s) =>
+        s.ats(
+          [E.MSG_QI_PIOTLB, E.MSG_QI_WAIT, E.MSG_QI_DEVICE_TLB, E.MSG_COMPLETION_WAIT_DONE][command]!,
+          va,
+          va + 4096,
+          cpu,
+        );
     default:
       return (s) => s.emit(E.E_CALLBACK, 1, va, va + 4096, 0, 0, E.CB_INVALIDATE_RANGE, 0, 0, 1 + cpu);
   }

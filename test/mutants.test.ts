@@ -179,7 +179,7 @@ const EQUIVALENT: Mutant = {
 function mutateWith(m: Mutant): ((k: Kernel, device: Device | null) => void) | null {
   const { mutate } = m;
   if (mutate === undefined) return null;
-  return (k, device) => mutate(k.design as Linux61, (device as unknown as { readonly amd: AmdIommu }).amd);
+  return (k, device) => mutate(k.design as Linux61, (device as unknown as { readonly sva: AmdIommu }).sva);
 }
 
 /** Run `i` of the machine with the mutant. */

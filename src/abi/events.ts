@@ -53,7 +53,8 @@ export const E_WALK = 13;
 /** A page-walk cache entry made: start,end = span, pfn = table it points to, gen. */
 export const E_PWC_FILL = 14;
 /** Message between device, IOMMU and driver: a = MSG_*, b = tag (engine, PRG index, ITag or sequence number of a wait),
- *  [start, end) = range. pfn = flags of a request (1 write, 2 last of its group) or status of a response (PRG_*). */
+ *  [start, end) = range. pfn = flags of a request (PAGE_REQUEST_*) or status of a response (PRG_*); gen of a Page Request = the
+ *  requests that its device may have outstanding. */
 export const E_MSG = 15;
 /** The device's state changed: a = DEV_* */
 export const E_DEV_STATE = 16;
@@ -293,6 +294,8 @@ export const CB_NAMES: readonly string[] = [
 export const BIND_CLOSES_LATE = 1;
 /** It takes its mutexes in callbacks that must not sleep. */
 export const BIND_SLEEPS_ALWAYS = 2;
+/** Unbound: every page request of the PASID has been answered. */
+export const BIND_DRAINED = 3;
 
 // Messages of ATS, PRI and the IOMMU command queue.
 export const MSG_TRANSLATION_REQUEST = 1;
@@ -314,6 +317,14 @@ export const MSG_XPMEM_FAULT = 14;
 export const MSG_XPMEM_REPLY = 15;
 export const MSG_XPMEM_RECALL = 16;
 export const MSG_XPMEM_ACK = 17;
+/** Commands of an Intel IOMMU: IOTLB of a PASID, device TLB, wait descriptor. */
+export const MSG_QI_PIOTLB = 18;
+export const MSG_QI_DEVICE_TLB = 19;
+export const MSG_QI_WAIT = 20;
+/** Commands of an ARM SMMU. */
+export const MSG_SMMU_TLBI = 21;
+export const MSG_SMMU_ATC_INV = 22;
+export const MSG_SMMU_SYNC = 23;
 export const MSG_NAMES: readonly string[] = [
   '',
   'Translation Request',
@@ -333,7 +344,19 @@ export const MSG_NAMES: readonly string[] = [
   'XPMEM reply',
   'XPMEM recall',
   'XPMEM acknowledgement',
+  'PASID IOTLB invalidate',
+  'device TLB invalidate',
+  'invalidation wait',
+  'TLBI',
+  'ATC_INV',
+  'CMD_SYNC',
 ];
+
+// Flags of a Page Request. A Stop Marker is the last message for its PASID; nobody answers it.
+export const PAGE_REQUEST_WRITE = 1;
+export const PAGE_REQUEST_LAST = 2;
+export const PAGE_REQUEST_EXEC = 4;
+export const PAGE_REQUEST_STOP = 8;
 
 // Codes of a PRG response.
 export const PRG_SUCCESS = 0;

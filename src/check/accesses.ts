@@ -7,6 +7,7 @@ import {
   AGENT_PIN,
   AGENT_PWC,
   DEV_FAILED,
+  DEV_RUNNING,
   E_CPU_ACCESS,
   E_DEV_ACCESS,
   EV_A,
@@ -22,8 +23,14 @@ import {
   MSG_CMD_INVALIDATE_IOMMU_PAGES,
   MSG_CMD_INVALIDATE_IOTLB_PAGES,
   MSG_PAGE_REQUEST,
+  MSG_QI_DEVICE_TLB,
+  MSG_QI_PIOTLB,
+  MSG_SMMU_ATC_INV,
+  MSG_SMMU_TLBI,
+  PAGE_REQUEST_STOP,
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
+import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
@@ -135,6 +142,7 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
     c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
   }
   if (agent === AGENT_PIN) return;
+  if (agent === AGENT_ATC) onAtcFill(c, r, at);
   if (agent === AGENT_MIRROR) staleInsertion(c, mm, start, pfn, (r[at + EV_A]! & 1) !== 0, device);
   c.book(mm).hasDevice = true;
   afterTeardown(c, mm, agent, device, start, pfn, 'made a translation of');
@@ -216,6 +224,7 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
     noteAccess(c.objects, r, at);
     c.objects.book(mm, false);
   }
+  if (agent === AGENT_ATC) onAtcAccess(c, r, at);
   if (r[at + EV_GEN] !== r[at + EV_A] || c.frames.state[pfn] === 2) {
     staleAccess(c, r, at, agentText(c, agent, device));
     return;
@@ -290,15 +299,20 @@ export function onWalk(c: Context, r: Float64Array, at: number): void {
 export function onMessage(c: Context, r: Float64Array, at: number): void {
   switch (r[at + EV_A]) {
     case MSG_PAGE_REQUEST:
-      c.tally.pageRequests++;
+      if ((r[at + EV_PFN]! & PAGE_REQUEST_STOP) === 0) c.tally.pageRequests++;
       break;
     case MSG_CMD_INVALIDATE_IOMMU_PAGES:
+    case MSG_QI_PIOTLB:
+    case MSG_SMMU_TLBI:
       c.tally.iotlbFlushes++;
       break;
     case MSG_CMD_INVALIDATE_IOTLB_PAGES:
+    case MSG_QI_DEVICE_TLB:
+    case MSG_SMMU_ATC_INV:
       c.tally.deviceTlbFlushes++;
       break;
   }
+  onAtsMessage(c, r, at);
 }
 
 /** E_REFAULT. */
@@ -348,6 +362,7 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const device = r[at + EV_D]!;
   const state = r[at + EV_A]!;
   c.deviceState.set(device, state);
+  if (state === DEV_RUNNING) atsReset(c, device);
   if (state !== DEV_FAILED) return;
   const last = c.progress.lastOf(device);
   const mm = r[at + EV_MM]! || (last === null ? 0 : last.mm);

@@ -5,6 +5,7 @@ import { AGENT_ATC, AGENT_IOTLB } from '../abi/events.ts';
 import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
+import { AtsProtocol, forgetAts } from './ats.ts';
 import { DmaMappings } from './dma.ts';
 import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
@@ -112,6 +113,7 @@ export class Context {
   readonly replacements = new Replacements();
   readonly windows = new Windows();
   readonly progress = new Progress();
+  readonly ats = new AtsProtocol();
   readonly residency = new Residency(this.frames);
   readonly tally = new Tally();
   readonly findings: Findings;
@@ -158,6 +160,7 @@ export class Context {
     this.mms.delete(mm);
     this.held.forget(mm);
     this.tables.forget(mm);
+    if (this.ats.devices.size > 0) forgetAts(this, mm);
     this.#lastMm = -1;
     this.#lastBook = null;
   }

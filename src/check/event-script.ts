@@ -192,6 +192,11 @@ export class EventScript {
     return this.emit(E_CPU_ACCESS, mm, va, va + 1, pfn, this.gen(pfn), this.gen(pfn), isStore ? 1 : 0, 0, cpu);
   }
 
+  /** A message between IOMMU and device 0: MSG_*, its range, tag, and flags or status; `credits` of a page request. */
+  ats(a: number, start: number, end: number, tag = 0, flags = 0, credits = 0): this {
+    return this.emit(E_MSG, 1, start, end, flags, credits, a, tag, AGENT_ATC, 0);
+  }
+
   walk(va: number, table: number, gen: number): this {
     return this.emit(E_WALK, 1, va, va + 4096, table, gen, this.gen(table), 0);
   }

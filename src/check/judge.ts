@@ -5,6 +5,7 @@
 //   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I3c, I4, I4c, I12, L1, L2
 //   protocol.ts  sections, system calls, release, bind: I12, I40
 //   dma.ts       DMA mappings: I14, I20a
+//   ats.ts       flushes, invalidations and page requests between IOMMU and device: I9, I10, L3
 //   settling.ts  what must hold when a section is complete: I5
 
 import {
@@ -122,6 +123,8 @@ export interface JudgeResults {
   readonly windowCauses: readonly WindowCause[];
   readonly freedWhileReachable: number;
   readonly pageRequests: number;
+  /** Groups of page requests without an answer so far. */
+  readonly unanswered: number;
   readonly maxRefaults: number;
   readonly callbacks: number;
   readonly iotlbFlushes: number;
@@ -238,6 +241,7 @@ export class Judge implements RecordSink {
       windowCauses: windows.causes(),
       freedWhileReachable: tally.freedWhileReachable,
       pageRequests: tally.pageRequests,
+      unanswered: c.ats.unanswered,
       maxRefaults: tally.maxRefaults,
       callbacks: tally.callbacks,
       iotlbFlushes: tally.iotlbFlushes,

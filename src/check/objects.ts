@@ -8,6 +8,7 @@
 //   frame    state and generation of a frame                    onFrame translations and entries that point to a frame
 //   seen     address spaces that have read a shared frame        saved   stores to a frame since it was written out
 //   book     teardown state of an address space; life of a subscriber        vmas    its VMAs
+//   commands number that the IOMMU's last wait stored             requests groups of page requests of a device
 //   agents   order of the uses of (mm, page) by different frames
 //
 // An access that the entry permits reads two cells, entry and frame: it commutes with other accesses, and with sections, which
@@ -37,6 +38,8 @@ const STATE = 0;
 const POINTERS = 1;
 const SEEN = 2;
 const SAVED = 3;
+/** Requests for translations and invalidations. Of no address space: what the IOMMU has completed, and by device its page requests. */
+const PROTOCOL = 4;
 const BOOK = 5;
 const VMAS = 6;
 const WIDE = 7;
@@ -118,6 +121,21 @@ export class Objects {
 
   vmas(mm: number, isWrite: boolean): void {
     this.#footprint.note(OBJ_PROPERTY, cell(VMAS, mm, 0), isWrite);
+  }
+
+  /** Number that the last wait of the IOMMU stored. */
+  commands(isWrite: boolean): void {
+    this.#footprint.note(OBJ_PROPERTY, cell(PROTOCOL, 0, 0), isWrite);
+  }
+
+  /** Groups of page requests of a device. */
+  pageRequests(device: number, isWrite: boolean): void {
+    this.#footprint.note(OBJ_PROPERTY, cell(PROTOCOL, 0, 1 + device), isWrite);
+  }
+
+  /** Order in which translations and invalidations of pages were asked for. */
+  requests(mm: number, start: number, end: number, isWrite: boolean): void {
+    this.#range(PROTOCOL, mm, start, end, isWrite);
   }
 
   #range(kind: number, mm: number, start: number, end: number, isWrite: boolean): void {

@@ -75,6 +75,18 @@ export const I8 = property(
   'safety',
   'Once anybody has stored to the copy that replaced a page, nobody uses the page that it was copied from.',
 );
+export const I9 = property(
+  'I9',
+  'STALE-MAP',
+  'safety',
+  'A device TLB is flushed only when the IOMMU has completed the flush of its own.',
+);
+export const I10 = property(
+  'I10',
+  'STALE-MAP',
+  'safety',
+  'Once a device has said that an invalidation is complete, it uses nothing translated before.',
+);
 export const I13 = property(
   'I13',
   'STALE-MAP',
@@ -178,6 +190,12 @@ export const L2 = property(
   'An access does not fault again and again while neither the entry nor a section over the page changes.',
 );
 
+export const L3 = property(
+  'L3',
+  'UNPAIRED',
+  'liveness',
+  'Every group of page requests is answered once, after its last request, and before its PASID is given back.',
+);
 export const L7 = property(
   'L7',
   'LIVELOCK',
@@ -197,6 +215,8 @@ export const PROPERTIES: readonly Property[] = [
   I5,
   I7,
   I8,
+  I9,
+  I10,
   I12,
   I13,
   I14,
@@ -214,6 +234,7 @@ export const PROPERTIES: readonly Property[] = [
   I60,
   L1,
   L2,
+  L3,
   L7,
 ];
 

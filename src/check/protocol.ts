@@ -3,6 +3,7 @@
 
 import {
   BIND_CLOSES_LATE,
+  BIND_DRAINED,
   CB_INVALIDATE_RANGE,
   EV_A,
   EV_B,
@@ -16,6 +17,7 @@ import {
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import { checkTornDown } from './accesses.ts';
+import { onDrained } from './ats.ts';
 import type { Context } from './context.ts';
 import { givenUp } from './lost-write.ts';
 import { beginCall, endCall } from './promises.ts';
@@ -203,6 +205,7 @@ export function onBind(c: Context, r: Float64Array, at: number): void {
     return;
   }
   c.book(mm).unbound.add(device);
+  if (r[at + EV_C] === BIND_DRAINED) onDrained(c, mm);
   checkTornDown(c, mm, device, `${c.deviceName(device)} was unbound`);
 }
 

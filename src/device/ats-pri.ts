@@ -3,7 +3,7 @@
 //
 // One access of an engine, each line a step:
 //
-//   look up the ATC              a hit needs RW and D for a store
+//   look up the ATC              a hit needs RW and D for a store, no NX for an instruction fetch
 //   Translation Request          the IOMMU answers; nothing granted, or read-only for a store: Page Request, and again
 //   hold the translation         P_DEV_TRANSLATED: in flight, memory not reached yet
 //   reach memory                 real bytes at the translated frame
@@ -40,13 +40,14 @@ import {
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { assert, InputError } from '../base/assert.ts';
 import type { PhysMemory } from '../hw/phys.ts';
-import { Tlb } from '../hw/tlb.ts';
+import { TLB_NX, Tlb } from '../hw/tlb.ts';
+import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_ACCESS, P_DEV_MESSAGE, P_DEV_TRANSLATE, P_DEV_TRANSLATED } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import { ACCESS_DEAD, ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
 import { Fifo } from './fifo.ts';
-import { emitFill, type Iommu, pageOfEntry, TLB_ID } from './iommu.ts';
+import { emitFill, generationOfPage, type Iommu, pageOfEntry, TLB_ID } from './iommu.ts';
 import { type Endpoint, TranslationRequest } from './messages.ts';
 import {
   noteDevice,
@@ -148,10 +149,14 @@ export class AtsDevice implements Endpoint, Accessor {
   refaults = 0;
   refaultsMax = 0;
   invalidations = 0;
+  /** A Translation Completion that an invalidation overtook is thrown away. False is a mistake, for tests. */
+  discardsOvertaken = true;
   readonly #engines: Engine[] = [];
   readonly #invalidates: Fifo<InvalidateRequest>;
   readonly #invalidateQueue = new WaitQueue();
   readonly #drainQueue = new WaitQueue();
+  /** PASIDs in which engines begin nothing. */
+  readonly #stopped = new Set<number>();
   #itagsUsed = 0;
   #nextItag = 0;
 
@@ -185,7 +190,17 @@ export class AtsDevice implements Endpoint, Accessor {
 
   /** The engine works in the address space of this PASID from now on. */
   setContext(engine: number, pasid: number): void {
+    this.#note(PART_STATE, 0, true);
     this.#engines[engine]!.pasid = pasid;
+    this.#stopped.delete(pasid);
+  }
+
+  /** The driver of the device stops its contexts in the PASID: engines begin nothing there any more, and a Stop Marker follows their
+   *  last page request. What is under way goes on to its end. */
+  stopContexts(pasid: number): void {
+    this.#note(PART_STATE, 0, true);
+    this.#stopped.add(pasid);
+    this.pri.stop(pasid);
   }
 
   #note(part: number, index: number, isWrite: boolean): void {
@@ -212,16 +227,26 @@ export class AtsDevice implements Endpoint, Accessor {
 
   tryAccess(engine: number, va: number, isWrite: boolean): boolean {
     const e = this.#engines[engine]!;
-    if (this.state !== DEV_RUNNING) return false;
+    if (this.state !== DEV_RUNNING || this.#isStopped(e.pasid)) return false;
     const lo = ((va % 0x40000000) | 0) >>> 12;
     const at = this.atc.find(e.pasid, (va / 0x40000000) | 0, lo);
     if (at < 0 || (isWrite && (this.atc.flags(at) & RW_D) !== RW_D)) return false;
     this.hits++;
-    this.#reach(e, va, isWrite, pageOfEntry(this.atc, at, lo), this.atc.generation(at));
+    const pfn = pageOfEntry(this.atc, at, lo);
+    this.#reach(e, va, isWrite, pfn, generationOfPage(this.memory, this.atc, at, pfn));
     return true;
   }
 
-  *access(engine: number, va: number, isWrite: boolean, groupEnd: number): KernelPath<number> {
+  access(engine: number, va: number, isWrite: boolean, groupEnd: number): KernelPath<number> {
+    return this.#access(engine, va, isWrite ? ACCESS_WRITE : ACCESS_READ, groupEnd);
+  }
+
+  /** One instruction fetch by the engine. ACCESS_*. */
+  fetch(engine: number, va: number): KernelPath<number> {
+    return this.#access(engine, va, ACCESS_EXEC, va);
+  }
+
+  *#access(engine: number, va: number, kind: number, groupEnd: number): KernelPath<number> {
     const e = this.#engines[engine]!;
     const page = va - (va % 4096);
     let attempts = 0;
@@ -229,14 +254,15 @@ export class AtsDevice implements Endpoint, Accessor {
       if (this.sched.points) yield P_DEV_TRANSLATE;
       this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
-      if (this.#holdFromAtc(e, page, isWrite)) break;
-      if (!this.#isDeniedForGood(e, page) && (yield* this.#translate(e, page, isWrite))) break;
+      if (this.#isStopped(e.pasid)) return ACCESS_INVALID;
+      if (this.#holdFromAtc(e, page, kind)) break;
+      if (!this.#isDeniedForGood(e, page, kind) && (yield* this.#translate(e, page, kind))) break;
       if (attempts > 0) this.#refault(e, page, attempts);
       this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
       const wanted = Math.ceil((groupEnd - page) / 4096);
       const count = Math.max(1, Math.min(wanted, this.config.groupPagesMax));
-      const status = yield* this.pri.request(e.pasid, page, count, isWrite);
+      const status = yield* this.pri.request(e.pasid, page, count, kind);
       if (status === PRG_INVALID) return ACCESS_INVALID;
       if (status !== PRG_SUCCESS) {
         this.#fail();
@@ -245,25 +271,32 @@ export class AtsDevice implements Endpoint, Accessor {
       attempts++;
     }
     if (this.sched.points) yield P_DEV_TRANSLATED;
-    this.#reach(e, va, isWrite, e.heldPfn, e.heldGeneration);
+    this.#reach(e, va, kind === ACCESS_WRITE, e.heldPfn, e.heldGeneration);
     this.#release(e);
     if (this.sched.points) yield P_DEV_ACCESS;
     return ACCESS_DONE;
   }
 
-  #holdFromAtc(e: Engine, page: number, isWrite: boolean): boolean {
+  #holdFromAtc(e: Engine, page: number, kind: number): boolean {
     const lo = ((page % 0x40000000) | 0) >>> 12;
     const at = this.atc.find(e.pasid, (page / 0x40000000) | 0, lo);
-    if (at < 0 || (isWrite && (this.atc.flags(at) & RW_D) !== RW_D)) return false;
+    if (at < 0 || !permits(this.atc.flags(at), kind)) return false;
     this.hits++;
-    this.#hold(e, page, pageOfEntry(this.atc, at, lo), this.atc.generation(at));
+    const pfn = pageOfEntry(this.atc, at, lo);
+    this.#hold(e, page, pfn, generationOfPage(this.memory, this.atc, at, pfn));
     return true;
   }
 
   /** Has the ATC an entry of the page, though not the rights, and does the device believe it? */
-  #isDeniedForGood(e: Engine, page: number): boolean {
+  #isDeniedForGood(e: Engine, page: number, kind: number): boolean {
     if (this.config.retranslatesOnDenied) return false;
-    return this.atc.find(e.pasid, (page / 0x40000000) | 0, ((page % 0x40000000) | 0) >>> 12) >= 0;
+    const at = this.atc.find(e.pasid, (page / 0x40000000) | 0, ((page % 0x40000000) | 0) >>> 12);
+    // A store to a page that is writable but not dirty asks again: the walk marks it.
+    return at >= 0 && !permits(this.atc.flags(at) | PTE_D, kind);
+  }
+
+  #isStopped(pasid: number): boolean {
+    return this.#stopped.size > 0 && this.#stopped.has(pasid);
   }
 
   #hold(e: Engine, page: number, pfn: number, generation: number): void {
@@ -283,13 +316,13 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   /** Asks the IOMMU until it has an answer that no invalidation overtook. True: granted for the access, and held. */
-  *#translate(e: Engine, page: number, isWrite: boolean): KernelPath<boolean> {
+  *#translate(e: Engine, page: number, kind: number): KernelPath<boolean> {
     const r = e.request;
     for (;;) {
       r.pasid = e.pasid;
       r.hi = (page / 0x40000000) | 0;
       r.lo = ((page % 0x40000000) | 0) >>> 12;
-      r.isWrite = isWrite;
+      r.access = kind;
       r.isAnswered = false;
       this.#note(PART_ENGINE, e.id, true);
       e.askedVa = page;
@@ -308,7 +341,7 @@ export class AtsDevice implements Endpoint, Accessor {
     if (!r.isGranted) return false;
     const at = this.atc.insert(r.pasid, r.hi, r.lo, r.size, r.pfn, r.flags, r.generation);
     if (this.memory.log.on) emitFill(this.memory, this.atc, at, this.iommu.mmOf[r.pasid]!, AGENT_ATC, this.id);
-    if (isWrite && (r.flags & RW_D) !== RW_D) return false;
+    if (!permits(r.flags, kind)) return false;
     this.#hold(e, page, r.pfn, r.generation);
     return true;
   }
@@ -387,7 +420,6 @@ export class AtsDevice implements Endpoint, Accessor {
   }
 
   receiveInvalidate(pasid: number, start: number, end: number, itag: number): void {
-    this.#message(MSG_INVALIDATE_REQUEST, pasid, start, end, itag);
     this.#invalidates.push({ pasid, start, end, itag });
     this.#invalidateQueue.wakeAll(this.sched);
   }
@@ -403,6 +435,7 @@ export class AtsDevice implements Endpoint, Accessor {
   /** Drops what the ATC has of the range, dooms completions under way, waits for accesses in flight, completes. */
   *invalidate(r: InvalidateRequest): KernelPath<void> {
     this.invalidations++;
+    this.#message(MSG_INVALIDATE_REQUEST, r.pasid, r.start, r.end, r.itag);
     if (r.end === Number.POSITIVE_INFINITY) this.atc.invalidateAsid(r.pasid);
     else this.atc.invalidateRange(r.pasid, r.start, r.end);
     let isDraining = false;
@@ -410,14 +443,10 @@ export class AtsDevice implements Endpoint, Accessor {
       const isAsked = e.askedVa >= 0 && e.request.pasid === r.pasid && overlaps(e.askedVa, r);
       e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && overlaps(e.heldVa, r);
       this.#note(PART_ENGINE, e.id, isAsked || e.isDraining);
-      if (isAsked) e.isDoomed = true;
+      if (isAsked) e.isDoomed = this.discardsOvertaken;
       isDraining = isDraining || e.isDraining;
     }
-    if (isDraining) {
-      const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
-      yield* this.sched.waitSteady(isDrained, this.#drainQueue, 'accesses in flight');
-      for (const e of this.#engines) this.#note(PART_ENGINE, e.id, false);
-    }
+    if (isDraining) yield* this.drain();
     const { log } = this.memory;
     if (log.on) {
       log.emit(E_DEV_INVAL, this.iommu.mmOf[r.pasid]!, r.start, r.end, 0, 0, 0, r.itag, AGENT_ATC, this.id);
@@ -430,10 +459,23 @@ export class AtsDevice implements Endpoint, Accessor {
     this.iommu.commands.receiveInvalidateCompletion(this.id, r.itag);
   }
 
+  /** Waits until the accesses that used what was dropped have reached memory. */
+  *drain(): KernelPath<void> {
+    const isDrained = (): boolean => !this.#engines.some((e) => e.isDraining);
+    yield* this.sched.waitSteady(isDrained, this.#drainQueue, 'accesses in flight');
+    for (const e of this.#engines) this.#note(PART_ENGINE, e.id, false);
+  }
+
   #message(a: number, pasid: number, start: number, end: number, tag: number): void {
     const { log } = this.memory;
     if (log.on) log.emit(E_MSG, this.iommu.mmOf[pasid]!, start, end, 0, 0, a, tag, AGENT_ATC, this.id);
   }
+}
+
+/** Do the rights of an entry allow the access? */
+function permits(flags: number, kind: number): boolean {
+  if (kind === ACCESS_READ) return true;
+  return kind === ACCESS_WRITE ? (flags & RW_D) === RW_D : (flags & TLB_NX) === 0;
 }
 
 /** Does the page lie in the range of the request? */

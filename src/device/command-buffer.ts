@@ -1,8 +1,9 @@
-// The command buffer of an AMD IOMMU: commands are fetched in order and executed side by side, so that a later one may finish first.
-// COMPLETION_WAIT alone orders: it is not passed by the fetch before all earlier commands are complete, and then stores
-// its number, for which the kernel spins.
+// The command buffer of an AMD IOMMU, the invalidation queue of an Intel one, the command queue of an ARM SMMU: commands are fetched in
+// order and executed side by side, so that a later one may finish first. COMPLETION_WAIT alone (the wait descriptor, CMD_SYNC) orders:
+// it is not passed by the fetch before all earlier commands are complete, and then stores its number, for which the kernel spins.
 //
-// Executors take any of the commands that were fetched. INVALIDATE_IOTLB_PAGES is complete when the device says so.
+// Executors take any of the commands that were fetched. INVALIDATE_IOTLB_PAGES (the device TLB descriptor, CMD_ATC_INV) is complete when
+// the device says so.
 
 import {
   AGENT_IOTLB,
@@ -11,6 +12,12 @@ import {
   MSG_CMD_INVALIDATE_IOMMU_PAGES,
   MSG_CMD_INVALIDATE_IOTLB_PAGES,
   MSG_COMPLETION_WAIT_DONE,
+  MSG_QI_DEVICE_TLB,
+  MSG_QI_PIOTLB,
+  MSG_QI_WAIT,
+  MSG_SMMU_ATC_INV,
+  MSG_SMMU_SYNC,
+  MSG_SMMU_TLBI,
 } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
@@ -20,6 +27,25 @@ import { Fifo } from './fifo.ts';
 import type { Iommu } from './iommu.ts';
 import { IOMMU_ID } from './messages.ts';
 import { noteDevice, PART_COMMAND_DONE, PART_COMMANDS, PART_EXECUTING, PART_SEMAPHORE } from './objects.ts';
+
+/** Whose commands they are: how they are called in the record. */
+export type Maker = 'amd' | 'intel' | 'arm';
+
+interface Names {
+  readonly tlb: number;
+  readonly deviceTlb: number;
+  readonly wait: number;
+}
+
+const NAMES: Readonly<Record<Maker, Names>> = {
+  amd: {
+    tlb: MSG_CMD_INVALIDATE_IOMMU_PAGES,
+    deviceTlb: MSG_CMD_INVALIDATE_IOTLB_PAGES,
+    wait: MSG_CMD_COMPLETION_WAIT,
+  },
+  intel: { tlb: MSG_QI_PIOTLB, deviceTlb: MSG_QI_DEVICE_TLB, wait: MSG_QI_WAIT },
+  arm: { tlb: MSG_SMMU_TLBI, deviceTlb: MSG_SMMU_ATC_INV, wait: MSG_SMMU_SYNC },
+};
 
 const CMD_INVALIDATE_PAGES = 1;
 const CMD_INVALIDATE_IOTLB = 2;
@@ -48,6 +74,7 @@ interface Executing {
 export class CommandBuffer {
   readonly #iommu: Iommu;
   readonly #sched: Scheduler;
+  readonly #names: Names;
   readonly #commands: Fifo<Command>;
   readonly #commandQueue = new WaitQueue();
   readonly #executing: Executing[] = [];
@@ -68,6 +95,7 @@ export class CommandBuffer {
   constructor(iommu: Iommu) {
     this.#iommu = iommu;
     this.#sched = iommu.sched;
+    this.#names = NAMES[iommu.config.maker];
     this.#commands = new Fifo(iommu.memory, IOMMU_ID, PART_COMMANDS);
   }
 
@@ -93,12 +121,12 @@ export class CommandBuffer {
   // --- what the kernel puts in (iommu.ts has the doc comments)
 
   invalidatePages(pasid: number, start: number, end: number, pde: boolean): void {
-    this.#message(MSG_CMD_INVALIDATE_IOMMU_PAGES, pasid, start, end, IOMMU_ID, 0);
+    this.#message(this.#names.tlb, pasid, start, end, IOMMU_ID, 0);
     this.#submit(CMD_INVALIDATE_PAGES, pasid, start, end, pde, IOMMU_ID, 0, 0);
   }
 
   invalidateIotlb(device: number, pasid: number, start: number, end: number): void {
-    this.#message(MSG_CMD_INVALIDATE_IOTLB_PAGES, pasid, start, end, device, 0);
+    this.#message(this.#names.deviceTlb, pasid, start, end, device, 0);
     this.#submit(CMD_INVALIDATE_IOTLB, pasid, start, end, false, device, 0, 0);
   }
 
@@ -108,7 +136,7 @@ export class CommandBuffer {
 
   /** COMPLETION_WAIT: stores `sequence` when every command before it is complete. */
   completionWait(sequence: number): void {
-    this.#message(MSG_CMD_COMPLETION_WAIT, 0, 0, 0, IOMMU_ID, sequence);
+    this.#message(this.#names.wait, 0, 0, 0, IOMMU_ID, sequence);
     this.#submit(CMD_COMPLETION_WAIT, 0, 0, 0, false, IOMMU_ID, sequence, 0);
   }
 

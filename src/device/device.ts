@@ -11,6 +11,7 @@ import type { Kernel } from '../mm/kernel.ts';
 import type { MmStruct } from '../mm/types.ts';
 import type { KernelPath } from '../sched/path.ts';
 import type { Accessor, DeviceStats } from './accessor.ts';
+import type { ArmSmmuConfig } from './arm-smmu/config.ts';
 import type { AtsConfig } from './ats-pri.ts';
 import type { Driver } from './define-driver.ts';
 import { createNamedDevice } from './devices.ts';
@@ -19,11 +20,13 @@ import { driverInfo } from './drivers/drivers.ts';
 import { GPU_SVM_SMALL, type GpuSvmConfig } from './gpu-svm/config.ts';
 import type { GruConfig } from './gru/driver.ts';
 import { SMALL_GRU } from './gru/gru.ts';
+import type { IntelSvmConfig } from './intel-svm/config.ts';
 import type { IommuConfig } from './iommu.ts';
 import type { KvmConfig } from './kvm/config.ts';
 import type { MirrorConfig } from './mirror.ts';
 import type { PinnedConfig } from './pinned.ts';
 import { PinnedTableDevice } from './pinned-device.ts';
+import { AMD } from './platform.ts';
 import { RDMA_SMALL, type RdmaConfig } from './rdma/config.ts';
 import { SharedTableDevice } from './shared-table-device.ts';
 import type { Workload, WorkloadConfig } from './workload.ts';
@@ -45,6 +48,8 @@ export interface DeviceConfig {
   readonly rdma: Partial<RdmaConfig>;
   readonly xpmem: Partial<XpmemConfig>;
   readonly gpuSvm: Partial<GpuSvmConfig>;
+  readonly intelSvm: Partial<IntelSvmConfig>;
+  readonly armSmmu: Partial<ArmSmmuConfig>;
   readonly workload: Partial<WorkloadConfig>;
   /** Do engines find work by themselves? False: only `accessor` drives them. */
   readonly hasWorkload: boolean;
@@ -65,6 +70,8 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
   rdma: {},
   xpmem: {},
   gpuSvm: {},
+  intelSvm: {},
+  armSmmu: {},
   workload: {},
   hasWorkload: true,
   faultWorkers: 2,
@@ -103,7 +110,7 @@ export function createDevice(k: Kernel, config: Partial<DeviceConfig> = {}): Dev
   const full = { ...DEVICE_DEFAULTS, ...config };
   if (full.device !== '') return createNamedDevice(k, full);
   if (k.design?.name === 'pinned') return new PinnedTableDevice(k, full);
-  return new SharedTableDevice(k, full, (amd, design) => driverInfo(full.driver, design.name).create(amd, design));
+  return new SharedTableDevice(k, full, AMD, (amd, design) => driverInfo(full.driver, design.name).create(amd, design));
 }
 
 /** The device that an author's driver is written for, with that driver. Throws InputError if it is not for the kernel's design;
@@ -111,5 +118,5 @@ export function createDevice(k: Kernel, config: Partial<DeviceConfig> = {}): Dev
 export function createDriverDevice(k: Kernel, driver: Driver, config: Partial<DeviceConfig> = {}): Device {
   const full = { ...DEVICE_DEFAULTS, ...config };
   if (driver.device === 'mirror') return new MirrorTableDevice(k, driver, full);
-  return new SharedTableDevice(k, full, (amd) => new DefinedWalker(k, driver, amd));
+  return new SharedTableDevice(k, full, AMD, (amd) => new DefinedWalker(k, driver, amd));
 }

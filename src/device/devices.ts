@@ -5,9 +5,11 @@
 
 import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
+import { ARM_SMMU_SVA } from './arm-smmu/row.ts';
 import type { Device, DeviceConfig } from './device.ts';
 import { AMDKFD_SVM, AMDKFD_SVM_NO_RETRY, GPU_SVM } from './gpu-svm/row.ts';
 import { GRU } from './gru/row.ts';
+import { INTEL_SVM } from './intel-svm/row.ts';
 import { IOMMU_ROWS, PINNED_DMA } from './iommu-rows.ts';
 import { KVM_DEVICE } from './kvm/row.ts';
 import { RDMA_ODP, RDMA_PINNED } from './rdma/row.ts';
@@ -38,6 +40,8 @@ export const DEVICES: readonly DeviceInfo[] = [
   AMDKFD_SVM,
   AMDKFD_SVM_NO_RETRY,
   ...IOMMU_ROWS,
+  INTEL_SVM,
+  ARM_SMMU_SVA,
 ];
 
 /** The device of that name. Throws InputError for an unknown one. */

@@ -8,13 +8,14 @@ import { mmDrop } from '../mm/vma/exit-mmap.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
 import { type Accessor, DeviceStats } from './accessor.ts';
-import type { AmdIommu, IommuDriver, PasidState } from './amd-iommu.ts';
+import type { AmdIommu } from './amd-iommu.ts';
 import { callbackCounts, DEVICE_ID } from './common.ts';
 import type { Driver } from './define-driver.ts';
 import type { Device, DeviceConfig } from './device.ts';
 import { MirrorDriverHw, WalkerDriverHw } from './driver-hw.ts';
 import { DriverInstance } from './driver-run.ts';
 import { type FaultRequest, MirrorDevice } from './mirror.ts';
+import type { IommuDriver, PasidState } from './sva-iommu.ts';
 import { Workload } from './workload.ts';
 
 /** An author's driver as a driver of the IOMMU: an instance for each bound address space. */

@@ -8,10 +8,11 @@ import { FOLL_WRITE } from '../mm/gup/flags.ts';
 import { notePage } from '../mm/rmap/rmap.ts';
 import type { AtomicPath, KernelPath } from '../sched/path.ts';
 import { P_UNLOCK } from '../sched/points.ts';
-import type { AmdIommu, PasidState } from './amd-iommu.ts';
+import type { AmdIommu } from './amd-iommu.ts';
 import type { MapOptions, Mapping, MirrorHw, WalkerHw } from './driver-face.ts';
 import { DriverHw, type DriverInstance } from './driver-run.ts';
 import type { MirrorDevice } from './mirror.ts';
+import type { PasidState } from './sva-iommu.ts';
 
 const ALL = Number.POSITIVE_INFINITY;
 

@@ -42,6 +42,16 @@ export class Fifo<T> {
     return this.#items.length > 0;
   }
 
+  /** Is there a message inside that the predicate holds for? */
+  some(predicate: (item: T) => boolean): boolean {
+    const f = this.#memory.footprint;
+    if (f !== null) {
+      noteDevice(f, this.#owner, this.#part + 1, HEAD, false);
+      noteDevice(f, this.#owner, this.#part + 1, TAIL, false);
+    }
+    return this.#items.some(predicate);
+  }
+
   /** Is there room for one more when `limit` fit in? */
   hasRoom(limit: number): boolean {
     const f = this.#memory.footprint;

@@ -4,6 +4,7 @@
 import type { DeviceInfo } from './devices.ts';
 import { driverInfo } from './drivers/drivers.ts';
 import { PinnedTableDevice } from './pinned-device.ts';
+import { AMD } from './platform.ts';
 import { SharedTableDevice } from './shared-table-device.ts';
 
 /** A row: by design the name of the driver that is used there. */
@@ -16,7 +17,7 @@ function walker(name: string, summary: string, source: string, drivers: Readonly
     source,
     designs: Object.fromEntries(entries) as Record<string, string>,
     create: (k, config) =>
-      new SharedTableDevice(k, config, (amd, design) =>
+      new SharedTableDevice(k, config, AMD, (amd, design) =>
         driverInfo(config.isDeaf ? 'no-callbacks' : drivers[design.name]!, design.name).create(amd, design),
       ),
   };

@@ -5,8 +5,12 @@
 //   walkers       serve Translation Requests: TLB, else walk cache and walk, one level a step, A and D set in the live entry. An
 //                 entry whose rights do not suffice is not an answer: the walker walks again
 //   commands      command-buffer.ts
-//   PPR log       ring of page requests for the kernel; a request that finds it full is answered with PRG_FAILURE (what the
-//                 hardware does then is not well documented; this is the worst that it may do)
+//   PPR log       ring of page requests for the kernel. One that finds it full sets the overflow bit: from then on nothing is
+//                 logged until the kernel restarts the log, and the hardware itself answers the last request of each group
+//                 (overflowAnswer); what was logged of such a group before is left without its end
+//
+// Intel's and ARM's are the same machine with other names for its commands, other answers to an overflow, and (ARM) a TLB that is
+// believed when it denies. Their tables are AMD64's here, too: what differs between the makers is what is invalidated, and when.
 //
 // An invalidation ends what it overtakes, so that its completion means something:
 //
@@ -33,15 +37,24 @@ import {
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { int32s } from '../base/arena.ts';
 import type { PhysMemory } from '../hw/phys.ts';
-import { TLB_4K, TLB_SIZE_BYTES, Tlb, WalkCache } from '../hw/tlb.ts';
-import { ACCESS_READ, ACCESS_WRITE, WALK_DENIED, WALK_DONE, WALK_MORE, WALK_NOT_PRESENT, Walk } from '../hw/walker.ts';
+import { TLB_4K, TLB_NX, TLB_SIZE_BYTES, Tlb, WalkCache } from '../hw/tlb.ts';
+import {
+  ACCESS_EXEC,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  WALK_DENIED,
+  WALK_DONE,
+  WALK_MORE,
+  WALK_NOT_PRESENT,
+  Walk,
+} from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE, P_IOMMU_FILL, P_IOMMU_WALK } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
-import { type Command, CommandBuffer } from './command-buffer.ts';
+import { type Command, CommandBuffer, type Maker } from './command-buffer.ts';
 import { Fifo } from './fifo.ts';
 import { type Endpoint, IOMMU_ID, type PprEntry, type TranslationRequest } from './messages.ts';
-import { noteDevice, PART_GCR3, PART_PPR_LOG, PART_REQUESTS, PART_WALK_UNIT } from './objects.ts';
+import { noteDevice, PART_GCR3, PART_PPR_LOG, PART_PPR_OVERFLOW, PART_REQUESTS, PART_WALK_UNIT } from './objects.ts';
 
 /** Numbers of its TLB and its walk cache in footprints. */
 export const TLB_ID = 0x1000;
@@ -50,7 +63,17 @@ const RW_D = PTE_RW | PTE_D;
 /** Bytes that one entry of the walk cache stands for. */
 const PWC_SPAN = 0x200000;
 
+/** overflowAnswer: the request is lost, and its device waits until it is reset. */
+export const NO_ANSWER = -1;
+
 export interface IommuConfig {
+  readonly maker: Maker;
+  /** An access that a TLB entry does not allow is looked up in the table again (AMD, Intel). False: the entry's rights are taken for the
+   *  truth, and only an invalidation changes them (ARM leaves that to the implementation). */
+  readonly rewalksOnDenied: boolean;
+  /** What the hardware answers to the last request of a group that the full log has no room for: PRG_*, or NO_ANSWER. AMD's is not well
+   *  documented: PRG_FAILURE is the worst that it may do. Intel's and ARM's say PRG_SUCCESS, so that the device asks again. */
+  readonly overflowAnswer: number;
   /** PASIDs are 1 to pasids - 1. */
   readonly pasids: number;
   /** IOMMU TLB: 64 sets of 8 ways, of the order of what is measured on real ones. */
@@ -70,6 +93,9 @@ export interface IommuConfig {
 }
 
 export const IOMMU_DEFAULTS: IommuConfig = {
+  maker: 'amd',
+  rewalksOnDenied: true,
+  overflowAnswer: PRG_FAILURE,
   pasids: 64,
   tlbSets: 64,
   tlbWays: 8,
@@ -109,6 +135,9 @@ export class Iommu {
   /** Woken when the log has an entry (the interrupt). */
   readonly pprQueue = new WaitQueue();
   readonly commands: CommandBuffer;
+  /** The overflow bit: nothing is logged until restartPprLog. */
+  isPprOverflow = false;
+  /** Requests that were not logged. */
   pprOverflows = 0;
   pageInvalidations = 0;
   pasidInvalidations = 0;
@@ -151,7 +180,18 @@ export class Iommu {
     const units = this.#walkUnits.flatMap((u) => [u.pasid, u.va, u.isStale ? 1 : 0]);
     const requests = this.#requests.items.flatMap((r) => [r.endpoint.id, r.tag, r.pasid, r.hi, r.lo]);
     const log = this.pprLog.items.flatMap((e) => [e.device, e.pasid, e.address, e.prg]);
-    return [...this.gcr3, -1, ...units, -1, ...requests, -1, ...log, -1, ...this.commands.state()];
+    return [
+      this.isPprOverflow ? 1 : 0,
+      ...this.gcr3,
+      -1,
+      ...units,
+      -1,
+      ...requests,
+      -1,
+      ...log,
+      -1,
+      ...this.commands.state(),
+    ];
   }
 
   // --- translation
@@ -181,7 +221,7 @@ export class Iommu {
     this.#note(PART_WALK_UNIT, unit.id, true);
     unit.pasid = r.pasid;
     unit.va = r.hi * 0x40000000 + r.lo * 4096;
-    let access = r.isWrite ? ACCESS_WRITE : ACCESS_READ;
+    let { access } = r;
     r.isGranted = false;
     for (;;) {
       this.#note(PART_WALK_UNIT, unit.id, true);
@@ -191,8 +231,8 @@ export class Iommu {
       if (this.#answerFromTlb(r, access)) break;
       const result = yield* this.#walkLevels(unit, r, access);
       if (unit.isStale) continue;
-      if (result === WALK_DENIED && access === ACCESS_WRITE) {
-        // A write that is not allowed gets a read-only answer, if there is one: the device then asks for the page.
+      if (result === WALK_DENIED && access !== ACCESS_READ) {
+        // What is not allowed gets the answer of a read, if there is one: the device then asks for the page.
         access = ACCESS_READ;
         continue;
       }
@@ -209,14 +249,21 @@ export class Iommu {
 
   #answerFromTlb(r: TranslationRequest, access: number): boolean {
     const at = this.tlb.find(r.pasid, r.hi, r.lo);
-    if (at < 0 || (access === ACCESS_WRITE && (this.tlb.flags(at) & RW_D) !== RW_D)) return false;
+    if (at < 0 || !this.#isAnswer(this.tlb.flags(at), access)) return false;
     this.tlbHits++;
     r.isGranted = true;
     r.pfn = pageOfEntry(this.tlb, at, r.lo);
     r.flags = this.tlb.flags(at);
     r.size = this.tlb.size(at);
-    r.generation = this.tlb.generation(at);
+    r.generation = generationOfPage(this.memory, this.tlb, at, r.pfn);
     return true;
+  }
+
+  /** Is an entry of these rights the answer, or must the walker look? A store through an entry without D always walks: it must be set. */
+  #isAnswer(flags: number, access: number): boolean {
+    if (access === ACCESS_WRITE)
+      return (flags & RW_D) === RW_D || ((flags & PTE_RW) === 0 && !this.config.rewalksOnDenied);
+    return access !== ACCESS_EXEC || (flags & TLB_NX) === 0 || !this.config.rewalksOnDenied;
   }
 
   *#walkLevels(unit: WalkUnit, r: TranslationRequest, access: number): KernelPath<number> {
@@ -282,13 +329,33 @@ export class Iommu {
 
   /** A device's Page Request arrives: into the log, with an interrupt. */
   receivePageRequest(entry: PprEntry): void {
-    if (this.pprLog.hasRoom(this.config.pprLogEntries)) {
+    this.#note(PART_PPR_OVERFLOW, 0, false);
+    if (!this.isPprOverflow && this.pprLog.hasRoom(this.config.pprLogEntries)) {
       this.pprLog.push(entry);
       this.pprQueue.wakeAll(this.sched);
       return;
     }
     this.pprOverflows++;
-    if (entry.isLast) this.respond(entry.device, entry.pasid, entry.prg, PRG_FAILURE);
+    if (!this.isPprOverflow) {
+      this.#note(PART_PPR_OVERFLOW, 0, true);
+      this.isPprOverflow = true;
+      this.pprQueue.wakeAll(this.sched);
+    }
+    const { overflowAnswer } = this.config;
+    if (entry.isLast && !entry.isStop && overflowAnswer !== NO_ANSWER)
+      this.respond(entry.device, entry.pasid, entry.prg, overflowAnswer);
+  }
+
+  /** The overflow bit, as the kernel reads it. */
+  hasOverflowed(): boolean {
+    this.#note(PART_PPR_OVERFLOW, 0, false);
+    return this.isPprOverflow;
+  }
+
+  /** amd_iommu_restart_ppr_log; Intel: writing PRO; ARM: writing the overflow flag. Requests are logged again. */
+  restartPprLog(): void {
+    this.#note(PART_PPR_OVERFLOW, 0, true);
+    this.isPprOverflow = false;
   }
 
   /** Sends a PRG Response to the device. */
@@ -356,10 +423,22 @@ export function pageOfEntry(tlb: Tlb, at: number, lo: number): number {
   return (pfn & ~mask) | (lo & mask);
 }
 
-/** E_DEV_FILL of a TLB entry. It is writable when a store may use it as it is: RW, and D set already. */
+/** Generation of frame `pfn` when the entry that translates to it was made. A large entry remembers that of one of its frames alone:
+ *  they are allocated and freed together, so while that one lives they all do. */
+export function generationOfPage(memory: PhysMemory, tlb: Tlb, at: number, pfn: number): number {
+  const own = tlb.pfn(at);
+  const made = tlb.generation(at);
+  if (pfn === own) return made;
+  const isAlive = memory.generation[own]! === made;
+  return isAlive ? memory.generation[pfn]! : memory.generation[pfn]! - 1;
+}
+
+/** E_DEV_FILL of a TLB entry, with its first frame. It is writable when a store may use it as it is: RW, and D set already. */
 export function emitFill(memory: PhysMemory, tlb: Tlb, at: number, mm: number, agent: number, device: number): void {
   const start = tlb.address(at);
-  const end = start + TLB_SIZE_BYTES[tlb.size(at)]!;
+  const size = TLB_SIZE_BYTES[tlb.size(at)]!;
   const isWritable = (tlb.flags(at) & RW_D) === RW_D ? 1 : 0;
-  memory.log.emit(E_DEV_FILL, mm, start, end, tlb.pfn(at), tlb.generation(at), isWritable, 0, agent, device);
+  const first = tlb.pfn(at) & ~(size / 4096 - 1);
+  const generation = generationOfPage(memory, tlb, at, first);
+  memory.log.emit(E_DEV_FILL, mm, start, start + size, first, generation, isWritable, 0, agent, device);
 }

@@ -1,5 +1,5 @@
-// The host's side of page requests: an interrupt thread that empties the page request log, and workers that fault pages in.
-// Linux: drivers/iommu/amd/iommu_v2.c (ppr_notifier, do_fault, finish_pri_tag, handle_fault_error).
+// AMD's side of page requests on the host: an interrupt thread that empties the page request log, and workers that fault pages in.
+// Linux: drivers/iommu/amd/iommu_v2.c (ppr_notifier, do_fault, finish_pri_tag, handle_fault_error). What other makers use: iopf-queue.ts.
 //
 //   interrupt thread                                 worker
 //     entry of the log; PASID unknown or torn down:    mmapLock read
@@ -7,29 +7,20 @@
 //     counts it in its group, queues work              handle_mm_fault, again while it says RETRY
 //                                                      last of the group done, and Last seen: one PRG response
 //
-// An answer of the group is what its last writer stored. A page that is already accessible is answered Success: the device
-// translates again.
+// A log that overflowed is empty before it is restarted, as what it holds is taken first. An answer of the group is what its last
+// writer stored. A page that is already accessible is answered Success: the device translates again.
 
 import { PRG_INVALID, PRG_SUCCESS } from '../abi/events.ts';
-import {
-  FAULT_FLAG_REMOTE,
-  FAULT_FLAG_TRIED,
-  FAULT_FLAG_USER,
-  FAULT_FLAG_WRITE,
-  VM_FAULT_ERROR,
-  VM_FAULT_RETRY,
-  VM_READ,
-  VM_WRITE,
-} from '../abi/mman.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DRIVER } from '../sched/points.ts';
 import { WaitQueue } from '../sched/scheduler.ts';
-import type { PasidState } from './amd-iommu.ts';
+import { faultIn } from './fault-in.ts';
 import { Fifo } from './fifo.ts';
 import type { Iommu } from './iommu.ts';
 import type { PprEntry } from './messages.ts';
 import { noteDevice, OWNER_KERNEL, PART_FAULTS, PART_GROUP, PART_PASID, PART_WORKS } from './objects.ts';
+import type { PasidState } from './sva-iommu.ts';
 
 /** pri_queue entry: one group of page requests. */
 class Group {
@@ -74,9 +65,10 @@ export class PageRequestHandler {
     const { iommu } = this;
     const { sched } = this.k;
     for (;;) {
-      yield* sched.waitSteady(() => iommu.pprLog.length > 0, iommu.pprQueue, 'page request');
+      yield* sched.waitSteady(() => iommu.pprLog.length > 0 || iommu.isPprOverflow, iommu.pprQueue, 'page request');
       if (sched.points) yield P_DRIVER;
-      this.#take(iommu.pprLog.shift());
+      if (iommu.pprLog.length > 0) this.#take(iommu.pprLog.shift());
+      else iommu.restartPprLog();
     }
   }
 
@@ -106,6 +98,7 @@ export class PageRequestHandler {
 
   /** ppr_notifier. */
   #take(entry: PprEntry): void {
+    if (entry.isStop) return;
     this.#note(PART_PASID, entry.pasid, false);
     this.#note(PART_GROUP, keyOf(entry), true);
     const state = this.states.get(entry.pasid);
@@ -147,33 +140,13 @@ export class PageRequestHandler {
 
   /** do_fault. */
   *doFault(state: PasidState, entry: PprEntry, group: { status: number }): KernelPath<void> {
-    const { k } = this;
-    const { mm } = state;
-    let flags = FAULT_FLAG_USER | FAULT_FLAG_REMOTE | (entry.isWrite ? FAULT_FLAG_WRITE : 0);
-    const needs = entry.isWrite ? VM_WRITE : VM_READ;
-    for (;;) {
-      yield* mm.mmapLock.readLock();
-      const vma = mm.vmas.findExact(entry.address);
-      if (vma === null || (vma.flags & needs) === 0 || mm.isExiting) {
-        mm.mmapLock.readUnlock();
-        group.status = PRG_INVALID;
-        this.refused++;
-        return;
-      }
-      const result = yield* k.fn.handleMmFault(k, vma, entry.address, flags);
-      if ((result & VM_FAULT_RETRY) !== 0) {
-        flags |= FAULT_FLAG_TRIED;
-        continue;
-      }
-      mm.mmapLock.readUnlock();
-      if ((result & VM_FAULT_ERROR) !== 0) {
-        group.status = PRG_INVALID;
-        this.refused++;
-      } else {
-        this.handled++;
-      }
+    const status = yield* faultIn(this.k, state.mm, entry);
+    if (status === PRG_SUCCESS) {
+      this.handled++;
       return;
     }
+    group.status = status;
+    this.refused++;
   }
 
   /** finish_pri_tag, put_pasid_state. */

@@ -2,6 +2,7 @@
 // specification, peripheral page request log). A message is put into the receiver's queue; a thread of the receiver takes it.
 
 import { TLB_4K } from '../hw/tlb.ts';
+import { ACCESS_READ } from '../hw/walker.ts';
 
 /** Device id of the IOMMU in events. */
 export const IOMMU_ID = 0;
@@ -14,12 +15,13 @@ export class TranslationRequest {
   pasid = 0;
   hi = 0;
   lo = 0;
-  isWrite = false;
+  /** ACCESS_*: what is asked for. A request for a read has No Write: nothing is marked dirty for it. */
+  access = ACCESS_READ;
   isAnswered = false;
   /** Completion: false = neither read nor write is granted. */
   isGranted = false;
   pfn = 0;
-  /** Low 12 bits of the leaf. */
+  /** Low 12 bits of the leaf, and TLB_NX: R, W and Exec of the completion. `size` is its S field. */
   flags = 0;
   size = TLB_4K;
   generation = 0;
@@ -46,6 +48,9 @@ export interface PprEntry {
   readonly pasid: number;
   readonly address: number;
   readonly isWrite: boolean;
+  readonly isExec: boolean;
+  /** The last message for its PASID: no page, no answer. */
+  readonly isStop: boolean;
   /** PRG index, and whether it is the last request of its group. */
   readonly prg: number;
   readonly isLast: boolean;

@@ -15,6 +15,7 @@ export const PART_COMMANDS = 7;
 export const PART_EXECUTING = 9;
 export const PART_COMMAND_DONE = 10; // [number of the command]
 export const PART_SEMAPHORE = 11; // [number stored]
+export const PART_PPR_OVERFLOW = 12;
 
 // Parts of a device.
 export const PART_ENGINE = 1; // [engine] what it asks for, what it holds
@@ -30,6 +31,7 @@ export const PART_WORKS = 1;
 export const PART_GROUP = 3; // [device and PRG index]
 export const PART_PASID = 4; // [PASID] is it bound?
 export const PART_FAULTS = 5; // [PASID] page requests in flight
+export const PART_PRQ_HEAD = 6; // what the interrupt thread has taken
 
 /** Notes a touch of part `part`, `index` (taken modulo 65536) of `owner`. */
 export function noteDevice(f: Footprint, owner: number, part: number, index: number, isWrite: boolean): void {

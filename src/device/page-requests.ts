@@ -7,10 +7,21 @@
 //   PRG_FAILURE   the interface is dead until software resets it; nothing outstanding will be answered
 //
 //   A request takes a credit (Outstanding Page Request Allocation) until its group is answered. An index is not used again
-//   before its answer.
+//   before its answer. A Stop Marker is the last message for a PASID; it takes no credit and has no answer.
 
-import { AGENT_ATC, E_MSG, MSG_PAGE_REQUEST, PRG_FAILURE, PRG_SUCCESS } from '../abi/events.ts';
+import {
+  AGENT_ATC,
+  E_MSG,
+  MSG_PAGE_REQUEST,
+  PAGE_REQUEST_EXEC,
+  PAGE_REQUEST_LAST,
+  PAGE_REQUEST_STOP,
+  PAGE_REQUEST_WRITE,
+  PRG_FAILURE,
+  PRG_SUCCESS,
+} from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
+import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_MESSAGE } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
@@ -19,29 +30,28 @@ import { noteDevice, PART_PRI } from './objects.ts';
 
 /** PRG indices: 9 bits. */
 export const PRG_INDICES = 512;
-/** Flags of a request in its event. */
-export const PAGE_REQUEST_WRITE = 1;
-export const PAGE_REQUEST_LAST = 2;
 
 const NO_ANSWER = -1;
 
 /** An outstanding group. */
 class Group {
   readonly pasid: number;
-  readonly isWrite: boolean;
+  /** ACCESS_*. */
+  readonly access: number;
   readonly va: number;
   readonly pages: number;
   answer = NO_ANSWER;
 
-  constructor(pasid: number, isWrite: boolean, va: number, pages: number) {
+  constructor(pasid: number, access: number, va: number, pages: number) {
     this.pasid = pasid;
-    this.isWrite = isWrite;
+    this.access = access;
     this.va = va;
     this.pages = pages;
   }
 
-  asksFor(pasid: number, page: number, isWrite: boolean): boolean {
-    return this.pasid === pasid && (this.isWrite || !isWrite) && page >= this.va && page < this.va + this.pages * 4096;
+  asksFor(pasid: number, page: number, access: number): boolean {
+    const covers = this.access === access || (this.access === ACCESS_WRITE && access === ACCESS_READ);
+    return this.pasid === pasid && covers && page >= this.va && page < this.va + this.pages * 4096;
   }
 }
 
@@ -86,32 +96,32 @@ export class PageRequests {
 
   /** Asks for up to `count` pages from `va` as one group and waits for the answer: PRG_*. `count` is at most the credits. A
    *  page that another engine has asked for already is not asked for again: both get that answer. */
-  *request(pasid: number, va: number, count: number, isWrite: boolean): KernelPath<number> {
+  *request(pasid: number, va: number, count: number, access: number): KernelPath<number> {
     assert(count >= 1 && count <= this.creditsMax, 'page request: a group fits in the credits');
     // All credits of a group at once: two half-sent groups would wait for each other for ever.
     const isReady = (): boolean => {
       this.#touch();
-      if (this.isDead || this.#find(pasid, va, isWrite) !== null) return true;
+      if (this.isDead || this.#find(pasid, va, access) !== null) return true;
       return this.credits >= count && this.#groups.size < PRG_INDICES;
     };
     yield* this.#sched.waitUntil(isReady, this.#queue, 'page request credits');
     if (this.isDead) return PRG_FAILURE;
-    const group = this.#find(pasid, va, isWrite) ?? (yield* this.#sendGroup(pasid, va, count, isWrite));
+    const group = this.#find(pasid, va, access) ?? (yield* this.#sendGroup(pasid, va, count, access));
     const isAnswered = (): boolean => this.isDead || group.answer !== NO_ANSWER;
     yield* this.#sched.waitSteady(isAnswered, this.#queue, 'PRG response');
     this.#touch();
     return group.answer === NO_ANSWER ? PRG_FAILURE : group.answer;
   }
 
-  #find(pasid: number, page: number, isWrite: boolean): Group | null {
-    for (const group of this.#groups.values()) if (group.asksFor(pasid, page, isWrite)) return group;
+  #find(pasid: number, page: number, access: number): Group | null {
+    for (const group of this.#groups.values()) if (group.asksFor(pasid, page, access)) return group;
     return null;
   }
 
-  *#sendGroup(pasid: number, va: number, count: number, isWrite: boolean): KernelPath<Group> {
+  *#sendGroup(pasid: number, va: number, count: number, access: number): KernelPath<Group> {
     let pages = 1;
-    while (pages < count && this.#find(pasid, va + pages * 4096, isWrite) === null) pages++;
-    const group = new Group(pasid, isWrite, va, pages);
+    while (pages < count && this.#find(pasid, va + pages * 4096, access) === null) pages++;
+    const group = new Group(pasid, access, va, pages);
     while (this.#groups.has(this.#nextIndex)) this.#nextIndex = (this.#nextIndex + 1) % PRG_INDICES;
     const prg = this.#nextIndex;
     this.#nextIndex = (prg + 1) % PRG_INDICES;
@@ -120,18 +130,51 @@ export class PageRequests {
     this.credits -= pages;
     for (let i = 0; i < pages; i++) {
       if (this.#sched.points) yield P_DEV_MESSAGE;
-      this.#send(pasid, va + i * 4096, isWrite, prg, i === pages - 1);
+      this.#send(pasid, va + i * 4096, access, prg, i === pages - 1);
     }
     return group;
   }
 
-  #send(pasid: number, va: number, isWrite: boolean, prg: number, isLast: boolean): void {
+  #send(pasid: number, address: number, access: number, prg: number, isLast: boolean): void {
     this.requests++;
+    const isWrite = access === ACCESS_WRITE;
+    const isExec = access === ACCESS_EXEC;
+    const flags =
+      (isWrite ? PAGE_REQUEST_WRITE : 0) | (isExec ? PAGE_REQUEST_EXEC : 0) | (isLast ? PAGE_REQUEST_LAST : 0);
+    this.#emit(pasid, address, address + 4096, flags, prg);
+    this.#iommu.receivePageRequest({
+      device: this.#device,
+      pasid,
+      address,
+      isWrite,
+      isExec,
+      isStop: false,
+      prg,
+      isLast,
+    });
+  }
+
+  /** The device asks for nothing of the PASID any more, and says so. */
+  stop(pasid: number): void {
+    this.#touch();
+    this.#emit(pasid, 0, 0, PAGE_REQUEST_LAST | PAGE_REQUEST_STOP, 0);
+    this.#iommu.receivePageRequest({
+      device: this.#device,
+      pasid,
+      address: 0,
+      isWrite: false,
+      isExec: false,
+      isStop: true,
+      prg: 0,
+      isLast: true,
+    });
+  }
+
+  #emit(pasid: number, start: number, end: number, flags: number, prg: number): void {
     const { log } = this.#iommu.memory;
-    const flags = (isWrite ? PAGE_REQUEST_WRITE : 0) | (isLast ? PAGE_REQUEST_LAST : 0);
     const mm = this.#iommu.mmOf[pasid]!;
-    if (log.on) log.emit(E_MSG, mm, va, va + 4096, flags, 0, MSG_PAGE_REQUEST, prg, AGENT_ATC, this.#device);
-    this.#iommu.receivePageRequest({ device: this.#device, pasid, address: va, isWrite, prg, isLast });
+    const credits = this.creditsMax;
+    if (log.on) log.emit(E_MSG, mm, start, end, flags, credits, MSG_PAGE_REQUEST, prg, AGENT_ATC, this.#device);
   }
 
   /** A PRG Response arrives. One for a group that is not outstanding is a protocol error of the host, and ignored. */
@@ -149,11 +192,13 @@ export class PageRequests {
     this.#queue.wakeAll(this.#sched);
   }
 
-  /** Software reset of the interface. */
+  /** Software reset of the interface: whoever still waits for an answer has failed. */
   reset(): void {
     this.#touch();
     this.isDead = false;
     this.credits = this.creditsMax;
+    for (const group of this.#groups.values()) group.answer = PRG_FAILURE;
     this.#groups.clear();
+    this.#queue.wakeAll(this.#sched);
   }
 }

@@ -25,6 +25,7 @@ import {
   MSG_PAGE_REQUEST,
   MSG_PRG_RESPONSE,
   MSG_TRANSLATION_REQUEST,
+  PAGE_REQUEST_LAST,
   PRG_INVALID,
   PRG_SUCCESS,
 } from '../abi/events.ts';
@@ -39,10 +40,10 @@ import { seedOf } from '../notifier/test-host.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_IDLE, P_DRIVER, P_FREE } from '../sched/points.ts';
 import { CHOOSE_THREAD, RandomChooser, type Scheduler } from '../sched/scheduler.ts';
-import { AmdIommu, PasidState } from './amd-iommu.ts';
+import { AmdIommu } from './amd-iommu.ts';
 import { AtsDevice } from './ats-pri.ts';
 import { Iommu } from './iommu.ts';
-import { PAGE_REQUEST_LAST } from './page-requests.ts';
+import { PasidState } from './sva-iommu.ts';
 
 const BASE = 0x400000;
 const PAGES = 4;
@@ -373,7 +374,9 @@ test('an unbound PASID translates nothing, and its page requests go to the log',
   k.sched.points = false;
   k.sched.spawn('engine', 'device', w.ats.access(0, BASE, false, BASE + 4096));
   k.sched.runUntil(() => w.iommu.pprLog.length > 0);
-  expect(w.iommu.pprLog.items).toEqual([{ device: 1, pasid: 1, address: BASE, isWrite: false, prg: 0, isLast: true }]);
+  expect(w.iommu.pprLog.items).toEqual([
+    { device: 1, pasid: 1, address: BASE, isWrite: false, isExec: false, isStop: false, prg: 0, isLast: true },
+  ]);
   expect(w.judge.fills).toBe(0);
 });
 

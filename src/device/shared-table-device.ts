@@ -1,4 +1,5 @@
-// The IOMMU that walks the CPUs' page table, with an ATS device behind it and a driver of the kernel's design: the parts put together.
+// The IOMMU that walks the CPUs' page table, with an ATS device behind it and a driver of the kernel's design: the parts put together,
+// for any maker (platform.ts).
 
 import { EBUSY } from '../abi/errno.ts';
 import { InputError } from '../base/assert.ts';
@@ -7,33 +8,43 @@ import type { MmStruct } from '../mm/types.ts';
 import type { NotifierDesign } from '../notifier/host.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { type Accessor, DeviceStats } from './accessor.ts';
-import { AmdIommu, type IommuDriver } from './amd-iommu.ts';
+import type { AmdIommu } from './amd-iommu.ts';
 import { AtsDevice } from './ats-pri.ts';
 import { callbackCounts, DEVICE_ID } from './common.ts';
 import type { Device, DeviceConfig } from './device.ts';
 import { Iommu } from './iommu.ts';
-import { PageRequestHandler } from './iopf.ts';
+import type { Faults, Platform } from './platform.ts';
+import type { IommuDriver, SvaIommu } from './sva-iommu.ts';
 import { Workload } from './workload.ts';
 
-export class SharedTableDevice implements Device {
+export class SharedTableDevice<S extends SvaIommu = AmdIommu> implements Device {
   readonly k: Kernel;
   readonly iommu: Iommu;
   readonly ats: AtsDevice;
-  readonly amd: AmdIommu;
+  readonly platform: Platform<S>;
+  /** Kernel side of the IOMMU. */
+  readonly sva: S;
   readonly driver: IommuDriver;
-  readonly faults: PageRequestHandler;
+  readonly faults: Faults;
   readonly workload: Workload;
   #pasid = 0;
   #nextPasid = 1;
 
-  constructor(k: Kernel, config: DeviceConfig, makeDriver: (amd: AmdIommu, design: NotifierDesign) => IommuDriver) {
+  constructor(
+    k: Kernel,
+    config: DeviceConfig,
+    platform: Platform<S>,
+    makeDriver: (sva: S, design: NotifierDesign) => IommuDriver,
+  ) {
     if (k.design === null) throw new InputError('device: the kernel has no notifier design');
     this.k = k;
-    this.iommu = new Iommu(k.memory, k.sched, config.iommu);
-    this.ats = new AtsDevice(this.iommu, DEVICE_ID, config.ats);
-    this.amd = new AmdIommu(k, this.iommu);
-    this.driver = makeDriver(this.amd, k.design);
-    this.faults = new PageRequestHandler(k, this.iommu, this.amd.states);
+    this.platform = platform;
+    this.iommu = new Iommu(k.memory, k.sched, { ...platform.iommu, ...config.iommu });
+    this.ats = new AtsDevice(this.iommu, DEVICE_ID, { ...platform.ats, ...config.ats });
+    const { sva, faults } = platform.create(k, this.iommu);
+    this.sva = sva;
+    this.driver = makeDriver(sva, k.design);
+    this.faults = faults;
     this.workload = new Workload(k, this.ats, config.workload);
     k.deviceTlbs.push(this.iommu.tlb, this.iommu.walkCache, this.ats.atc);
     this.iommu.start();
@@ -58,7 +69,7 @@ export class SharedTableDevice implements Device {
     if (this.#pasid !== 0) return -EBUSY;
     // A PASID is taken again only after all others: entries of an old one that were not flushed show as what they are.
     const pasid = this.#nextPasid;
-    const result = yield* this.amd.bind(this.driver, mm, pasid);
+    const result = yield* this.sva.bind(this.driver, mm, pasid);
     if (result < 0) return result;
     this.#nextPasid = pasid + 1 < this.iommu.config.pasids ? pasid + 1 : 1;
     this.#pasid = pasid;
@@ -70,7 +81,8 @@ export class SharedTableDevice implements Device {
   *unbind(): KernelPath<void> {
     if (this.#pasid === 0) return;
     this.workload.mm = null;
-    yield* this.amd.unbind(this.driver, this.#pasid);
+    if (this.platform.stopsDevice) this.ats.stopContexts(this.#pasid);
+    yield* this.sva.unbind(this.driver, this.#pasid);
     this.#pasid = 0;
   }
 

@@ -12,8 +12,9 @@
 // before 2.6.27 it flushes at what calls there are: before the clear (pte-notifiers), after the pages are free
 // (mmu-notifiers-andrea), at begin and end (mmu-notifiers-v4).
 
-import type { AmdIommu, PasidState } from '../amd-iommu.ts';
+import type { AmdIommu } from '../amd-iommu.ts';
 import type { MirrorReactions } from '../subscribe-mirror.ts';
+import type { PasidState } from '../sva-iommu.ts';
 
 /** `release` stands for the task-exit hook that drivers before 3.19 used, which ran before exit_mmap just as this does. */
 export function flushStartEnd(amd: AmdIommu, state: PasidState): MirrorReactions {

@@ -5,22 +5,22 @@ import type { NotifierMm } from '../../notifier/host.ts';
 import type { Linux66Ops } from '../../notifier/linux-6.6.ts';
 import type { Subscription } from '../../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import type { AmdIommu, PasidState } from '../amd-iommu.ts';
+import type { PasidState, SvaIommu } from '../sva-iommu.ts';
 
 export class IommuSvaOps implements Linux66Ops {
-  readonly amd: AmdIommu;
+  readonly sva: SvaIommu;
   readonly state: PasidState;
 
-  constructor(amd: AmdIommu, state: PasidState) {
-    this.amd = amd;
+  constructor(sva: SvaIommu, state: PasidState) {
+    this.sva = sva;
     this.state = state;
   }
 
   release(_mn: Subscription, _mm: NotifierMm): KernelPath<void> {
-    return this.amd.tearDown(this.state);
+    return this.sva.release(this.state);
   }
 
   archInvalidateSecondaryTlbs(_mn: Subscription, _mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    return this.amd.flushRange(this.state, start, end);
+    return this.sva.flushRange(this.state, start, end);
   }
 }

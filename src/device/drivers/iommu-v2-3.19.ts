@@ -5,26 +5,26 @@ import type { NotifierMm } from '../../notifier/host.ts';
 import type { InvalidateRangeOps } from '../../notifier/invalidate-range.ts';
 import type { Subscription } from '../../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import type { AmdIommu, PasidState } from '../amd-iommu.ts';
+import type { PasidState, SvaIommu } from '../sva-iommu.ts';
 
 export class IommuV2Linux319Ops implements InvalidateRangeOps {
-  readonly amd: AmdIommu;
+  readonly sva: SvaIommu;
   readonly state: PasidState;
 
-  constructor(amd: AmdIommu, state: PasidState) {
-    this.amd = amd;
+  constructor(sva: SvaIommu, state: PasidState) {
+    this.sva = sva;
     this.state = state;
   }
 
   release(_mn: Subscription, _mm: NotifierMm): KernelPath<void> {
-    return this.amd.tearDown(this.state);
+    return this.sva.release(this.state);
   }
 
   invalidatePage(_mn: Subscription, _mm: NotifierMm, address: number): AtomicPath<void> {
-    return this.amd.flushPage(this.state, address);
+    return this.sva.flushPage(this.state, address);
   }
 
   invalidateRange(_mn: Subscription, _mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    return this.amd.flushRange(this.state, start, end);
+    return this.sva.flushRange(this.state, start, end);
   }
 }

@@ -13,8 +13,9 @@
 //     clears V, frees F1                                         writes F1
 //     end: real table
 
-import type { AmdIommu, PasidState } from '../amd-iommu.ts';
+import type { AmdIommu } from '../amd-iommu.ts';
 import type { MirrorReactions } from '../subscribe-mirror.ts';
+import type { PasidState } from '../sva-iommu.ts';
 
 /** `release` stands for the task-exit hook that the driver of that time used, which ran before exit_mmap just as this does. */
 export function emptyTable(amd: AmdIommu, state: PasidState): MirrorReactions {

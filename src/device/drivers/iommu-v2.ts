@@ -5,23 +5,23 @@ import type { NotifierMm } from '../../notifier/host.ts';
 import type { MmuNotifierOps } from '../../notifier/linux-6.1.ts';
 import type { Subscription } from '../../notifier/subscriptions.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
-import type { AmdIommu, PasidState } from '../amd-iommu.ts';
+import type { PasidState, SvaIommu } from '../sva-iommu.ts';
 
 /** The callbacks for one bound address space. */
 export class IommuV2Ops implements MmuNotifierOps {
-  readonly amd: AmdIommu;
+  readonly sva: SvaIommu;
   readonly state: PasidState;
 
-  constructor(amd: AmdIommu, state: PasidState) {
-    this.amd = amd;
+  constructor(sva: SvaIommu, state: PasidState) {
+    this.sva = sva;
     this.state = state;
   }
 
   release(_mn: Subscription, _mm: NotifierMm): KernelPath<void> {
-    return this.amd.tearDown(this.state);
+    return this.sva.release(this.state);
   }
 
   invalidateRange(_mn: Subscription, _mm: NotifierMm, start: number, end: number): AtomicPath<void> {
-    return this.amd.flushRange(this.state, start, end);
+    return this.sva.flushRange(this.state, start, end);
   }
 }

@@ -2,7 +2,7 @@
 // exercised.
 
 import type { KernelPath } from '../../sched/path.ts';
-import type { IommuDriver } from '../amd-iommu.ts';
+import type { IommuDriver } from '../sva-iommu.ts';
 
 export class NoCallbacks implements IommuDriver {
   readonly name = 'no-callbacks';

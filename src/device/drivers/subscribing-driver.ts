@@ -6,8 +6,8 @@ import type { Kernel } from '../../mm/kernel.ts';
 import type { NotifierMm } from '../../notifier/host.ts';
 import { type ListOps, MmuNotifier } from '../../notifier/subscriptions.ts';
 import type { KernelPath } from '../../sched/path.ts';
-import type { IommuDriver, PasidState } from '../amd-iommu.ts';
 import { type MirrorReactions, type MirrorSubscription, subscribeMirror } from '../subscribe-mirror.ts';
+import type { IommuDriver, PasidState } from '../sva-iommu.ts';
 
 /** What a design's list, or the design itself, offers. */
 export interface Registrar<Ops extends ListOps> {
