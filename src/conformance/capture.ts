@@ -160,11 +160,18 @@ export class Capture implements RecordSink {
     return this.see(pageName(ring[at + EV_PFN]!, ring[at + EV_GEN]!));
   }
 
+  /** All frames of a huge page are known with it. */
+  #seeParts(head: number, order: number): void {
+    const { generation } = this.kernel.memory;
+    for (let pfn = head + 1; pfn < head + 2 ** order; pfn++) this.see(pageName(pfn, generation[pfn]!));
+  }
+
   /** E_RMAP_ADD without a kind is a copy of fork, which the recorder cannot see. */
   #map(ring: Float64Array, at: number, mm: string, start: number, kind: number): void {
     if (kind === 0 || this.#isUnseen(ring[at + EV_PFN]!)) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
+    if (order > 0) this.#seeParts(ring[at + EV_PFN]!, order);
     const addr = this.#addressByIndex(ring[at + EV_MM]!, ring[at + EV_PFN]!, start);
     const record = { t: 'map', mm, page, addr: hex(addr), kind: MAP_KINDS[kind]! };
     this.push(order > 0 ? { ...record, order } : record);
@@ -191,9 +198,14 @@ export class Capture implements RecordSink {
   }
 
   #gather(ring: Float64Array, at: number, mm: string, isTable: number): void {
+    const isKnown = this.#seen.has(pageName(ring[at + EV_PFN]!, ring[at + EV_GEN]!));
     const page = this.#page(ring, at);
     const size = ring[at + EV_B]!;
-    if (isTable === 1) this.push({ t: 'gather', mm, page, table: true });
+    // A page that was in no record before is taken for a table.
+    if (isTable === 1 || !isKnown)
+      this.push(
+        size > PAGE_SIZE ? { t: 'gather', mm, page, table: true, size } : { t: 'gather', mm, page, table: true },
+      );
     else this.push(size > PAGE_SIZE ? { t: 'gather', mm, page, size } : { t: 'gather', mm, page });
   }
 

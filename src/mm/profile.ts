@@ -53,6 +53,16 @@ export interface Profile {
   readonly folioBatch: number;
   /** move_pages finds no page in a hole of anonymous memory: -ENOENT (6.12, folio_walk_start); before, -EFAULT. */
   readonly moveHoleIsNoPage: boolean;
+  /** The first entry of a page that was swapped in is counted as that of a new page (6.10, folio_add_new_anon_rmap). */
+  readonly swapinNewRmap: boolean;
+  /** Entries that map a run of one large page are zapped together (6.9): rmap of all, then all are queued. */
+  readonly zapBatchesFolio: boolean;
+  /** A batch of a gather keeps one place free, as a page with its count takes two (6.9). */
+  readonly gatherKeepsRoom: boolean;
+  /** KSM pages are broken by unsharing (6.2), before by write faults. */
+  readonly ksmBreaksByUnshare: boolean;
+  /** copy_to_user tries the rest byte by byte after a fault that failed, so the fault comes twice (until 6.3). */
+  readonly copyUserRetriesBytes: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
   readonly mremapMultiVma: boolean;
   /** mseal exists (6.10). */
@@ -138,6 +148,11 @@ const V6_1: Profile = {
   splitKeepsDirty: false,
   perVmaLocks: false,
   freesInOrder: false,
+  swapinNewRmap: false,
+  zapBatchesFolio: false,
+  gatherKeepsRoom: false,
+  ksmBreaksByUnshare: false,
+  copyUserRetriesBytes: true,
   folioBatch: 15,
   moveHoleIsNoPage: false,
   delayedRmap: false,
@@ -196,6 +211,8 @@ const V6_6: Profile = {
   perVmaLocks: true,
   delayedRmap: true,
   writableAtOnce: true,
+  ksmBreaksByUnshare: true,
+  copyUserRetriesBytes: false,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
@@ -214,6 +231,9 @@ const V6_12: Profile = {
   notifier: 'linux-6.12',
   thpAlignAnon: true,
   freesInOrder: true,
+  swapinNewRmap: true,
+  zapBatchesFolio: true,
+  gatherKeepsRoom: true,
   folioBatch: 31,
   moveHoleIsNoPage: true,
   uprobeWholePage: true,
