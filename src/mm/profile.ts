@@ -59,6 +59,8 @@ export interface Profile {
   readonly zapBatchesFolio: boolean;
   /** A batch of a gather keeps one place free, as a page with its count takes two (6.9). */
   readonly gatherKeepsRoom: boolean;
+  /** A page that is swapped in for reading becomes writable at once when nobody else has it (6.11). */
+  readonly swapinWritable: boolean;
   /** KSM pages are broken by unsharing (6.2), before by write faults. */
   readonly ksmBreaksByUnshare: boolean;
   /** copy_to_user tries the rest byte by byte after a fault that failed, so the fault comes twice (until 6.3). */
@@ -149,6 +151,7 @@ const V6_1: Profile = {
   perVmaLocks: false,
   freesInOrder: false,
   swapinNewRmap: false,
+  swapinWritable: false,
   zapBatchesFolio: false,
   gatherKeepsRoom: false,
   ksmBreaksByUnshare: false,
@@ -232,6 +235,7 @@ const V6_12: Profile = {
   thpAlignAnon: true,
   freesInOrder: true,
   swapinNewRmap: true,
+  swapinWritable: true,
   zapBatchesFolio: true,
   gatherKeepsRoom: true,
   folioBatch: 31,

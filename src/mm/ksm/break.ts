@@ -41,8 +41,10 @@ export function* breakKsm(k: Kernel, vma: VmArea, address: number): KernelPath<n
     if (pfn === 0) return 0;
     let failed = 0;
     const isKsm = (k.pages.flags[pfn]! & PG_KSM) !== 0;
+    // break_ksm_pmd_entry only looks.
+    if (k.profile.ksmBreaksByUnshare) k.fn.putPage(k, pfn);
     if (isKsm) failed = (yield* k.fn.handleMmFault(k, vma, address, flags)) & VM_FAULT_ERROR;
-    k.fn.putPage(k, pfn);
+    if (!k.profile.ksmBreaksByUnshare) k.fn.putPage(k, pfn);
     if (!isKsm || failed !== 0) return (failed & VM_FAULT_OOM) !== 0 ? -ENOMEM : 0;
   }
 }

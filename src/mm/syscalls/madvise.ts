@@ -213,7 +213,7 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
     if ((vma.flags & (A.VM_IO | A.VM_PFNMAP)) !== 0 || !isAllowed) return -EINVAL;
     const pages = (Math.min(end, vma.end) - at) / 4096;
     const got = yield* k.fn.getUserPages(k, mm, at, pages, flags, null);
-    const goesOn = k.gupUnlocked && k.profile.madvisePopulateAtOnce;
+    const goesOn = k.profile.madvisePopulateAtOnce && (k.gupUnlocked || got === pages);
     if (k.gupUnlocked) {
       k.gupUnlocked = false;
       if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
