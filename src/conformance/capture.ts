@@ -30,6 +30,7 @@ import {
   EV_START,
   EV_TYPE,
   PMD_FLUSH_NAMES,
+  RMAP_ANON,
 } from '../abi/events.ts';
 import { PAGE_SIZE, ULONG_MAX } from '../abi/mman.ts';
 import type { RecordSink } from '../base/record-log.ts';
@@ -171,6 +172,8 @@ export class Capture implements RecordSink {
     if (kind === 0 || this.#isUnseen(ring[at + EV_PFN]!)) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
+    // folio_add_anon_rmap_pmd (a huge page that was moved) has no probe either.
+    if (order > 0 && kind === RMAP_ANON && this.kernel.profile.splitRemovesHugeRmap) return;
     if (order > 0) this.#seeParts(ring[at + EV_PFN]!, order);
     const addr = this.#addressByIndex(ring[at + EV_MM]!, ring[at + EV_PFN]!, start);
     const record = { t: 'map', mm, page, addr: hex(addr), kind: MAP_KINDS[kind]! };

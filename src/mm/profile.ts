@@ -61,6 +61,11 @@ export interface Profile {
   readonly gatherKeepsRoom: boolean;
   /** A page that is swapped in for reading becomes writable at once when nobody else has it (6.11). */
   readonly swapinWritable: boolean;
+  /** Whether others map a large page too is guessed from its counts as a whole (6.10, folio_likely_mapped_shared); before, each part was asked. */
+  readonly guessesSharing: boolean;
+  /** Reclaim brings the statistics of memory cgroups up to date when enough has changed (until 6.7); later it leaves that to the flush every two
+   *  seconds unless that is late (mem_cgroup_flush_stats_ratelimited). */
+  readonly reclaimFlushesStats: boolean;
   /** KSM pages are broken by unsharing (6.2), before by write faults. */
   readonly ksmBreaksByUnshare: boolean;
   /** copy_to_user tries the rest byte by byte after a fault that failed, so the fault comes twice (until 6.3). */
@@ -151,6 +156,8 @@ const V6_1: Profile = {
   perVmaLocks: false,
   freesInOrder: false,
   swapinNewRmap: false,
+  reclaimFlushesStats: true,
+  guessesSharing: false,
   swapinWritable: false,
   zapBatchesFolio: false,
   gatherKeepsRoom: false,
@@ -235,6 +242,8 @@ const V6_12: Profile = {
   thpAlignAnon: true,
   freesInOrder: true,
   swapinNewRmap: true,
+  reclaimFlushesStats: false,
+  guessesSharing: true,
   swapinWritable: true,
   zapBatchesFolio: true,
   gatherKeepsRoom: true,

@@ -5,6 +5,7 @@
 import { fail } from '../../base/assert.ts';
 import { type Scheduler, type Thread, WaitQueue } from '../../sched/scheduler.ts';
 import { type Pages, PG_LRU } from '../page/pages.ts';
+import type { Profile } from '../profile.ts';
 import { CgroupStats } from './cgroup-stats.ts';
 import type { LruGenState } from './lru-gen.ts';
 import { type Lruvec, lruList as listOf } from './lruvec.ts';
@@ -50,10 +51,13 @@ export class ReclaimState {
 
   /** Profile.folioBatch. */
   readonly #batch: number;
+  /** Profile.reclaimFlushesStats. */
+  readonly #flushes: boolean;
 
-  constructor(pages: Pages, cpus: number, batch: number) {
+  constructor(pages: Pages, cpus: number, profile: Pick<Profile, 'folioBatch' | 'reclaimFlushesStats'>) {
     this.#pages = pages;
-    this.#batch = batch;
+    this.#batch = profile.folioBatch;
+    this.#flushes = profile.reclaimFlushesStats;
     this.stats = new CgroupStats(cpus);
   }
 
@@ -106,7 +110,7 @@ export class ReclaimState {
 
   /** mem_cgroup_flush_stats: what lruvec_page_state says is the truth again, if enough has changed since it was. */
   flushStats(): void {
-    if (!this.hasGroups || this.stats.isFlushDue) this.flushStatsNow();
+    if (!this.hasGroups || (this.#flushes && this.stats.isFlushDue)) this.flushStatsNow();
   }
 
   /** The same in any case, as a worker does every two seconds. */
