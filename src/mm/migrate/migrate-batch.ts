@@ -50,10 +50,12 @@ interface Unmapped {
 
 /** Number of pages that stayed (they are in `from`), or -ENOMEM. */
 export function* migrateInBatches(k: Kernel, from: number[], how: Migration): KernelPath<number> {
+  // The caller's list keeps its length until the end: compaction looks for as many targets.
+  const queue = [...from];
   const stayed: number[] = [];
-  let failed = yield* migrateHugetlbs(k, from, how, stayed);
-  while (failed >= 0 && from.length > 0) {
-    const batch = takeBatch(k, from);
+  let failed = yield* migrateHugetlbs(k, queue, how, stayed);
+  while (failed >= 0 && queue.length > 0) {
+    const batch = takeBatch(k, queue);
     const result =
       how.mode === MIGRATE_ASYNC
         ? yield* migrateBatch(k, batch, how, how.mode, PASSES_ASYNC + PASSES_SYNC)
@@ -61,7 +63,7 @@ export function* migrateInBatches(k: Kernel, from: number[], how: Migration): Ke
     stayed.push(...batch);
     failed = result < 0 ? result : failed + result;
   }
-  from.unshift(...stayed);
+  from.splice(0, from.length, ...stayed, ...queue);
   return failed;
 }
 
