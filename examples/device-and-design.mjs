@@ -1,4 +1,4 @@
-// One device under two designs: the same program, the same seed. Run: node examples/device-and-design.mjs
+// A machine, a device bound to an address space under a notifier design, a program beside it. Run: node examples/device-and-design.mjs
 
 import * as shootdown from 'shootdown';
 import { Judge } from 'shootdown/check';
@@ -6,22 +6,26 @@ import { Judge } from 'shootdown/check';
 const { createMachine, createProcess, NR_mmap, NR_munmap, touchPage } = shootdown;
 const RW = shootdown.PROT_READ | shootdown.PROT_WRITE;
 const ANONYMOUS = shootdown.MAP_PRIVATE | shootdown.MAP_ANONYMOUS;
+const LENGTH = 1024 * 4096;
 
-for (const design of ['mmu-notifiers-andrea', 'linux-6.1']) {
-  const machine = createMachine({ kernel: { frames: 1024 }, design, device: { device: 'rdma-odp' }, seed: 7 });
+function run(design) {
+  const machine = createMachine({ design, device: { device: 'rdma-odp' }, seed: 7 });
+  const { kernel, device } = machine;
   const judge = new Judge();
-  judge.attach(machine.kernel.memory.log);
-  const task = machine.run(createProcess(machine.kernel, { areas: [], startBrk: 0x600000 }));
-  machine.run(machine.device.bind(task.mm));
+  judge.attach(kernel.memory.log);
+  const task = machine.run(createProcess(kernel, { areas: [] }));
+  machine.run(device.bind(task.mm));
   function* program() {
-    for (let i = 0; i < 20; i++) {
-      const at = yield* machine.call(task, NR_mmap, 0, 64 * 4096, RW, ANONYMOUS, -1, 0);
-      for (let va = at; va < at + 64 * 4096; va += 4096) yield* touchPage(machine.kernel, task.mm, task.cpu, va, true);
-      machine.device.workload.focus(at, at + 64 * 4096, true); // jobs that the program does not wait for
-      yield* machine.call(task, NR_munmap, at, 64 * 4096);
-    }
+    const at = yield* machine.call(task, NR_mmap, 0, LENGTH, RW, ANONYMOUS, -1, 0);
+    for (let va = at; va < at + LENGTH; va += 4096) yield* touchPage(kernel, task.mm, task.cpu, va, true);
+    yield* machine.call(task, NR_munmap, at, LENGTH);
   }
   machine.interleave({ program: program() });
-  const { verdict, byProperty } = judge.results();
-  console.log(`${design}: ${verdict}`, byProperty);
+  return judge.results();
+}
+
+for (const design of ['mmu-notifiers-andrea', 'linux-6.1']) {
+  const { verdict, windows, windowsOpen, deviceReads, deviceWrites } = run(design);
+  console.log(`${design}: ${verdict}; ${windowsOpen} of ${windows} windows open`);
+  console.log(`  the device read ${deviceReads} times and wrote ${deviceWrites} times`);
 }

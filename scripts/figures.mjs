@@ -3,17 +3,25 @@
 
 /** @typedef {{ title: string, isOf: (part: string) => boolean, lines: (results: Record<string, any>) => string[] }} Section */
 
+/** @typedef {{ seeds: number, checkExecutions: number, matrix: { seeds: number, sample: number, exploration: number, explored: string } }} Sizes */
+
 /**
  * The sections of docs/figures.md, in order: which parts of the verification each is made of, and how.
- * @param {{ seeds: number, checkExecutions: number }} sizes
+ * @param {Sizes} sizes
  * @returns {Section[]}
  */
-export function sections({ seeds, checkExecutions }) {
+export function sections({ seeds, checkExecutions, matrix }) {
   /** @type {(prefix: string) => (part: string) => boolean} */
   const begins = (prefix) => (part) => part.startsWith(prefix);
   const named = [
     { title: 'Replay', isOf: begins('replay '), lines: replayFigures },
     { title: 'Compare', isOf: begins('compare '), lines: (/** @type {any} */ r) => compareFigures(r, seeds) },
+    {
+      title: 'Devices and designs',
+      isOf: (/** @type {string} */ part) => /^(exhaustive )?matrix /.test(part),
+      lines: (/** @type {any} */ r) => matrixFigures(r, matrix),
+    },
+    { title: 'Shared programs', isOf: begins('shared '), lines: sharedFigures },
     { title: 'Conformance', isOf: begins('conformance'), lines: conformanceFigures },
     { title: 'Test suites', isOf: begins('suites'), lines: suitesFigures },
     { title: 'Check', isOf: begins('check '), lines: (/** @type {any} */ r) => checkFigures(r, checkExecutions) },
@@ -30,7 +38,7 @@ export function sections({ seeds, checkExecutions }) {
  * @param {string} old
  * @param {string[]} parts names of all parts
  * @param {Record<string, any>} results by name of the part
- * @param {{ seeds: number, checkExecutions: number }} sizes
+ * @param {Sizes} sizes
  */
 export function figures(old, parts, results, sizes) {
   const out = ['# Figures', '', 'Made by `npm run verify`.'];
@@ -125,6 +133,101 @@ function compareFigures(results, seeds) {
     );
   }
   return out;
+}
+
+/** The matrix twice: sampled, and explored. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
+function matrixFigures(results, { seeds, sample, exploration, explored }) {
+  const out = ['## Devices and designs', ''];
+  const count = sample === 1 ? 'one execution' : `${sample} executions`;
+  out.push(
+    `\`shootdown compare --matrix --seeds ${seeds} --executions ${sample}\`: ${count} of each operation for each seed.`,
+  );
+  out.push('', ...matrixTable(results, 'matrix '), '');
+  out.push(
+    `\`shootdown compare --matrix --exhaustive --executions ${exploration}\` of ${explored.split(',').join(', ')}: every execution of an`,
+    'operation, or so many and some by random priorities. In brackets: operations of which every execution was seen, of all.',
+  );
+  out.push('', ...matrixTable(results, 'exhaustive matrix '));
+  return out;
+}
+
+/** @param {Record<string, any>} results @param {string} prefix */
+function matrixTable(results, prefix) {
+  const rows = Object.entries(results).filter(([name]) => name.startsWith(prefix));
+  const designs = [...new Set(rows.flatMap(([, cells]) => cells.map((/** @type {any} */ c) => c.design)))];
+  const out = [`| device | ${designs.join(' | ')} | executions |`, `|---|${'---|'.repeat(designs.length)}--:|`];
+  for (const [name, cells] of rows) {
+    const shown = designs.map((design) => cellText(cells.find((/** @type {any} */ c) => c.design === design)));
+    const executions = cells.reduce((/** @type {number} */ n, /** @type {any} */ c) => n + c.executions, 0);
+    out.push(`| ${name.slice(prefix.length)} | ${shown.join(' | ')} | ${executions.toLocaleString('en')} |`);
+  }
+  return out;
+}
+
+/** @param {any} c */
+function cellText(c) {
+  if (c === undefined || c.verdict === 'no driver') return '-';
+  const verdict = c.verdict === 'gap' ? `gap ${c.gaps.join(', ')}` : c.verdict;
+  const found = c.found === null ? '' : ` ${c.found.property}`;
+  return `${verdict}${found}${c.exhausted > 0 ? ` (${c.exhausted} of ${c.operations})` : ''}`;
+}
+
+/** @param {Record<string, any>} results */
+function sharedFigures(results) {
+  const out = ['## Shared programs', ''];
+  out.push(
+    '`shootdown compare PROGRAM --devices all --newest`: each device under its newest design, with half of the memory that the',
+  );
+  out.push('program uses alone. Data: words of program and device compared with what was stored last.', '');
+  out.push(
+    '| program | frames | pinned needs | device/design | verdict | device | program | windows, open | max. refaults | words compared, wrong |',
+  );
+  out.push('|---|--:|--:|---|---|---|---|--:|--:|--:|');
+  for (const [name, r] of Object.entries(results)) {
+    if (!name.startsWith('shared ')) continue;
+    for (const d of r.runs) {
+      const cells = [
+        name.slice(7),
+        r.frames,
+        r.pinnedFrames ?? 'not found',
+        d.design,
+        d.verdict,
+        d.deviceState,
+        d.programState,
+      ];
+      const counts = [`${d.windows}, ${d.windowsOpen}`, d.maxRefaults, `${d.data.compared}, ${d.data.wrong}`];
+      out.push(`| ${[...cells, ...counts].join(' | ')} |`);
+    }
+  }
+  return out;
+}
+
+/** README's table of the programs that each device shares: what became of device and data. Null while a program has no results.
+ * @param {string[]} parts @param {Record<string, any>} results */
+export function readmeShared(parts, results) {
+  const wanted = parts.filter((p) => p.startsWith('shared '));
+  if (wanted.some((p) => results[p] === undefined)) return null;
+  const programs = wanted.map((p) => p.slice(7));
+  const out = [
+    `| device / design | ${programs.join(' | ')} | words compared |`,
+    `|---|${'---|'.repeat(programs.length)}--:|`,
+  ];
+  for (const { design } of results[/** @type {string} */ (wanted[0])].runs) {
+    const runs = wanted.map((p) => results[p].runs.find((/** @type {any} */ r) => r.design === design));
+    const words = runs.reduce((n, r) => n + (r?.data.compared ?? 0), 0);
+    out.push(`| ${design} | ${runs.map(sharedCell).join(' | ')} | ${words.toLocaleString('en')} |`);
+  }
+  return out.join('\n');
+}
+
+/** @param {any} r */
+function sharedCell(r) {
+  if (r === undefined) return '';
+  const said = [r.programState === 'failed' ? 'no memory' : r.deviceState === 'failed' ? 'device gave up' : r.verdict];
+  const properties = Object.keys(r.byProperty);
+  if (r.verdict === 'unsafe' || r.verdict === 'gap') said.push(properties.join(', '));
+  if (r.data.wrong > 0) said.push(`${r.data.wrong} words differ`);
+  return said.join(': ');
 }
 
 /** @param {Record<string, any>} results */

@@ -7,12 +7,22 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { figures, readmeFigures } from './figures.mjs';
+import { figures, readmeFigures, readmeShared } from './figures.mjs';
 import { build, install, root } from './prepare.mjs';
 
 const SEEDS = 20;
 /** Executions of one operation of `shootdown check` at most. */
 const CHECK_EXECUTIONS = 20_000;
+/** The matrix: executions of an operation for each seed of a sample, and at most of an exploration. */
+const MATRIX = {
+  seeds: 20,
+  sample: 1,
+  exploration: 1000,
+  /** Those of which exploring comes to an end, for most devices. */
+  explored: 'munmap,map-fixed,mprotect-ro,mremap-move,madv-dontneed,fork,swap-out,reclaim,migrate,exit',
+};
+/** Programs that each device shares, under its newest design and with half of their memory. */
+const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'malloc-threads', 'java-gc', 'sort-threads'];
 /** The soak: 10^6 operations. */
 const SOAKS = 4;
 const OPERATIONS_OF_A_SOAK = 250_000;
@@ -56,6 +66,11 @@ function tests(file, env) {
   const report = JSON.parse(done.stdout.slice(done.stdout.indexOf('{')));
   return { passed: report.numPassedTests, failed: report.numFailedTests, seconds: (Date.now() - begin) / 1000 };
 }
+
+install();
+build();
+const { DEVICES } = await import(new URL('../dist/device/devices.js', import.meta.url).href);
+const { DESIGNS } = await import(new URL('../dist/notifier/designs.js', import.meta.url).href);
 
 /** @type {{ name: string, run: () => unknown }[]} */
 const parts = [];
@@ -141,6 +156,40 @@ for (const driver of modules(join('drivers', 'wrong'))) {
     },
   });
 }
+const SAMPLE = ['--seeds', String(MATRIX.seeds), '--executions', String(MATRIX.sample)];
+const EXPLORATION = ['--exhaustive', '--operation', MATRIX.explored, '--executions', String(MATRIX.exploration)];
+/** Without variants. */
+const MAIN_DESIGNS = DESIGNS.filter((/** @type {any} */ d) => d.variantOf === undefined)
+  .map((/** @type {any} */ d) => d.name)
+  .join();
+/** @type {[string, string[]][]} */
+const matrices = [
+  ['matrix', SAMPLE],
+  ['exhaustive matrix', EXPLORATION],
+];
+for (const [kind, options] of matrices) {
+  for (const { name } of DEVICES) {
+    const args = ['compare', '--matrix', '--device', name, '--designs', MAIN_DESIGNS, ...options];
+    parts.push({ name: `${kind} ${name}`, run: () => cliJson(args).cells.map(cellRow) });
+  }
+}
+for (const program of SHARED_PROGRAMS) {
+  const trace = join(PROGRAMS, `${program}.strace.gz`);
+  parts.push({
+    name: `shared ${program}`,
+    run: () => {
+      const r = cliJson(['compare', trace, '--devices', 'all', '--newest']);
+      const { peakFrames, frames, pinnedFrames } = r;
+      const runs = r.designs.map((/** @type {any} */ d) => {
+        const { design, verdict, deviceState, windows, windowsOpen, maxRefaults, swappedPeak, byProperty, data } = d;
+        const programState = d.programState.split(' ')[0];
+        const state = { deviceState, programState, data };
+        return { design, verdict, ...state, windows, windowsOpen, maxRefaults, swappedPeak, byProperty };
+      });
+      return { peakFrames, frames, pinnedFrames, runs };
+    },
+  });
+}
 parts.push({ name: 'museum', run: () => cliJson(['bugs', '--all']).bugs });
 
 /** Recordings of Linux 6.1 and 6.12. */
@@ -157,13 +206,18 @@ function modules(folder) {
   return files.sort().map((f) => f.slice(0, -3));
 }
 
+/** @type {(c: any) => unknown} */
+function cellRow({ device, design, verdict, operation, violation, gaps, ...c }) {
+  const { operations, exhausted, exercised, executions, cut, price } = c;
+  const found = violation === null ? null : { property: violation.property, tag: violation.tag };
+  return { device, design, verdict, operation, found, gaps, operations, exhausted, exercised, executions, cut, price };
+}
+
 /** @type {(o: any) => unknown} */
 function verdictRow({ operation, verdict, exhaustive, executions, cells }) {
   return { operation, verdict, exhaustive, executions, cells };
 }
 
-install();
-build();
 const hash = createHash('sha256');
 for (const d of ['src', 'test', 'recordings', 'scripts', 'drivers', 'bugs']) hashTree(join(root, d), hash);
 const state = join(root, '.verify', hash.digest('hex').slice(0, 16));
@@ -186,16 +240,17 @@ for (const part of parts) {
 const names = parts.map((p) => p.name);
 console.error(`${Object.keys(results).length} of ${parts.length} parts are done`);
 const page = join(root, 'docs', 'figures.md');
-const sizes = { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS };
+const sizes = { seeds: SEEDS, checkExecutions: CHECK_EXECUTIONS, matrix: MATRIX };
 writeFileSync(page, figures(readFileSync(page, 'utf8'), names, results, sizes));
 console.error('wrote docs/figures.md: the sections whose parts are all done');
-const summary = readmeFigures(names, results, CHECK_EXECUTIONS);
-if (summary !== null) {
-  const readme = join(root, 'README.md');
-  const marks = /(<!-- npm run verify -->\n)[\s\S]*?(<!-- end -->)/;
-  writeFileSync(
-    readme,
-    readFileSync(readme, 'utf8').replace(marks, (_, begin, end) => `${begin}${summary}\n${end}`),
-  );
-  console.error('wrote what README.md says of them');
+const readme = join(root, 'README.md');
+/** Puts `text` between the comment and the next end mark in README.md. @type {(mark: string, text: string | null) => void} */
+function writeReadme(mark, text) {
+  if (text === null) return;
+  const marks = new RegExp(`(<!-- ${mark} -->\\n)[\\s\\S]*?(<!-- end -->)`);
+  const now = readFileSync(readme, 'utf8').replace(marks, (_, begin, end) => `${begin}${text}\n${end}`);
+  writeFileSync(readme, now);
+  console.error(`wrote what README.md says after "${mark}"`);
 }
+writeReadme('npm run verify', readmeFigures(names, results, CHECK_EXECUTIONS));
+writeReadme('npm run verify, shared programs', readmeShared(names, results));

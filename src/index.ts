@@ -4,6 +4,7 @@
 export * from './abi/locks.ts';
 export * from './abi/pte.ts';
 export { createDevice, createDriverDevice } from './device/device.ts';
+export { DEVICES, type DeviceInfo, deviceInfo } from './device/devices.ts';
 export { pteWord, vpnHi, vpnLo } from './hw/page-table.ts';
 export { entryHi, entryLo, entryWord, ptePfn, writeEntry } from './hw/pte.ts';
 export { pteOffset, pteTable } from './mm/fault/page-tables.ts';

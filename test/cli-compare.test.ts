@@ -122,6 +122,20 @@ describe('the result', () => {
   });
 });
 
+test('--newest: a device by name under the last design that it has a driver for; its data is compared', async () => {
+  const { result } = await compareJson('--device', 'rdma-odp', '--newest', '--no-price', QUEUE);
+  expect(result.designs.map((d) => d.design)).toEqual(['pinned', 'linux-6.12']);
+  expect(result.designs[1]).toMatchObject({
+    verdict: 'safe',
+    deviceState: 'running',
+    data: { wrong: 0, firstWrong: '' },
+  });
+  expect((result.designs[1]!['data'] as { compared: number }).compared).toBeGreaterThan(0);
+  const text = await shootdown('compare', '--device', 'rdma-odp', '--newest', '--no-price', QUEUE);
+  expect(text.stdout).toMatch(/^linux-6\.12: data intact, [\d,]+ words compared/m);
+  expect(await shootdown('compare', '--newest', QUEUE)).toMatchObject({ status: 2 });
+});
+
 test('--fail-on: exit status 1 just when one of the named rows is unsafe', async () => {
   const designs = ['--designs', 'linux-2.6.27,linux-6.1'];
   // The bundled recording: page tables that linux-2.6.27 frees after the end of a section stay in the walk cache.

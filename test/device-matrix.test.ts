@@ -44,6 +44,21 @@ test('the witness of an unsafe cell replays to the same property', async () => {
   expect(cells.length).toBe(cellsOf({}).length);
 }, 60_000);
 
+test('exploring finds what a sample finds: who has left the list hears nothing, and is released after', () => {
+  const options = { ...SMALL, operations: ['unregister'], exhaustive: true, executions: 600 };
+  const cell = runCell('kvm', 'linux-2.6.27', options);
+  expect([cell.verdict, cell.violation?.property]).toEqual(['stale', 'I5']);
+  expect(runCell('kvm', 'invalidate-range', options).verdict).toBe('safe');
+});
+
+test('a scenario brings its own bound of steps, and what a bound ended is named', () => {
+  const long = { ...SMALL, operations: ['thp-migrate'], seeds: [1], executions: 1, steps: 300 };
+  expect(runCell('kvm', 'linux-2.6.27', long).cut).toBe(0);
+  expect(runCell('kvm', 'linux-2.6.27', { ...long, operations: ['munmap'], steps: 9 }).cut).toBe(1);
+  const few = runCell('kvm', 'linux-6.1', { ...SMALL, operations: ['munmap'], executions: 3, exhaustive: true });
+  expect([few.exhausted, few.bounded]).toEqual([0, ['munmap']]);
+});
+
 test('names that do not exist are one clear line', () => {
   expect(() => cellsOf({ devices: ['nvlink'] })).toThrow(InputError);
   expect(() => cellsOf({ designs: ['linux-2.4'] })).toThrow(InputError);

@@ -1,5 +1,5 @@
-// docs/devices/gru.md and xpmem.md show runs as the program draws them. UPDATE=1 writes them there instead. And each page names every
-// design and every mistake of its device.
+// docs/devices/gru.md, xpmem.md, amd-iommu.md and pinned.md show runs as the program draws them. UPDATE=1 writes them there instead. And
+// each page names every design and every mistake of its devices.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -13,6 +13,7 @@ import {
   E_FRAME_FREE,
   E_MSG,
   E_PTE,
+  E_REFAULT,
   E_SECTION_END,
   E_SECTION_START,
   E_SYSCALL,
@@ -22,7 +23,7 @@ import {
 } from '../src/abi/events.ts';
 import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../src/abi/mman.ts';
 import { NR_madvise, NR_mmap } from '../src/abi/syscalls.ts';
-import type { DeviceConfig } from '../src/device/device.ts';
+import { type DeviceConfig, SMALL_DEVICE } from '../src/device/device.ts';
 import { deviceInfo } from '../src/device/devices.ts';
 import { GRU_MISTAKES } from '../src/device/gru/mistakes.ts';
 import { XPMEM_MISTAKES } from '../src/device/xpmem/mistakes.ts';
@@ -45,6 +46,7 @@ const SHOWN = [
   E_FRAME_FREE,
   E_MSG,
   E_PTE,
+  E_REFAULT,
   E_SECTION_END,
   E_SECTION_START,
   E_SYSCALL,
@@ -93,11 +95,33 @@ const RUNS: Readonly<Record<string, Run>> = {
     isHeld: true,
     isInFlight: true,
   },
+  'AMD-IOMMU-v1, linux-2.6.27: madvise(MADV_DONTNEED) beside an access': {
+    design: 'linux-2.6.27',
+    device: { ...SMALL_DEVICE, device: 'amd-iommu-v1' },
+    seed: 5,
+    ends: 'madvise',
+    isHeld: false,
+  },
+  'PINNED-DMA, pinned: madvise(MADV_DONTNEED) beside an access': {
+    design: 'pinned',
+    device: { device: 'pinned-dma', pinned: { engines: 1 } },
+    seed: 1,
+    ends: 'madvise',
+    isHeld: true,
+  },
+};
+
+/** Devices of each page, and their mistakes. */
+const PAGES: Readonly<Record<string, readonly [readonly string[], readonly { readonly name: string }[]]>> = {
+  gru: [['gru'], GRU_MISTAKES],
+  xpmem: [['xpmem'], XPMEM_MISTAKES],
+  'amd-iommu': [['iommu-flush-start-end', 'amd-iommu-v1', 'iommu-free-pages', 'amd-iommu-v2'], []],
+  pinned: [['pinned-dma', 'rdma-pinned'], []],
 };
 
 /** The run, drawn. */
 function draw({ design, device, seed, ends, isHeld, isInFlight = false }: Run): string {
-  const m = createMachine({ kernel: { cpus: 1, frames: 64 }, design, device: { hasWorkload: false, ...device }, seed });
+  const m = createMachine({ kernel: { cpus: 1, frames: 64 }, design, device: { ...device, hasWorkload: false }, seed });
   const k = m.kernel;
   const task = m.run(createProcess(k, { areas: [] }));
   m.run(m.call(task, NR_mmap, BASE, 4096, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -131,7 +155,7 @@ function draw({ design, device, seed, ends, isHeld, isInFlight = false }: Run): 
       name: (k.sched.threads[id]?.name ?? `thread ${id}`).replace(/ \d+$/, ''),
       lane: (k.sched.threads[id]?.lane === 'device' ? 'device' : 'kernel') as LaneKind,
     }),
-    device: () => (device.device === 'gru' ? 'chiplet' : 'partition'),
+    device: () => ({ gru: 'chiplet', xpmem: 'partition' })[device.device ?? ''] ?? 'device',
   };
   const describer = new Describer(names);
   const lanes: string[] = [];
@@ -145,7 +169,7 @@ function draw({ design, device, seed, ends, isHeld, isInFlight = false }: Run): 
     .join('\n');
 }
 
-describe.each(['gru', 'xpmem'])('docs/devices/%s.md', (name) => {
+describe.each(Object.keys(PAGES))('docs/devices/%s.md', (name) => {
   const page = fileURLToPath(new URL(`../docs/devices/${name}.md`, import.meta.url));
 
   it('shows runs as they are', () => {
@@ -162,8 +186,11 @@ describe.each(['gru', 'xpmem'])('docs/devices/%s.md', (name) => {
 
   it('names every design and every mistake', () => {
     const text = readFileSync(page, 'utf8');
-    const mistakes = name === 'gru' ? GRU_MISTAKES : XPMEM_MISTAKES;
-    for (const design of Object.keys(deviceInfo(name).designs)) expect(text).toContain(`\`${design}\``);
+    const [devices, mistakes] = PAGES[name]!;
+    for (const device of devices) {
+      if (devices.length > 1) expect(text).toContain(`\`${device}\``);
+      for (const design of Object.keys(deviceInfo(device).designs)) expect(text).toContain(`\`${design}\``);
+    }
     for (const mistake of mistakes) expect(text).toContain(`\`${mistake.name}\``);
   });
 });

@@ -1,7 +1,8 @@
-// Wrong, though nothing is lost here: stores of the device are not told to the kernel. What saves this driver is that a look-up for
-// a store marks the page by itself, that only such look-ups are mapped writable, and that every cleaning of a page opens a
-// section first. A driver that maps a page writable after a look-up for a read (as KVM does where the CPUs may write it) has
-// nothing but its own marks, and write-back and reclaim would take the page for clean.
+// What the device stored stands in the dirty bits of its table, and goes with them: nobody tells the kernel. A page that was read back
+// from swap is clean as far as the kernel knows, its copy in swap is good; what the device stored since is in no copy.
+//
+// Often the CPUs' own entry is dirty too, since a look-up for a store makes it so. That is luck: a driver that maps a page writable after
+// a look-up for a read (as KVM does where the CPUs may write it) has nothing but its own marks.
 
 import { defineDriver, EFAULT } from 'shootdown';
 
@@ -10,7 +11,7 @@ export default defineDriver({
   design: ['linux-6.1', 'linux-6.6', 'linux-6.12'],
   device: 'mirror',
   mistake: 'never marks a page dirty',
-  breaks: ['I20'],
+  breaks: ['I20a'],
 
   create(hw) {
     let seq = 0;

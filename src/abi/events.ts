@@ -44,7 +44,8 @@ export const E_FLUSH = 9;
 // --- secondary side: word d = device id (IOMMU: device 0 of the fabric); c = agent (AGENT_*)
 /** Translation cached. start = va, end = va + size; pfn, gen; a = flags (bit 0 writable). */
 export const E_DEV_FILL = 10;
-/** Entries of [start,end) dropped and every in-flight use drained, i.e. the invalidation is complete. */
+/** Entries of [start,end) dropped and every in-flight use drained, i.e. the invalidation is complete. a = 1 (AGENT_MIRROR): the entry of
+ *  the device's own table had its dirty bit set, and mapped pfn, gen. */
 export const E_DEV_INVAL = 11;
 /** The device reached memory. gen = generation at translation, a = generation now, b = 1 for a store. */
 export const E_DEV_ACCESS = 12;
@@ -220,7 +221,6 @@ export const KEPT_FILE = 0;
 export const KEPT_SWAP = 1;
 /** Nowhere: MADV_FREE said that nobody needs them. */
 export const KEPT_LAZYFREE = 2;
-export const KEPT_NAMES: readonly string[] = ['file', 'swap', 'nowhere (MADV_FREE)'];
 
 // Agents that cache translations on the device side.
 export const AGENT_IOTLB = 1;

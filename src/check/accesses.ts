@@ -32,6 +32,7 @@ import {
 import { PTE_RW } from '../abi/pte.ts';
 import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
+import { onDirtyEntryDropped } from './dirty-entries.ts';
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
@@ -137,6 +138,8 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
     c.objects.frame(pfn, false);
     if (agent !== AGENT_PIN) c.objects.book(mm, !c.book(mm).hasDevice);
   }
+  // A page of the hugetlb pool is older than the record, which then names the generation of its first frame alone.
+  if (gen > c.frames.generation[pfn]! && !isFree(c, pfn)) c.frames.generation[pfn] = gen;
   c.held.fill(mm, agent, device, start, r[at + EV_END]!, pfn, gen, (r[at + EV_A]! & 1) !== 0, c.step);
   if (c.tables.find(mm, start) === LOOKUP_LEAF && c.tables.frameOf(start) === pfn) {
     c.tables.table!.slot[c.tables.index]! |= SLOT_TRANSLATED;
@@ -195,6 +198,7 @@ export function onDeviceInvalidate(c: Context, r: Float64Array, at: number): voi
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
   const mm = r[at + EV_MM]!;
+  if (agent === AGENT_MIRROR) onDirtyEntryDropped(c, r, at);
   if (c.objects !== null) {
     if (agent !== 0) c.objects.held(mm, agent, device, r[at + EV_START]!, r[at + EV_END]!, false);
     else c.objects.heldByDevices(mm, r[at + EV_START]!, r[at + EV_END]!);
@@ -369,7 +373,9 @@ export function onDeviceState(c: Context, r: Float64Array, at: number): void {
   const va = r[at + EV_START]! || (last === null ? 0 : last.page);
   const page = va - (va % 4096);
   if (last !== null && last.page === page && last.mm === mm && wasInterrupted(c, last)) return;
-  if (!isPermitted(c, mm, va) || !c.finds(L1, null, mm, page, 0)) return;
+  // One that the record has called stuck with a read-only entry gives up for that reason.
+  const gap = last?.isReported && isStaleReadOnly(c, last.mm, last.page, device) ? GAP_STALE_READ_ONLY : null;
+  if (!isPermitted(c, mm, va) || !c.finds(L1, gap, mm, page, 0)) return;
   const where = page === 0 ? '' : ` at page ${hex(page)}, which the address space permits`;
   c.say(`${c.deviceName(device)} gave up${where}.`);
 }

@@ -345,14 +345,18 @@ function isWithdrawn(book: AtsBook, mm: number, page: number, pfn: number, gener
   return any.length > 0 && any.every((o) => o.isWithdrawn);
 }
 
+/** The translation that was used; of large ones, whose generation is that of their first frame, one that is in order if there is one. */
 function among(there: readonly Obtained[], page: number, pfn: number, generation: number): Obtained | null {
+  let found: Obtained | null = null;
   for (let i = 0; i < there.length; i++) {
     const o = there[i]!;
-    // A large one has the generation of its first frame.
-    const isSame = o.end - o.start === PAGE ? o.generation === generation : true;
-    if (isSame && o.pfn + (page - o.start) / PAGE === pfn) return o;
+    const isLarge = o.end - o.start !== PAGE;
+    if (!isLarge && o.generation !== generation) continue;
+    if (o.pfn + (page - o.start) / PAGE !== pfn) continue;
+    if (!o.isWithdrawn) return o;
+    found = o;
   }
-  return null;
+  return found;
 }
 
 /** The address space is gone. */

@@ -6,6 +6,7 @@ import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { AtsProtocol, forgetAts } from './ats.ts';
+import { DirtyEntries } from './dirty-entries.ts';
 import { DmaMappings } from './dma.ts';
 import { Findings, type Violation } from './findings.ts';
 import { Frames } from './frames.ts';
@@ -106,6 +107,7 @@ export class Context {
   readonly sections = new Sections();
   readonly lost = new LostWrites();
   readonly dma = new DmaMappings();
+  readonly dirtyEntries = new DirtyEntries();
   readonly subscribers = new Subscribers();
   /** External reverse maps (E_SUBSCRIBE, b = 1), by subscriber. */
   readonly rmapNotifiers = new Set<number>();

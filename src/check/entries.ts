@@ -269,6 +269,7 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
     if (isTable) freeTable(c, t, pfn, generation);
     else freeData(c, t, pfn, generation);
     freedContents(c, pfn);
+    if (c.dirtyEntries.dropped.size > 0) c.dirtyEntries.forget(pfn);
     c.residency.freed(pfn);
   }
 }

@@ -76,6 +76,7 @@ import {
   onWalkCacheFill,
 } from './accesses.ts';
 import { Context, type JudgeOptions } from './context.ts';
+import { dirtyEntriesCallbackEnd } from './dirty-entries.ts';
 import { dmaCallbackEnd, onDma } from './dma.ts';
 import { onEntryStore, onFrameAlloc, onFrameFree } from './entries.ts';
 import type { Violation } from './findings.ts';
@@ -202,6 +203,12 @@ export class Judge implements RecordSink {
       stillOpen(c, t, 0, 'ended');
       c.residency.settle(t.actor);
     }
+  }
+
+  /** Is anybody inside a section? */
+  get hasOpenSection(): boolean {
+    for (const t of this.#c.sections.threads()) if (t.open.length > 0) return true;
+    return false;
   }
 
   /** Violations so far, without building the whole result. */
@@ -358,6 +365,7 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
     case E_CALLBACK_END:
       onCallbackEnd(c, r, at);
       if (c.dma.unmapped.size > 0) dmaCallbackEnd(c);
+      if (c.dirtyEntries.dropped.size > 0) dirtyEntriesCallbackEnd(c);
       break;
     case E_SUBSCRIBE:
       onSubscribe(c, r, at);

@@ -68,6 +68,12 @@ export class Subscribers {
   /** Threads inside the release of an address space, by exit. */
   readonly exiting = new Map<number, number>();
 
+  /** Is the thread inside a callback? */
+  isInCallback(actor: number): boolean {
+    for (const s of this.#byId.values()) if (s.running.some((x) => x.actor === actor)) return true;
+    return false;
+  }
+
   of(id: number): Subscriber {
     let s = this.#byId.get(id);
     if (s === undefined) {

@@ -155,8 +155,6 @@ export class AtsDevice implements Endpoint, Accessor {
   readonly #invalidates: Fifo<InvalidateRequest>;
   readonly #invalidateQueue = new WaitQueue();
   readonly #drainQueue = new WaitQueue();
-  /** PASIDs in which engines begin nothing. */
-  readonly #stopped = new Set<number>();
   #itagsUsed = 0;
   #nextItag = 0;
 
@@ -192,15 +190,14 @@ export class AtsDevice implements Endpoint, Accessor {
   setContext(engine: number, pasid: number): void {
     this.#note(PART_STATE, 0, true);
     this.#engines[engine]!.pasid = pasid;
-    this.#stopped.delete(pasid);
+    this.pri.start(pasid);
   }
 
-  /** The driver of the device stops its contexts in the PASID: engines begin nothing there any more, and a Stop Marker follows their
-   *  last page request. What is under way goes on to its end. */
-  stopContexts(pasid: number): void {
+  /** The driver of the device stops its contexts in the PASID: engines begin nothing there any more and ask for no page. On return the
+   *  Stop Marker has followed their last page request; what waits for an answer goes on waiting. */
+  *stopContexts(pasid: number): KernelPath<void> {
     this.#note(PART_STATE, 0, true);
-    this.#stopped.add(pasid);
-    this.pri.stop(pasid);
+    yield* this.pri.stop(pasid);
   }
 
   #note(part: number, index: number, isWrite: boolean): void {
@@ -227,7 +224,7 @@ export class AtsDevice implements Endpoint, Accessor {
 
   tryAccess(engine: number, va: number, isWrite: boolean): boolean {
     const e = this.#engines[engine]!;
-    if (this.state !== DEV_RUNNING || this.#isStopped(e.pasid)) return false;
+    if (this.state !== DEV_RUNNING || this.pri.isStopped(e.pasid)) return false;
     const lo = ((va % 0x40000000) | 0) >>> 12;
     const at = this.atc.find(e.pasid, (va / 0x40000000) | 0, lo);
     if (at < 0 || (isWrite && (this.atc.flags(at) & RW_D) !== RW_D)) return false;
@@ -254,7 +251,7 @@ export class AtsDevice implements Endpoint, Accessor {
       if (this.sched.points) yield P_DEV_TRANSLATE;
       this.#note(PART_STATE, 0, false);
       if (this.state !== DEV_RUNNING) return ACCESS_DEAD;
-      if (this.#isStopped(e.pasid)) return ACCESS_INVALID;
+      if (this.pri.isStopped(e.pasid)) return ACCESS_INVALID;
       if (this.#holdFromAtc(e, page, kind)) break;
       if (!this.#isDeniedForGood(e, page, kind) && (yield* this.#translate(e, page, kind))) break;
       if (attempts > 0) this.#refault(e, page, attempts);
@@ -293,10 +290,6 @@ export class AtsDevice implements Endpoint, Accessor {
     const at = this.atc.find(e.pasid, (page / 0x40000000) | 0, ((page % 0x40000000) | 0) >>> 12);
     // A store to a page that is writable but not dirty asks again: the walk marks it.
     return at >= 0 && !permits(this.atc.flags(at) | PTE_D, kind);
-  }
-
-  #isStopped(pasid: number): boolean {
-    return this.#stopped.size > 0 && this.#stopped.has(pasid);
   }
 
   #hold(e: Engine, page: number, pfn: number, generation: number): void {

@@ -405,13 +405,15 @@ export class MirrorDevice implements Accessor {
     }
   }
 
-  /** E_DEV_INVAL for the pages of the entry that no table translates any more. */
+  /** E_DEV_INVAL for the pages of the entry that no table translates any more; the first one says what the dirty bit was. */
   #emitRemoved(t: Translation): void {
     const { log } = this.memory;
     if (!log.on) return;
     for (let va = t.va; va < t.end; va += 4096) {
       if (this.tables.some((table) => table.find(va) !== null)) continue;
-      log.emit(E_DEV_INVAL, this.mm, va, va + 4096, 0, 0, 0, 0, AGENT_MIRROR, this.id);
+      const isDirty = va === t.va && t.isDirty;
+      const [pfn, generation] = isDirty ? [t.pfn, t.generations[0]!] : [0, 0];
+      log.emit(E_DEV_INVAL, this.mm, va, va + 4096, pfn, generation, isDirty ? 1 : 0, 0, AGENT_MIRROR, this.id);
     }
   }
 

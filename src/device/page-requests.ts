@@ -18,6 +18,7 @@ import {
   PAGE_REQUEST_STOP,
   PAGE_REQUEST_WRITE,
   PRG_FAILURE,
+  PRG_INVALID,
   PRG_SUCCESS,
 } from '../abi/events.ts';
 import { assert } from '../base/assert.ts';
@@ -65,6 +66,9 @@ export class PageRequests {
   readonly #groups = new Map<number, Group>();
   #nextIndex = 0;
   readonly #queue = new WaitQueue();
+  /** PASIDs for which nothing more is sent, and groups half sent. */
+  readonly #stopped = new Set<number>();
+  #sending = 0;
   isDead = false;
   requests = 0;
   groups = 0;
@@ -87,7 +91,15 @@ export class PageRequests {
   /** State in numbers, for those who compare machines. */
   state(): number[] {
     const groups = [...this.#groups].sort((a, b) => a[0] - b[0]);
-    return [this.credits, this.#nextIndex, this.isDead ? 1 : 0, ...groups.flatMap(([prg, g]) => [prg, g.va, g.pages])];
+    return [
+      this.credits,
+      this.#sending,
+      ...this.#stopped,
+      -1,
+      this.#nextIndex,
+      this.isDead ? 1 : 0,
+      ...groups.flatMap(([prg, g]) => [prg, g.va, g.pages]),
+    ];
   }
 
   get outstandingGroups(): number {
@@ -101,11 +113,12 @@ export class PageRequests {
     // All credits of a group at once: two half-sent groups would wait for each other for ever.
     const isReady = (): boolean => {
       this.#touch();
-      if (this.isDead || this.#find(pasid, va, access) !== null) return true;
+      if (this.isDead || this.#stopped.has(pasid) || this.#find(pasid, va, access) !== null) return true;
       return this.credits >= count && this.#groups.size < PRG_INDICES;
     };
     yield* this.#sched.waitUntil(isReady, this.#queue, 'page request credits');
     if (this.isDead) return PRG_FAILURE;
+    if (this.#stopped.has(pasid) && this.#find(pasid, va, access) === null) return PRG_INVALID;
     const group = this.#find(pasid, va, access) ?? (yield* this.#sendGroup(pasid, va, count, access));
     const isAnswered = (): boolean => this.isDead || group.answer !== NO_ANSWER;
     yield* this.#sched.waitSteady(isAnswered, this.#queue, 'PRG response');
@@ -128,10 +141,14 @@ export class PageRequests {
     this.#groups.set(prg, group);
     this.groups++;
     this.credits -= pages;
+    this.#sending++;
     for (let i = 0; i < pages; i++) {
       if (this.#sched.points) yield P_DEV_MESSAGE;
       this.#send(pasid, va + i * 4096, access, prg, i === pages - 1);
     }
+    this.#touch();
+    this.#sending--;
+    if (this.#stopped.size > 0) this.#queue.wakeAll(this.#sched);
     return group;
   }
 
@@ -154,9 +171,25 @@ export class PageRequests {
     });
   }
 
-  /** The device asks for nothing of the PASID any more, and says so. */
-  stop(pasid: number): void {
+  isStopped(pasid: number): boolean {
+    return this.#stopped.size > 0 && this.#stopped.has(pasid);
+  }
+
+  /** The device may ask for pages of the PASID (again). */
+  start(pasid: number): void {
+    this.#stopped.delete(pasid);
+  }
+
+  /** The device asks for nothing of the PASID any more, and says so when the group that it is sending is complete. */
+  *stop(pasid: number): KernelPath<void> {
     this.#touch();
+    this.#stopped.add(pasid);
+    this.#queue.wakeAll(this.#sched);
+    const isSent = (): boolean => {
+      this.#touch();
+      return this.#sending === 0;
+    };
+    yield* this.#sched.waitUntil(isSent, this.#queue, 'the last page request');
     this.#emit(pasid, 0, 0, PAGE_REQUEST_LAST | PAGE_REQUEST_STOP, 0);
     this.#iommu.receivePageRequest({
       device: this.#device,

@@ -81,7 +81,7 @@ export class SharedTableDevice<S extends SvaIommu = AmdIommu> implements Device 
   *unbind(): KernelPath<void> {
     if (this.#pasid === 0) return;
     this.workload.mm = null;
-    if (this.platform.stopsDevice) this.ats.stopContexts(this.#pasid);
+    if (this.platform.stopsDevice) yield* this.ats.stopContexts(this.#pasid);
     yield* this.sva.unbind(this.driver, this.#pasid);
     this.#pasid = 0;
   }

@@ -157,10 +157,11 @@ export abstract class SvaIommu {
       this.states.delete(pasid);
     } else {
       yield* this.lockState(state);
-      this.note(PART_PASID, pasid, true);
-      state.isInvalid = false;
       this.noteBind(state, 1, 0);
       if (state.sections === 0) yield* this.setTable(state, mm.pgd);
+      // Now page requests are served.
+      this.note(PART_PASID, pasid, true);
+      state.isInvalid = false;
       this.unlockState(state);
     }
     yield* this.k.fn.mmPut(this.k, mm);

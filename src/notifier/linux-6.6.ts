@@ -59,6 +59,9 @@ export class Linux66 extends StartEndNotifier<Linux66Ops> {
     _freedTables: boolean,
     _site: number,
   ): AtomicPath<void> {
+    // A gather that found another one beside it has no range, and its flush was one of everything (tlb_finish_mmu: fullmm). What is told
+    // here is what was flushed; mm of before 6.6 passes what was gathered.
+    if (end <= start) return this.archInvalidateSecondaryTlbs(mm, 0, Number.POSITIVE_INFINITY);
     return this.archInvalidateSecondaryTlbs(mm, start, end);
   }
 

@@ -98,11 +98,6 @@ export interface Names {
   readonly lock?: (lockClass: number) => string;
 }
 
-export const PLAIN_NAMES: Names = {
-  actor: (actor) => ({ name: `thread ${actor}`, lane: 'kernel' }),
-  device: (device) => `device ${device}`,
-};
-
 /** 0x7f0000001000; Infinity prints as ULONG_MAX. */
 export function hex(n: number): string {
   return Number.isFinite(n) ? `0x${n.toString(16)}` : '0xffffffffffffffff';

@@ -60,6 +60,9 @@ export function formatDeviceMatrix(
   ].join('\n');
 }
 
+/** As many refaults in a row come with any retry. */
+const REFAULTS_SHOWN = 2;
+
 /** Which operations a bound ended, by device. Nothing of a sample, which sees every execution of none. */
 function boundedLines(cells: readonly MatrixCell[], width: number): string[] {
   if (cells.every((c) => c.exhausted === 0)) return [];
@@ -82,6 +85,8 @@ function reasonOf(cell: MatrixCell, traceCommand: (schedule: string) => string, 
   const { affected } = cell;
   const more =
     affected.length > 1 ? [`The same kind under: ${affected.filter((o) => o !== cell.operation).join(', ')}.`] : [];
+  const { refaultsMax } = cell.price;
+  if (refaultsMax > REFAULTS_SHOWN) more.push(`Refaults at one access, in a row: up to ${refaultsMax}.`);
   for (const text of [`Driver: ${cell.driver}`, cell.why, ...more])
     lines.push(...wrap(text, width - 4).map((l) => `    ${l}`));
   const schedule = cell.violation?.schedule ?? '';

@@ -43,10 +43,6 @@ export function shiftLeft64(word: Word64, bits: number): Word64 {
   return word64((word.hi << bits) | (word.lo >>> (32 - bits)), word.lo << bits);
 }
 
-export function isEqual64(a: Word64, b: Word64): boolean {
-  return a.hi === b.hi && a.lo === b.lo;
-}
-
 /** The value as a signed number: exact for anything within 2^53 of zero, else NaN. */
 export function signed64(word: Word64): number {
   if (word.hi < 0x8000_0000) return word.num;

@@ -28,7 +28,7 @@ export function museumTests(from: number, to: number): void {
       const { default: bug } = (await import(/* @vite-ignore */ `${ROOT}${file}`)) as { default: Bug };
       expect(isBug(bug)).toBe(true);
       expect(file).toBe(`${String(bug.number).padStart(2, '0')}-${bug.id}.ts`);
-      const result = runBug(bug, { executions: 5000, soundExecutions: EXECUTIONS, minimiseExecutions: EXECUTIONS });
+      const result = runBug(bug, { executions: 20_000, soundExecutions: EXECUTIONS, minimiseExecutions: EXECUTIONS });
       expect(told(result.historic)).toContain(`historic: ${bug.tag} `);
       expect(told(result.fixed)).toBe('fixed: clean');
       for (const r of result.others) {

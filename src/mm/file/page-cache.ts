@@ -47,6 +47,8 @@ export function setPageDirty(k: Kernel, page: number): void {
   const pfn = compoundHead(k.pages, page);
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_DIRTY;
   announceDirty(k, pfn);
+  // Who marks a part of a large page marks the whole, and expects the part to be marked.
+  if (page !== pfn) announceDirty(k, page);
 }
 
 /** filemap_add_folio: a new, locked page. */

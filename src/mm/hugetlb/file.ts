@@ -6,7 +6,7 @@
 // hugetlb_file_setup, hugetlbfs_file_mmap, hugetlb_vmtruncate, hugetlbfs_punch_hole, hugetlbfs_fallocate, remove_inode_hugepages.
 
 import { EINVAL, ENOMEM, ENOSPC, EPERM } from '../../abi/errno.ts';
-import { PMD_SIZE, VM_DONTEXPAND, VM_HUGETLB, VM_MAYSHARE, VM_NORESERVE, VM_WRITE } from '../../abi/mman.ts';
+import { PMD_SIZE, VM_DONTEXPAND, VM_HUGETLB, VM_NORESERVE, VM_WRITE } from '../../abi/mman.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { noteFile } from '../file/page-cache.ts';
 import type { Kernel } from '../kernel.ts';
@@ -66,11 +66,6 @@ export function hugetlbfsMmap(k: Kernel, vma: VmArea): number {
   noteFile(k, inode.mapping, true);
   if ((vma.flags & VM_WRITE) !== 0) inode.size = Math.max(inode.size, end * PMD_SIZE);
   return 0;
-}
-
-/** Is the VMA shared and its pages the file's? */
-export function isSharedHugetlb(vma: VmArea): boolean {
-  return (vma.flags & (VM_HUGETLB | VM_MAYSHARE)) === (VM_HUGETLB | VM_MAYSHARE);
 }
 
 /** hugetlb_vmtruncate. 0 or -EINVAL (not a multiple of 2 MiB). */

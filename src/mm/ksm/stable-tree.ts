@@ -7,6 +7,7 @@
 
 import { EBUSY } from '../../abi/errno.ts';
 import { assert } from '../../base/assert.ts';
+import { OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
@@ -29,6 +30,7 @@ export function setPageStableNode(k: Kernel, pfn: number, node: StableNode | nul
 /** get_ksm_page: the node's page, referenced; 0 when it is gone, and then so is the node. */
 export function getKsmPage(k: Kernel, node: StableNode): number {
   const pfn = node.pfn;
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, pfn, false);
   if (pageStableNode(k, pfn) === node && k.pages.refcount[pfn]! > 0) {
     getPage(k, pfn);
     return pfn;

@@ -318,6 +318,13 @@ export function putPages(k: Kernel, pages: readonly number[]): void {
   else for (let i = count - 1; i >= 0; i--) k.fn.putPage(k, pages[i]!);
 }
 
+/** The same for pages whose references are gone already. */
+export function freePages(k: Kernel, pages: readonly number[]): void {
+  const count = pages.length;
+  if (k.profile.freesInOrder) for (let i = 0; i < count; i++) k.fn.freePage(k, pages[i]!);
+  else for (let i = count - 1; i >= 0; i--) k.fn.freePage(k, pages[i]!);
+}
+
 export const allocatorFns: PageFns = {
   prepNewPage,
   allocPage,

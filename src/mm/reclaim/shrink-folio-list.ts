@@ -9,7 +9,7 @@
 //                    has come by before
 //   remove           from its cache, only when the cache and this batch alone refer to it
 //
-// Pages that can go are freed together (putPages), after one flush of the CPU TLBs (try_to_unmap_flush). The rest goes back to the
+// Pages that can go are freed together (freePages), after one flush of the CPU TLBs (try_to_unmap_flush). The rest goes back to the
 // lists. Each page comes with a reference of its isolation.
 //
 // Locks: page lock (tried); rmap locks and ptl below it. Kernel names: folio_check_references, pageout, __remove_mapping,
@@ -17,12 +17,13 @@
 
 import { KEPT_FILE, KEPT_LAZYFREE, KEPT_SWAP } from '../../abi/events.ts';
 import { VM_EXEC, VM_LOCKED } from '../../abi/mman.ts';
+import { OBJ_PAGE } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_FREE, P_RECLAIM } from '../../sched/points.ts';
 import { canSplitFolio } from '../huge/split-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
-import { putPages } from '../page/allocator.ts';
+import { freePages } from '../page/allocator.ts';
 import { announceDiscard } from '../page/announce.ts';
 import { compoundNr } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
@@ -99,13 +100,13 @@ export function* shrinkFolioList(
     if (verdict === FREE && k.pages.order[pfn] !== 0) {
       k.stats.reclaimed += compoundNr(k.pages, pfn);
       large += compoundNr(k.pages, pfn);
-      k.fn.putPage(k, pfn);
+      k.fn.freePage(k, pfn);
     } else (verdict === FREE ? freed : kept).push(pfn);
   }
   if (k.reclaim.hasGroups) memCgroupUnchargeList(k, freed);
   yield* k.fn.tryToUnmapFlush(k);
   if (k.sched.points && freed.length > 0) yield P_FREE;
-  putPages(k, freed);
+  freePages(k, freed);
   for (let i = 0; i < kept.length; i++) {
     if (isEviction && k.reclaim.lruGen !== null) keepOutOfOldest(k, k.reclaim.lruGen, kept[i]!);
     moveFolioToLru(k, kept[i]!);
@@ -127,7 +128,7 @@ function keepOutOfOldest(k: Kernel, lruGen: LruGenState, pfn: number): void {
   flags[pfn] = flags[pfn]! | PG_ACTIVE;
 }
 
-/** KEEP, ACTIVATE or FREE; page lock held. After FREE only the isolation's reference is left. */
+/** KEEP, ACTIVATE or FREE; page lock held. After FREE the page has no reference, and nobody gets one any more. */
 function* tryToReclaim(
   k: Kernel,
   pfn: number,
@@ -170,6 +171,7 @@ function* tryToReclaim(
     // lazyfree: in no cache
     if (refcount[pfn] !== 1) return KEEP;
     announceDiscard(k, pfn, KEPT_LAZYFREE);
+    freeze(k, pfn);
     return FREE;
   }
   return removeMapping(k, pfn, target) ? FREE : KEEP;
@@ -254,5 +256,12 @@ function removeMapping(k: Kernel, pfn: number, target: MemCgroup | null): boolea
     k.fn.deleteFromPageCache(k, pfn, isFileLru(flags[pfn]!) ? workingsetEviction(k, pfn, target) : 0);
     countChanges(k, 1);
   } else return false;
+  freeze(k, pfn);
   return true;
+}
+
+/** folio_ref_freeze for good: who finds the page without a reference of its own (KSM, from its tree) must not take one now. */
+function freeze(k: Kernel, pfn: number): void {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_PAGE, pfn, true);
+  k.pages.refcount[pfn] = 0;
 }

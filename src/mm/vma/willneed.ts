@@ -5,9 +5,10 @@ import { PMD_SIZE } from '../../abi/mman.ts';
 import { pteWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
+import { forcePageCacheRa } from '../file/readahead.ts';
 import type { Kernel } from '../kernel.ts';
 import { isRealSwap, pteIsSwap, swapOffset } from '../page/swapops.ts';
-import type { VmArea } from '../types.ts';
+import type { AddressSpace, VmArea } from '../types.ts';
 
 /** Anonymous: 0. */
 export function* swapinRange(k: Kernel, vma: VmArea, start: number, end: number): KernelPath<number> {
@@ -37,13 +38,18 @@ export function* willneedFile(k: Kernel, vma: VmArea, start: number, end: number
   file.refcount++;
   lock.readUnlock();
   const mapping = file.inode.mapping;
-  for (let index = first; index < last; index++) {
-    // Readahead makes no page of a hole in shared memory.
-    if (file.inode.kind === 'shmem' && !mapping.swapped.has(index)) continue;
-    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
-    if (pfn > 0) k.fn.putPage(k, pfn);
-  }
+  if (file.inode.kind === 'regular' && first < last) yield* forcePageCacheRa(k, mapping, first, last - first);
+  else yield* swapinMapping(k, mapping, first, last);
   file.refcount--;
   if (k.sched.points || !lock.tryRead()) yield* lock.readLock();
   return 0;
+}
+
+/** shmem_swapin_range: a hole stays one. */
+function* swapinMapping(k: Kernel, mapping: AddressSpace, first: number, last: number): KernelPath<void> {
+  for (let index = first; index < last; index++) {
+    if (!mapping.swapped.has(index)) continue;
+    const pfn = yield* k.fn.filemapGetPage(k, mapping, index);
+    if (pfn > 0) k.fn.putPage(k, pfn);
+  }
 }

@@ -214,14 +214,19 @@ export async function runDesign(
     if (end === 'stuck') run.state = `failed at step ${k.sched.steps}: nothing can run (deadlock)`;
     isCut = await poll(run.recordsDone, config.trace.records.length);
   }
-  if (config.judged && !isCut) judge.finish();
+  const { steps } = k.sched;
+  if (config.judged && !isCut) {
+    // kswapd is in the middle of something: its section is not one that nobody leaves.
+    k.sched.runUntil(() => !judge.hasOpenSection, SLICE_STEPS);
+    judge.finish();
+  }
   return {
     row,
     frames: config.frames,
     programState: run.state,
     results: config.judged ? judge.results() : null,
     data: run.data?.results() ?? null,
-    steps: k.sched.steps,
+    steps,
     seconds: (now() - begin) / 1000,
     kernelStats: k.stats,
     deviceStats: run.device.stats(),

@@ -155,6 +155,13 @@ export const SWAPPED: Base = {
   ],
 };
 
+/** A page that was in swap and has been read: its copy there is kept until somebody stores to it. */
+export const IN_SWAP_CACHE: Base = {
+  ...SWAPPED,
+  name: 'anon, read back from swap',
+  setup: [...SWAPPED.setup, { do: 'load', at: 0 }, ...deviceLoads(0)],
+};
+
 /** A page that a userfaultfd monitor will hear of when it is written. */
 export const UFFD_WP: Base = {
   name: 'anon, write-protected by userfaultfd',

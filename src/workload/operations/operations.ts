@@ -21,6 +21,7 @@ import {
   FILE_SHARED,
   HEAP_PAGES,
   IN_DEVICE_MEMORY,
+  IN_SWAP_CACHE,
   KSM_PAGE,
   RING,
   SEGMENT,
@@ -151,6 +152,13 @@ export const OPERATIONS: readonly Operation[] = [
   op('swap-out', 'writes the page to swap', ANON, [{ do: 'madvise', at: 0, advice: 'pageout' }], {
     ...STORE,
   }),
+  op(
+    'swap-out-again',
+    'writes a page to swap whose copy there was still good until the device stored to it',
+    IN_SWAP_CACHE,
+    [{ do: 'madvise', at: 0, advice: 'pageout' }],
+    { ...STORE },
+  ),
   op('process-madvise', 'another process has the page written to swap', ANON, [], {
     ...STORE,
     thread: { on: 'kernel', steps: [{ do: 'madvise', at: 0, advice: 'pageout', remote: true }] },

@@ -14,7 +14,6 @@
 // Whether memory was touched matters for more than residency: VMAs that own pages of different fork histories do not merge.
 
 import { MAP_FIXED, VM_ACCESS_FLAGS, VM_FAULT_ERROR, VM_FAULT_OOM } from '../../abi/mman.ts';
-import { InputError } from '../../base/assert.ts';
 import { touchPage } from '../../mm/cpu-access.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { MmStruct, Task } from '../../mm/types.ts';
@@ -26,13 +25,6 @@ import type { Piece } from './touched-pieces.ts';
 
 export type TouchPolicy = 'none' | 'sample' | 'populate' | 'faults';
 export const TOUCH_POLICIES: readonly TouchPolicy[] = ['none', 'sample', 'populate', 'faults'];
-
-/** The policy of that name; InputError for another word. */
-export function touchPolicy(name: string): TouchPolicy {
-  const policy = TOUCH_POLICIES.find((p) => p === name);
-  if (policy === undefined) throw new InputError(`--touch: "${name}" is not one of ${TOUCH_POLICIES.join(', ')}`);
-  return policy;
-}
 
 /** Does the call only make the piece longer at its end? */
 function isGrowth(op: TraceOp, piece: Piece, mm: MmStruct): boolean {
