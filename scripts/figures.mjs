@@ -189,7 +189,7 @@ function sharedFigures(results) {
       const cells = [
         name.slice(7),
         r.frames,
-        r.pinnedFrames ?? 'not found',
+        r.pinnedFrames ?? '-',
         d.design,
         d.verdict,
         d.deviceState,
