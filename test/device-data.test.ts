@@ -27,6 +27,7 @@ import {
 } from '../src/abi/mman.ts';
 import { NR_madvise, NR_mmap, NR_mprotect, NR_mremap, NR_msync, NR_munmap } from '../src/abi/syscalls.ts';
 import { Rng } from '../src/base/rng.ts';
+import { GpuSvmDevice } from '../src/device/gpu-svm/gpu-svm.ts';
 import { checkWorld } from '../src/mm/check-world.ts';
 import { userLoad, userStore } from '../src/mm/cpu-access.ts';
 import type { KernelFns } from '../src/mm/fns.ts';
@@ -82,9 +83,13 @@ class World {
 
   constructor(worldSeed: number, design: string, patches: Partial<KernelFns> = {}, name = '') {
     this.rng = new Rng(worldSeed);
-    const kernel = { frames: 110, swapPages: 2000, cpus: 3, strideOn: 3, gatherBundle: 3, gatherBatchEntries: 4 };
+    // The GPU has memory of its own, to which pages go that it stores to.
+    const devicePrivatePages = name === 'gpu-svm' ? 24 : 0;
+    const sizes = { frames: 110, swapPages: 2000, devicePrivatePages, cpus: 3, strideOn: 3 };
+    const kernel = { ...sizes, gatherBundle: 3, gatherBatchEntries: 4 };
     const budget = { engines: 3, refaultBudget: 1_000_000 };
-    const device = { device: name, ats: { ...budget, atcSets: 4 }, gpuSvm: budget };
+    const gpuSvm = { ...budget, memoryPages: devicePrivatePages };
+    const device = { device: name, ats: { ...budget, atcSets: 4 }, gpuSvm };
     this.m = createMachine({ kernel, design, device, seed: worldSeed, patches });
     this.k = this.m.kernel;
     // Engines of the test's own, which choose their targets from the twin.
@@ -557,7 +562,7 @@ describe.each([
   ['linux-6.12', 'arm-smmu-sva', 1],
 ])(`%s, device "%s": what was written is read (SEED=${seed}, OPERATIONS=${operations})`, (design, name, framesKept) => {
   it('by programs and by the device, and nothing is left behind', () => {
-    const total = { compared: 0, comparedByDevice: 0, deviceStores: 0, swapIns: 0, cowCopies: 0 };
+    const total = { compared: 0, comparedByDevice: 0, deviceStores: 0, swapIns: 0, cowCopies: 0, toGpu: 0 };
     const share = isMaker(name) ? 16 : 2;
     const worlds = Math.ceil(operations / share / PER_WORLD);
     for (let world = 0; world < worlds; world++) {
@@ -575,10 +580,12 @@ describe.each([
       total.deviceStores += w.deviceStores;
       total.swapIns += w.k.stats.swapIns;
       total.cowCopies += w.k.stats.cowCopies;
+      if (w.m.device instanceof GpuSvmDevice) total.toGpu += w.m.device.driver.memory!.toGpu;
     }
     if (process.env['OPERATIONS']) console.log(design, name, JSON.stringify(total));
     expect(total.compared).toBeGreaterThan(worlds * 1000);
     expect(total.comparedByDevice).toBeGreaterThan(worlds * 300);
+    if (name === 'gpu-svm') expect(total.toGpu).toBeGreaterThan(worlds * 5);
     expect(Math.min(total.deviceStores, total.swapIns, total.cowCopies)).toBeGreaterThan(worlds * 20);
   }, 3_600_000);
 });

@@ -134,6 +134,12 @@ export const E_EXIT_MMAP = 54;
 /** A driver mapped a page for DMA, or unmapped it: start = bus address, pfn, gen, d = device. */
 export const E_DMA_MAP = 55;
 export const E_DMA_UNMAP = 56;
+/** Frames [pfn, pfn + a) are memory of device d, in which pages of programs may live (device-private). */
+export const E_DEV_MEMORY = 57;
+/** The driver of device d asks to have the page at [start, end) for itself (device-exclusive); a = 0: it does not have it. */
+export const E_DEV_EXCLUSIVE = 58;
+/** The access of device d to [start, end) that follows is an atomic operation: pfn, gen. */
+export const E_DEV_ATOMIC = 59;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -193,6 +199,9 @@ export const EVENT_NAMES: readonly string[] = [
   'exit_mmap',
   'dma_map',
   'dma_unmap',
+  'dev_memory',
+  'dev_exclusive',
+  'dev_atomic',
 ];
 
 // Kinds of an added rmap. A copy by fork is none of them.

@@ -30,3 +30,9 @@ export const LEVEL_PTE = 0;
 export const LEVEL_PMD = 1;
 export const LEVEL_PUD = 2;
 export const LEVEL_PGD = 3;
+
+// Types of swap entries that let a device use a page which the CPUs cannot (the type is in the five highest bits of the high word).
+export const SWP_DEVICE_WRITE = 26;
+export const SWP_DEVICE_READ = 27;
+export const SWP_DEVICE_EXCLUSIVE_WRITE = 28;
+export const SWP_DEVICE_EXCLUSIVE_READ = 29;

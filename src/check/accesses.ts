@@ -32,6 +32,7 @@ import {
 import { PTE_RW } from '../abi/pte.ts';
 import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
+import { frameForDevice, mayStore } from './device-entries.ts';
 import { onDirtyEntryDropped } from './dirty-entries.ts';
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
@@ -160,8 +161,8 @@ function staleInsertion(c: Context, mm: number, page: number, pfn: number, isWri
   if (c.objects !== null) c.objects.entry(mm, page, page + 1, false);
   const found = c.tables.find(mm, page);
   if (found === LOOKUP_UNKNOWN) return;
-  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(page) : -1;
-  if (mapped === pfn && (!isWritable || (c.tables.lo & PTE_RW) !== 0)) return;
+  const mapped = frameForDevice(c, found, mm, page, device);
+  if (mapped === pfn && (!isWritable || mayStore(c, found))) return;
   if (c.sections.covers(mm, page) || !c.finds(I7, null, mm, page, pfn)) return;
   const now =
     mapped < 0
@@ -236,8 +237,8 @@ export function onDeviceAccess(c: Context, r: Float64Array, at: number): void {
   if (agent !== AGENT_PIN && afterTeardown(c, mm, agent, device, page, pfn, 'reached')) return;
   const found = c.tables.find(mm, page);
   if (found === LOOKUP_UNKNOWN) return;
-  const mapped = found === LOOKUP_LEAF ? c.tables.frameOf(page) : -1;
-  if (mapped === pfn && (!isStore || (c.tables.lo & PTE_RW) !== 0)) {
+  const mapped = frameForDevice(c, found, mm, page, device);
+  if (mapped === pfn && (!isStore || mayStore(c, found))) {
     if (agent !== AGENT_PIN) permittedUse(c, mm, page, pfn, isStore);
   } else staleUse(c, mm, page, pfn, agent, device, isStore, mapped);
 }

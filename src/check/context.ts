@@ -6,6 +6,7 @@ import { float64s } from '../base/arena.ts';
 import type { Footprint } from '../base/footprint.ts';
 import type { RecordLog } from '../base/record-log.ts';
 import { AtsProtocol, forgetAts } from './ats.ts';
+import { DeviceEntries } from './device-entries.ts';
 import { DirtyEntries } from './dirty-entries.ts';
 import { DmaMappings } from './dma.ts';
 import { Findings, type Violation } from './findings.ts';
@@ -103,6 +104,7 @@ export class Context {
   readonly options: JudgeOptions;
   readonly frames = new Frames();
   readonly tables = new ShadowTables();
+  readonly deviceEntries = new DeviceEntries();
   readonly held = new Translations();
   readonly sections = new Sections();
   readonly lost = new LostWrites();
@@ -161,6 +163,7 @@ export class Context {
   forgetMm(mm: number): void {
     this.mms.delete(mm);
     this.held.forget(mm);
+    this.deviceEntries.forget(mm);
     this.tables.forget(mm);
     if (this.ats.devices.size > 0) forgetAts(this, mm);
     this.#lastMm = -1;

@@ -41,6 +41,8 @@ export class DirtyEntries {
 export function onDirtyEntryDropped(c: Context, r: Float64Array, at: number): void {
   const pfn = r[at + EV_PFN]!;
   if (r[at + EV_A] !== 1 || !c.frames.has(pfn) || !c.subscribers.isInCallback(c.actor)) return;
+  // Memory of a device's own is never dropped as clean.
+  if (c.deviceEntries.deviceOf(pfn) >= 0) return;
   if (c.objects !== null) c.objects.saved(pfn, false);
   const list = c.dirtyEntries.dropped.get(c.actor) ?? [];
   list.push({ pfn, mm: r[at + EV_MM]!, page: r[at + EV_START]!, at: c.event });

@@ -6,6 +6,7 @@ import { SITE_MREMAP } from '../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW } from '../abi/pte.ts';
 import { NR_execve } from '../abi/syscalls.ts';
 import type { Context } from './context.ts';
+import { deviceEntryFrame, isExclusiveEntry, isWritableDeviceEntry } from './device-entries.ts';
 import { FRAME_IS_FREE } from './frames.ts';
 import { freedContents } from './lost-write.ts';
 import type { Objects } from './objects.ts';
@@ -70,6 +71,7 @@ export function onEntryStore(c: Context, r: Float64Array, at: number): void {
     if (swap !== 0) c.residency.swap(swap);
   }
   if ((oldLo & PTE_P) === 0) {
+    if (level === 0) deviceEntryChanged(c, mm, va, oldLo, oldHi, newLo, newHi);
     if (!isLeaf) return;
     table.slot[index]! &= ~SLOT_TRANSLATED;
     if ((newLo & PTE_P) !== 0) installed(c, mm, va, level, newLo);
@@ -119,6 +121,25 @@ function countMapping(
   }
   if (after >= 0) for (let i = 0; i < frames; i++) c.residency.map(after + i);
   if (before >= 0) for (let i = 0; i < frames; i++) c.residency.unmap(before + i, c.actor);
+}
+
+/** What gave the page to a device goes, names another frame, or loses the right to write. */
+function deviceEntryChanged(
+  c: Context,
+  mm: number,
+  va: number,
+  oldLo: number,
+  oldHi: number,
+  newLo: number,
+  newHi: number,
+): void {
+  const pfn = deviceEntryFrame(oldLo, oldHi);
+  if (pfn < 0) return;
+  const wasExclusive = isExclusiveEntry(oldLo, oldHi);
+  const isSame = deviceEntryFrame(newLo, newHi) === pfn && isExclusiveEntry(newLo, newHi) === wasExclusive;
+  if (wasExclusive && !isSame) c.deviceEntries.withdraw(mm, va);
+  if (isSame && (!isWritableDeviceEntry(oldHi) || isWritableDeviceEntry(newHi))) return;
+  noteChange(c, mm, va, 0, c.sections.innermost(c.sections.thread(c.actor), mm, va));
 }
 
 /** A hardware-present leaf changed. */

@@ -4,6 +4,7 @@
 //   entries.ts   page-table stores, frames: windows, I1c and I2 at the free, I24
 //   accesses.ts  translations, accesses, walks, messages: I1, I1c, I2, I3, I3c, I4, I4c, I12, L1, L2
 //   protocol.ts  sections, system calls, release, bind: I12, I40
+//   device-entries.ts   entries that give a page to a device: I15
 //   dma.ts       DMA mappings: I14, I20a
 //   ats.ts       flushes, invalidations and page requests between IOMMU and device: I9, I10, L3
 //   settling.ts  what must hold when a section is complete: I5
@@ -18,8 +19,11 @@ import {
   E_CPU_FILL,
   E_CPU_INVAL,
   E_DEV_ACCESS,
+  E_DEV_ATOMIC,
+  E_DEV_EXCLUSIVE,
   E_DEV_FILL,
   E_DEV_INVAL,
+  E_DEV_MEMORY,
   E_DEV_STATE,
   E_DIRTY,
   E_DISCARD,
@@ -76,6 +80,7 @@ import {
   onWalkCacheFill,
 } from './accesses.ts';
 import { Context, type JudgeOptions } from './context.ts';
+import { onDeviceAtomic, onDeviceExclusive, onDeviceMemory } from './device-entries.ts';
 import { dirtyEntriesCallbackEnd } from './dirty-entries.ts';
 import { dmaCallbackEnd, onDma } from './dma.ts';
 import { onEntryStore, onFrameAlloc, onFrameFree } from './entries.ts';
@@ -344,6 +349,15 @@ function dispatch(c: Context, r: Float64Array, at: number): void {
       break;
     case E_DEV_STATE:
       onDeviceState(c, r, at);
+      break;
+    case E_DEV_MEMORY:
+      onDeviceMemory(c, r, at);
+      break;
+    case E_DEV_EXCLUSIVE:
+      onDeviceExclusive(c, r, at);
+      break;
+    case E_DEV_ATOMIC:
+      onDeviceAtomic(c, r, at);
       break;
     default:
       dispatchKernel(c, r, at);

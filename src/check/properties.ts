@@ -99,6 +99,12 @@ export const I14 = property(
   'safety',
   'A device reaches a frame only while its driver has it mapped for DMA.',
 );
+export const I15 = property(
+  'I15',
+  'SPLIT-VIEW',
+  'safety',
+  'A device does atomic operations only on a page that it has for itself.',
+);
 export const I20A = property(
   'I20a',
   'LOST-WRITE',
@@ -220,6 +226,7 @@ export const PROPERTIES: readonly Property[] = [
   I12,
   I13,
   I14,
+  I15,
   I20,
   I20A,
   I23,

@@ -4,6 +4,7 @@ import { FRAME_KERNEL } from '../abi/events.ts';
 import { SITE_MIGRATE, SITE_MKCLEAN, SITE_SPLIT_PMD, SITE_TRY_TO_UNMAP } from '../abi/notifier.ts';
 import { PTE_P, PTE_RW } from '../abi/pte.ts';
 import type { Context } from './context.ts';
+import { frameForDevice, mayStore } from './device-entries.ts';
 import type { Objects } from './objects.ts';
 import { GAP_FROZEN_SPLIT, GAP_HUGE_ZERO_SPLIT, I5 } from './properties.ts';
 import { NO_SECTION, type Section, type ThreadState } from './sections.ts';
@@ -136,11 +137,12 @@ function sectionText(c: Context, s: Section): string {
 export function mismatch(c: Context, mm: number, page: number, slot: number): string {
   const found = c.tables.find(mm, page);
   if (found === LOOKUP_UNKNOWN) return '';
-  if (found !== LOOKUP_LEAF) return 'the entry is not present';
+  const mapped = frameForDevice(c, found, mm, page, c.held.owner[slot]!.device);
+  if (mapped < 0) return 'the entry is not present';
   const pfn = c.held.pfn[slot]! + (page - c.held.start[slot]!) / 4096;
-  const mapped = c.tables.frameOf(page);
   if (c.objects !== null) c.objects.frame(mapped, false);
   if (mapped !== pfn) return `the entry maps frame ${hex(mapped)}`;
+  if (found !== LOOKUP_LEAF) return c.held.writable[slot] !== 0 && !mayStore(c, found) ? 'the entry is read-only' : '';
   if (c.held.generation[slot] !== c.frames.generation[mapped] && page === c.held.start[slot]) {
     return `the frame has generation ${c.frames.generation[mapped]} now, the translation ${c.held.generation[slot]}`;
   }

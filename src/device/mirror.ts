@@ -28,6 +28,7 @@ import {
   DEV_FAILED,
   DEV_RUNNING,
   E_DEV_ACCESS,
+  E_DEV_ATOMIC,
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_STATE,
@@ -44,6 +45,8 @@ import { Translation, TranslationMap } from './translation-map.ts';
 
 /** Words that devices own: the last 64 bytes of a page, 8 for each of 8 engines. */
 const ENGINES_MAX = 8;
+/** The word of atomic operations is the last engine's. */
+const ATOMIC_WORD = ENGINES_MAX - 1;
 const DEVICE_WORDS = 4096 - 64;
 const ROOTS_MAX = 4;
 
@@ -64,9 +67,17 @@ export interface MirrorConfig {
   readonly refaultBudget: number;
   /** A store through a translation whose frame was freed changes memory, as it does in reality. */
   readonly staleStoresLand: boolean;
+  /** Each store is an atomic addition to one word of the page that all engines share. At most seven engines then. */
+  readonly storesAreAtomic: boolean;
 }
 
-export const MIRROR_DEFAULTS: MirrorConfig = { engines: 4, roots: 1, refaultBudget: 8, staleStoresLand: true };
+export const MIRROR_DEFAULTS: MirrorConfig = {
+  engines: 4,
+  roots: 1,
+  refaultBudget: 8,
+  staleStoresLand: true,
+  storesAreAtomic: false,
+};
 
 /** What an engine asks its driver for. */
 export interface FaultRequest {
@@ -135,7 +146,9 @@ export class MirrorDevice implements Accessor {
   /** `id` names the device in events. Throws InputError for impossible numbers of engines or roots. */
   constructor(memory: PhysMemory, sched: Scheduler, id: number, config: Partial<MirrorConfig> = {}) {
     this.config = { ...MIRROR_DEFAULTS, ...config };
-    const { engines, roots } = this.config;
+    const { engines, roots, storesAreAtomic } = this.config;
+    if (storesAreAtomic && engines > ATOMIC_WORD)
+      throw new InputError(`device: ${engines} engines, not 1 to ${ATOMIC_WORD}`);
     if (!(engines >= 1 && engines <= ENGINES_MAX))
       throw new InputError(`device: ${engines} engines, not 1 to ${ENGINES_MAX}`);
     if (!(roots >= 1 && roots <= ROOTS_MAX)) throw new InputError(`device: ${roots} roots, not 1 to ${ROOTS_MAX}`);
@@ -208,7 +221,8 @@ export class MirrorDevice implements Accessor {
   /** Holds the translation of the page for an access, from the TLB or else the table. False: neither allows it. */
   #hold(e: MirrorEngine, page: number, isWrite: boolean): boolean {
     let t = e.tlb.find(page);
-    if (t === null || (isWrite && !(t.isWritable && t.isDirty))) t = this.#fill(e, page, isWrite);
+    if (t === null || (isWrite && !(t.isWritable && t.isDirty && this.#allowsStore(t))))
+      t = this.#fill(e, page, isWrite);
     else this.hits++;
     if (t === null) return false;
     this.#touch(ENGINE + e.id, true);
@@ -219,11 +233,15 @@ export class MirrorDevice implements Accessor {
     return true;
   }
 
+  #allowsStore(t: Translation): boolean {
+    return t.isWritable && (t.isAtomic || !this.config.storesAreAtomic);
+  }
+
   /** Looks in the table and copies the entry to the TLB. */
   #fill(e: MirrorEngine, page: number, isWrite: boolean): Translation | null {
     const table = this.tables[e.root]!;
     const entry = table.find(page);
-    if (entry === null || (isWrite && !entry.isWritable)) return null;
+    if (entry === null || (isWrite && !this.#allowsStore(entry))) return null;
     if (!entry.isAccessed || (isWrite && !entry.isDirty)) {
       table.noteWrite(page);
       entry.isAccessed = true;
@@ -237,6 +255,7 @@ export class MirrorDevice implements Accessor {
       entry.isWritable && entry.isDirty,
     );
     copy.isDirty = entry.isDirty;
+    copy.isAtomic = entry.isAtomic;
     e.tlb.insert(copy);
     this.#emitFill(copy, AGENT_MIRROR_TLB);
     return copy;
@@ -255,19 +274,26 @@ export class MirrorDevice implements Accessor {
     const { memory } = this;
     const pfn = e.heldPfn;
     const generation = e.heldGeneration;
+    const isAtomic = isWrite && this.config.storesAreAtomic;
     if (memory.footprint !== null) memory.touch(pfn, isWrite);
     if (isWrite) {
       this.writes++;
-      if (this.config.staleStoresLand || memory.generation[pfn] === generation)
-        memory.doubles[(pfn * 4096 + DEVICE_WORDS) / 8 + e.id] = this.writes;
+      if (this.config.staleStoresLand || memory.generation[pfn] === generation) {
+        const word = (pfn * 4096 + DEVICE_WORDS) / 8;
+        if (isAtomic) memory.doubles[word + ATOMIC_WORD]! += 1;
+        else memory.doubles[word + e.id] = this.writes;
+      }
     } else {
       this.reads++;
       this.lastRead = memory.doubles[(pfn * 4096 + (va % 4096) - (va % 8)) / 8]!;
     }
     if (!memory.log.on) return;
-    const at = isWrite ? va - (va % 4096) + DEVICE_WORDS + e.id * 8 : va - (va % 8);
+    const word = isAtomic ? ATOMIC_WORD : e.id;
+    const at = isWrite ? va - (va % 4096) + DEVICE_WORDS + word * 8 : va - (va % 8);
     const now = memory.generation[pfn]!;
     const w = isWrite ? 1 : 0;
+    if (isAtomic)
+      memory.log.emit(E_DEV_ATOMIC, this.mm, at, at + 8, pfn, generation, now, w, AGENT_MIRROR_TLB, this.id);
     memory.log.emit(E_DEV_ACCESS, this.mm, at, at + 8, pfn, generation, now, w, AGENT_MIRROR_TLB, this.id);
   }
 
@@ -287,10 +313,11 @@ export class MirrorDevice implements Accessor {
   // --- what the driver does
 
   /** Puts pages into the table of the root: `pages` consecutive frames from `pfn` on at `va`. Takes no reference. */
-  map(root: number, va: number, pfn: number, pages: number, isWritable: boolean): void {
+  map(root: number, va: number, pfn: number, pages: number, isWritable: boolean, isAtomic = false): void {
     const generations: number[] = [];
     for (let i = 0; i < pages; i++) generations.push(this.memory.generation[pfn + i]!);
     const entry = new Translation(va, pages, pfn, generations, isWritable);
+    entry.isAtomic = isAtomic;
     for (const t of this.tables[root]!.insert(entry)) this.#emitRemoved(t);
     if (!this.isSuspended) this.#emitFill(entry, AGENT_MIRROR);
   }

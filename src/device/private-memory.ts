@@ -20,8 +20,10 @@ import type { KernelPath } from '../sched/path.ts';
 
 /** What the driver's own tables learn, between "pages" and "finalize" on the way out, before the copy on the way back. */
 export interface Residents {
-  arrived(vpn: number, pfn: number, isWritable: boolean): void;
-  leaves(vpn: number): void;
+  arrived?(vpn: number, pfn: number, isWritable: boolean): void;
+  leaves?(vpn: number): void;
+  /** A CPU touched [start, end): `path` brings it back. VM_FAULT_*. */
+  aroundFault?(vma: VmArea, start: number, end: number, path: () => KernelPath<number>): KernelPath<number>;
 }
 
 export class PrivateMemory {
@@ -57,7 +59,7 @@ export class PrivateMemory {
     for (let i = 0; i < args.npages; i++) {
       const to = migratePage(args.dst[i]!);
       if ((args.src[i]! & MIGRATE_PFN_MIGRATE) === 0 || to === 0) continue;
-      this.#residents?.arrived(start / 4096 + i, to, (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0);
+      this.#residents?.arrived?.(start / 4096 + i, to, (args.dst[i]! & MIGRATE_PFN_WRITE) !== 0);
     }
     yield* k.fn.migrateVmaFinalize(k, args);
     return 0;
@@ -87,7 +89,7 @@ export class PrivateMemory {
       const to = yield* targetAnywhere(k, from);
       if (to === 0) continue;
       tryLockPage(k, to);
-      this.#residents?.leaves(start / 4096 + i);
+      this.#residents?.leaves?.(start / 4096 + i);
       k.memory.copy(to, from);
       args.dst[i] = migratePfn(to) | (args.src[i]! & MIGRATE_PFN_WRITE);
     }
@@ -96,7 +98,28 @@ export class PrivateMemory {
     return args.cpages;
   }
 
+  /** Its frames: [first, end). */
+  get first(): number {
+    return this.#pagemap.first;
+  }
+
+  get end(): number {
+    return this.#pagemap.end;
+  }
+
+  get used(): number {
+    return this.end - this.first - this.#pagemap.free.length;
+  }
+
+  get hasRoom(): boolean {
+    return this.#pagemap.free.length > 0;
+  }
+
   *#fault(vma: VmArea, address: number, pfn: number): KernelPath<number> {
-    return (yield* this.toRam(vma, address, address + 4096, pfn)) < 0 ? VM_FAULT_SIGBUS : 0;
+    const path = (): KernelPath<number> => this.toRam(vma, address, address + 4096, pfn);
+    const residents = this.#residents;
+    const around = residents?.aroundFault;
+    const result = yield* around === undefined ? path() : around.call(residents, vma, address, address + 4096, path);
+    return result < 0 ? VM_FAULT_SIGBUS : 0;
   }
 }

@@ -22,6 +22,8 @@ export class Translation {
   /** Set by the device, as an MMU with accessed and dirty bits does. */
   isAccessed = false;
   isDirty = false;
+  /** The page is the device's alone: atomic operations may use it. */
+  isAtomic = false;
 
   constructor(va: number, pages: number, pfn: number, generations: readonly number[], isWritable: boolean) {
     this.va = va;
@@ -108,7 +110,8 @@ export class TranslationMap {
 
   /** What it translates, as numbers in order of address. */
   words(): number[] {
-    const bits = (t: Translation): number => (t.isWritable ? 1 : 0) + (t.isAccessed ? 2 : 0) + (t.isDirty ? 4 : 0);
+    const bits = (t: Translation): number =>
+      (t.isWritable ? 1 : 0) + (t.isAccessed ? 2 : 0) + (t.isDirty ? 4 : 0) + (t.isAtomic ? 8 : 0);
     return [...this.#byPage.entries()]
       .sort((a, b) => a[0] - b[0])
       .flatMap(([page, t]) => [page, t.va, t.pages, t.pfn, ...t.generations, bits(t)]);

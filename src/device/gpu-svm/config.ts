@@ -8,6 +8,10 @@ export interface GpuSvmConfig {
   readonly hasRetryFaults: boolean;
   /** Pages of the aligned blocks in which ranges are made (2 MiB); a power of two. */
   readonly granularityPages: number;
+  /** Pages of memory of its own, to which pages go that it stores to; at most kernel.devicePrivatePages. */
+  readonly memoryPages: number;
+  /** The GPU stores with atomic operations, for which it must have the page for itself (gpu-svm). */
+  readonly storesAreAtomic: boolean;
   /** Steps after which a range that was just mapped is looked at again: faults of it before are old ones (Linux: 2 ms). */
   readonly duplicateSteps: number;
   /** Steps between the eviction of ranges and their restoration (Linux: 1 ms). */
@@ -26,6 +30,8 @@ export const GPU_SVM_DEFAULTS: GpuSvmConfig = {
   engines: 4,
   hasRetryFaults: true,
   granularityPages: 512,
+  memoryPages: 0,
+  storesAreAtomic: false,
   duplicateSteps: 0,
   restoreDelaySteps: 100,
   deadlineSteps: 100_000,

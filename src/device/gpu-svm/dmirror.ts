@@ -6,9 +6,13 @@
 // Sections of its own migrations are passed over before the lock is taken: the sequence does not move for them, and what they change is the
 // migration's business.
 
-import { EINVAL } from '../../abi/errno.ts';
-import { MMU_NOTIFY_MIGRATE } from '../../abi/notifier.ts';
+import { EAGAIN, EBUSY, EINVAL, EPERM } from '../../abi/errno.ts';
+import { E_DEV_EXCLUSIVE } from '../../abi/events.ts';
+import { VM_WRITE } from '../../abi/mman.ts';
+import { MMU_NOTIFY_EXCLUSIVE, MMU_NOTIFY_MIGRATE } from '../../abi/notifier.ts';
+import { HMM_PFN_WRITE } from '../../mm/hmm/range-fault.ts';
 import type { Kernel } from '../../mm/kernel.ts';
+import { unlockPage } from '../../mm/page/page-lock.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import type { NotifierRange } from '../../notifier/host.ts';
 import { IntervalNotifier } from '../../notifier/interval.ts';
@@ -17,16 +21,20 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_DRIVER } from '../../sched/points.ts';
 import type { FaultRequest, MirrorDevice } from '../mirror.ts';
 import type { GpuSvmConfig } from './config.ts';
-import { GpuDriver, lookUpAndLock, USER_END } from './interval-mirror.ts';
+import type { GpuMemory } from './gpu-memory.ts';
+import { GpuDriver, type Lookup, lookUpAndLock, USER_END } from './interval-mirror.ts';
 
 export class DmirrorDriver extends GpuDriver {
   readonly mutex: Mutex;
+  /** One fault of an atomic operation at a time. Outermost. */
+  readonly atomics: Mutex;
   mm: MmStruct | null = null;
   notifier: IntervalNotifier | null = null;
 
   constructor(k: Kernel, gpu: MirrorDevice, config: GpuSvmConfig) {
     super(k, gpu, config);
     this.mutex = new Mutex(k.sched, k.sched.lockClasses.define('dmirror mutex'), gpu.id);
+    this.atomics = new Mutex(k.sched, k.sched.lockClasses.define('faults of atomic operations'), gpu.id);
   }
 
   *attach(mm: MmStruct): KernelPath<number> {
@@ -62,19 +70,61 @@ export class DmirrorDriver extends GpuDriver {
     if (mm === null || notifier === null || !this.mmGetNotZero(mm)) return -EINVAL;
     this.faults++;
     const l = this.newLookup(mm, notifier, va, va + 4096, isWrite);
-    const result = yield* lookUpAndLock(
-      this,
-      l,
-      () => this.mutex.lock(),
-      () => this.mutex.unlock(),
-    );
-    if (result === 0) {
-      if (this.k.sched.points) yield P_DRIVER;
-      this.program(l);
-      this.mutex.unlock();
-    } else this.faultsRefused++;
+    const isAtomic = isWrite && this.config.storesAreAtomic;
+    let result = 0;
+    if (!isAtomic || this.memory !== null)
+      result = yield* this.memory === null ? this.lookUp(l, false) : this.lookUpInPlace(l, this.memory);
+    if (result === 0 && isAtomic) {
+      yield* this.atomics.lock();
+      if (this.gpu.tables[0]!.find(va)?.isAtomic !== true) result = yield* this.takeForItself(l);
+      this.atomics.unlock();
+    }
+    if (result < 0) this.faultsRefused++;
     yield* this.k.fn.mmPut(this.k, mm);
     return result;
+  }
+
+  *lookUp(l: Lookup, isMmapLocked: boolean): KernelPath<number> {
+    const lock = (): KernelPath<void> => this.mutex.lock();
+    const result = yield* lookUpAndLock(this, l, lock, () => this.mutex.unlock(), isMmapLocked);
+    if (result < 0) return result;
+    if (this.k.sched.points) yield P_DRIVER;
+    this.program(l);
+    this.mutex.unlock();
+    return 0;
+  }
+
+  /** The same while no page goes to memory of the GPU, or comes back. */
+  *lookUpInPlace(l: Lookup, memory: GpuMemory): KernelPath<number> {
+    const { mmapLock } = l.mm;
+    if (this.k.sched.points || !mmapLock.tryRead()) yield* mmapLock.readLock();
+    if (l.isWrite) yield* memory.settle(l.mm, l.start);
+    else yield* this.keepInPlace(memory);
+    let result = yield* this.lookUp(l, true);
+    // A page of the GPU's own memory is reported as it is, also to whoever asked for the right to write.
+    const isShort = result === 0 && l.isWrite && (l.pfns[0]! & HMM_PFN_WRITE) === 0;
+    if (isShort) result = (l.mm.vmas.findExact(l.start)!.flags & VM_WRITE) === 0 ? -EPERM : -EAGAIN;
+    this.letMove(memory);
+    mmapLock.readUnlock();
+    return result;
+  }
+
+  keepInPlace(memory: GpuMemory): KernelPath<void> {
+    return memory.migrateLock.readLock();
+  }
+
+  letMove(memory: GpuMemory): void {
+    memory.migrateLock.readUnlock();
+  }
+
+  isBoundTo(mm: MmStruct): boolean {
+    return this.mm === mm;
+  }
+
+  *takeAway(start: number, end: number): KernelPath<void> {
+    yield* this.mutex.lock();
+    yield* this.unmapFromGpu(start, end);
+    this.mutex.unlock();
   }
 
   /** dmirror_interval_invalidate. */
@@ -89,8 +139,55 @@ export class DmirrorDriver extends GpuDriver {
     return true;
   }
 
-  isOwn(range: NotifierRange): boolean {
-    return range.event === MMU_NOTIFY_MIGRATE && range.owner === this.owner;
+  /** nouveau_atomic_range_fault: the page stays where it is, and no CPU uses it until one touches it. The page lock keeps that from happening
+   *  before the entry is made. */
+  *takeForItself(l: Lookup): KernelPath<number> {
+    const { k } = this;
+    const { mmapLock } = l.mm;
+    const pages = new Int32Array(1);
+    for (;;) {
+      if (this.isLate(l)) return -EBUSY;
+      l.seq = yield* this.readBegin(l);
+      if (k.sched.points || !mmapLock.tryRead()) yield* mmapLock.readLock();
+      // Present and writable first: what this takes (a copy, an exclusive entry of an earlier round) moves the sequence.
+      const found = yield* this.hmmRangeFault(l);
+      if (found < 0) {
+        mmapLock.readUnlock();
+        if (found === -EBUSY) continue;
+        return found;
+      }
+      l.seq = yield* this.readBegin(l);
+      this.#claim(l, 1);
+      const owner = this.exclusiveOwner();
+      const got = yield* k.fn.makeDeviceExclusiveRange(k, l.mm, l.start, l.end, pages, owner);
+      const pfn = pages[0]!;
+      const isPrivate = l.mm.vmas.findExact(l.start)?.file === null;
+      mmapLock.readUnlock();
+      if (got <= 0 || pfn === 0) {
+        this.#claim(l, 0);
+        return got < 0 ? got : isPrivate ? -EAGAIN : -EINVAL;
+      }
+      yield* this.mutex.lock();
+      const isStale = this.mustRetry(l);
+      if (!isStale) this.gpu.map(0, l.start, pfn, 1, true, true);
+      this.mutex.unlock();
+      unlockPage(k, pfn);
+      k.fn.putPage(k, pfn);
+      if (!isStale) return 0;
+    }
+  }
+
+  exclusiveOwner(): object | null {
+    return this.owner;
+  }
+
+  #claim(l: Lookup, isWanted: number): void {
+    const { log } = this.k.memory;
+    if (log.on) log.emit(E_DEV_EXCLUSIVE, l.mm.id, l.start, l.end, 0, 0, isWanted, 0, 0, this.gpu.id);
+  }
+
+  isOwn({ event, owner }: NotifierRange): boolean {
+    return (event === MMU_NOTIFY_MIGRATE || event === MMU_NOTIFY_EXCLUSIVE) && owner === this.owner;
   }
 
   refuse(): boolean {

@@ -42,9 +42,15 @@ export class GpuSvmDevice implements Device {
     const full: GpuSvmConfig = { ...GPU_SVM_DEFAULTS, ...config.gpuSvm };
     if (!(full.granularityPages >= 1 && Number.isInteger(Math.log2(full.granularityPages))))
       throw new InputError(`${config.device}: granularity of ${full.granularityPages} pages, not a power of two`);
-    const { engines, refaultBudget, staleStoresLand } = full;
+    const { engines, refaultBudget, staleStoresLand, storesAreAtomic } = full;
     this.k = k;
-    this.gpu = new MirrorDevice(k.memory, k.sched, id, { engines, roots: 1, refaultBudget, staleStoresLand });
+    this.gpu = new MirrorDevice(k.memory, k.sched, id, {
+      engines,
+      roots: 1,
+      refaultBudget,
+      staleStoresLand,
+      storesAreAtomic,
+    });
     this.driver = makeDriver(this.gpu, full);
     this.driverName = full.mistake === '' ? config.device : `${config.device}, ${full.mistake}`;
     this.workload = new Workload(k, this.gpu, config.workload);
@@ -68,6 +74,7 @@ export class GpuSvmDevice implements Device {
       return result;
     }
     this.gpu.setFaultHandler((request) => this.#fault(request));
+    this.driver.memory?.announce();
     this.#emitBind(mm, 1);
     this.workload.mm = mm;
     return 0;

@@ -19,6 +19,7 @@ import { InputError } from '../../base/assert.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
 import { setPageDirty } from '../../mm/file/page-cache.ts';
 import {
+  HMM_PFN_FRAME,
   HMM_PFN_REQ_FAULT,
   HMM_PFN_REQ_WRITE,
   HMM_PFN_VALID,
@@ -35,10 +36,10 @@ import { P_DRIVER, P_UNLOCK } from '../../sched/points.ts';
 import { intervalsOf } from '../driver-ops.ts';
 import type { FaultRequest, MirrorDevice } from '../mirror.ts';
 import type { GpuSvmConfig } from './config.ts';
+import { GpuMemory } from './gpu-memory.ts';
 
 /** End of what a user can map (TASK_SIZE_MAX with four levels). */
 export const USER_END = 0x7ffffffff000;
-const PFN_MASK = 0xfffff;
 
 /** A look-up of [start, end) under way. */
 export interface Lookup {
@@ -61,6 +62,8 @@ export abstract class GpuDriver {
   readonly intervals: Intervals<ListOps>;
   /** dev_private_owner: whose pages and whose sections are the GPU's own. */
   readonly owner: object = {};
+  /** Memory of the GPU, when it has some. */
+  readonly memory: GpuMemory | null;
   faults = 0;
   faultsRefused = 0;
   pagesMapped = 0;
@@ -74,6 +77,7 @@ export abstract class GpuDriver {
     const intervals = k.design === null ? null : intervalsOf(k.design);
     if (intervals === null) throw new InputError(`gpu-svm: design ${k.design?.name} has no interval subscribers`);
     this.intervals = intervals;
+    this.memory = config.memoryPages > 0 ? new GpuMemory(k, this, config.memoryPages) : null;
   }
 
   /** The process opens the device. 0 or -errno. */
@@ -86,6 +90,24 @@ export abstract class GpuDriver {
   /** BIND_* of what the driver is known for. */
   get knownFor(): number {
     return 0;
+  }
+
+  /** Is it the process that the GPU works for? */
+  abstract isBoundTo(mm: MmStruct): boolean;
+  /** The GPU gives [start, end) up, for a migration of the driver's own. */
+  abstract takeAway(start: number, end: number): KernelPath<void>;
+
+  /** The same for a page that a CPU has touched. */
+  beforeTouch(start: number, end: number): KernelPath<void> {
+    return this.takeAway(start, end);
+  }
+
+  /** A page has come to memory of the GPU, and its entry is still on the way: the look-up that follows will find it. */
+  arrived(_va: number, _pfn: number, _isWritable: boolean): void {}
+
+  /** May atomic operations use what a look-up found? The GPU's own memory is out of the CPUs' reach. */
+  isAlone(pfn: number): boolean {
+    return this.memory?.isOwn(pfn) === true;
   }
 
   /** What the driver keeps, as numbers. */
@@ -139,7 +161,8 @@ export abstract class GpuDriver {
   program(l: Lookup): void {
     l.pfns.forEach((word, i) => {
       if ((word & HMM_PFN_VALID) === 0) return;
-      this.gpu.map(0, l.start + i * 4096, word & PFN_MASK, 1, this.mayWrite(l, word));
+      const pfn = word & HMM_PFN_FRAME;
+      this.gpu.map(0, l.start + i * 4096, pfn, 1, this.mayWrite(l, word), this.isAlone(pfn));
       this.pagesMapped++;
     });
   }
@@ -188,21 +211,22 @@ export abstract class GpuDriver {
   }
 }
 
-/** Steps 1 to 4 by a driver that takes the mmap lock for each look-up. On 0 the driver lock is held, as `lock` took it. */
+/** Steps 1 to 4 by a driver that takes the mmap lock for each look-up, or holds it for all. On 0 the driver lock is held, as `lock` took it. */
 export function* lookUpAndLock(
   d: GpuDriver,
   l: Lookup,
   lock: () => KernelPath<void>,
   unlock: () => void,
+  isMmapLocked = false,
 ): KernelPath<number> {
   const { sched } = d.k;
   for (;;) {
     if (d.isLate(l)) return -EBUSY;
     l.seq = yield* d.readBegin(l);
     const { mmapLock } = l.mm;
-    if (sched.points || !mmapLock.tryRead()) yield* mmapLock.readLock();
+    if (!isMmapLocked && (sched.points || !mmapLock.tryRead())) yield* mmapLock.readLock();
     const result = yield* d.hmmRangeFault(l);
-    mmapLock.readUnlock();
+    if (!isMmapLocked) mmapLock.readUnlock();
     if (result === -EBUSY) continue;
     if (result < 0) return result;
     if (sched.points) yield P_UNLOCK;

@@ -1,6 +1,7 @@
 // What drivers over HMM get wrong: each is the faithful driver with one step left out or moved, and `breaks` says by which properties that
 // shows. `gpuSvm: { mistake }` of the device's configuration chooses one.
 
+import { MMU_NOTIFY_EXCLUSIVE } from '../../abi/notifier.ts';
 import { InputError } from '../../base/assert.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import type { NotifierRange } from '../../notifier/host.ts';
@@ -19,8 +20,13 @@ export interface GpuMistake {
   /** What is left out, and what comes of it. */
   readonly what: string;
   readonly breaks: readonly string[];
+  /** What the GPU must have for it to show. */
+  readonly needs?: Partial<GpuSvmConfig>;
   readonly driver: DriverClass;
 }
+
+const MEMORY: Partial<GpuSvmConfig> = { memoryPages: 2 };
+const ATOMIC: Partial<GpuSvmConfig> = { storesAreAtomic: true };
 
 /** Registers with nobody. */
 class Deaf extends DmirrorDriver {
@@ -107,6 +113,44 @@ class SleepsForReaper extends DmirrorDriver {
   }
 }
 
+/** Look-ups go on while a page moves. */
+class NoMigrateLock extends DmirrorDriver {
+  override *keepInPlace(): KernelPath<void> {}
+  override letMove(): void {}
+}
+
+class EntriesStay extends DmirrorDriver {
+  override *takeAway(): KernelPath<void> {}
+}
+
+class MapsBeforeFinalize extends DmirrorDriver {
+  override arrived(va: number, pfn: number, isWritable: boolean): void {
+    this.gpu.map(0, va, pfn, 1, isWritable);
+  }
+}
+
+class TouchUnheard extends DmirrorDriver {
+  override *beforeTouch(): KernelPath<void> {}
+}
+
+class ExclusiveUnheard extends DmirrorDriver {
+  override isOwn(range: NotifierRange): boolean {
+    return range.event === MMU_NOTIFY_EXCLUSIVE || super.isOwn(range);
+  }
+}
+
+class OwnerForgotten extends DmirrorDriver {
+  override exclusiveOwner(): null {
+    return null;
+  }
+}
+
+class AtomicsAnywhere extends DmirrorDriver {
+  override isAlone(): boolean {
+    return true;
+  }
+}
+
 export const GPU_MISTAKES: readonly GpuMistake[] = [
   { name: 'deaf', what: 'registers with nobody', breaks: ['I1', 'I4', 'I5'], driver: Deaf },
   {
@@ -174,6 +218,55 @@ export const GPU_MISTAKES: readonly GpuMistake[] = [
     what: 'waits for its mutex although the caller may not sleep',
     breaks: ['I44'],
     driver: SleepsForReaper,
+  },
+  {
+    name: 'no-migrate-lock',
+    what: 'looks pages up while they move to its memory or back, of which its notifier does not tell it',
+    breaks: ['I1', 'I4', 'I5', 'I7'],
+    needs: MEMORY,
+    driver: NoMigrateLock,
+  },
+  {
+    name: 'entries-stay',
+    what: 'keeps its entries of a page that moves: sections of its own migrations do not take them',
+    breaks: ['I1', 'I4', 'I5'],
+    needs: MEMORY,
+    driver: EntriesStay,
+  },
+  {
+    name: 'maps-before-finalize',
+    what: 'maps a page in its memory before the entry of the CPUs names it: who discards it meanwhile finds nothing to discard',
+    breaks: ['I1', 'I4', 'I5', 'I7'],
+    needs: MEMORY,
+    driver: MapsBeforeFinalize,
+  },
+  {
+    name: 'touch-unheard',
+    what: 'keeps its entry of a page that a CPU touches and that comes back to RAM',
+    breaks: ['I1', 'I4', 'I5'],
+    needs: MEMORY,
+    driver: TouchUnheard,
+  },
+  {
+    name: 'exclusive-unheard',
+    what: 'keeps a page for itself that a CPU has taken back',
+    breaks: ['I15'],
+    needs: ATOMIC,
+    driver: ExclusiveUnheard,
+  },
+  {
+    name: 'owner-forgotten',
+    what: 'asks for a page alone without its name: its own sections move the sequence, and it asks again',
+    breaks: ['L1'],
+    needs: ATOMIC,
+    driver: OwnerForgotten,
+  },
+  {
+    name: 'atomics-anywhere',
+    what: 'lets atomic operations go to pages that CPUs can use too',
+    breaks: ['I15'],
+    needs: ATOMIC,
+    driver: AtomicsAnywhere,
   },
 ];
 

@@ -147,6 +147,13 @@ export class SvmDriver extends GpuDriver {
     return this.k.sched.waitUntil(isIdle, this.#works, 'work of the driver');
   }
 
+  isBoundTo(mm: MmStruct): boolean {
+    return this.mm === mm;
+  }
+
+  /** Not asked for: sections of its own migrations empty the ranges like all others. */
+  *takeAway(): KernelPath<void> {}
+
   // --- notifiers of ranges
 
   newRange(start: number, end: number): SvmRange {

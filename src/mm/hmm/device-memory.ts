@@ -56,6 +56,8 @@ export function pagemapOf(k: Kernel, pfn: number): DevPagemap {
 
 /** zone_device_page_init: a free frame of the device, locked, with one reference; 0 when none is left. */
 export function allocDevicePage(k: Kernel, pagemap: DevPagemap): number {
+  // The first frame stands for the list.
+  notePage(k, pagemap.first);
   const pfn = pagemap.free.pop();
   if (pfn === undefined) return 0;
   notePage(k, pfn);
@@ -71,5 +73,7 @@ export function freeZoneDevicePage(k: Kernel, pfn: number): void {
   pages.mapping[pfn] = null;
   pages.flags[pfn] = 0;
   k.memory.generation[pfn] = k.memory.generation[pfn]! + 1;
-  pagemapOf(k, pfn).free.push(pfn);
+  const pagemap = pagemapOf(k, pfn);
+  notePage(k, pagemap.first);
+  pagemap.free.push(pfn);
 }

@@ -30,9 +30,11 @@ export function* insertPage(k: Kernel, vma: VmArea, address: number, pfn: number
   const { mm } = vma;
   const m = k.memory;
   if (vma.file !== null) return false;
-  let table = pteTable(k, mm, address);
-  if (table === 0) table = yield* k.fn.pteAlloc(k, mm, address);
-  if (table === 0 || (yield* k.fn.anonVmaPrepare(k, vma)) < 0) return false;
+  if (pteTable(k, mm, address) === 0 && (yield* k.fn.pteAlloc(k, mm, address)) === 0) return false;
+  if ((yield* k.fn.anonVmaPrepare(k, vma)) < 0) return false;
+  // None when a huge page came meanwhile.
+  const table = pteTable(k, mm, address);
+  if (table === 0) return false;
   k.pages.flags[pfn] = k.pages.flags[pfn]! | PG_UPTODATE;
   const isDevice = isZoneDevice(k.pages, pfn);
   let lo = mkPteLo(pfn, vma.pageProtLo);

@@ -12,17 +12,19 @@
 // Locks: mmapLock read; page locks are taken by trying only, so two migrations cannot wait for each other. Kernel names:
 // migrate_vma_collect_pmd, migrate_device_unmap, migrate_vma_check_page, migrate_vma_insert_page, migrate_device_range.
 
-import { EINVAL } from '../../abi/errno.ts';
+import { EBUSY, EINVAL } from '../../abi/errno.ts';
 import { VM_HUGETLB, VM_IO, VM_MIXEDMAP, VM_PFNMAP } from '../../abi/mman.ts';
 import { MMU_NOTIFY_MIGRATE, SITE_MIGRATE_VMA } from '../../abi/notifier.ts';
 import { PTE_D, PTE_RW } from '../../abi/pte.ts';
 import { assert } from '../../base/assert.ts';
-import { vpnLo } from '../../hw/page-table.ts';
+import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord } from '../../hw/pte.ts';
 import type { NotifierRange } from '../../notifier/host.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import { pteTable } from '../fault/page-tables.ts';
+import { pmdFrame, pmdIsTable, pmdTransHuge } from '../huge/pmd.ts';
+import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
 import { isMapped } from '../migrate/folio.ts';
 import { isolateForMigration } from '../migrate/isolate.ts';
@@ -124,13 +126,57 @@ export function* migrateVmaCollect(k: Kernel, args: MigrateVma): KernelPath<void
   }
   for (let at = args.start; at < args.end; ) {
     const next = Math.min(args.end, at - modPower(at, 0x200000) + 0x200000);
+    const isReady = yield* splitHuge(k, args.vma, at);
     const table = pteTable(k, mm, at);
-    if (table === 0) collectHole(args, (next - at) / 4096);
+    if (!isReady) collectNothing(args, (next - at) / 4096);
+    else if (table === 0) collectHole(args, (next - at) / 4096);
     else yield* collectTable(k, args, table, at, next);
     at = next;
   }
   if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
   args.end = args.start + args.npages * 4096;
+}
+
+/** Of migrate_vma_collect_pmd: a huge mapping becomes entries first. False: it stands, or is on its way elsewhere. A huge page of a file is passed
+ *  over (device memory holds anonymous pages only). */
+function* splitHuge(k: Kernel, vma: VmArea, address: number): KernelPath<boolean> {
+  const word = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
+  if (word < 0) return true;
+  const isTableOrNone = (): boolean => pmdIsTable(entryLo(k.memory, word)) || pmdIsNone(k, word);
+  if (isTableOrNone()) return true;
+  const ptl = word >>> 10;
+  if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
+  const lo = entryLo(k.memory, word);
+  if (!pmdTransHuge(lo) || vma.file !== null) {
+    k.ptl.unlock(ptl);
+    return isTableOrNone();
+  }
+  const head = pmdFrame(lo);
+  if (isHugeZero(k, head)) {
+    k.ptl.unlock(ptl);
+    yield* k.fn.splitHugePmd(k, vma, address, false, 0);
+    return pmdIsTable(entryLo(k.memory, word));
+  }
+  getPage(k, head);
+  k.ptl.unlock(ptl);
+  let failed = -EBUSY;
+  if (tryLockPage(k, head)) {
+    failed = yield* k.fn.splitHugePage(k, head, null);
+    unlockPage(k, head);
+  }
+  k.fn.putPage(k, head);
+  return failed === 0 && isTableOrNone();
+}
+
+function pmdIsNone(k: Kernel, word: number): boolean {
+  return (entryLo(k.memory, word) | entryHi(k.memory, word)) === 0;
+}
+
+/** migrate_vma_collect_skip. */
+function collectNothing(args: MigrateVma, count: number): void {
+  args.src.fill(0, args.npages, args.npages + count);
+  args.dst.fill(0, args.npages, args.npages + count);
+  args.npages += count;
 }
 
 /** migrate_vma_collect_hole: only anonymous memory is populated. */

@@ -47,6 +47,7 @@ import { pagemapOf } from './device-memory.ts';
 export const HMM_PFN_VALID = 1 << 28;
 export const HMM_PFN_WRITE = 1 << 29;
 export const HMM_PFN_ERROR = 1 << 30;
+export const HMM_PFN_FRAME = 0xfffff;
 // Input:
 export const HMM_PFN_REQ_FAULT = HMM_PFN_VALID;
 export const HMM_PFN_REQ_WRITE = HMM_PFN_WRITE;

@@ -25,6 +25,13 @@ import {
   PTE_US,
 } from '../../abi/pte.ts';
 
+export {
+  SWP_DEVICE_EXCLUSIVE_READ,
+  SWP_DEVICE_EXCLUSIVE_WRITE,
+  SWP_DEVICE_READ,
+  SWP_DEVICE_WRITE,
+} from '../../abi/pte.ts';
+
 // Bits of a swap entry, in the low word.
 export const SWP_SOFT_DIRTY = 0x2;
 export const SWP_UFFD_WP = 0x4;
@@ -36,10 +43,6 @@ export const SWP_HWPOISON = 22;
 export const SWP_MIGRATION_READ = 23;
 export const SWP_MIGRATION_READ_EXCLUSIVE = 24;
 export const SWP_MIGRATION_WRITE = 25;
-export const SWP_DEVICE_WRITE = 26;
-export const SWP_DEVICE_READ = 27;
-export const SWP_DEVICE_EXCLUSIVE_WRITE = 28;
-export const SWP_DEVICE_EXCLUSIVE_READ = 29;
 export const SWP_PTE_MARKER = 30;
 export const SWP_SWAPIN_ERROR = 31;
 
