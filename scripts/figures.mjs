@@ -189,7 +189,7 @@ function sharedFigures(results) {
       const cells = [
         name.slice(7),
         r.frames,
-        r.pinnedFrames ?? 'not found',
+        r.pinnedFrames ?? '-',
         d.design,
         d.verdict,
         d.deviceState,
@@ -346,7 +346,7 @@ function conformanceFigures(results) {
     '',
     '## Conformance',
     '',
-    '`shootdown conformance DIRECTORY`: cases that match, and known gaps, at each level.',
+    '`shootdown conformance DIRECTORY`: cases that match, and known gaps, at each level. Rows without a version: Linux 6.1.',
     '',
   ];
   out.push(`| recordings | cases | ${LEVELS.join(' | ')} |`, `|---|--:|${'--:|'.repeat(LEVELS.length)}`);

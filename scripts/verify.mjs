@@ -192,11 +192,11 @@ for (const program of SHARED_PROGRAMS) {
 }
 parts.push({ name: 'museum', run: () => cliJson(['bugs', '--all']).bugs });
 
-/** Recordings of Linux 6.1. */
+/** Recordings of Linux 6.1 and 6.12. */
 function oracles() {
   const folder = join(root, 'recordings', 'oracle');
   return readdirSync(folder)
-    .filter((name) => name.startsWith('linux-6.1'))
+    .filter((name) => /^linux-6\.(1|12)(-|$)/.test(name))
     .map((name) => join(folder, name));
 }
 

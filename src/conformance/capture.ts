@@ -30,6 +30,7 @@ import {
   EV_START,
   EV_TYPE,
   PMD_FLUSH_NAMES,
+  RMAP_ANON,
 } from '../abi/events.ts';
 import { PAGE_SIZE, ULONG_MAX } from '../abi/mman.ts';
 import type { RecordSink } from '../base/record-log.ts';
@@ -160,11 +161,20 @@ export class Capture implements RecordSink {
     return this.see(pageName(ring[at + EV_PFN]!, ring[at + EV_GEN]!));
   }
 
+  /** All frames of a huge page are known with it. */
+  #seeParts(head: number, order: number): void {
+    const { generation } = this.kernel.memory;
+    for (let pfn = head + 1; pfn < head + 2 ** order; pfn++) this.see(pageName(pfn, generation[pfn]!));
+  }
+
   /** E_RMAP_ADD without a kind is a copy of fork, which the recorder cannot see. */
   #map(ring: Float64Array, at: number, mm: string, start: number, kind: number): void {
     if (kind === 0 || this.#isUnseen(ring[at + EV_PFN]!)) return;
     const page = this.#page(ring, at);
     const order = ring[at + EV_C]!;
+    // folio_add_anon_rmap_pmd (a huge page that was moved) has no probe either.
+    if (order > 0 && kind === RMAP_ANON && this.kernel.profile.splitRemovesHugeRmap) return;
+    if (order > 0) this.#seeParts(ring[at + EV_PFN]!, order);
     const addr = this.#addressByIndex(ring[at + EV_MM]!, ring[at + EV_PFN]!, start);
     const record = { t: 'map', mm, page, addr: hex(addr), kind: MAP_KINDS[kind]! };
     this.push(order > 0 ? { ...record, order } : record);
@@ -191,9 +201,14 @@ export class Capture implements RecordSink {
   }
 
   #gather(ring: Float64Array, at: number, mm: string, isTable: number): void {
+    const isKnown = this.#seen.has(pageName(ring[at + EV_PFN]!, ring[at + EV_GEN]!));
     const page = this.#page(ring, at);
     const size = ring[at + EV_B]!;
-    if (isTable === 1) this.push({ t: 'gather', mm, page, table: true });
+    // A page that was in no record before is taken for a table.
+    if (isTable === 1 || !isKnown)
+      this.push(
+        size > PAGE_SIZE ? { t: 'gather', mm, page, table: true, size } : { t: 'gather', mm, page, table: true },
+      );
     else this.push(size > PAGE_SIZE ? { t: 'gather', mm, page, size } : { t: 'gather', mm, page });
   }
 

@@ -15,7 +15,7 @@ import { vmaName, vmaPerms, vmFlagNames } from '../mm/vma/proc-maps.ts';
 import { underRules } from './order-rules.ts';
 import { CALLBACK_KINDS, EVENT_KINDS, hex, type MadeRecord, pageOf, type TraceRecord, textOf } from './record.ts';
 import type { Step } from './recording.ts';
-import { type RecordedResidency, residencyOf } from './residency.ts';
+import type { RecordedResidency, Residency } from './residency.ts';
 
 export const LEVELS = ['calls', 'maps', 'callbacks', 'events', 'pages'] as const;
 export type Level = (typeof LEVELS)[number];
@@ -222,10 +222,9 @@ export class Comparison {
     }
   }
 
-  pages(record: TraceRecord, call: string, mm: MmStruct | null, recorded: RecordedResidency): void {
+  pages(record: TraceRecord, call: string, mine: Residency, recorded: RecordedResidency): void {
     recorded.apply(record);
     if (this.first.has('pages')) return;
-    const mine = mm === null ? new Map() : residencyOf(this.#kernel, mm);
     const places = new Set([...recorded.pages.keys(), ...mine.keys()]);
     for (const at of [...places].sort((a, b) => a - b)) {
       const l = recorded.pages.get(at);

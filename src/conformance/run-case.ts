@@ -8,7 +8,7 @@ import { OPS } from './ops/table.ts';
 import type { Learned } from './program/learned.ts';
 import type { TraceRecord } from './record.ts';
 import { OP_END, type Recording, type Step } from './recording.ts';
-import { RecordedResidency } from './residency.ts';
+import { type PageState, RecordedResidency, residencyOf } from './residency.ts';
 import { startScript } from './start.ts';
 import { World } from './world.ts';
 
@@ -99,7 +99,11 @@ class ScriptRun {
       const p = this.#world.processes.get(String(r['p']));
       const mm = p?.task.mm ?? null;
       if (r.t === 'maps') this.#comparison.maps(r, call, mm);
-      else this.#comparison.pages(r, call, mm, this.#residencyOf(String(r['p'])));
+      else {
+        const mine = mm === null ? new Map<number, PageState>() : residencyOf(this.#world.kernel, mm);
+        for (const { page } of mine.values()) this.#world.capture.see(page);
+        this.#comparison.pages(r, call, mine, this.#residencyOf(String(r['p'])));
+      }
     }
   }
 

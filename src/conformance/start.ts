@@ -108,7 +108,8 @@ export function startScript(world: World, prologue: readonly TraceRecord[]): voi
   for (const a of image.map(firstPage)) touchAll(world, controller, a.start, a.end, false);
   world.switchTo(p);
   populate(world, p.task, pages === undefined ? touchedByDefault(layout.areas) : presentIn(pages));
-  for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
+  if (pages !== undefined)
+    for (const { page } of residencyOf(world.kernel, p.task.mm!).values()) world.capture.see(page);
   world.capture.isOn = true;
 }
 

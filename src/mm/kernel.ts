@@ -147,7 +147,7 @@ export class Kernel {
     this.sched = new Scheduler(this.memory.log, chooser);
     this.pages = new Pages(config, this.memory);
     this.swap = new SwapArea(config.swapPages, config.swapSynchronous);
-    this.reclaim = new ReclaimState(this.pages, this.config.cpus);
+    this.reclaim = new ReclaimState(this.pages, this.config.cpus, this.profile);
     this.huge = new HugeState(config);
     this.ksm = new KsmState(this.sched);
     this.ptl = new SpinLocks(this.sched, LOCK_PTL, config.frames + config.devicePrivatePages);

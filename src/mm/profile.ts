@@ -19,8 +19,8 @@ export interface Profile {
   readonly mprotectSectionPerPud: boolean;
   /** MADV_PAGEOUT asks clear_flush_young and flushes at its end (6.1), or neither (by 6.12). */
   readonly pageoutAgesAndFlushes: boolean;
-  /** Migration puts the CPUs' flush off until just before the page is copied, when other CPUs run the address space (6.3). */
-  readonly batchedMigrationFlush: boolean;
+  /** Migration unmaps up to 512 pages, flushes the CPUs once and moves them all (6.3); before, one page after the other. */
+  readonly batchedMigration: boolean;
   /** A split huge page leaves dirty small entries (6.4): mprotect may then make them writable at once. */
   readonly splitKeepsDirty: boolean;
   /** A fault from user mode is tried under the lock of its VMA before mmapLock (6.4; for files with map_pages 6.7). */
@@ -49,6 +49,27 @@ export interface Profile {
   readonly splitMapsZeroPage: boolean;
   /** hugetlb counts its mappings by functions of its own (6.8, hugetlb_add_new_anon_rmap). */
   readonly hugetlbOwnRmap: boolean;
+  /** Pages that wait for an LRU list or for their release together: 15, 31 by 6.9 (PAGEVEC_SIZE). */
+  readonly folioBatch: number;
+  /** move_pages finds no page in a hole of anonymous memory: -ENOENT (6.12, folio_walk_start); before, -EFAULT. */
+  readonly moveHoleIsNoPage: boolean;
+  /** The first entry of a page that was swapped in is counted as that of a new page (6.10, folio_add_new_anon_rmap). */
+  readonly swapinNewRmap: boolean;
+  /** Entries that map a run of one large page are zapped together (6.9): rmap of all, then all are queued. */
+  readonly zapBatchesFolio: boolean;
+  /** A batch of a gather keeps one place free, as a page with its count takes two (6.9). */
+  readonly gatherKeepsRoom: boolean;
+  /** A page that is swapped in for reading becomes writable at once when nobody else has it (6.11). */
+  readonly swapinWritable: boolean;
+  /** Whether others map a large page too is guessed from its counts as a whole (6.10, folio_likely_mapped_shared); before, each part was asked. */
+  readonly guessesSharing: boolean;
+  /** Reclaim brings the statistics of memory cgroups up to date when enough has changed (until 6.7); later it leaves that to the flush every two
+   *  seconds unless that is late (mem_cgroup_flush_stats_ratelimited). */
+  readonly reclaimFlushesStats: boolean;
+  /** KSM pages are broken by unsharing (6.2), before by write faults. */
+  readonly ksmBreaksByUnshare: boolean;
+  /** copy_to_user tries the rest byte by byte after a fault that failed, so the fault comes twice (until 6.3). */
+  readonly copyUserRetriesBytes: boolean;
   /** mremap moves ranges that span several VMAs when only moving (6.17). */
   readonly mremapMultiVma: boolean;
   /** mseal exists (6.10). */
@@ -130,10 +151,20 @@ const V6_1: Profile = {
   archInvalidateSecondaryTlbs: false,
   mprotectSectionPerPud: true,
   pageoutAgesAndFlushes: true,
-  batchedMigrationFlush: false,
+  batchedMigration: false,
   splitKeepsDirty: false,
   perVmaLocks: false,
   freesInOrder: false,
+  swapinNewRmap: false,
+  reclaimFlushesStats: true,
+  guessesSharing: false,
+  swapinWritable: false,
+  zapBatchesFolio: false,
+  gatherKeepsRoom: false,
+  ksmBreaksByUnshare: false,
+  copyUserRetriesBytes: true,
+  folioBatch: 15,
+  moveHoleIsNoPage: false,
   delayedRmap: false,
   writableAtOnce: false,
   uprobeWholePage: false,
@@ -185,11 +216,13 @@ const V6_6: Profile = {
   name: '6.6',
   notifier: 'linux-6.6',
   archInvalidateSecondaryTlbs: true,
-  batchedMigrationFlush: true,
+  batchedMigration: true,
   splitKeepsDirty: true,
   perVmaLocks: true,
   delayedRmap: true,
   writableAtOnce: true,
+  ksmBreaksByUnshare: true,
+  copyUserRetriesBytes: false,
   mergeKeepsClosers: true,
   munmapNoDowngradeBelowStack: false,
   memfdExec: true,
@@ -208,6 +241,14 @@ const V6_12: Profile = {
   notifier: 'linux-6.12',
   thpAlignAnon: true,
   freesInOrder: true,
+  swapinNewRmap: true,
+  reclaimFlushesStats: false,
+  guessesSharing: true,
+  swapinWritable: true,
+  zapBatchesFolio: true,
+  gatherKeepsRoom: true,
+  folioBatch: 31,
+  moveHoleIsNoPage: true,
   uprobeWholePage: true,
   punchCleansParts: true,
   hwpoisonInjectKills: true,

@@ -116,8 +116,9 @@ function* transfer(world: World, p: Process, args: Args, file: OpenFile, isRead:
     if (isRead && offset + done >= inode.size) break;
     const at = yield* kernelAccess(world, p, buffer + done, isRead ? ACCESS_WRITE : ACCESS_READ);
     if (at < 0) {
-      // copy_to_user tries the rest once more, byte by byte; fault_in_readable does not.
-      if (isRead) yield* kernelAccess(world, p, buffer + done, ACCESS_WRITE);
+      // copy_to_user may try the rest once more, byte by byte; fault_in_readable does not.
+      if (isRead && world.kernel.profile.copyUserRetriesBytes)
+        yield* kernelAccess(world, p, buffer + done, ACCESS_WRITE);
       return done > 0 ? done : -EFAULT;
     }
     const bytes = world.kernel.memory.bytes.subarray(at, at + count);

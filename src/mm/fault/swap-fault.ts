@@ -17,6 +17,7 @@ import {
   VM_FAULT_RETRY,
   VM_FAULT_SIGBUS,
   VM_LOCKED,
+  VM_SOFTDIRTY,
 } from '../../abi/mman.ts';
 import { PTE_RW, PTE_SOFT_DIRTY, PTE_UFFD_WP } from '../../abi/pte.ts';
 import { entryHi, entryLo, writeEntry } from '../../hw/pte.ts';
@@ -248,6 +249,9 @@ function mapSwapPage(
   if (exclusive && write) {
     lo = pteMaybeMkwrite(pteMkdirty(lo), vma.flags);
     write = false;
+  } else if (exclusive && k.profile.swapinWritable && (old & SWP_UFFD_WP) === 0) {
+    const isTracked = (vma.flags & VM_SOFTDIRTY) === 0 && (old & SWP_SOFT_DIRTY) === 0;
+    if (!isTracked) lo = pteMaybeMkwrite(lo, vma.flags);
   }
   if ((old & SWP_SOFT_DIRTY) !== 0) lo |= PTE_SOFT_DIRTY;
   if ((old & SWP_UFFD_WP) !== 0) lo = (lo & ~PTE_RW) | PTE_UFFD_WP;

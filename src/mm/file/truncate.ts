@@ -26,9 +26,6 @@ import type { AddressSpace, Inode } from '../types.ts';
 import { eraseOnDisk, shiftOnDisk } from './contents.ts';
 import { getPageLocked, isCachedAt, isShmem, noteFile, setPageDirty } from './page-cache.ts';
 
-/** Pages of a folio_batch. */
-const PAGEVEC_SIZE = 15;
-
 /** unmap_mapping_pages over page indices [first, last]. */
 function* unmapMappingPages(
   k: Kernel,
@@ -103,7 +100,7 @@ function* removePages(k: Kernel, mapping: AddressSpace, first: number, last: num
   for (const index of indicesIn(mapping.pages, first, last)) {
     if (mapping.hugePages > 0 && isCutHuge(k, mapping, index, first, last)) continue;
     const pfn = yield* removeFromCache(k, mapping, index);
-    if (pfn !== 0 && batch.push(pfn) === PAGEVEC_SIZE) releaseBatch(k, batch);
+    if (pfn !== 0 && batch.push(pfn) === k.profile.folioBatch) releaseBatch(k, batch);
   }
   releaseBatch(k, batch);
 }

@@ -9,7 +9,7 @@ import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceLazyfree } from '../page/announce.ts';
-import { compoundHead, pageMapcount, totalMapcount } from '../page/compound.ts';
+import { compoundHead, folioLikelyMappedShared, pageMapcount, totalMapcount } from '../page/compound.ts';
 import { lockPage, lockPageFast, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_REFERENCED } from '../page/pages.ts';
 import { isolateLruPage, markPageLazyfree } from '../reclaim/lru.ts';
@@ -19,6 +19,13 @@ import { CLEARED_PMDS, type MmuGather } from '../zap/mmu-gather.ts';
 import { pmdFrame, pmdIsTable, pmdTransHuge } from './pmd.ts';
 import { pmdpInvalidate, setPmd } from './pmd-flush.ts';
 import { isHugeZero } from './zero-page.ts';
+
+/** Do others map the page of the frame too? */
+export function isMappedShared(k: Kernel, pfn: number): boolean {
+  return k.profile.guessesSharing
+    ? folioLikelyMappedShared(k.pages, compoundHead(k.pages, pfn))
+    : pageMapcount(k.pages, pfn) > 1;
+}
 
 /** madvise_free_huge_pmd: true when the piece is done; else its small entries, if it has any now, are to be freed. */
 export function* madviseFreeHugePmd(
@@ -88,7 +95,7 @@ export function* coldHugePmd(
   if (k.sched.points || !k.ptl.tryLock(ptl)) yield* k.ptl.lock(ptl);
   const lo = entryLo(k.memory, word);
   const head = pmdFrame(lo);
-  if (!pmdTransHuge(lo) || isHugeZero(k, head) || pageMapcount(k.pages, head) !== 1) {
+  if (!pmdTransHuge(lo) || isHugeZero(k, head) || isMappedShared(k, head)) {
     k.ptl.unlock(ptl);
     return !pmdIsTable(lo);
   }
@@ -101,7 +108,8 @@ export function* coldHugePmd(
     k.fn.putPage(k, head);
     return failed !== 0 || !pmdIsTable(entryLo(k.memory, word));
   }
-  if ((lo & PTE_A) !== 0) yield* replaceAged(k, tlb, vma, word, start, PTE_A, SITE_MADV_COLD);
+  const makesOld = isolated === null || k.profile.pageoutAgesAndFlushes;
+  if (makesOld && (lo & PTE_A) !== 0) yield* replaceAged(k, tlb, vma, word, start, PTE_A, SITE_MADV_COLD);
   flags[head] = flags[head]! & ~PG_REFERENCED;
   if (isolated === null) k.fn.lruDeactivate(k, head);
   else if (isolateLruPage(k, head)) isolated.push(head);
@@ -118,9 +126,10 @@ export function* splitForAging(k: Kernel, pfn: number): KernelPath<boolean> {
     k.fn.putPage(k, head);
     return false;
   }
-  // The lock and the reference go to the page that is named.
-  const failed = yield* k.fn.splitHugePage(k, pfn, null);
-  const ours = failed === 0 ? pfn : head;
+  // The lock and the reference go to the page that is named: the head (split_folio), until 6.1 the part.
+  const named = k.profile.guessesSharing ? head : pfn;
+  const failed = yield* k.fn.splitHugePage(k, named, null);
+  const ours = failed === 0 ? named : head;
   unlockPage(k, ours);
   k.fn.putPage(k, ours);
   return failed === 0;

@@ -4,6 +4,7 @@
 import { ENOMEM } from '../../abi/errno.ts';
 import {
   FAULT_FLAG_REMOTE,
+  FAULT_FLAG_UNSHARE,
   FAULT_FLAG_WRITE,
   VM_DONTEXPAND,
   VM_FAULT_ERROR,
@@ -34,14 +35,16 @@ export function mayBeMergeable(vmFlags: number): boolean {
 
 /** break_ksm: write-faults until the address maps no KSM page any more. 0 or -ENOMEM. mmapLock held. */
 export function* breakKsm(k: Kernel, vma: VmArea, address: number): KernelPath<number> {
+  const flags = (k.profile.ksmBreaksByUnshare ? FAULT_FLAG_UNSHARE : FAULT_FLAG_WRITE) | FAULT_FLAG_REMOTE;
   for (;;) {
     const pfn = yield* followMappedPage(k, vma.mm, address);
     if (pfn === 0) return 0;
     let failed = 0;
     const isKsm = (k.pages.flags[pfn]! & PG_KSM) !== 0;
-    if (isKsm)
-      failed = (yield* k.fn.handleMmFault(k, vma, address, FAULT_FLAG_WRITE | FAULT_FLAG_REMOTE)) & VM_FAULT_ERROR;
-    k.fn.putPage(k, pfn);
+    // break_ksm_pmd_entry only looks.
+    if (k.profile.ksmBreaksByUnshare) k.fn.putPage(k, pfn);
+    if (isKsm) failed = (yield* k.fn.handleMmFault(k, vma, address, flags)) & VM_FAULT_ERROR;
+    if (!k.profile.ksmBreaksByUnshare) k.fn.putPage(k, pfn);
     if (!isKsm || failed !== 0) return (failed & VM_FAULT_OOM) !== 0 ? -ENOMEM : 0;
   }
 }

@@ -1,5 +1,5 @@
 // migrate_pages: moves isolated pages to frames that a callback gives, one page after the other (mm/migrate.c, until 6.2 in this
-// simple form). A page that is busy is tried again, ten times at most (KernelConfig.migrateAttempts), and from the fourth time on with patience for its lock.
+// simple form; migrate-batch.ts is what came then). A page that is busy is tried again, ten times at most (KernelConfig.migrateAttempts), and from the fourth time on with patience for its lock.
 //
 //   lock old, new; migration entries for every mapping; move; the new page to the LRU; its entries; unlock; put the old page
 //
@@ -14,9 +14,9 @@ import type { Kernel } from '../kernel.ts';
 import { lockPage, tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_ACTIVE, PG_HUGETLB, PG_UNEVICTABLE, PG_WRITEBACK } from '../page/pages.ts';
 import { putbackLruPage } from '../reclaim/lru.ts';
-import { TTU_BATCH_FLUSH } from '../rmap/flush-batch.ts';
 import { isMapped } from './folio.ts';
 import { unmapAndMoveHugetlb } from './hugetlb.ts';
+import { migrateInBatches } from './migrate-batch.ts';
 import { MIGRATE_ASYNC, MIGRATE_SYNC, MR_MEMORY_FAILURE } from './mode.ts';
 import { moveToNewFolio } from './move-folio.ts';
 
@@ -37,6 +37,7 @@ export function* migratePages(
   mode: number,
   reason: number,
 ): KernelPath<number> {
+  if (k.profile.batchedMigration) return yield* migrateInBatches(k, from, { newPage, putNewPage, mode, reason });
   const attempts = k.config.migrateAttempts;
   const stayed: number[] = [];
   let failed = 0;
@@ -115,7 +116,7 @@ function* moveOne(k: Kernel, src: number, dst: number, force: boolean, mode: num
   let result = -EAGAIN;
   if (tryLockPage(k, dst)) {
     const wasMapped = pages.mapping[src] !== null && isMapped(pages, src);
-    if (wasMapped) yield* unmapForMove(k, src);
+    if (wasMapped) yield* k.fn.tryToMigrate(k, src, 0);
     if (!isMapped(pages, src)) result = moveToNewFolio(k, dst, src);
     if (result === 0) k.fn.lruAdd(k, dst);
     if (wasMapped) yield* k.fn.removeMigrationPtes(k, src, result === 0 ? dst : src, false);
@@ -124,13 +125,6 @@ function* moveOne(k: Kernel, src: number, dst: number, force: boolean, mode: num
   unlockPage(k, src);
   if (result === 0) k.fn.putPage(k, dst);
   return result;
-}
-
-/** Migration entries take the place of every mapping. The copy must see the last store, so flushes that were put off come now. */
-function* unmapForMove(k: Kernel, src: number): KernelPath<void> {
-  const isBatched = k.profile.batchedMigrationFlush;
-  yield* k.fn.tryToMigrate(k, src, isBatched ? TTU_BATCH_FLUSH : 0);
-  if (isBatched) yield* k.fn.tryToUnmapFlush(k);
 }
 
 /** putback_movable_pages. */

@@ -24,6 +24,7 @@ import { pageToNid } from '../page/nodes.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { isMigration, swapPfn } from '../page/pfn-swap.ts';
 import { SWP_MIGRATION_READ, SWP_MIGRATION_READ_EXCLUSIVE, SWP_MIGRATION_WRITE, swapType } from '../page/swapops.ts';
+import { profile } from '../profile.ts';
 import { getPage } from '../rmap/rmap.ts';
 import { setPageProt } from '../vma/flags.ts';
 import { compactMemory } from './compaction.ts';
@@ -367,8 +368,8 @@ function hold(w: MigrateWorld, pfn: number): number {
 }
 
 describe('compaction', () => {
-  it('leaves one free part at the bottom, with every page as it was', () => {
-    const w = new HandMade({ frames: 4096, numaNodes: 2 });
+  it.each(['6.1', '6.12'])('leaves one free part at the bottom, with every page as it was (%s)', (version) => {
+    const w = new HandMade({ frames: 4096, numaNodes: 2, profile: profile(version) });
     const vma = w.vma(A, A + 4096 * PAGE);
     const pages = w.anonRange(vma, A, 600);
     for (let i = 0; i < 600; i++) w.k.memory.bytes[pages[i]! * PAGE] = i % 251;

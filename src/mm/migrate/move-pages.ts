@@ -11,10 +11,11 @@ import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { pteOffset, pteTable } from '../fault/page-tables.ts';
+import { isMappedShared } from '../huge/age.ts';
 import { pmdFrame, pmdTransHuge } from '../huge/pmd.ts';
 import { isHugeZero } from '../huge/zero-page.ts';
 import type { Kernel } from '../kernel.ts';
-import { compoundHead, pageMapcount } from '../page/compound.ts';
+import { compoundHead } from '../page/compound.ts';
 import { pageToNid } from '../page/nodes.ts';
 import { isZoneDevice, PG_HUGETLB } from '../page/pages.ts';
 import { pteFrame, pteNone, ptePresent, pteProtnone, pteSpecial } from '../page/swapops.ts';
@@ -35,7 +36,7 @@ export function vmaMigratable(vma: VmArea): boolean {
  *  for the zero page. Takes the ptl. */
 export function* followPageDump(k: Kernel, vma: VmArea, address: number): AtomicPath<number> {
   if ((vma.flags & VM_HUGETLB) !== 0) return yield* followHugetlb(k, vma, address);
-  const hole = vma.file === null ? -EFAULT : 0;
+  const hole = vma.file === null && !k.profile.moveHoleIsNoPage ? -EFAULT : 0;
   const huge = pmdWord(k.memory, vma.mm.pgd, vpnHi(address), vpnLo(address));
   if (huge >= 0 && pmdTransHuge(entryLo(k.memory, huge))) return yield* followHuge(k, vma, address, huge, hole);
   const table = pteTable(k, vma.mm, address);
@@ -108,7 +109,7 @@ function* addPageForMigration(
     else {
       if (isZoneDevice(k.pages, page)) result = -ENOENT;
       else if (pageToNid(k, page) === node) result = 0;
-      else if (pageMapcount(k.pages, page) > 1 && !migrateAll) result = -EACCES;
+      else if (isMappedShared(k, page) && !migrateAll) result = -EACCES;
       else {
         const head = compoundHead(k.pages, page);
         const isHugetlb = (k.pages.flags[head]! & PG_HUGETLB) !== 0;

@@ -42,6 +42,15 @@ export function totalMapcount(pages: Pages, head: number): number {
   return n;
 }
 
+/** folio_likely_mapped_shared: one mapping is one user, a huge entry beside others or more entries than frames are several; else the
+ *  first frame tells. */
+export function folioLikelyMappedShared(pages: Pages, head: number): boolean {
+  const count = totalMapcount(pages, head);
+  if (count <= 1 || pages.order[head] === 0) return count > 1;
+  if (pages.compoundMapcount[head]! > 0 || count > 1 << pages.order[head]!) return true;
+  return pages.mapcount[head]! > 1;
+}
+
 /** prep_compound_page: a free block of 2^order frames becomes one page. */
 export function prepCompoundPage(pages: Pages, head: number, order: number): void {
   pages.order[head] = order;

@@ -1,6 +1,6 @@
 // The statistics of memory cgroups as reclaim sees them (mm/memcontrol.c, kernel/cgroup/rstat.c). A change is counted on its CPU and
 // reaches what lruvec_page_state says when the statistics are flushed, and reclaim flushes them only when there is enough to flush: more
-// than one batch of changes, of any group, for each CPU. Until then its looks see the lists as they were at the last flush.
+// than one batch of changes, of any group, for each CPU (since 6.8 not even then: Profile.reclaimFlushesStats). Until then its looks see the lists as they were at the last flush.
 //
 // Counted are changes by pages that are charged to a group, and by reclaim. Not modelled: the flush every two seconds. A machine
 // without groups (cgroup_disable=memory) has exact counts.

@@ -8,12 +8,10 @@ import { putPages } from '../page/allocator.ts';
 import { LIST_LRU } from '../page/pages.ts';
 import { putbackLruPage } from './lru.ts';
 
-const PAGEVEC_SIZE = 15;
-
 /** folio_add_lru: the caller's reference becomes the batch's. */
 export function lruAddBatch(k: Kernel, pfn: number): void {
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_LIST, LIST_LRU, true);
-  if (k.reclaim.addBatch.push(pfn) === PAGEVEC_SIZE) lruAddDrain(k);
+  if (k.reclaim.addBatch.push(pfn) === k.profile.folioBatch) lruAddDrain(k);
 }
 
 /** lru_add_drain. */

@@ -5,6 +5,7 @@
 import { fail } from '../../base/assert.ts';
 import { type Scheduler, type Thread, WaitQueue } from '../../sched/scheduler.ts';
 import { type Pages, PG_LRU } from '../page/pages.ts';
+import type { Profile } from '../profile.ts';
 import { CgroupStats } from './cgroup-stats.ts';
 import type { LruGenState } from './lru-gen.ts';
 import { type Lruvec, lruList as listOf } from './lruvec.ts';
@@ -19,9 +20,6 @@ export {
   LRU_UNEVICTABLE,
   lruList,
 } from './lruvec.ts';
-
-/** PAGEVEC_SIZE. */
-const PAGEVEC_SIZE = 15;
 
 export class ReclaimState {
   /** Pages that a collapse puts back (lru-add-batch.ts). */
@@ -51,8 +49,15 @@ export class ReclaimState {
   /** Threads inside direct reclaim or kswapd (PF_MEMALLOC). */
   readonly #reclaiming = new Set<Thread>();
 
-  constructor(pages: Pages, cpus: number) {
+  /** Profile.folioBatch. */
+  readonly #batch: number;
+  /** Profile.reclaimFlushesStats. */
+  readonly #flushes: boolean;
+
+  constructor(pages: Pages, cpus: number, profile: Pick<Profile, 'folioBatch' | 'reclaimFlushesStats'>) {
     this.#pages = pages;
+    this.#batch = profile.folioBatch;
+    this.#flushes = profile.reclaimFlushesStats;
     this.stats = new CgroupStats(cpus);
   }
 
@@ -86,7 +91,7 @@ export class ReclaimState {
       return;
     }
     this.lruvecOf(pfn).add(this.#pages, pfn);
-    if (this.#joining.push(pfn) === PAGEVEC_SIZE) this.drainJoining();
+    if (this.#joining.push(pfn) === this.#batch) this.drainJoining();
   }
 
   /** lru_add_drain, of what join collects. */
@@ -105,7 +110,7 @@ export class ReclaimState {
 
   /** mem_cgroup_flush_stats: what lruvec_page_state says is the truth again, if enough has changed since it was. */
   flushStats(): void {
-    if (!this.hasGroups || this.stats.isFlushDue) this.flushStatsNow();
+    if (!this.hasGroups || (this.#flushes && this.stats.isFlushDue)) this.flushStatsNow();
   }
 
   /** The same in any case, as a worker does every two seconds. */

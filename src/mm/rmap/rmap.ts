@@ -100,6 +100,7 @@ export function pageAddNewAnonRmap(k: Kernel, pfn: number, vma: VmArea, address:
  *  VMA that may hold the page has a chain to. */
 export function pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: number, exclusive: boolean): void {
   const pages = k.pages;
+  let kind = RMAP_ANON;
   pages.mapcount[pfn]!++;
   // A page that is anonymous already keeps its mapping: that outlives its entries while it is in the swap cache.
   if ((pages.flags[compoundHead(pages, pfn)]! & PG_ANON) === 0) {
@@ -108,9 +109,10 @@ export function pageAddAnonRmap(k: Kernel, pfn: number, vma: VmArea, address: nu
     pages.mapping[pfn] = exclusive ? anonVma : anonVma.root;
     pages.index[pfn] = linearPageIndex(vma, address);
     pages.flags[pfn] = pages.flags[pfn]! | PG_ANON | PG_SWAPBACKED;
+    if (k.profile.swapinNewRmap) kind = RMAP_ANON_NEW;
   }
   if (exclusive) pages.flags[pfn] = pages.flags[pfn]! | PG_ANON_EXCLUSIVE;
-  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_ADD, pfn, vma, address, RMAP_ANON);
+  if (k.memory.log.on || k.memory.footprint !== null) announceRmap(k, E_RMAP_ADD, pfn, vma, address, kind);
 }
 
 /** page_move_anon_rmap: a page that turned out to have one user becomes that VMA's own. Page lock held. */

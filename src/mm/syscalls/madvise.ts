@@ -204,6 +204,8 @@ function* madviseRemove(k: Kernel, vma: VmArea, start: number, end: number): Ker
 /** madvise_populate: as accesses of the program would, without forcing permissions. */
 function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, isWrite: boolean): KernelPath<number> {
   const flags = FOLL_TOUCH | FOLL_HWPOISON | FOLL_UNLOCKABLE | (isWrite ? FOLL_WRITE : 0);
+  // Pages that one call of faultin_page_range has done when it meets an error: it returns those, and is called again.
+  let before = 0;
   for (let at = start; at < end; ) {
     const vma = mm.vmas.findExact(at);
     if (vma === null) return -ENOMEM;
@@ -211,10 +213,16 @@ function* madvisePopulate(k: Kernel, mm: MmStruct, start: number, end: number, i
     if ((vma.flags & (A.VM_IO | A.VM_PFNMAP)) !== 0 || !isAllowed) return -EINVAL;
     const pages = (Math.min(end, vma.end) - at) / 4096;
     const got = yield* k.fn.getUserPages(k, mm, at, pages, flags, null);
+    const goesOn = k.profile.madvisePopulateAtOnce && (k.gupUnlocked || got === pages);
     if (k.gupUnlocked) {
       k.gupUnlocked = false;
       if (k.sched.points || !mm.mmapLock.tryRead()) yield* mm.mmapLock.readLock();
     }
+    if (got < 0 && before > 0) {
+      before = 0;
+      continue;
+    }
+    before = goesOn ? before + Math.max(got, 0) : 0;
     if (got < 0) return got === -EFAULT || got === -EINVAL || got === -EHWPOISON ? got : -ENOMEM;
     at += got * 4096;
   }

@@ -26,9 +26,14 @@ import type { MmStruct, VmArea } from '../types.ts';
 import { MmuGather } from './mmu-gather.ts';
 import { FLUSH_OF_GATHER, isFullFlush } from './tlb-flush.ts';
 
+/** Pages that a batch of `entries` takes. */
+function room(k: Kernel, entries: number): number {
+  return k.profile.gatherKeepsRoom && entries > 1 ? entries - 1 : entries;
+}
+
 export function tlbGatherMmu(k: Kernel, mm: MmStruct, fullMm: boolean, site: number): MmuGather {
   const tlb = k.gathers.pop() ?? new MmuGather(mm);
-  tlb.begin(mm, fullMm, k.config.gatherBundle);
+  tlb.begin(mm, fullMm, room(k, k.config.gatherBundle));
   tlb.site = site;
   if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
   mm.tlbFlushPending++;
@@ -80,7 +85,7 @@ function nextBatch(k: Kernel, tlb: MmuGather): boolean {
     tlb.batches.push(frame);
   }
   tlb.active++;
-  tlb.limit += k.config.gatherBatchEntries;
+  tlb.limit += room(k, k.config.gatherBatchEntries);
   tlb.reserve(tlb.limit);
   return true;
 }
@@ -109,7 +114,7 @@ export function* tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void> {
   if (count === 0) return;
   if (k.sched.points) yield P_FREE;
   let from = 0;
-  let to = Math.min(k.config.gatherBundle, count);
+  let to = Math.min(room(k, k.config.gatherBundle), count);
   while (from < count) {
     // 512 at a time with a chance for others between (cond_resched).
     for (let at = from; at < to; at += 512) {
@@ -117,9 +122,9 @@ export function* tlbFlushMmuFree(k: Kernel, tlb: MmuGather): KernelPath<void> {
       releasePages(k, tlb.pages, at, Math.min(at + 512, to));
     }
     from = to;
-    to = Math.min(to + k.config.gatherBatchEntries, count);
+    to = Math.min(to + room(k, k.config.gatherBatchEntries), count);
   }
-  tlb.resetPages(k.config.gatherBundle);
+  tlb.resetPages(room(k, k.config.gatherBundle));
   if (k.sched.points) yield P_FREED;
 }
 

@@ -18,11 +18,11 @@ import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
 import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import { P_PTES_CHANGED } from '../../sched/points.ts';
-import { splitForAging } from '../huge/age.ts';
+import { isMappedShared, splitForAging } from '../huge/age.ts';
 import { pmdIsTable } from '../huge/pmd.ts';
 import type { Kernel } from '../kernel.ts';
 import { announceLazyfree } from '../page/announce.ts';
-import { isCompound, pageMapcount } from '../page/compound.ts';
+import { isCompound } from '../page/compound.ts';
 import { tryLockPage, unlockPage } from '../page/page-lock.ts';
 import { PG_DIRTY, PG_LRU, PG_SWAPCACHE } from '../page/pages.ts';
 import { isRealSwap, pteFrame, pteNone, ptePresent, pteSpecial, swapOffset } from '../page/swapops.ts';
@@ -120,7 +120,7 @@ function* agePteRange(
     if (done === count) continue;
     // A part of a huge page: the page is split if nobody else maps the part; else the rest of the table is left as it is.
     const pfn = pteFrame(entryLo(k.memory, word));
-    if (pageMapcount(k.pages, pfn) !== 1) break;
+    if (isMappedShared(k, pfn)) break;
     k.ptl.unlock(table);
     const isSplit = yield* splitForAging(k, pfn);
     if (k.sched.points || !k.ptl.tryLock(table)) yield* k.ptl.lock(table);

@@ -12,9 +12,19 @@
 
 import { MM_ANONPAGES, MM_SWAPENTS, VM_HUGETLB, VM_MIXEDMAP, VM_PFNMAP, VM_SEQ_READ } from '../../abi/mman.ts';
 import { MMU_NOTIFY_CLEAR, MMU_NOTIFY_UNMAP, SITE_ZAP } from '../../abi/notifier.ts';
-import { LEVEL_PTE, PTE_A, PTE_D, PTE_P, PTE_PS, PTE_SPECIAL, PTE_UFFD_WP } from '../../abi/pte.ts';
+import {
+  LEVEL_PTE,
+  PTE_A,
+  PTE_D,
+  PTE_P,
+  PTE_PS,
+  PTE_RW,
+  PTE_SOFT_DIRTY,
+  PTE_SPECIAL,
+  PTE_UFFD_WP,
+} from '../../abi/pte.ts';
 import { pmdWord, vpnHi, vpnLo } from '../../hw/page-table.ts';
-import { entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
+import { entryHi, entryLo, entryWord, writeEntry } from '../../hw/pte.ts';
 import type { AtomicPath, KernelPath } from '../../sched/path.ts';
 import { P_PTES_CLEARED } from '../../sched/points.ts';
 import { zapPmd } from '../huge/zap.ts';
@@ -182,10 +192,21 @@ function zapEntries(
     const isSpecial = (lo & PTE_SPECIAL) !== 0;
     const pfn = pteFrame(lo);
     let pageFlags = flags[pfn]!;
-    if ((pageFlags & PG_COMPOUND) !== 0) pageFlags = flags[compoundHead(k.pages, pfn)]!;
+    const isPart = (pageFlags & PG_COMPOUND) !== 0;
+    if (isPart) pageFlags = flags[compoundHead(k.pages, pfn)]!;
     const isAnon = (pageFlags & PG_ANON) !== 0;
     if (!evenCows && !isSpecial && isAnon) continue;
     const address = start + i * 4096;
+    if (isPart && !isSpecial && k.profile.zapBatchesFolio) {
+      const run = zapFolioRun(k, tlb, vma, at, address, count - i);
+      if (first < 0) first = i;
+      i += run - 1;
+      end = i + 1;
+      if (isAnon) anon += run;
+      if (!tlb.isFull) continue;
+      i++;
+      break;
+    }
     writeEntry(m, at, 0, 0, mm.id, address, LEVEL_PTE);
     if (first < 0) first = i;
     end = i + 1;
@@ -206,6 +227,48 @@ function zapEntries(
   if (end > 0) tlb.addRange(start + first * 4096, start + end * 4096, CLEARED_PTES);
   mm.rss[MM_ANONPAGES] = mm.rss[MM_ANONPAGES]! - anon;
   return i;
+}
+
+/** What entries of a run may differ in. */
+const OF_EACH = PTE_A | PTE_D | PTE_RW | PTE_SOFT_DIRTY;
+
+/** folio_pte_batch: how many entries from `word` on, `most` at most, map neighbouring frames of one large page with the same rights. */
+function folioRun(k: Kernel, word: number, most: number): number {
+  const m = k.memory;
+  const lo = entryLo(m, word);
+  const hi = entryHi(m, word);
+  const head = compoundHead(k.pages, pteFrame(lo));
+  let run = 1;
+  for (; run < most; run++) {
+    const next = entryLo(m, word + 2 * run);
+    if ((next & ~OF_EACH) >>> 0 !== ((lo & ~OF_EACH) >>> 0) + run * 4096) break;
+    if (entryHi(m, word + 2 * run) !== hi || compoundHead(k.pages, pteFrame(next)) !== head) break;
+  }
+  return run;
+}
+
+/** zap_present_folio_ptes: the run of a large page from the entry at `word` on. Number of entries done. */
+function zapFolioRun(k: Kernel, tlb: MmuGather, vma: VmArea, word: number, address: number, most: number): number {
+  const m = k.memory;
+  const run = folioRun(k, word, most);
+  const pfn = pteFrame(entryLo(m, word));
+  const isAnon = (k.pages.flags[compoundHead(k.pages, pfn)]! & PG_ANON) !== 0;
+  // A run takes one place of the gather, so there is always room for it.
+  tlb.reserve(tlb.count + run + 1);
+  for (let i = 0; i < run; i++) {
+    const at = word + 2 * i;
+    const lo = entryLo(m, at);
+    const va = address + i * 4096;
+    writeEntry(m, at, 0, 0, tlb.mm.id, va, LEVEL_PTE);
+    if (!isAnon) {
+      zapFilePage(k, tlb, vma, lo, pfn + i);
+      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, va, at, lo, 0);
+    }
+    if (!isAnon && (lo & PTE_D) !== 0 && k.profile.delayedRmap) tlb.delayed.push(pfn + i, va);
+    else k.fn.pageRemoveRmap(k, pfn + i, vma, va);
+  }
+  for (let i = 0; i < run; i++) if (k.fn.tlbRemovePage(k, tlb, pfn + i, address + i * 4096, false)) tlb.isFull = true;
+  return run;
 }
 
 /** What the entry knew about a page of a file goes to the page; a dirty one must be flushed before ptl is dropped. */

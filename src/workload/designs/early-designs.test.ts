@@ -230,6 +230,20 @@ describe('an entry gains rights', () => {
     for (const design of ['linux-6.6', 'linux-6.12'])
       expect(orderOf(design, upgrade, arm)).toEqual(['CPUs flushed', 'arch_invalidate_secondary_tlbs']);
   });
+
+  test('rights that mprotect gives back at once are flushed with the entries; a secondary TLB hears of that flush', () => {
+    const back: OrderOperation = {
+      name: 'mprotect back',
+      setup: [
+        { do: 'mmap', at: 0 },
+        { do: 'store', at: 0 },
+        { do: 'mprotect', at: 0, prot: 'r' },
+      ],
+      steps: [{ do: 'mprotect', at: 0, prot: 'rw' }],
+    };
+    const flush = ['CPUs flushed', 'arch_invalidate_secondary_tlbs'];
+    for (const design of ['linux-6.6', 'linux-6.12']) expect(orderOf(design, back).slice(-2)).toEqual(flush);
+  });
 });
 
 describe('flushes that are put off', () => {
