@@ -17,7 +17,7 @@ import { explore } from '../src/explore/explore.ts';
 import type { Finding, Program, World } from '../src/explore/world.ts';
 
 const seed = Number(process.env['SEED'] ?? 1);
-const programs = Number(process.env['PROGRAMS'] ?? 300);
+const programs = Number(process.env['PROGRAMS'] ?? 500);
 const END = PAGE + 2 * 4096;
 
 /** One event of a thread, decided beforehand. */
