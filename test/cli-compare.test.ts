@@ -96,7 +96,14 @@ function withoutSeconds(c: Comparison): Comparison {
 
 describe('the result', () => {
   test('has the published fields, for pinned too, which fails for want of memory', async () => {
-    const { status, result } = await compareJson('--no-price', '--memory', '0.4', '--designs', 'pinned,linux-6.1', COPY);
+    const { status, result } = await compareJson(
+      '--no-price',
+      '--memory',
+      '0.4',
+      '--designs',
+      'pinned,linux-6.1',
+      COPY,
+    );
     expect(status).toBe(0);
     expect(result).toMatchObject({ program: COPY, seed: 1, complete: true });
     expect(result.designs.map((d) => d.design)).toEqual(['pinned', 'linux-6.1']);

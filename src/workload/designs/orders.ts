@@ -93,7 +93,10 @@ export const ORDER_OPERATIONS: readonly OrderOperation[] = [
 
 /** The order of callbacks, changes of the page's entry, CPU flushes and the free of its frame. `kernel`: other limits. */
 export function orderOf(design: string, operation: OrderOperation, kernel: Partial<KernelConfig> = {}): string[] {
-  const config = { ...SMALL_KERNEL, frames: 128, profile: profileOf(design), ...kernel };
+  const of = profileOf(design);
+  // Two pages to a batch, in kernels too that leave a place in it free.
+  const gatherBundle = of.gatherKeepsRoom ? 3 : 2;
+  const config = { ...SMALL_KERNEL, frames: 128, gatherBundle, profile: of, ...kernel };
   const k = new Kernel(kernelConfig(config), { ...linuxFns }, firstChooser);
   k.design = designInfo(design).create(notifierHost(k));
   const main = k.sched.run(createProcess(k, { areas: [], startBrk: 0x600000 }));
