@@ -31,6 +31,8 @@ export class Heart {
   /** Steps of each thread of the world. */
   readonly turns = new Int32Array(32);
   suspect: Suspect | null = null;
+  /** Notifications of the driver so far: what it may have to start over for. */
+  told = 0;
   readonly #words: Int32Array;
   readonly #text: Uint8Array;
 

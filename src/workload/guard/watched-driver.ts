@@ -34,7 +34,8 @@ interface Watch {
   readonly placeOf: PlaceOf;
 }
 
-/** Resumptions of one call of a callback: more than any needs, and so many that it is suspect of never ending. */
+/** Resumptions of one call of a callback without a notification between them: more than any needs, and so many that it is suspect
+ *  of never ending. A fault that starts over because the kernel and the device undo each other's work is no mistake of the driver. */
 const LONG = 50;
 const VERY_LONG = 150;
 
@@ -79,6 +80,7 @@ function watchedCallbacks(watch: Watch, made: unknown): unknown {
 function watchedCallback(watch: Watch, name: string, callback: AnyFunction, self: object): AnyFunction {
   const place = watch.heart.placeNumber(name);
   return (...args) => {
+    if (name !== 'fault') watch.heart.told++;
     const result = during(watch, name, place, () => callback.apply(self, args));
     // Whoever called it says what is wrong with that; it must not reject unheard meanwhile.
     if (result instanceof Promise) result.catch(() => {});
@@ -98,7 +100,12 @@ function* watchedPath(
 ): Generator<unknown, unknown, unknown> {
   const { heart, driver } = watch;
   let turnsThen: Int32Array | null = null;
+  let told = heart.told;
   for (let resumed = 1; ; resumed++) {
+    if (heart.told !== told) {
+      told = heart.told;
+      resumed = 1;
+    }
     const r = during(watch, name, place, () => path.next());
     if (r.done === true) return r.value;
     if (resumed === LONG) turnsThen = heart.turns.slice();
