@@ -1,54 +1,29 @@
 // Pages in memory of the GPU, and pages that it has for itself: contents on every way there and back, interleavings of one page, mistakes.
 import { describe, expect, it } from 'vitest';
+import { type GpuWorld, gpuDevice, gpuWorld, PAGE, V } from '../../../test/support/gpu-world.ts';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
 import { type Search, search } from '../../../test/support/named-device.ts';
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
-import { NR_mmap, NR_munmap } from '../../abi/syscalls.ts';
+import { NR_munmap } from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { checkWorld } from '../../mm/check-world.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
-import { createProcess, doClone, doExit } from '../../mm/process/task.ts';
-import type { Task } from '../../mm/types.ts';
-import { createMachine, type Machine } from '../../system/machine.ts';
+import { doClone, doExit } from '../../mm/process/task.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DEAD, ACCESS_DONE } from '../accessor.ts';
 import type { DeviceConfig } from '../device.ts';
-import { GPU_SVM_SMALL } from './config.ts';
-import type { GpuSvmDevice } from './gpu-svm.ts';
 import { GPU_MISTAKES } from './mistakes.ts';
 
-const PAGE = 4096;
-const V = 0x10000000;
-const RW = PROT_READ | PROT_WRITE;
 const MEMORY: DeviceConfig['gpuSvm'] = { memoryPages: 2 };
 const ATOMIC: DeviceConfig['gpuSvm'] = { storesAreAtomic: true };
 
-function gpu(config: DeviceConfig['gpuSvm']): Partial<DeviceConfig> {
-  return { device: 'gpu-svm', gpuSvm: { ...GPU_SVM_SMALL, ...config } };
-}
+const gpu = (config: DeviceConfig['gpuSvm']): Partial<DeviceConfig> => gpuDevice('gpu-svm', config);
+const world = (config: DeviceConfig['gpuSvm'], seed = 1): GpuWorld => gpuWorld(gpu(config), 4, seed);
 
-interface World {
-  readonly m: Machine;
-  readonly task: Task;
-  readonly device: GpuSvmDevice;
-}
-
-function world(config: DeviceConfig['gpuSvm'], seed = 1): World {
-  const kernel = { frames: 256, swapPages: 64, devicePrivatePages: 2 };
-  const m = createMachine({ kernel, design: 'linux-6.1', device: { ...gpu(config), hasWorkload: false }, seed });
-  const task = m.run(createProcess(m.kernel, { areas: [] }));
-  const device = m.device as GpuSvmDevice;
-  expect(m.run(device.bind(task.mm!))).toBe(0);
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-  expect(m.run(m.call(task, NR_mmap, V, 4 * PAGE, RW, flags, -1, 0))).toBe(V);
-  return { m, task, device };
-}
-
-function store({ m, device }: World, va = V): void {
+function store({ m, device }: GpuWorld, va = V): void {
   expect(m.run(device.accessor.access(0, va, true, va + PAGE))).toBe(ACCESS_DONE);
 }
 
-function load({ m, task }: World, va: number, by = task): number {
+function load({ m, task }: GpuWorld, va: number, by = task): number {
   return m.run(userLoad(m.kernel, by, va, 4));
 }
 
@@ -57,7 +32,7 @@ function halfOf(value: number): number {
   return new Uint32Array(new Float64Array([value]).buffer)[1]!;
 }
 
-function inMemory({ device }: World): number {
+function inMemory({ device }: GpuWorld): number {
   return device.driver.memory!.used;
 }
 
