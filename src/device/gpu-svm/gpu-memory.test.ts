@@ -8,12 +8,13 @@ import { InputError } from '../../base/assert.ts';
 import { checkWorld } from '../../mm/check-world.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
 import { doClone, doExit } from '../../mm/process/task.ts';
+import { createMachine } from '../../system/machine.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DEAD, ACCESS_DONE } from '../accessor.ts';
-import type { DeviceConfig } from '../device.ts';
+import { createDevice, type DeviceConfig } from '../device.ts';
 import { GPU_MISTAKES } from './mistakes.ts';
 
-const MEMORY: DeviceConfig['gpuSvm'] = { memoryPages: 2 };
+const MEMORY: DeviceConfig['gpuSvm'] = { hasMemory: true, memoryPages: 2 };
 const ATOMIC: DeviceConfig['gpuSvm'] = { storesAreAtomic: true };
 
 const gpu = (config: DeviceConfig['gpuSvm']): Partial<DeviceConfig> => gpuDevice('gpu-svm', config);
@@ -48,10 +49,11 @@ describe('pages in memory of the GPU', () => {
     checkWorld(w.m.kernel);
   });
 
-  it('a hole becomes a page there; when the memory is full pages stay in RAM', () => {
+  it('a hole becomes a page there; when the memory is full others go back, in turn', () => {
     const w = world(MEMORY);
     for (let i = 0; i < 4; i++) store(w, V + i * PAGE);
-    expect([inMemory(w), w.device.driver.memory!.toGpu]).toEqual([2, 2]);
+    const { toGpu, evictions } = w.device.driver.memory!;
+    expect([inMemory(w), toGpu, evictions]).toEqual([2, 4, 2]);
     expect([0, 1, 2, 3].map((i) => load(w, V + i * PAGE + PAGE - 60))).toEqual([1, 2, 3, 4].map(halfOf));
     checkWorld(w.m.kernel);
   });
@@ -83,7 +85,8 @@ describe('pages in memory of the GPU', () => {
   });
 
   it('more memory than the kernel has room for is one clear line', () => {
-    expect(() => world({ memoryPages: 3 })).toThrow(InputError);
+    const { kernel } = createMachine({ kernel: { frames: 64, devicePrivatePages: 1 }, design: 'linux-6.1' });
+    expect(() => createDevice(kernel, gpu(MEMORY))).toThrow(InputError);
   });
 });
 
@@ -107,9 +110,9 @@ describe('pages that the GPU has for itself', () => {
 });
 
 describe.each([
-  ['memory', { memoryPages: 16 }],
+  ['memory', { hasMemory: true, memoryPages: 16 }],
   ['atomics', { storesAreAtomic: true }],
-  ['both', { memoryPages: 16, storesAreAtomic: true }],
+  ['both', { hasMemory: true, memoryPages: 16, storesAreAtomic: true }],
 ])('%s', (_name, config) => {
   it(`random programs: nothing wrong (SEED=${SEED})`, () => {
     const kernel = { devicePrivatePages: 16 };
