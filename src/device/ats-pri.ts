@@ -20,7 +20,8 @@
 //                                                                           frees F1
 //
 // A Translation Completion that is under way then was made before the invalidation: it is discarded, and the engine asks
-// again; an entry is never made of it.
+// again; an entry is never made of it. How much one covers, the engine learns from it alone: what was asked for as a page may be
+// answered with 2 MiB, of which any page may have been invalidated meanwhile. And an access in flight holds all of its translation.
 
 import {
   AGENT_ATC,
@@ -40,14 +41,14 @@ import {
 import { PTE_D, PTE_RW } from '../abi/pte.ts';
 import { assert, InputError } from '../base/assert.ts';
 import type { PhysMemory } from '../hw/phys.ts';
-import { TLB_NX, Tlb } from '../hw/tlb.ts';
+import { TLB_4K, TLB_NX, Tlb } from '../hw/tlb.ts';
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE } from '../hw/walker.ts';
 import type { KernelPath } from '../sched/path.ts';
 import { P_DEV_ACCESS, P_DEV_MESSAGE, P_DEV_TRANSLATE, P_DEV_TRANSLATED } from '../sched/points.ts';
 import { type Scheduler, WaitQueue } from '../sched/scheduler.ts';
 import { ACCESS_DEAD, ACCESS_DONE, ACCESS_INVALID, type Accessor } from './accessor.ts';
 import { Fifo } from './fifo.ts';
-import { emitFill, generationOfPage, type Iommu, pageOfEntry, TLB_ID } from './iommu.ts';
+import { emitFill, generationOfPage, type Iommu, NOT_MET, pageOfEntry, sizeMet, TLB_ID } from './iommu.ts';
 import { type Endpoint, TranslationRequest } from './messages.ts';
 import {
   noteDevice,
@@ -106,11 +107,12 @@ class Engine {
   readonly queue = new WaitQueue();
   /** PASID of the context. */
   pasid = 0;
-  /** Page whose translation is asked for, -1 when none; and whether an invalidation overtook it. */
+  /** Page whose translation is asked for, -1 when none; and from which size on (TLB_*) invalidations have overtaken the answer. */
   askedVa = -1;
-  isDoomed = false;
-  /** Page whose translation is held for an access in flight, -1 when none. */
+  doomedFrom = NOT_MET;
+  /** Page whose translation is held for an access in flight, -1 when none; and the size of the translation. */
   heldVa = -1;
+  heldSize = TLB_4K;
   heldPasid = 0;
   heldPfn = 0;
   heldGeneration = 0;
@@ -210,9 +212,10 @@ export class AtsDevice implements Endpoint, Accessor {
     const engines = this.#engines.flatMap((e) => [
       e.pasid,
       e.askedVa,
-      e.isDoomed ? 1 : 0,
+      e.doomedFrom,
       e.heldVa,
       e.heldVa < 0 ? 0 : e.heldPfn,
+      e.heldVa < 0 ? 0 : e.heldSize,
       e.isDraining ? 1 : 0,
       e.request.isAnswered ? 1 : 0,
     ]);
@@ -280,7 +283,7 @@ export class AtsDevice implements Endpoint, Accessor {
     if (at < 0 || !permits(this.atc.flags(at), kind)) return false;
     this.hits++;
     const pfn = pageOfEntry(this.atc, at, lo);
-    this.#hold(e, page, pfn, generationOfPage(this.memory, this.atc, at, pfn));
+    this.#hold(e, page, this.atc.size(at), pfn, generationOfPage(this.memory, this.atc, at, pfn));
     return true;
   }
 
@@ -292,9 +295,10 @@ export class AtsDevice implements Endpoint, Accessor {
     return at >= 0 && !permits(this.atc.flags(at) | PTE_D, kind);
   }
 
-  #hold(e: Engine, page: number, pfn: number, generation: number): void {
+  #hold(e: Engine, page: number, size: number, pfn: number, generation: number): void {
     this.#note(PART_ENGINE, e.id, true);
     e.heldVa = page;
+    e.heldSize = size;
     e.heldPasid = e.pasid;
     e.heldPfn = pfn;
     e.heldGeneration = generation;
@@ -319,7 +323,7 @@ export class AtsDevice implements Endpoint, Accessor {
       r.isAnswered = false;
       this.#note(PART_ENGINE, e.id, true);
       e.askedVa = page;
-      e.isDoomed = false;
+      e.doomedFrom = NOT_MET;
       this.translationRequests++;
       this.#message(MSG_TRANSLATION_REQUEST, e.pasid, page, page + 4096, e.id);
       this.iommu.receiveRequest(r);
@@ -327,7 +331,7 @@ export class AtsDevice implements Endpoint, Accessor {
       this.#note(PART_ANSWER, e.id, false);
       this.#note(PART_ENGINE, e.id, true);
       e.askedVa = -1;
-      if (!e.isDoomed) break;
+      if ((r.isGranted ? r.size : TLB_4K) < e.doomedFrom) break;
       this.discardedCompletions++;
       if (this.sched.points) yield P_DEV_TRANSLATE;
     }
@@ -335,7 +339,7 @@ export class AtsDevice implements Endpoint, Accessor {
     const at = this.atc.insert(r.pasid, r.hi, r.lo, r.size, r.pfn, r.flags, r.generation);
     if (this.memory.log.on) emitFill(this.memory, this.atc, at, this.iommu.mmOf[r.pasid]!, AGENT_ATC, this.id);
     if (!permits(r.flags, kind)) return false;
-    this.#hold(e, page, r.pfn, r.generation);
+    this.#hold(e, page, r.size, r.pfn, r.generation);
     return true;
   }
 
@@ -433,10 +437,11 @@ export class AtsDevice implements Endpoint, Accessor {
     else this.atc.invalidateRange(r.pasid, r.start, r.end);
     let isDraining = false;
     for (const e of this.#engines) {
-      const isAsked = e.askedVa >= 0 && e.request.pasid === r.pasid && overlaps(e.askedVa, r);
-      e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && overlaps(e.heldVa, r);
-      this.#note(PART_ENGINE, e.id, isAsked || e.isDraining);
-      if (isAsked) e.isDoomed = this.discardsOvertaken;
+      const isAsked = this.discardsOvertaken && e.askedVa >= 0 && e.request.pasid === r.pasid;
+      const met = isAsked ? sizeMet(e.askedVa, r.start, r.end) : NOT_MET;
+      e.isDraining = e.heldVa >= 0 && e.heldPasid === r.pasid && sizeMet(e.heldVa, r.start, r.end) <= e.heldSize;
+      this.#note(PART_ENGINE, e.id, met < e.doomedFrom || e.isDraining);
+      if (met < e.doomedFrom) e.doomedFrom = met;
       isDraining = isDraining || e.isDraining;
     }
     if (isDraining) yield* this.drain();
@@ -469,9 +474,4 @@ export class AtsDevice implements Endpoint, Accessor {
 function permits(flags: number, kind: number): boolean {
   if (kind === ACCESS_READ) return true;
   return kind === ACCESS_WRITE ? (flags & RW_D) === RW_D : (flags & TLB_NX) === 0;
-}
-
-/** Does the page lie in the range of the request? */
-function overlaps(page: number, r: InvalidateRequest): boolean {
-  return page < r.end && page + 4096 > r.start;
 }

@@ -20,6 +20,9 @@
 //     stands before the fill (P_IOMMU_FILL)
 //     sees the mark, walks again              COMPLETION_WAIT stored
 //
+// The mark says from which size of the leaf on it counts: a leaf of 2 MiB is stale, too, when another of its pages is invalidated, and
+// only the end of the walk tells the size.
+//
 // What has left for a device by then is not the IOMMU's any more: INVALIDATE_IOTLB_PAGES is sent after that wait.
 
 import {
@@ -30,6 +33,7 @@ import {
   E_MSG,
   E_PWC_FILL,
   E_WALK,
+  MSG_PAGE_REQUEST_LOST,
   MSG_PRG_RESPONSE,
   MSG_TRANSLATION_COMPLETION,
   PRG_FAILURE,
@@ -106,14 +110,28 @@ export const IOMMU_DEFAULTS: IommuConfig = {
   staleWalksLand: true,
 };
 
-/** One walker: its walk, and whether an invalidation has overtaken it. */
+/** sizeMet: no translation of the page overlaps the range, whatever its size. */
+export const NOT_MET = TLB_SIZE_BYTES.length;
+
+/** Size (TLB_*) from which on a translation of the page overlaps [start, end); NOT_MET: none does. */
+export function sizeMet(page: number, start: number, end: number): number {
+  for (let size = TLB_4K; size < NOT_MET; size++) {
+    const bytes = TLB_SIZE_BYTES[size]!;
+    const first = page - (page % bytes);
+    if (first < end && first + bytes > start) return size;
+  }
+  return NOT_MET;
+}
+
+/** One walker: its walk, and which leaves an invalidation has overtaken. */
 class WalkUnit {
   readonly id: number;
   readonly walk: Walk;
   pasid = 0;
   /** Address under translation, -1 when idle. */
   va = -1;
-  isStale = false;
+  /** Leaves of this size (TLB_*) and larger are stale. */
+  staleFrom = NOT_MET;
 
   constructor(id: number, memory: PhysMemory) {
     this.id = id;
@@ -177,7 +195,7 @@ export class Iommu {
 
   /** State in numbers, apart from the caches, for those who compare machines. */
   state(): number[] {
-    const units = this.#walkUnits.flatMap((u) => [u.pasid, u.va, u.isStale ? 1 : 0]);
+    const units = this.#walkUnits.flatMap((u) => [u.pasid, u.va, u.staleFrom]);
     const requests = this.#requests.items.flatMap((r) => [r.endpoint.id, r.tag, r.pasid, r.hi, r.lo]);
     const log = this.pprLog.items.flatMap((e) => [e.device, e.pasid, e.address, e.prg]);
     return [
@@ -225,12 +243,12 @@ export class Iommu {
     r.isGranted = false;
     for (;;) {
       this.#note(PART_WALK_UNIT, unit.id, true);
-      unit.isStale = false;
+      unit.staleFrom = NOT_MET;
       this.#note(PART_GCR3, r.pasid, false);
       if (this.gcr3[r.pasid] === 0) break;
       if (this.#answerFromTlb(r, access)) break;
       const result = yield* this.#walkLevels(unit, r, access);
-      if (unit.isStale) continue;
+      if (unit.staleFrom === TLB_4K) continue;
       if (result === WALK_DENIED && access !== ACCESS_READ) {
         // What is not allowed gets the answer of a read, if there is one: the device then asks for the page.
         access = ACCESS_READ;
@@ -239,7 +257,7 @@ export class Iommu {
       if (result !== WALK_DONE) break;
       if (this.sched.points) yield P_IOMMU_FILL;
       this.#note(PART_WALK_UNIT, unit.id, false);
-      if (unit.isStale) continue;
+      if (unit.walk.size >= unit.staleFrom) continue;
       this.#fill(unit.walk, r);
       break;
     }
@@ -281,7 +299,7 @@ export class Iommu {
     while (result === WALK_MORE) {
       if (this.sched.points) yield P_IOMMU_WALK;
       this.#note(PART_WALK_UNIT, unit.id, false);
-      if (unit.isStale) return WALK_MORE;
+      if (unit.staleFrom === TLB_4K) return WALK_MORE;
       if (!this.config.staleWalksLand && this.#endsStale(walk, r.pasid)) return WALK_NOT_PRESENT;
       result = walk.step();
       if (result === WALK_MORE && walk.level === 0) this.#fillWalkCache(walk, r.pasid);
@@ -336,6 +354,7 @@ export class Iommu {
       return;
     }
     this.pprOverflows++;
+    this.noteLost(entry);
     if (!this.isPprOverflow) {
       this.#note(PART_PPR_OVERFLOW, 0, true);
       this.isPprOverflow = true;
@@ -344,6 +363,12 @@ export class Iommu {
     const { overflowAnswer } = this.config;
     if (entry.isLast && !entry.isStop && overflowAnswer !== NO_ANSWER)
       this.respond(entry.device, entry.pasid, entry.prg, overflowAnswer);
+  }
+
+  /** Nobody will serve the request: it was not logged, or the kernel has dropped it because the rest of its group was not. */
+  noteLost(entry: PprEntry): void {
+    const { device, pasid, address, prg, isStop } = entry;
+    if (!isStop) this.#message(MSG_PAGE_REQUEST_LOST, pasid, address, address + 4096, device, prg, 0);
   }
 
   /** The overflow bit, as the kernel reads it. */
@@ -396,10 +421,10 @@ export class Iommu {
     }
     if (c.pde) this.walkCache.invalidateAsid(c.pasid);
     for (const unit of this.#walkUnits) {
-      const isOvertaken =
-        unit.va >= 0 && unit.pasid === c.pasid && (c.pde || (unit.va < c.end && unit.va + 4096 > c.start));
-      this.#note(PART_WALK_UNIT, unit.id, isOvertaken);
-      if (isOvertaken) unit.isStale = true;
+      const isInside = unit.va >= 0 && unit.pasid === c.pasid;
+      const met = !isInside ? NOT_MET : c.pde ? TLB_4K : sizeMet(unit.va, c.start, c.end);
+      this.#note(PART_WALK_UNIT, unit.id, met < unit.staleFrom);
+      if (met < unit.staleFrom) unit.staleFrom = met;
     }
     const { log } = this.memory;
     if (!log.on) return;

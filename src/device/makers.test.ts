@@ -7,7 +7,7 @@ import { Rng } from '../base/rng.ts';
 import { Judge } from '../check/judge.ts';
 import { touchPage } from '../mm/cpu-access.ts';
 import { createProcess } from '../mm/process/task.ts';
-import { P_DEV_TRANSLATED, P_SLEEP } from '../sched/points.ts';
+import { P_DEV_TRANSLATED, P_IOMMU_FILL, P_SLEEP } from '../sched/points.ts';
 import { CHOOSE_THREAD, DONE, RandomChooser, RUNNABLE, type Scheduler, type Thread } from '../sched/scheduler.ts';
 import { createMachine } from '../system/machine.ts';
 import type { Scenario } from '../workload/scenario/scenario.ts';
@@ -152,42 +152,91 @@ describe.each([
 });
 
 describe('I10: a device that says complete too early', () => {
-  /** An engine stands still at the point, then its page is flushed, as far as that goes without it; then it goes on. */
-  const overtaken = (point: number, change: (d: SharedTableDevice<SvaIommu>) => void): string | null => {
-    const device = { device: 'intel-svm', hasWorkload: false, faultWorkers: 1 };
-    const m = createMachine({ kernel: { frames: 64 }, design: 'linux-6.1', device });
+  /** An engine's access to the first page of a huge one or of a small one, and the walker that serves it. */
+  const begun = (isHuge: boolean) => {
+    const device = { device: 'intel-svm', hasWorkload: false, faultWorkers: 1, iommu: { walkers: 1 } };
+    const kernel = isHuge ? { frames: 1100, thpEnabled: 'always' as const } : { frames: 64 };
+    const m = createMachine({ kernel, design: 'linux-6.1', device });
     const judge = new Judge();
     judge.attach(m.kernel.memory.log);
-    const areas = [{ start: VA, end: VA + 4096, perms: 'rw-p', offset: 0, path: '' }];
+    const areas = [{ start: VA, end: VA + (isHuge ? 0x200000 : 4096), perms: 'rw-p', offset: 0, path: '' }];
     const task = m.run(createProcess(m.kernel, { areas }));
     m.run(m.device!.bind(task.mm!));
     const d = m.device as SharedTableDevice<SvaIommu>;
-    change(d);
     m.run(touchPage(m.kernel, task.mm!, 0, VA, true));
     const { sched } = m.kernel;
     sched.points = true;
     const engine = sched.spawn('engine', 'device', d.accessor.access(0, VA, true, 0));
-    const others = (): Thread[] => sched.threads.filter((t) => t !== engine && t.path !== null && t.state === RUNNABLE);
-    const rest = (): void => {
+    const walker = sched.threads.find((t) => t.name === 'IOMMU walker 0')!;
+    /** The others run as far as they get. */
+    const rest = (...standing: Thread[]): void => {
+      const others = (): Thread[] =>
+        sched.threads.filter((t) => !standing.includes(t) && t.path !== null && t.state === RUNNABLE);
       for (let able = others(); able.length > 0; able = others()) sched.stepThread(able[0]!);
     };
+    return { d, judge, sched, engine, walker, rest };
+  };
+
+  /** An engine stands still at the point, then a page is flushed, as far as that goes without it; then it goes on. */
+  const overtaken = (
+    point: number,
+    change: (d: SharedTableDevice<SvaIommu>) => unknown,
+    flushed = VA,
+  ): string | null => {
+    const { d, judge, sched, engine, rest } = begun(flushed !== VA);
+    change(d);
     while (engine.point !== point || (point === P_SLEEP && engine.state !== RUNNABLE)) {
       if (engine.state === RUNNABLE) sched.stepThread(engine);
-      else rest();
+      else rest(engine);
     }
-    sched.spawn('flush', 'kernel', d.sva.flushRange(d.sva.states.get(1)!, VA, VA + 4096));
-    rest();
+    sched.spawn('flush', 'kernel', d.sva.flushRange(d.sva.states.get(1)!, flushed, flushed + 4096));
+    rest(engine);
     expect(sched.runUntil(() => engine.state === DONE, 10_000)).toBe('reached');
     return judge.results().violations.find((v) => v.property === 'I10')?.text ?? null;
   };
+  /** A page beyond the one accessed, in the same huge page. */
+  const OTHER = VA + 77 * 4096;
 
-  it('without waiting for accesses in flight', () => {
-    expect(overtaken(P_DEV_TRANSLATED, () => {})).toBeNull();
-    expect(overtaken(P_DEV_TRANSLATED, (d) => Object.assign(d.ats, { *drain() {} }))).toMatch(/used a translation/);
+  it.each([
+    ['', VA],
+    [', another page of a huge one flushed', OTHER],
+  ])('without waiting for accesses in flight%s', (_, page) => {
+    expect(overtaken(P_DEV_TRANSLATED, () => {}, page)).toBeNull();
+    const drainless = (d: SharedTableDevice<SvaIommu>): unknown => Object.assign(d.ats, { *drain() {} });
+    expect(overtaken(P_DEV_TRANSLATED, drainless, page)).toMatch(/used a translation/);
   });
 
-  it('with a Translation Completion that was overtaken', () => {
-    expect(overtaken(P_SLEEP, () => {})).toBeNull();
-    expect(overtaken(P_SLEEP, (d) => Object.assign(d.ats, { discardsOvertaken: false }))).toMatch(/used a translation/);
+  it.each([
+    ['', VA],
+    [', another page of a huge one flushed', OTHER],
+  ])('with a Translation Completion that was overtaken%s', (_, page) => {
+    expect(overtaken(P_SLEEP, () => {}, page)).toBeNull();
+    const keeping = (d: SharedTableDevice<SvaIommu>): unknown => Object.assign(d.ats, { discardsOvertaken: false });
+    expect(overtaken(P_SLEEP, keeping, page)).toMatch(/used a translation/);
+  });
+
+  it('what is answered with a huge page is asked for again only when a page of that is flushed', () => {
+    const discarded = (flushed: number): number => {
+      let device: SharedTableDevice<SvaIommu> | null = null;
+      overtaken(P_SLEEP, (d) => (device = d), flushed);
+      return device!.ats.discardedCompletions;
+    };
+    expect([VA + 0x200000 - 4096, VA + 0x200000, VA - 4096].map(discarded)).toEqual([1, 0, 0]);
+  });
+
+  it('a walk that a flush of leaves alone overtakes: again when its leaf has a page of the flush', () => {
+    const walks = (flushed: number, isHuge: boolean): number => {
+      const { d, sched, engine, walker, rest } = begun(isHuge);
+      while (walker.point !== P_IOMMU_FILL) {
+        if (walker.state === RUNNABLE) sched.stepThread(walker);
+        else rest(walker);
+      }
+      d.iommu.invalidateIommuPages(1, flushed, flushed + 4096, false);
+      rest(walker);
+      expect(sched.runUntil(() => engine.state === DONE, 10_000)).toBe('reached');
+      return d.iommu.walksDone;
+    };
+    expect([walks(VA, true), walks(OTHER, true), walks(VA + 0x200000, true)]).toEqual([2, 2, 1]);
+    expect([walks(VA, false), walks(OTHER, false)]).toEqual([2, 1]);
   });
 });

@@ -1,5 +1,5 @@
-// The timelines on pages of mirrors: one page of a program goes while the device fetches it, with a mistake in its driver, and the first
-// violation is drawn. The page's text between <!-- timeline --> and <!-- /timeline --> is what the program draws.
+// The timelines on pages of devices and designs: one page of a program goes while the device fetches it, with a mistake in its driver or
+// under a design that leaves a window, and the first violation is drawn. The page's text between <!-- timeline --> and <!-- /timeline --> is what the program draws.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect } from 'vitest';
@@ -20,6 +20,10 @@ const SEEDS = 200;
 
 export interface TimelineRun {
   readonly device: Partial<DeviceConfig>;
+  /** linux-6.1 when left out. */
+  readonly design?: string;
+  /** The device stores; it loads when left out. */
+  readonly isStore?: boolean;
   /** What the device and its thread are called in the drawing. */
   readonly deviceName: string;
   readonly access: string;
@@ -31,7 +35,7 @@ export interface TimelineRun {
 /** The timeline of the first violation that a seed shows; '' when it shows none. */
 function timeline(run: TimelineRun, seed: number): string {
   const device = { hasWorkload: false, ...run.device };
-  const m = createMachine({ kernel: { frames: 64 }, design: 'linux-6.1', device, seed });
+  const m = createMachine({ kernel: { frames: 64 }, design: run.design ?? 'linux-6.1', device, seed });
   const { sched, memory } = m.kernel;
   const actorName = (id: number): string => sched.threads[id]?.name ?? `thread ${id}`;
   const judge = new Judge({ timelines: 1, actorName });
@@ -41,7 +45,7 @@ function timeline(run: TimelineRun, seed: number): string {
   const flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
   m.run(m.call(task, NR_mmap, VA, 4096, PROT_READ | PROT_WRITE, flags, -1, 0));
   m.run(userStore(m.kernel, task, VA, 1, 4));
-  const access = m.device!.accessor.access(0, VA, false, VA + 4096);
+  const access = m.device!.accessor.access(0, VA, run.isStore === true, VA + 4096);
   m.interleave({ [run.call]: run.path(m, task, VA), [run.access]: access });
   judge.finish();
   const [first] = judge.results().timelines;

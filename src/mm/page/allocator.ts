@@ -313,16 +313,18 @@ function putPage(k: Kernel, page: number): void {
 /** release_pages, folios_put: one reference of each. Those that were the last free their page, the last one of the list first
  *  (Profile.freesInOrder: the first one first). */
 export function putPages(k: Kernel, pages: readonly number[]): void {
-  const count = pages.length;
-  if (k.profile.freesInOrder) for (let i = 0; i < count; i++) k.fn.putPage(k, pages[i]!);
-  else for (let i = count - 1; i >= 0; i--) k.fn.putPage(k, pages[i]!);
+  inFreeOrder(k, pages, k.fn.putPage);
 }
 
 /** The same for pages whose references are gone already. */
 export function freePages(k: Kernel, pages: readonly number[]): void {
+  inFreeOrder(k, pages, k.fn.freePage);
+}
+
+function inFreeOrder(k: Kernel, pages: readonly number[], give: (k: Kernel, pfn: number) => void): void {
   const count = pages.length;
-  if (k.profile.freesInOrder) for (let i = 0; i < count; i++) k.fn.freePage(k, pages[i]!);
-  else for (let i = count - 1; i >= 0; i--) k.fn.freePage(k, pages[i]!);
+  if (k.profile.freesInOrder) for (let i = 0; i < count; i++) give(k, pages[i]!);
+  else for (let i = count - 1; i >= 0; i--) give(k, pages[i]!);
 }
 
 export const allocatorFns: PageFns = {

@@ -211,13 +211,10 @@ function zapEntries(
     if (first < 0) first = i;
     end = i + 1;
     if (isSpecial) continue;
-    if (isAnon) anon++;
-    else {
-      zapFilePage(k, tlb, vma, lo, pfn);
-      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, at, lo, 0);
-    }
-    if (!isAnon && (lo & PTE_D) !== 0 && k.profile.delayedRmap) tlb.delayed.push(pfn, address);
-    else k.fn.pageRemoveRmap(k, pfn, vma, address);
+    if (isAnon) {
+      anon++;
+      k.fn.pageRemoveRmap(k, pfn, vma, address);
+    } else zapFilePage(k, tlb, vma, at, address, lo, pfn);
     if (k.fn.tlbRemovePage(k, tlb, pfn, address, false)) {
       tlb.isFull = true;
       i++;
@@ -260,19 +257,24 @@ function zapFolioRun(k: Kernel, tlb: MmuGather, vma: VmArea, word: number, addre
     const lo = entryLo(m, at);
     const va = address + i * 4096;
     writeEntry(m, at, 0, 0, tlb.mm.id, va, LEVEL_PTE);
-    if (!isAnon) {
-      zapFilePage(k, tlb, vma, lo, pfn + i);
-      if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, va, at, lo, 0);
-    }
-    if (!isAnon && (lo & PTE_D) !== 0 && k.profile.delayedRmap) tlb.delayed.push(pfn + i, va);
-    else k.fn.pageRemoveRmap(k, pfn + i, vma, va);
+    if (isAnon) k.fn.pageRemoveRmap(k, pfn + i, vma, va);
+    else zapFilePage(k, tlb, vma, at, va, lo, pfn + i);
   }
   for (let i = 0; i < run; i++) if (k.fn.tlbRemovePage(k, tlb, pfn + i, address + i * 4096, false)) tlb.isFull = true;
   return run;
 }
 
-/** What the entry knew about a page of a file goes to the page; a dirty one must be flushed before ptl is dropped. */
-function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, page: number): void {
+/** What the entry `lo`, cleared at `word`, knew about a page of a file goes to the page, and its rmap is taken away; a dirty one must be
+ *  flushed before ptl is dropped. */
+function zapFilePage(
+  k: Kernel,
+  tlb: MmuGather,
+  vma: VmArea,
+  word: number,
+  address: number,
+  lo: number,
+  page: number,
+): void {
   const { flags } = k.pages;
   const pfn = compoundHead(k.pages, page);
   if ((lo & PTE_D) !== 0) {
@@ -284,6 +286,9 @@ function zapFilePage(k: Kernel, tlb: MmuGather, vma: VmArea, lo: number, page: n
   const rss = tlb.mm.rss;
   const counter = mmCounterFile(k.pages, pfn);
   rss[counter] = rss[counter]! - 1;
+  if ((lo & PTE_UFFD_WP) !== 0 && !tlb.dropMarkers) installUffdWpIfNeeded(k, vma, address, word, lo, 0);
+  if ((lo & PTE_D) !== 0 && k.profile.delayedRmap) tlb.delayed.push(page, address);
+  else k.fn.pageRemoveRmap(k, page, vma, address);
 }
 
 /** An entry that is neither none nor present: a swapped page loses one user of its slot at once, no flush needed. */

@@ -113,6 +113,21 @@ export function lockFindingsOf(
   return lockOrder.findings.map(({ property, tag, sentence, gap }) => ({ property, tag, sentence, gap }));
 }
 
+/** A single execution among the same random ones in which the lock-order monitor says that, and the program that judges so; null when
+ *  it takes several, each with a part of a circle. */
+export function lockWitness(
+  scenario: Scenario,
+  subject: Subject,
+  options: Pick<CheckOptions, 'seed' | 'steps'>,
+  executions: number,
+  found: LockFinding,
+): { readonly program: Program; readonly witness: Witness } | null {
+  const program = scenarioProgram(scenario, subject, { locks: 'findings' });
+  const { witnesses } = randomWalk(program, { seed: options.seed, executions, stepsMax: options.steps });
+  const witness = witnesses.find((w) => isGoal(w.finding, found) && w.finding.tag === found.tag);
+  return witness === undefined ? null : { program, witness };
+}
+
 /** What limits an exploration with these options. */
 export function boundsOf(options: CheckOptions, exhaustive: boolean): Bounds {
   const { executions, steps, randomRuns } = options;

@@ -1,5 +1,5 @@
 // The recorded order of callbacks relative to the clearing of the entry, the CPUs' flush and the free of the page, for each design and
-// operation, against what the designs say of themselves (docs/designs.md): written out once by hand, and as laws.
+// operation, against what the designs say of themselves (docs/designs/): written out once by hand, and as laws.
 
 import { expect, test } from 'vitest';
 import { DESIGN_VARIANTS, DESIGNS } from '../../notifier/designs.ts';

@@ -15,7 +15,7 @@ import { explore, type Witness } from '../../explore/explore.ts';
 import { goalOf, isGoal } from '../../explore/goal.ts';
 import { pct } from '../../explore/pct.ts';
 import type { Finding } from '../../explore/world.ts';
-import { boundedBy, lockFindingsOf } from '../check/check-operation.ts';
+import { boundedBy, lockFindingsOf, lockWitness } from '../check/check-operation.ts';
 import { describeViolation } from '../check/describe-violation.ts';
 import { scenarioNamed } from '../check/plan.ts';
 import type { LockFinding, ViolationReport } from '../check/results.ts';
@@ -274,19 +274,20 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
       price: seen.price,
     });
   }
-  const violation =
-    worst === null
-      ? null
-      : describeViolation(worst.scenario, subject, scenarioProgram(worst.scenario, subject), worst.witness);
+  const locked = blame === UNSAFE ? undefined : results.find((r) => r.lockFindings.some(isUnexplained));
+  let violation: ViolationReport | null = null;
+  if (locked !== undefined) violation = lockViolation(locked, subject, options);
+  else if (worst !== null) {
+    const { scenario, witness } = worst;
+    violation = describeViolation(scenario, subject, scenarioProgram(scenario, subject), witness);
+  }
   return {
     ...empty,
-    ...verdictOf(results, violation, blame),
+    ...verdictOf(results, violation, locked === undefined ? blame : UNSAFE),
     driver,
-    operation: worst?.scenario.name ?? '',
+    operation: locked?.operation ?? worst?.scenario.name ?? '',
     violation,
-    affected: results
-      .filter((r) => blame > BLAMELESS && r.findings.some((f) => blameOf(f) === blame))
-      .map((r) => r.operation),
+    affected: results.filter((r) => isAffected(r, blame, locked !== undefined)).map((r) => r.operation),
     gaps: [...new Set(explained(results).map((f) => f.gap!))].sort((a, b) => a - b),
     executions: results.reduce((n, r) => n + r.executions, 0),
     steps: results.reduce((n, r) => n + r.steps, 0),
@@ -298,6 +299,27 @@ export function runCell(device: string, design: string, options: MatrixOptions, 
     exercised: results.filter((r) => r.deafViolates.length > 0).length,
     isCut,
   };
+}
+
+function isUnexplained(f: LockFinding): boolean {
+  return f.gap === null;
+}
+
+/** Does the operation show what the cell is called after? */
+function isAffected(r: MatrixOperation, blame: number, isByLocks: boolean): boolean {
+  if (isByLocks) return r.lockFindings.some(isUnexplained);
+  return blame > BLAMELESS && r.findings.some((f) => blameOf(f) === blame);
+}
+
+/** What the lock-order monitor said of the operation, with the shortest execution that shows it; without one where it took several, each
+ *  with a part of a circle. */
+function lockViolation(r: MatrixOperation, subject: Subject, options: MatrixOptions): ViolationReport {
+  const scenario = scenarioNamed(r.operation);
+  const found = r.lockFindings.find(isUnexplained)!;
+  const limits = { seed: options.seeds[0] ?? 1, steps: boundedBy(scenario, options).steps };
+  const seen = lockWitness(scenario, subject, limits, LOCK_RUNS, found);
+  if (seen !== null) return describeViolation(scenario, subject, seen.program, seen.witness);
+  return { ...found, steps: 0, storySteps: 0, switches: 0, schedule: '' };
 }
 
 /** Findings that a documented gap explains. */
@@ -313,8 +335,6 @@ function verdictOf(
 ): { readonly verdict: MatrixVerdict; readonly why: string } {
   const why = violation === null ? '' : `${violation.property} ${violation.tag}: ${violation.sentence}`;
   if (blame === UNSAFE) return { verdict: 'unsafe', why };
-  const lock = results.flatMap((r) => r.lockFindings).find((f) => f.gap === null);
-  if (lock !== undefined) return { verdict: 'unsafe', why: `${lock.property} ${lock.tag}: ${lock.sentence}` };
   if (blame === STALE) return { verdict: 'stale', why };
   if (blame === PRICE) return { verdict: 'price', why };
   const pinned = Math.max(0, ...results.map((r) => r.price.pinnedPagesMax));

@@ -70,7 +70,8 @@ export class RecordedWorld implements World {
   constructor(scenario: Scenario, subject: Subject, options: ScenarioOptions, chooser: Chooser, footprint: Footprint) {
     this.#scenario = scenario;
     this.#subject = subject;
-    this.#world = new ScenarioWorld(scenario, subject, { logCapacity: LOG_CAPACITY, ...options }, chooser, footprint);
+    const all: ScenarioOptions = { logCapacity: LOG_CAPACITY, locks: 'aside', ...options };
+    this.#world = new ScenarioWorld(scenario, subject, all, chooser, footprint);
     const { memory } = this.#world.kernel;
     this.#setup = memory.log.last(memory.log.count);
     this.#waitsAtStart = this.#waits();
@@ -111,7 +112,9 @@ export class RecordedWorld implements World {
   }
 
   end(isCut: boolean): readonly Finding[] {
-    this.#findings = this.#world.end(isCut);
+    const found = this.#world.end(isCut);
+    // What a lock would have done elsewhere is worth showing where nothing happened here.
+    this.#findings = found.length > 0 ? found : this.#world.lockFindings();
     return this.#findings;
   }
 

@@ -4,7 +4,7 @@
 import { Arena } from '../../base/arena.ts';
 import type { Footprint } from '../../base/footprint.ts';
 import { Judge } from '../../check/judge.ts';
-import type { LockOrder } from '../../check/lock-order.ts';
+import { LockOrder } from '../../check/lock-order.ts';
 import { describeWaits, Waits } from '../../check/waits.ts';
 import type { Device } from '../../device/device.ts';
 import type { Finding, Program, World } from '../../explore/world.ts';
@@ -51,6 +51,9 @@ export interface ScenarioOptions {
   readonly atEnd?: (world: ScenarioWorld, findings: readonly Finding[]) => void;
   /** Listens to every execution; what it learns stays. */
   readonly lockOrder?: LockOrder;
+  /** Orders of locks and sleeps in the wrong place, as far as the execution shows them by itself: "findings" like any other, or only
+   *  what `lockFindings` answers. Left out: nobody listens. */
+  readonly locks?: 'findings' | 'aside';
 }
 
 /** The program that runs `scenario` with `subject`. */
@@ -76,6 +79,8 @@ export class ScenarioWorld implements World {
   readonly judge: Judge;
   readonly context: ScenarioContext;
   readonly #waits = new Waits();
+  /** Of this execution alone; null: not asked for. */
+  readonly #locks: LockOrder | null;
   /** Threads whose end the scenario waits for; the others may stand waiting when it is over. */
   readonly #programs: number[] = [];
   readonly #options: ScenarioOptions;
@@ -96,16 +101,20 @@ export class ScenarioWorld implements World {
     this.#giveBack = giveBack;
     this.#options = options;
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
+    config.devicePrivatePages = (config.devicePrivatePages ?? 0) + (subject.memoryPages ?? 0);
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
     this.kernel = k;
     this.judge = new Judge({ timelines: 0, actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
     this.judge.attach(k.memory.log);
     k.memory.log.attach(this.#waits);
-    options.lockOrder?.attach(k.memory.log, {
-      actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}`,
-      lockName: (lockClass) => k.sched.lockClasses.name(lockClass),
-    });
+    this.#locks = options.locks === undefined ? null : new LockOrder();
+    for (const locks of [options.lockOrder, this.#locks]) {
+      locks?.attach(k.memory.log, {
+        actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}`,
+        lockName: (lockClass) => k.sched.lockClasses.name(lockClass),
+      });
+    }
     const host = notifierHost(k);
     k.design = subject.createDesign?.(host) ?? designInfo(subject.design).create(host);
     const main = k.sched.run(createProcess(k, { areas: [], startBrk: HEAP_START }));
@@ -179,7 +188,8 @@ export class ScenarioWorld implements World {
   }
 
   findingCount(): number {
-    return this.judge.violationCount + this.context.brokenClaims.length;
+    const locks = this.#options.locks === 'findings' ? this.#locks!.findings.length : 0;
+    return this.judge.violationCount + this.context.brokenClaims.length + locks;
   }
 
   end(isCut: boolean): readonly Finding[] {
@@ -196,6 +206,7 @@ export class ScenarioWorld implements World {
     });
     for (const { tag, sentence, step } of this.context.brokenClaims)
       found.push({ property: CLAIM, tag, kind: 'safety', gap: null, sentence, step: step - this.#stepsBefore });
+    if (this.#options.locks === 'findings') found.push(...this.lockFindings());
     const waiting = this.#programs.map((i) => sched.threads[i + 1]!).filter((t) => t.state !== DONE);
     if (!isCut && waiting.length > 0) {
       const name = (id: number): string => sched.threads[id]?.name ?? `thread ${id}`;
@@ -211,11 +222,21 @@ export class ScenarioWorld implements World {
     return found;
   }
 
+  /** What the lock-order monitor says of this execution, where it listens. */
+  lockFindings(): Finding[] {
+    return (this.#locks?.findings ?? []).map(({ step, sentence, ...f }) => ({
+      ...f,
+      sentence: this.#inSteps(sentence),
+      step: Math.max(1, step - this.#stepsBefore),
+    }));
+  }
+
   /** Step numbers of the scheduler as those of the execution, which an explorer and a reader count from 1. */
   #inSteps(text: string): string {
-    return text.replaceAll(/\bat step (\d+)/g, (_, step: string) => {
+    return text.replaceAll(/\b(at |since |, )step (\d+)/g, (_, before: string, step: string) => {
       const n = Number(step) - this.#stepsBefore;
-      return n > 0 ? `at step ${n}` : 'during the setup';
+      if (n > 0) return `${before}step ${n}`;
+      return before === 'at ' ? 'during the setup' : `${before}the setup`;
     });
   }
 
