@@ -3,7 +3,7 @@
 
 /** @typedef {{ title: string, isOf: (part: string) => boolean, lines: (results: Record<string, any>) => string[] }} Section */
 
-/** @typedef {{ seeds: number, checkExecutions: number, matrix: { seeds: number, sample: number, exploration: number, explored: string } }} Sizes */
+/** @typedef {{ seeds: number, checkExecutions: number, matrix: { seeds: number, sample: number, exploration: number, explored: string, everyOperation: number } }} Sizes */
 
 /**
  * The sections of docs/figures.md, in order: which parts of the verification each is made of, and how.
@@ -18,7 +18,7 @@ export function sections({ seeds, checkExecutions, matrix }) {
     { title: 'Compare', isOf: begins('compare '), lines: (/** @type {any} */ r) => compareFigures(r, seeds) },
     {
       title: 'Devices and designs',
-      isOf: (/** @type {string} */ part) => /^(exhaustive )?matrix /.test(part),
+      isOf: (/** @type {string} */ part) => /^(exhaustive |newest )?matrix /.test(part),
       lines: (/** @type {any} */ r) => matrixFigures(r, matrix),
     },
     { title: 'Shared programs', isOf: begins('shared '), lines: sharedFigures },
@@ -135,8 +135,8 @@ function compareFigures(results, seeds) {
   return out;
 }
 
-/** The matrix twice: sampled, and explored. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
-function matrixFigures(results, { seeds, sample, exploration, explored }) {
+/** The matrix: sampled, and explored; and each device under its newest design. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
+function matrixFigures(results, { seeds, sample, exploration, explored, everyOperation }) {
   const out = ['## Devices and designs', ''];
   const count = sample === 1 ? 'one execution' : `${sample} executions`;
   out.push(
@@ -147,7 +147,21 @@ function matrixFigures(results, { seeds, sample, exploration, explored }) {
     `\`shootdown compare --matrix --exhaustive --executions ${exploration}\` of ${explored.split(',').join(', ')}: every execution of an`,
     'operation, or so many and some by random priorities. In brackets: operations of which every execution was seen, of all.',
   );
-  out.push('', ...matrixTable(results, 'exhaustive matrix '));
+  out.push('', ...matrixTable(results, 'exhaustive matrix '), '');
+  out.push(
+    `Every operation that \`shootdown check --list\` names, each device under its newest design, up to ${everyOperation} executions each`,
+    `(\`compare --matrix --exhaustive --executions ${everyOperation}\`):`,
+    '',
+    '| device | design | verdict | operations | every execution seen | not exercised | executions |',
+    '|---|---|---|--:|--:|--:|--:|',
+  );
+  for (const [name, cells] of Object.entries(results)) {
+    if (!name.startsWith('newest matrix ')) continue;
+    for (const c of cells) {
+      const counts = [c.operations, c.exhausted, c.operations - c.exercised, c.executions.toLocaleString('en')];
+      out.push(`| ${c.device} | ${c.design} | ${verdictText(c)} | ${counts.join(' | ')} |`);
+    }
+  }
   return out;
 }
 
@@ -167,9 +181,12 @@ function matrixTable(results, prefix) {
 /** @param {any} c */
 function cellText(c) {
   if (c === undefined || c.verdict === 'no driver') return '-';
-  const verdict = c.verdict === 'gap' ? `gap ${c.gaps.join(', ')}` : c.verdict;
-  const found = c.found === null ? '' : ` ${c.found.property}`;
-  return `${verdict}${found}${c.exhausted > 0 ? ` (${c.exhausted} of ${c.operations})` : ''}`;
+  return `${verdictText(c)}${c.exhausted > 0 ? ` (${c.exhausted} of ${c.operations})` : ''}`;
+}
+
+/** @param {any} c */
+function verdictText({ verdict, gaps, found }) {
+  return `${verdict === 'gap' ? `gap ${gaps.join(', ')}` : verdict}${found === null ? '' : ` ${found.property}`}`;
 }
 
 /** @param {Record<string, any>} results */

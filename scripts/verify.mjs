@@ -20,6 +20,8 @@ const MATRIX = {
   exploration: 1000,
   /** Those of which exploring comes to an end, for most devices. */
   explored: 'munmap,map-fixed,mprotect-ro,mremap-move,madv-dontneed,fork,swap-out,reclaim,migrate,exit',
+  /** Of each operation at most, each device under its newest design. */
+  everyOperation: 300,
 };
 /** Programs that each device shares, under its newest design and with half of their memory. */
 const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'malloc-threads', 'java-gc', 'sort-threads'];
@@ -172,6 +174,14 @@ for (const [kind, options] of matrices) {
     const args = ['compare', '--matrix', '--device', name, '--designs', MAIN_DESIGNS, ...options];
     parts.push({ name: `${kind} ${name}`, run: () => cliJson(args).cells.map(cellRow) });
   }
+}
+for (const { name, designs } of DEVICES) {
+  const newest = DESIGNS.filter(
+    (/** @type {any} */ d) => d.variantOf === undefined && designs[d.name] !== undefined,
+  ).at(-1);
+  const bounds = ['--exhaustive', '--executions', String(MATRIX.everyOperation)];
+  const args = ['compare', '--matrix', '--device', name, '--designs', newest.name, ...bounds];
+  parts.push({ name: `newest matrix ${name}`, run: () => cliJson(args).cells.map(cellRow) });
 }
 for (const program of SHARED_PROGRAMS) {
   const trace = join(PROGRAMS, `${program}.strace.gz`);

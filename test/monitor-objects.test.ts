@@ -55,7 +55,7 @@ function operation(rng: Rng, serial: number): Op[] {
 function lone(rng: Rng): Op {
   const [va, pfn, agent, isStore, cpu] = [pageOf(rng), frameOf(rng), agentOf(rng), rng.chance(1, 2), rng.below(2)];
   const command = rng.below(4);
-  switch (rng.below(26)) {
+  switch (rng.below(27)) {
     case 0:
     case 1:
       return (s) => s.fill(va, pfn, isStore, agent);
@@ -86,7 +86,7 @@ function lone(rng: Rng): Op {
     case 16:
       return (s) => s.emit(E.E_DIRTY, 0, 0, 0, pfn, 0);
     case 17:
-      return (s) => s.refault(va, 3);
+      return (s) => s.refault(va, isStore ? 3 : 5);
     case 18:
       return isStore ? (s) => s.release() : (s) => s.bind(cpu === 0);
     case 19:
@@ -107,6 +107,15 @@ function lone(rng: Rng): Op {
           va + 4096,
           cpu,
         );
+    case 25: {
+      // Asked for, lost, and answered by hardware at once.
+      const last = E.PAGE_REQUEST_LAST;
+      return (s) =>
+        s
+          .ats(E.MSG_PAGE_REQUEST, va, END, 2, last)
+          .ats(E.MSG_PAGE_REQUEST_LOST, va, END, 2)
+          .ats(E.MSG_PRG_RESPONSE, 0, 0, 2);
+    }
     default:
       return (s) => s.emit(E.E_CALLBACK, 1, va, va + 4096, 0, 0, E.CB_INVALIDATE_RANGE, 0, 0, 1 + cpu);
   }

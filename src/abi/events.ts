@@ -337,6 +337,8 @@ export const MSG_QI_WAIT = 20;
 export const MSG_SMMU_TLBI = 21;
 export const MSG_SMMU_ATC_INV = 22;
 export const MSG_SMMU_SYNC = 23;
+/** A page request that nobody will serve: the queue was full, or the rest of its group was lost so. b = PRG index. */
+export const MSG_PAGE_REQUEST_LOST = 24;
 export const MSG_NAMES: readonly string[] = [
   '',
   'Translation Request',
@@ -362,6 +364,7 @@ export const MSG_NAMES: readonly string[] = [
   'TLBI',
   'ATC_INV',
   'CMD_SYNC',
+  'Page Request lost',
 ];
 
 // Flags of a Page Request. A Stop Marker is the last message for its PASID; nobody answers it.

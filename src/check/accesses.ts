@@ -343,7 +343,8 @@ export function onRefault(c: Context, r: Float64Array, at: number): void {
   waits(c, r, at);
 }
 
-/** L2: one access makes no progress again and again while nothing changes that could help it. */
+/** L2: one access makes no progress again and again while nothing changes that could help it. What the kernel never saw, as the queue
+ *  was full, it has not answered; but a queue that stays full is no excuse. */
 function waits(c: Context, r: Float64Array, at: number): void {
   const mm = r[at + EV_MM]!;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
@@ -355,14 +356,14 @@ function waits(c: Context, r: Float64Array, at: number): void {
   }
   const wait = c.progress.note(device, mm, page, r[at + EV_A]!);
   const times = r[at + EV_A]! - wait.base;
-  if (wait.isReported || times <= c.options.refaultBound) return;
+  if (wait.isReported || (times - wait.lost <= c.options.refaultBound && wait.lost <= c.options.lostBound)) return;
   wait.isReported = true;
   const isStale = isStaleReadOnly(c, mm, page, device);
   if (!c.finds(isStale ? L7 : L2, isStale ? GAP_STALE_READ_ONLY : null, mm, page, 0)) return;
   const inside = c.sections.covers(mm, page) ? ', inside an open section' : '';
   c.say(
     `${c.deviceName(device)} faulted ${times} times in a row on page ${hex(page)} while neither its entry nor a section over ` +
-      `it changed${inside}${isStale ? ': the entry is writable, but it holds a read-only translation' : ''}.`,
+      `it changed${inside}${wait.lost > 0 ? ` (${wait.lost} of its requests were lost)` : ''}${isStale ? ': the entry is writable, but it holds a read-only translation' : ''}.`,
   );
 }
 

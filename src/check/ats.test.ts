@@ -94,6 +94,46 @@ it('L3: groups answered once, their indices used again, a Stop Marker that nobod
   expect([found(s), s.judge.results().unanswered]).toEqual([{}, 0]);
 });
 
+/** A group of two pages from PAGE, of which the request for the second finds the queue full; answered, and the access finds nothing. */
+function lostRound(s: EventScript, times: number, isLost = true): EventScript {
+  request(request(s, 1, 0), 1).ats(E.MSG_PAGE_REQUEST_LOST, isLost ? END : 0, isLost ? END + 4096 : 0, isLost ? 1 : 2);
+  return answer(s, 1).refault(PAGE, times);
+}
+
+it('L2: rounds whose request was lost do not count, those between them do', () => {
+  const s = new EventScript();
+  for (let times = 1; times <= 20; times++) lostRound(s, times);
+  lostRound(lostRound(s, 21, false), 22, false);
+  expect(found(lostRound(s, 23))).toEqual({});
+  expect(found(lostRound(s, 24, false))).toEqual({ L2: 1 });
+});
+
+it('L2: the queue is never emptied', () => {
+  const s = new EventScript();
+  for (let times = 1; times <= 64; times++) lostRound(s, times);
+  expect(found(s)).toEqual({});
+  expect(found(lostRound(s, 65))).toEqual({ L2: 1 });
+});
+
+it('L2: a request lost before the device got on is no excuse later', () => {
+  for (const between of [
+    (s: EventScript): unknown => s.alloc(10).map(PAGE, 10),
+    (s: EventScript): unknown => s.alloc(10).map(PAGE, 10).fill(PAGE, 10).access(PAGE, 10, false),
+  ]) {
+    const s = new EventScript();
+    answer(request(s, 1).ats(E.MSG_PAGE_REQUEST_LOST, PAGE, END, 1), 1);
+    between(s);
+    expect(found(s.refault(PAGE, 1).refault(PAGE, 2))).toEqual({});
+    expect(found(s.refault(PAGE, 3))).toEqual({ L2: 1 });
+  }
+});
+
+it('L1: a device that gives up as the queue is full is a finding all the same', () => {
+  const s = new EventScript().vma(PAGE, END, 3);
+  for (let times = 1; times <= 9; times++) lostRound(s, times);
+  expect(found(s.deviceState(E.DEV_FAILED))).toEqual({ L1: 1 });
+});
+
 it('L3: answered twice, before its last request, never asked', () => {
   expect(found(answer(answer(request(new EventScript(), 1), 1), 1))).toEqual({ L3: 1 });
   expect(found(answer(request(new EventScript(), 1, 0), 1))).toEqual({ L3: 1 });

@@ -25,6 +25,7 @@ import {
   MSG_INVALIDATE_COMPLETION,
   MSG_INVALIDATE_REQUEST,
   MSG_PAGE_REQUEST,
+  MSG_PAGE_REQUEST_LOST,
   MSG_PRG_RESPONSE,
   MSG_QI_DEVICE_TLB,
   MSG_QI_PIOTLB,
@@ -89,6 +90,8 @@ interface PageGroup {
   requests: number;
   /** The last request has been sent. */
   isComplete: boolean;
+  /** One of its requests was lost: its answer says nothing. */
+  isLost: boolean;
 }
 
 /** One device with a TLB of its own. */
@@ -174,6 +177,9 @@ export function onAtsMessage(c: Context, r: Float64Array, at: number): void {
       break;
     case MSG_PAGE_REQUEST:
       pageRequest(c, r, at);
+      break;
+    case MSG_PAGE_REQUEST_LOST:
+      lost(c, c.ats.device(r[at + EV_D]!), r[at + EV_D]!, r[at + EV_B]!);
       break;
     case MSG_PRG_RESPONSE:
       response(c, r, at);
@@ -379,7 +385,7 @@ function pageRequest(c: Context, r: Float64Array, at: number): void {
   if (group?.isComplete && c.finds(L3, null, mm, page, 0))
     c.say(`${c.deviceName(device)} used PRG index ${prg} again before it was answered.`);
   if (group === undefined || group.isComplete) {
-    group = { mm, page, requests: 0, isComplete: false };
+    group = { mm, page, requests: 0, isComplete: false, isLost: false };
     book.groups.set(prg, group);
   }
   group.requests++;
@@ -388,6 +394,13 @@ function pageRequest(c: Context, r: Float64Array, at: number): void {
   const allowed = r[at + EV_GEN]!;
   if (allowed > 0 && book.outstanding > allowed && c.finds(L3, null, mm, page, 0))
     c.say(`${c.deviceName(device)} has ${book.outstanding} page requests outstanding, where ${allowed} are allowed.`);
+}
+
+/** MSG_PAGE_REQUEST_LOST. */
+function lost(c: Context, book: AtsBook, device: number, prg: number): void {
+  if (c.objects !== null) c.objects.pageRequests(device, true);
+  const group = book.groups.get(prg);
+  if (group !== undefined) group.isLost = true;
 }
 
 function response(c: Context, r: Float64Array, at: number): void {
@@ -406,11 +419,23 @@ function response(c: Context, r: Float64Array, at: number): void {
   if (group?.isComplete) {
     book.outstanding -= group.requests;
     book.groups.delete(prg);
+    if (group.isLost) lostRound(c, device, group);
     return;
   }
   if (!c.finds(L3, null, r[at + EV_MM]!, group?.page ?? 0, 0)) return;
   const why = group === undefined ? 'no group of that index is outstanding' : 'its last request has not been sent';
   c.say(`PRG index ${prg} of ${c.deviceName(device)} was answered, but ${why}.`);
+}
+
+/** A group was answered whose pages nobody looked at: what waits for one of them may ask again (L2). */
+function lostRound(c: Context, device: number, group: PageGroup): void {
+  const { mm, page, requests } = group;
+  const end = page + requests * PAGE;
+  if (c.objects !== null) {
+    c.objects.entry(mm, page, end, true);
+    c.objects.cover(mm, page, end, true);
+  }
+  for (let at = page; at < end; at += PAGE) c.progress.lost(device, mm, at);
 }
 
 /** E_DEV_STATE, running again: its interface was reset. */

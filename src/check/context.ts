@@ -42,6 +42,8 @@ export interface JudgeOptions {
   readonly timelineLines: number;
   /** Refaults of one access in a row, without any change in between, that are still in order. */
   readonly refaultBound: number;
+  /** Refaults of one access, without any change in between, whose requests were lost to a full queue: so many are in order. */
+  readonly lostBound: number;
   /** Numbers of the documented gaps that count as explanations for the design under test. */
   readonly documentedGaps: readonly number[];
   /** Names for texts. */
@@ -54,6 +56,7 @@ export const DEFAULT_OPTIONS: JudgeOptions = {
   timelines: 4,
   timelineLines: 40,
   refaultBound: 2,
+  lostBound: 64,
   documentedGaps: ALL_GAPS,
   actorName: (actor) => `thread ${actor}`,
   deviceName: (device) => `device ${device}`,

@@ -33,6 +33,7 @@ import {
   E_MSG,
   E_PWC_FILL,
   E_WALK,
+  MSG_PAGE_REQUEST_LOST,
   MSG_PRG_RESPONSE,
   MSG_TRANSLATION_COMPLETION,
   PRG_FAILURE,
@@ -353,6 +354,7 @@ export class Iommu {
       return;
     }
     this.pprOverflows++;
+    this.noteLost(entry);
     if (!this.isPprOverflow) {
       this.#note(PART_PPR_OVERFLOW, 0, true);
       this.isPprOverflow = true;
@@ -361,6 +363,12 @@ export class Iommu {
     const { overflowAnswer } = this.config;
     if (entry.isLast && !entry.isStop && overflowAnswer !== NO_ANSWER)
       this.respond(entry.device, entry.pasid, entry.prg, overflowAnswer);
+  }
+
+  /** Nobody will serve the request: it was not logged, or the kernel has dropped it because the rest of its group was not. */
+  noteLost(entry: PprEntry): void {
+    const { device, pasid, address, prg, isStop } = entry;
+    if (!isStop) this.#message(MSG_PAGE_REQUEST_LOST, pasid, address, address + 4096, device, prg, 0);
   }
 
   /** The overflow bit, as the kernel reads it. */

@@ -118,7 +118,10 @@ export class IopfQueue {
 
   /** iopf_queue_discard_partial. */
   discardPartial(): void {
-    for (const e of this.partial) this.#note(PART_GROUP, e.device, true);
+    for (const e of this.partial) {
+      this.#note(PART_GROUP, e.device, true);
+      this.iommu.noteLost(e);
+    }
     this.discarded += this.partial.length;
     this.partial = [];
   }
