@@ -209,12 +209,12 @@ function createHardware(k: Kernel, kind: Kind, runSeed: number): Device {
     return device;
   }
   if (kind === 'gpu-svm' || kind === 'amdkfd-svm') {
-    // The minimal driver: memory of its own, pages for itself, both, neither.
-    const memoryPages = kind === 'gpu-svm' && runSeed % 2 === 0 ? 4 : 0;
-    const storesAreAtomic = kind === 'gpu-svm' && runSeed % 4 < 2;
-    const sizes = { granularityPages: 4, refaultBudget: 1000, memoryPages, storesAreAtomic };
-    const gpuSvm = { ...SMALL_DEVICE.gpuSvm, ...sizes };
-    const name = kind === 'amdkfd-svm' && runSeed % 2 === 0 ? 'amdkfd-svm-no-retry' : kind;
+    // The minimal driver: memory of its own, pages for itself, both, neither. AMD's: memory or not, with retry faults or not.
+    const isMinimal = kind === 'gpu-svm';
+    const hasMemory = isMinimal ? runSeed % 2 === 0 : runSeed % 4 < 2;
+    const memory = { hasMemory, memoryPages: 4, storesAreAtomic: isMinimal && runSeed % 4 < 2 };
+    const gpuSvm = { ...SMALL_DEVICE.gpuSvm, granularityPages: 4, refaultBudget: 1000, ...memory };
+    const name = !isMinimal && runSeed % 2 === 0 ? 'amdkfd-svm-no-retry' : kind;
     const device = createDevice(k, { ...config, device: name, gpuSvm }) as GpuSvmDevice;
     devicePartsOf.set(k, () => [['GPU', device.stateWords()], intervalsPart(k)]);
     return device;
@@ -247,7 +247,7 @@ function intervalsPart(k: Kernel): Parts[number] {
 
 /** A kernel with threads that stand at their first point, and the recorder on. The same seed gives the same machine. */
 function build(kind: Kind, runSeed: number): Kernel {
-  const devicePrivatePages = kind === 'gpu-svm' ? 4 : 0;
+  const devicePrivatePages = kind === 'gpu-svm' || kind === 'amdkfd-svm' ? 4 : 0;
   const sizes = { frames: 72, swapPages: 64, devicePrivatePages, cpus: 2, strideOn: 2 };
   const kernel = { ...sizes, gatherBundle: 2, tlbSets: 4, tlbWays: 2 };
   const m = createMachine({ kernel, design: 'linux-6.1', chooser: firstChooser });

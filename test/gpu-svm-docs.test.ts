@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { MADV_DONTNEED } from '../src/abi/mman.ts';
 import { NR_madvise } from '../src/abi/syscalls.ts';
-import { deviceInfo } from '../src/device/devices.ts';
 import { GPU_MISTAKES } from '../src/device/gpu-svm/mistakes.ts';
+import { GPU_ROWS } from '../src/device/gpu-svm/row.ts';
 import { SVM_MISTAKES } from '../src/device/gpu-svm/svm-mistakes.ts';
 import { expectTimeline } from './support/first-timeline.ts';
 
@@ -23,9 +23,9 @@ test('the timeline of a fault that does not look at the sequence again', () => {
 
 test('the page names every design and every mistake', () => {
   const text = readFileSync(page, 'utf8');
-  for (const name of ['gpu-svm', 'amdkfd-svm', 'amdkfd-svm-no-retry']) {
+  for (const { name, designs } of GPU_ROWS) {
     expect(text).toContain(`\`${name}\``);
-    for (const design of Object.keys(deviceInfo(name).designs)) expect(text).toContain(`\`${design}\``);
+    for (const design of Object.keys(designs)) expect(text).toContain(`\`${design}\``);
   }
   for (const mistake of [...GPU_MISTAKES, ...SVM_MISTAKES]) expect(text).toContain(`\`${mistake.name}\``);
 });

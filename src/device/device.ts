@@ -14,7 +14,7 @@ import type { Accessor, DeviceStats } from './accessor.ts';
 import type { ArmSmmuConfig } from './arm-smmu/config.ts';
 import type { AtsConfig } from './ats-pri.ts';
 import type { Driver } from './define-driver.ts';
-import { createNamedDevice } from './devices.ts';
+import { createNamedDevice, deviceInfo } from './devices.ts';
 import { DefinedWalker, MirrorTableDevice } from './driver-devices.ts';
 import { driverInfo } from './drivers/drivers.ts';
 import { GPU_SVM_SMALL, type GpuSvmConfig } from './gpu-svm/config.ts';
@@ -102,6 +102,13 @@ export interface Device {
   stats(): DeviceStats;
   /** What the host refused the device, for which the program that set it up would give up; null while nothing was. */
   readonly refusal: string | null;
+}
+
+/** Pages of memory of its own that the device has: what kernel.devicePrivatePages must have left for it. Throws InputError for an unknown
+ *  device. */
+export function memoryPagesOf(config: Partial<DeviceConfig>): number {
+  const full = { ...DEVICE_DEFAULTS, ...config };
+  return full.device === '' ? 0 : (deviceInfo(full.device).memoryPages?.(full) ?? 0);
 }
 
 /** A device for the kernel's notifier design: pinned pages when that is "pinned", else the shared-table IOMMU with the

@@ -7,7 +7,7 @@ import { InputError } from '../base/assert.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { ARM_SMMU_SVA } from './arm-smmu/row.ts';
 import type { Device, DeviceConfig } from './device.ts';
-import { AMDKFD_SVM, AMDKFD_SVM_NO_RETRY, GPU_SVM } from './gpu-svm/row.ts';
+import { GPU_ROWS } from './gpu-svm/row.ts';
 import { GRU } from './gru/row.ts';
 import { INTEL_SVM } from './intel-svm/row.ts';
 import { IOMMU_ROWS, PINNED_DMA } from './iommu-rows.ts';
@@ -25,6 +25,8 @@ export interface DeviceInfo {
   readonly source: string;
   /** By name of the design: what the driver does there, in a line. A design that is not named has no driver of this device. */
   readonly designs: Readonly<Record<string, string>>;
+  /** Pages of memory of its own in which pages of programs can live: the machine has them beside its RAM. None when left out. */
+  memoryPages?(config: DeviceConfig): number;
   /** The device with its driver for the kernel's design, its threads started. */
   create(k: Kernel, config: DeviceConfig): Device;
 }
@@ -36,9 +38,7 @@ export const DEVICES: readonly DeviceInfo[] = [
   RDMA_PINNED,
   GRU,
   XPMEM,
-  GPU_SVM,
-  AMDKFD_SVM,
-  AMDKFD_SVM_NO_RETRY,
+  ...GPU_ROWS,
   ...IOMMU_ROWS,
   INTEL_SVM,
   ARM_SMMU_SVA,

@@ -9,12 +9,16 @@ import {
   MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
   MIGRATE_VMA_SELECT_SYSTEM,
   MigrateVma,
+  migrateDeviceFinalize,
+  migrateDevicePages,
+  migrateDeviceRange,
   migratePage,
   migratePfn,
 } from '../mm/hmm/migrate-vma.ts';
 import type { Kernel } from '../mm/kernel.ts';
 import { targetAnywhere } from '../mm/migrate/targets.ts';
 import { tryLockPage } from '../mm/page/page-lock.ts';
+import { notePage } from '../mm/rmap/rmap.ts';
 import type { VmArea } from '../mm/types.ts';
 import type { KernelPath } from '../sched/path.ts';
 
@@ -22,8 +26,13 @@ import type { KernelPath } from '../sched/path.ts';
 export interface Residents {
   arrived?(vpn: number, pfn: number, isWritable: boolean): void;
   leaves?(vpn: number): void;
-  /** A CPU touched [start, end): `path` brings it back. VM_FAULT_*. */
-  aroundFault?(vma: VmArea, start: number, end: number, path: () => KernelPath<number>): KernelPath<number>;
+  /** A CPU touched [start, end): `path` brings that back, or more around it in the same VMA. Negative: it failed. */
+  aroundFault?(
+    vma: VmArea,
+    start: number,
+    end: number,
+    path: (start: number, end: number) => KernelPath<number>,
+  ): KernelPath<number>;
 }
 
 export class PrivateMemory {
@@ -98,6 +107,25 @@ export class PrivateMemory {
     return args.cpages;
   }
 
+  /** migrate_device_range of one page: it comes back to RAM, whoever maps it. False: it is not in use, or cannot be had. */
+  *evict(pfn: number): KernelPath<boolean> {
+    const k = this.#k;
+    const src = new Int32Array(1);
+    const dst = new Int32Array(1);
+    notePage(k, pfn);
+    yield* migrateDeviceRange(k, src, pfn, 1);
+    const to = (src[0]! & MIGRATE_PFN_MIGRATE) === 0 ? 0 : yield* targetAnywhere(k, pfn);
+    if (to !== 0) {
+      tryLockPage(k, to);
+      k.memory.copy(to, pfn);
+      dst[0] = migratePfn(to);
+    }
+    migrateDevicePages(k, src, dst, 1);
+    const isMoved = (src[0]! & MIGRATE_PFN_MIGRATE) !== 0;
+    yield* migrateDeviceFinalize(k, src, dst, 1);
+    return isMoved;
+  }
+
   /** Its frames: [first, end). */
   get first(): number {
     return this.#pagemap.first;
@@ -108,18 +136,22 @@ export class PrivateMemory {
   }
 
   get used(): number {
-    return this.end - this.first - this.#pagemap.free.length;
+    return this.end - this.first - this.room;
   }
 
-  get hasRoom(): boolean {
-    return this.#pagemap.free.length > 0;
+  /** Pages that it could take. */
+  get room(): number {
+    // The first frame stands for the list.
+    notePage(this.#k, this.first);
+    return this.#pagemap.free.length;
   }
 
   *#fault(vma: VmArea, address: number, pfn: number): KernelPath<number> {
-    const path = (): KernelPath<number> => this.toRam(vma, address, address + 4096, pfn);
+    const path = (start: number, end: number): KernelPath<number> => this.toRam(vma, start, end, pfn);
+    const [start, end] = [address, address + 4096];
     const residents = this.#residents;
     const around = residents?.aroundFault;
-    const result = yield* around === undefined ? path() : around.call(residents, vma, address, address + 4096, path);
+    const result = yield* around === undefined ? path(start, end) : around.call(residents, vma, start, end, path);
     return result < 0 ? VM_FAULT_SIGBUS : 0;
   }
 }

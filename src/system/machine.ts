@@ -5,7 +5,7 @@
 //   m.run(m.device!.bind(task.mm!));
 
 import { Rng } from '../base/rng.ts';
-import { createDevice, type Device, type DeviceConfig } from '../device/device.ts';
+import { createDevice, type Device, type DeviceConfig, memoryPagesOf } from '../device/device.ts';
 import { type KernelConfig, kernelConfig } from '../mm/config.ts';
 import type { KernelFns } from '../mm/fns.ts';
 import { Kernel } from '../mm/kernel.ts';
@@ -75,7 +75,14 @@ export class Machine {
 /** A machine of that configuration. Throws InputError for impossible ones. */
 export function createMachine(config: MachineConfig = {}): Machine {
   const chooser = config.chooser ?? new RandomChooser(new Rng(config.seed ?? 1));
-  const kernel = new Kernel(kernelConfig(config.kernel ?? {}), { ...linuxFns, ...config.patches }, chooser);
+  const parts = config.kernel ?? {};
+  // A device brings the memory of its own that it has.
+  const devicePrivatePages = (parts.devicePrivatePages ?? 0) + memoryPagesOf(config.device ?? {});
+  const kernel = new Kernel(
+    kernelConfig({ ...parts, devicePrivatePages }),
+    { ...linuxFns, ...config.patches },
+    chooser,
+  );
   if (config.design !== undefined) kernel.design = designInfo(config.design).create(notifierHost(kernel));
   return new Machine(kernel, config.device === undefined ? null : createDevice(kernel, config.device));
 }

@@ -1,6 +1,6 @@
 // A device of the table (device/devices.ts) as what is checked; its deaf twin shows what was exercised.
 
-import { createDevice, type DeviceConfig, SMALL_DEVICE } from '../../src/device/device.ts';
+import { createDevice, type DeviceConfig, memoryPagesOf, SMALL_DEVICE } from '../../src/device/device.ts';
 import type { Subject } from '../../src/workload/scenario/subject.ts';
 
 export function deviceSubject(device: string, design: string, config: Partial<DeviceConfig> = {}): Subject {
@@ -8,6 +8,7 @@ export function deviceSubject(device: string, design: string, config: Partial<De
     name: isDeaf ? `${device}-deaf` : device,
     design,
     create: (k) => createDevice(k, { ...SMALL_DEVICE, ...config, device, isDeaf }),
+    memoryPages: memoryPagesOf({ ...SMALL_DEVICE, ...config, device }),
     nullSubject,
   });
   return make(false, make(true, null));

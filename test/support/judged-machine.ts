@@ -19,7 +19,7 @@ import {
 import { NR_madvise, NR_mmap, NR_mprotect, NR_mremap, NR_munmap } from '../../src/abi/syscalls.ts';
 import { Rng } from '../../src/base/rng.ts';
 import { Judge, type JudgeResults } from '../../src/check/judge.ts';
-import { createDevice, type Device, type DeviceConfig } from '../../src/device/device.ts';
+import { createDevice, type Device, type DeviceConfig, memoryPagesOf } from '../../src/device/device.ts';
 import { type KernelConfig, kernelConfig } from '../../src/mm/config.ts';
 import { touchPage } from '../../src/mm/cpu-access.ts';
 import type { KernelFns } from '../../src/mm/fns.ts';
@@ -96,7 +96,8 @@ export function machine(options: Partial<MachineOptions>): JudgeResults {
   const rng = new Rng(o.seed);
   const chooser = o.chooser ?? new RandomChooser(new Rng(o.seed * 31 + 7));
   const limits = { frames: 1024, cpus: 2, gatherBundle: 2, gatherBatchesMax: 0, swapPages: 256, logCapacity: 8192 };
-  const config = kernelConfig({ ...limits, profile: profile('6.1'), ...o.kernel });
+  const devicePrivatePages = o.withDevice ? memoryPagesOf(o.device) : 0;
+  const config = kernelConfig({ ...limits, profile: profile('6.1'), devicePrivatePages, ...o.kernel });
   const k = new Kernel(config, { ...linuxFns, ...o.fns }, chooser);
   const judge = new Judge({ actorName: (id) => k.sched.threads[id]?.name ?? `thread ${id}` });
   judge.attach(k.memory.log);

@@ -1,6 +1,6 @@
 // A secondary MMU of src/device/devices as what is explored, and what a mistake of its driver is caught by.
 import { LockOrder } from '../../src/check/lock-order.ts';
-import { createDevice, type DeviceConfig, SMALL_DEVICE } from '../../src/device/device.ts';
+import { createDevice, type DeviceConfig, memoryPagesOf, SMALL_DEVICE } from '../../src/device/device.ts';
 import { boundedSearch } from '../../src/explore/bounded.ts';
 import { explore } from '../../src/explore/explore.ts';
 import { randomWalk } from '../../src/explore/random.ts';
@@ -21,6 +21,7 @@ export function deviceSubject(config: Partial<DeviceConfig>, design: string, loc
       device.workload.isStopped = true;
       return device;
     },
+    memoryPages: memoryPagesOf({ ...SMALL_DEVICE, ...config }),
     nullSubject: isDeaf ? null : make(true),
   });
   return make(false);

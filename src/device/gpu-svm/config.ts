@@ -8,7 +8,9 @@ export interface GpuSvmConfig {
   readonly hasRetryFaults: boolean;
   /** Pages of the aligned blocks in which ranges are made (2 MiB); a power of two. */
   readonly granularityPages: number;
-  /** Pages of memory of its own, to which pages go that it stores to; at most kernel.devicePrivatePages. */
+  /** Memory of its own, to which pages go that it works on. */
+  readonly hasMemory: boolean;
+  /** Pages of that memory, if it has some. */
   readonly memoryPages: number;
   /** The GPU stores with atomic operations, for which it must have the page for itself (gpu-svm). */
   readonly storesAreAtomic: boolean;
@@ -30,7 +32,8 @@ export const GPU_SVM_DEFAULTS: GpuSvmConfig = {
   engines: 4,
   hasRetryFaults: true,
   granularityPages: 512,
-  memoryPages: 0,
+  hasMemory: false,
+  memoryPages: 2048,
   storesAreAtomic: false,
   duplicateSteps: 0,
   restoreDelaySteps: 100,
@@ -44,6 +47,7 @@ export const GPU_SVM_DEFAULTS: GpuSvmConfig = {
 export const GPU_SVM_SMALL: Partial<GpuSvmConfig> = {
   engines: 2,
   granularityPages: 1,
+  memoryPages: 1,
   restoreDelaySteps: 0,
   deadlineSteps: 10_000_000,
 };

@@ -10,9 +10,10 @@ import { EAGAIN, EBUSY, EINVAL, EPERM } from '../../abi/errno.ts';
 import { E_DEV_EXCLUSIVE } from '../../abi/events.ts';
 import { VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_EXCLUSIVE, MMU_NOTIFY_MIGRATE } from '../../abi/notifier.ts';
-import { HMM_PFN_WRITE } from '../../mm/hmm/range-fault.ts';
+import { HMM_PFN_FRAME, HMM_PFN_WRITE } from '../../mm/hmm/range-fault.ts';
 import type { Kernel } from '../../mm/kernel.ts';
-import { unlockPage } from '../../mm/page/page-lock.ts';
+import { lockPage, unlockPage } from '../../mm/page/page-lock.ts';
+import { getPage, notePage } from '../../mm/rmap/rmap.ts';
 import type { MmStruct } from '../../mm/types.ts';
 import type { NotifierRange } from '../../notifier/host.ts';
 import { IntervalNotifier } from '../../notifier/interval.ts';
@@ -21,10 +22,11 @@ import type { KernelPath } from '../../sched/path.ts';
 import { P_DRIVER } from '../../sched/points.ts';
 import type { FaultRequest, MirrorDevice } from '../mirror.ts';
 import type { GpuSvmConfig } from './config.ts';
-import type { GpuMemory } from './gpu-memory.ts';
+import { GpuMemory } from './gpu-memory.ts';
 import { GpuDriver, type Lookup, lookUpAndLock, USER_END } from './interval-mirror.ts';
 
 export class DmirrorDriver extends GpuDriver {
+  readonly memory: GpuMemory | null;
   readonly mutex: Mutex;
   /** One fault of an atomic operation at a time. Outermost. */
   readonly atomics: Mutex;
@@ -33,6 +35,7 @@ export class DmirrorDriver extends GpuDriver {
 
   constructor(k: Kernel, gpu: MirrorDevice, config: GpuSvmConfig) {
     super(k, gpu, config);
+    this.memory = config.hasMemory ? new GpuMemory(this) : null;
     this.mutex = new Mutex(k.sched, k.sched.lockClasses.define('dmirror mutex'), gpu.id);
     this.atomics = new Mutex(k.sched, k.sched.lockClasses.define('faults of atomic operations'), gpu.id);
   }
@@ -165,6 +168,7 @@ export class DmirrorDriver extends GpuDriver {
       mmapLock.readUnlock();
       if (got <= 0 || pfn === 0) {
         this.#claim(l, 0);
+        if (got > 0) yield* this.#awaitLock(l.pfns[0]! & HMM_PFN_FRAME);
         return got < 0 ? got : isPrivate ? -EAGAIN : -EINVAL;
       }
       yield* this.mutex.lock();
@@ -175,6 +179,17 @@ export class DmirrorDriver extends GpuDriver {
       k.fn.putPage(k, pfn);
       if (!isStale) return 0;
     }
+  }
+
+  /** make_device_exclusive_range only tries the lock of a page: who has it is waited for before the GPU asks again. */
+  *#awaitLock(pfn: number): KernelPath<void> {
+    const { k } = this;
+    notePage(k, pfn);
+    if (k.pages.refcount[pfn] === 0) return;
+    getPage(k, pfn);
+    yield* lockPage(k, pfn);
+    unlockPage(k, pfn);
+    k.fn.putPage(k, pfn);
   }
 
   exclusiveOwner(): object | null {

@@ -1,54 +1,30 @@
 // Pages in memory of the GPU, and pages that it has for itself: contents on every way there and back, interleavings of one page, mistakes.
 import { describe, expect, it } from 'vitest';
+import { type GpuWorld, gpuDevice, gpuWorld, PAGE, V } from '../../../test/support/gpu-world.ts';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
 import { type Search, search } from '../../../test/support/named-device.ts';
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
-import { NR_mmap, NR_munmap } from '../../abi/syscalls.ts';
+import { NR_munmap } from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { checkWorld } from '../../mm/check-world.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
-import { createProcess, doClone, doExit } from '../../mm/process/task.ts';
-import type { Task } from '../../mm/types.ts';
-import { createMachine, type Machine } from '../../system/machine.ts';
+import { doClone, doExit } from '../../mm/process/task.ts';
+import { createMachine } from '../../system/machine.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DEAD, ACCESS_DONE } from '../accessor.ts';
-import type { DeviceConfig } from '../device.ts';
-import { GPU_SVM_SMALL } from './config.ts';
-import type { GpuSvmDevice } from './gpu-svm.ts';
+import { createDevice, type DeviceConfig } from '../device.ts';
 import { GPU_MISTAKES } from './mistakes.ts';
 
-const PAGE = 4096;
-const V = 0x10000000;
-const RW = PROT_READ | PROT_WRITE;
-const MEMORY: DeviceConfig['gpuSvm'] = { memoryPages: 2 };
+const MEMORY: DeviceConfig['gpuSvm'] = { hasMemory: true, memoryPages: 2 };
 const ATOMIC: DeviceConfig['gpuSvm'] = { storesAreAtomic: true };
 
-function gpu(config: DeviceConfig['gpuSvm']): Partial<DeviceConfig> {
-  return { device: 'gpu-svm', gpuSvm: { ...GPU_SVM_SMALL, ...config } };
-}
+const gpu = (config: DeviceConfig['gpuSvm']): Partial<DeviceConfig> => gpuDevice('gpu-svm', config);
+const world = (config: DeviceConfig['gpuSvm'], seed = 1): GpuWorld => gpuWorld(gpu(config), 4, seed);
 
-interface World {
-  readonly m: Machine;
-  readonly task: Task;
-  readonly device: GpuSvmDevice;
-}
-
-function world(config: DeviceConfig['gpuSvm'], seed = 1): World {
-  const kernel = { frames: 256, swapPages: 64, devicePrivatePages: 2 };
-  const m = createMachine({ kernel, design: 'linux-6.1', device: { ...gpu(config), hasWorkload: false }, seed });
-  const task = m.run(createProcess(m.kernel, { areas: [] }));
-  const device = m.device as GpuSvmDevice;
-  expect(m.run(device.bind(task.mm!))).toBe(0);
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-  expect(m.run(m.call(task, NR_mmap, V, 4 * PAGE, RW, flags, -1, 0))).toBe(V);
-  return { m, task, device };
-}
-
-function store({ m, device }: World, va = V): void {
+function store({ m, device }: GpuWorld, va = V): void {
   expect(m.run(device.accessor.access(0, va, true, va + PAGE))).toBe(ACCESS_DONE);
 }
 
-function load({ m, task }: World, va: number, by = task): number {
+function load({ m, task }: GpuWorld, va: number, by = task): number {
   return m.run(userLoad(m.kernel, by, va, 4));
 }
 
@@ -57,7 +33,7 @@ function halfOf(value: number): number {
   return new Uint32Array(new Float64Array([value]).buffer)[1]!;
 }
 
-function inMemory({ device }: World): number {
+function inMemory({ device }: GpuWorld): number {
   return device.driver.memory!.used;
 }
 
@@ -73,10 +49,11 @@ describe('pages in memory of the GPU', () => {
     checkWorld(w.m.kernel);
   });
 
-  it('a hole becomes a page there; when the memory is full pages stay in RAM', () => {
+  it('a hole becomes a page there; when the memory is full others go back, in turn', () => {
     const w = world(MEMORY);
     for (let i = 0; i < 4; i++) store(w, V + i * PAGE);
-    expect([inMemory(w), w.device.driver.memory!.toGpu]).toEqual([2, 2]);
+    const { toGpu, evictions } = w.device.driver.memory!;
+    expect([inMemory(w), toGpu, evictions]).toEqual([2, 4, 2]);
     expect([0, 1, 2, 3].map((i) => load(w, V + i * PAGE + PAGE - 60))).toEqual([1, 2, 3, 4].map(halfOf));
     checkWorld(w.m.kernel);
   });
@@ -108,7 +85,8 @@ describe('pages in memory of the GPU', () => {
   });
 
   it('more memory than the kernel has room for is one clear line', () => {
-    expect(() => world({ memoryPages: 3 })).toThrow(InputError);
+    const { kernel } = createMachine({ kernel: { frames: 64, devicePrivatePages: 1 }, design: 'linux-6.1' });
+    expect(() => createDevice(kernel, gpu(MEMORY))).toThrow(InputError);
   });
 });
 
@@ -132,9 +110,9 @@ describe('pages that the GPU has for itself', () => {
 });
 
 describe.each([
-  ['memory', { memoryPages: 16 }],
+  ['memory', { hasMemory: true, memoryPages: 16 }],
   ['atomics', { storesAreAtomic: true }],
-  ['both', { memoryPages: 16, storesAreAtomic: true }],
+  ['both', { hasMemory: true, memoryPages: 16, storesAreAtomic: true }],
 ])('%s', (_name, config) => {
   it(`random programs: nothing wrong (SEED=${SEED})`, () => {
     const kernel = { devicePrivatePages: 16 };

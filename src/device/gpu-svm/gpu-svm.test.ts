@@ -1,53 +1,25 @@
 // The GPU with the minimal driver: step by step; random programs, judged; operations of one page, exhaustively; each mistake is found by a
 // property that it names.
 import { describe, expect, it } from 'vitest';
+import { type GpuWorld, gpuDevice, gpuWorld, LOOKED_UP, PAGE, RW, V } from '../../../test/support/gpu-world.ts';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
 import { deviceSubject, type Search, search } from '../../../test/support/named-device.ts';
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
-import { NR_mmap, NR_mprotect, NR_munmap } from '../../abi/syscalls.ts';
+import { PROT_READ } from '../../abi/mman.ts';
+import { NR_mprotect, NR_munmap } from '../../abi/syscalls.ts';
 import { InputError } from '../../base/assert.ts';
 import { userLoad, userStore } from '../../mm/cpu-access.ts';
-import { createProcess } from '../../mm/process/task.ts';
-import type { Task } from '../../mm/types.ts';
-import { createMachine, type Machine } from '../../system/machine.ts';
+import { createMachine } from '../../system/machine.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
 import { scenarioNamed } from '../../workload/check/plan.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DONE, ACCESS_INVALID } from '../accessor.ts';
 import type { DeviceConfig } from '../device.ts';
-import { GPU_SVM_SMALL } from './config.ts';
-import type { GpuSvmDevice } from './gpu-svm.ts';
 import { GPU_MISTAKES } from './mistakes.ts';
 
-const PAGE = 4096;
-const V = 0x10000000;
-const RW = PROT_READ | PROT_WRITE;
+const gpu = (config: DeviceConfig['gpuSvm'] = {}): Partial<DeviceConfig> => gpuDevice('gpu-svm', config);
+const world = (): GpuWorld => gpuWorld(gpu());
 
-function gpu(config: DeviceConfig['gpuSvm'] = {}): Partial<DeviceConfig> {
-  return { device: 'gpu-svm', gpuSvm: { ...GPU_SVM_SMALL, ...config } };
-}
-
-interface World {
-  readonly m: Machine;
-  readonly task: Task;
-  readonly device: GpuSvmDevice;
-}
-
-function world(): World {
-  const m = createMachine({
-    kernel: { frames: 256, swapPages: 64 },
-    design: 'linux-6.1',
-    device: { ...gpu(), hasWorkload: false },
-  });
-  const task = m.run(createProcess(m.kernel, { areas: [] }));
-  const device = m.device as GpuSvmDevice;
-  expect(m.run(device.bind(task.mm!))).toBe(0);
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-  expect(m.run(m.call(task, NR_mmap, V, 4 * PAGE, RW, flags, -1, 0))).toBe(V);
-  return { m, task, device };
-}
-
-function access({ m, device }: World, va: number, isWrite: boolean): number {
+function access({ m, device }: GpuWorld, va: number, isWrite: boolean): number {
   return m.run(device.accessor.access(0, va, isWrite, va + PAGE));
 }
 
@@ -145,19 +117,7 @@ const STORED_AFTER_FREE: Scenario = {
   threads: { kernel: { on: 'kernel', steps: [{ do: 'reclaim', pages: 1 }] } },
 };
 
-/** The GPU looks a page up that it does not have, while the program discards it, or the reaper takes it. */
-const LOOKED_UP: Scenario = {
-  name: 'looked up',
-  summary: 'the program discards a page that the GPU is looking up',
-  setup: [
-    { do: 'mmap', at: 0 },
-    { do: 'store', at: 0 },
-  ],
-  threads: {
-    program: { steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] },
-    device: { on: 'device', steps: [{ do: 'load', at: 0 }] },
-  },
-};
+/** The same, and the OOM reaper takes the page. */
 const LOOKED_UP_REAPED: Scenario = {
   ...LOOKED_UP,
   name: 'looked up, reaped',

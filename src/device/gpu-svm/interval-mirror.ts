@@ -36,7 +36,7 @@ import { P_DRIVER, P_UNLOCK } from '../../sched/points.ts';
 import { intervalsOf } from '../driver-ops.ts';
 import type { FaultRequest, MirrorDevice } from '../mirror.ts';
 import type { GpuSvmConfig } from './config.ts';
-import { GpuMemory } from './gpu-memory.ts';
+import type { OwnMemory } from './own-memory.ts';
 
 /** End of what a user can map (TASK_SIZE_MAX with four levels). */
 export const USER_END = 0x7ffffffff000;
@@ -63,7 +63,7 @@ export abstract class GpuDriver {
   /** dev_private_owner: whose pages and whose sections are the GPU's own. */
   readonly owner: object = {};
   /** Memory of the GPU, when it has some. */
-  readonly memory: GpuMemory | null;
+  abstract readonly memory: OwnMemory | null;
   faults = 0;
   faultsRefused = 0;
   pagesMapped = 0;
@@ -77,7 +77,6 @@ export abstract class GpuDriver {
     const intervals = k.design === null ? null : intervalsOf(k.design);
     if (intervals === null) throw new InputError(`gpu-svm: design ${k.design?.name} has no interval subscribers`);
     this.intervals = intervals;
-    this.memory = config.memoryPages > 0 ? new GpuMemory(k, this, config.memoryPages) : null;
   }
 
   /** The process opens the device. 0 or -errno. */

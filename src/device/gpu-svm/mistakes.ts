@@ -25,7 +25,7 @@ export interface GpuMistake {
   readonly driver: DriverClass;
 }
 
-const MEMORY: Partial<GpuSvmConfig> = { memoryPages: 2 };
+const MEMORY: Partial<GpuSvmConfig> = { hasMemory: true, memoryPages: 2 };
 const ATOMIC: Partial<GpuSvmConfig> = { storesAreAtomic: true };
 
 /** Registers with nobody. */

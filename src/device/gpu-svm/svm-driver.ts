@@ -15,6 +15,8 @@
 //
 // Lock order: mmapLock, svms.lock, migrateMutex, prange.lock. A section takes prange.lock alone.
 //
+// With memory of its own (svm-memory.ts) a fault sends its range there first, under svms.lock and migrateMutex.
+//
 // Not here: draining of stale faults before deferred work, several GPUs, attributes, and the drop of a fault whose VMA is gone while its
 // range is not yet (the GPU would raise it until the range is gone, and be refused then; here at once).
 
@@ -36,6 +38,7 @@ import { noteDevice } from '../objects.ts';
 import { type MirrorSubscription, subscribeMirror } from '../subscribe-mirror.ts';
 import type { GpuSvmConfig } from './config.ts';
 import { GpuDriver, type Lookup } from './interval-mirror.ts';
+import { SvmMemory } from './svm-memory.ts';
 import {
   SVM_OP_ADD_RANGE,
   SVM_OP_UNMAP_RANGE,
@@ -58,6 +61,7 @@ interface Served {
 export class SvmDriver extends GpuDriver {
   /** svms->lock: the list of ranges. */
   readonly svmsLock: Mutex;
+  readonly memory: SvmMemory | null;
   mm: MmStruct | null = null;
   /** By address. */
   readonly ranges: SvmRange[] = [];
@@ -83,6 +87,7 @@ export class SvmDriver extends GpuDriver {
   constructor(k: Kernel, gpu: MirrorDevice, config: GpuSvmConfig) {
     super(k, gpu, config);
     this.svmsLock = new Mutex(k.sched, k.sched.lockClasses.define('svms.lock'), gpu.id);
+    this.memory = config.hasMemory ? new SvmMemory(this) : null;
   }
 
   #note(part: number, index: number, isWrite: boolean): void {
@@ -236,6 +241,7 @@ export class SvmDriver extends GpuDriver {
     let result = failed;
     let waits = false;
     if (range !== null && failed === 0) {
+      if (this.memory !== null) yield* this.memory.makeRoom(mm, range);
       yield* range.migrateMutex.lock();
       this.#note(PART_DEFERRED, 0, false);
       waits = range.isQueued;
@@ -271,6 +277,7 @@ export class SvmDriver extends GpuDriver {
     const vma = mm.vmas.findExact(va);
     if (vma === null) return -EFAULT;
     if ((vma.flags & VM_READ) === 0 || (isWrite && (vma.flags & VM_WRITE) === 0)) return -EPERM;
+    if (this.memory !== null) yield* this.memory.send(mm, range);
     return yield* this.validateAndMap(mm, range);
   }
 
@@ -285,7 +292,9 @@ export class SvmDriver extends GpuDriver {
       if (r.end <= va) start = Math.max(start, r.end);
       if (r.start > va) end = Math.min(end, r.start);
     }
-    return this.newRange(start, end);
+    const range = this.newRange(start, end);
+    range.staysInRam = SvmMemory.isHeapOrStack(mm, vma);
+    return range;
   }
 
   *#addRange(range: SvmRange): KernelPath<number> {
@@ -309,7 +318,9 @@ export class SvmDriver extends GpuDriver {
       if (vma === null) return -EFAULT;
       const next = Math.min(vma.end, end);
       const l = this.newLookup(mm, range.notifier, at, next, (vma.flags & VM_WRITE) !== 0);
+      if (this.memory !== null) this.memory.lookingUp = this.k.sched.current;
       const found = yield* this.#getPages(l);
+      if (this.memory !== null) this.memory.lookingUp = null;
       if (found < 0) return found;
       if (this.k.sched.points) yield P_DRIVER;
       yield* range.lock.lock();
@@ -327,6 +338,12 @@ export class SvmDriver extends GpuDriver {
       at = next;
     }
     return 0;
+  }
+
+  /** The right to write is the VMA's: for it pages of RAM were looked up. A page in the GPU's memory that a fork left for reading is
+   *  mapped for writing like all others. */
+  override mayWrite(l: Lookup): boolean {
+    return l.isWrite;
   }
 
   /** amdgpu_hmm_range_get_pages. */

@@ -28,6 +28,10 @@ export class SvmRange {
   validatedAtStep = Number.NEGATIVE_INFINITY;
   children: SvmRange[] = [];
   op = SVM_OP_NULL;
+  /** preferred_loc is system memory. */
+  staysInRam = false;
+  /** Sent to the GPU's memory as the how-manieth, and not evicted since; 0: not. */
+  sentAs = 0;
   /** On the deferred list. */
   isQueued = false;
 
@@ -55,6 +59,8 @@ function split(range: SvmRange, start: number, end: number, make: (start: number
   rest.mappedToGpu = range.mappedToGpu;
   rest.invalid = range.invalid;
   rest.validatedAtStep = range.validatedAtStep;
+  rest.staysInRam = range.staysInRam;
+  rest.sentAs = range.sentAs;
   range.start = start;
   range.end = end;
   return rest;

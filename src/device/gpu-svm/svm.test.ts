@@ -1,54 +1,29 @@
 // amdkfd's driver: ranges made on faults and split by unmaps, eviction with and without retry faults; random programs, judged; operations
 // of one page, exhaustively; each mistake is found by a property that it names. And what the faithful driver gets wrong, as Linux does.
 import { describe, expect, it } from 'vitest';
+import { type GpuWorld, gpuDevice, gpuWorld, LOOKED_UP, mapPages, PAGE, V } from '../../../test/support/gpu-world.ts';
 import { machine, SEED } from '../../../test/support/judged-machine.ts';
 import { deviceSubject, type Search, search } from '../../../test/support/named-device.ts';
-import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
-import { NR_madvise, NR_mmap, NR_munmap } from '../../abi/syscalls.ts';
-import { createProcess } from '../../mm/process/task.ts';
-import type { Task } from '../../mm/types.ts';
-import { createMachine, type Machine } from '../../system/machine.ts';
+import { MADV_DONTNEED } from '../../abi/mman.ts';
+import { NR_madvise, NR_munmap } from '../../abi/syscalls.ts';
 import { CHECK_DEFAULTS, checkScenario } from '../../workload/check/check-operation.ts';
 import { scenarioNamed } from '../../workload/check/plan.ts';
 import { runCell } from '../../workload/matrix/cell.ts';
 import type { Scenario } from '../../workload/scenario/scenario.ts';
 import { ACCESS_DONE, ACCESS_INVALID } from '../accessor.ts';
-import type { DeviceConfig } from '../device.ts';
-import { GPU_SVM_SMALL } from './config.ts';
-import type { GpuSvmDevice } from './gpu-svm.ts';
 import type { SvmDriver } from './svm-driver.ts';
 import { SVM_MISTAKES } from './svm-mistakes.ts';
 
-const PAGE = 4096;
-const V = 0x10000000;
-const RW = PROT_READ | PROT_WRITE;
 const RETRY = 'amdkfd-svm';
 const NO_RETRY = 'amdkfd-svm-no-retry';
 
-function gpu(device: string, config: DeviceConfig['gpuSvm'] = {}): Partial<DeviceConfig> {
-  return { device, gpuSvm: { ...GPU_SVM_SMALL, ...config } };
-}
-
-interface World {
-  readonly m: Machine;
-  readonly task: Task;
-  readonly device: GpuSvmDevice;
+interface World extends GpuWorld {
   readonly driver: SvmDriver;
 }
 
 function world(name: string, pages = 8): World {
-  const config = { ...gpu(name, { granularityPages: 512 }), hasWorkload: false };
-  const m = createMachine({ kernel: { frames: 256, swapPages: 64 }, design: 'linux-6.1', device: config });
-  const task = m.run(createProcess(m.kernel, { areas: [] }));
-  const device = m.device as GpuSvmDevice;
-  expect(m.run(device.bind(task.mm!))).toBe(0);
-  const w = { m, task, device, driver: device.driver as SvmDriver };
-  mmap(w, V, pages);
-  return w;
-}
-
-function mmap({ m, task }: World, va: number, pages: number): void {
-  expect(m.run(m.call(task, NR_mmap, va, pages * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0))).toBe(va);
+  const w = gpuWorld(gpuDevice(name, { granularityPages: 512 }), pages);
+  return { ...w, driver: w.device.driver as SvmDriver };
 }
 
 function access({ m, device }: World, page: number, isWrite = false): number {
@@ -70,7 +45,7 @@ describe('ranges', () => {
     const w = world(RETRY);
     expect([access(w, 3), ranges(w), w.device.gpu.tables[0]!.size]).toEqual([ACCESS_DONE, [[0, 7]], 8]);
     expect([access(w, 7, true), w.driver.faults]).toEqual([ACCESS_DONE, 1]);
-    mmap(w, V + 510 * PAGE, 8);
+    mapPages(w, V + 510 * PAGE, 8);
     expect([access(w, 512), access(w, 511), ranges(w)]).toEqual([
       ACCESS_DONE,
       ACCESS_DONE,
@@ -135,7 +110,7 @@ describe('eviction', () => {
 describe.each([RETRY, NO_RETRY])('%s', (name) => {
   it(`random programs: nothing wrong (SEED=${SEED})`, () => {
     for (let seed = SEED; seed < SEED + 2; seed++) {
-      const device = gpu(name, { engines: 4, granularityPages: 4 });
+      const device = gpuDevice(name, { engines: 4, granularityPages: 4 });
       const r = machine({ design: 'linux-6.1', seed, operations: 60, device });
       expect(r.violations.map((v) => v.text)).toEqual([]);
       expect(r.deviceReads + r.deviceWrites).toBeGreaterThan(50);
@@ -149,24 +124,10 @@ it.each([RETRY, NO_RETRY].flatMap((name) => OPERATIONS.map((operation) => [name,
   '%s, %s: every interleaving is in order, and deaf it is not',
   (name, operation) => {
     const options = { ...CHECK_DEFAULTS, executions: 3000 };
-    const r = checkScenario(scenarioNamed(operation), deviceSubject(gpu(name), 'linux-6.1'), options)!;
+    const r = checkScenario(scenarioNamed(operation), deviceSubject(gpuDevice(name), 'linux-6.1'), options)!;
     expect([r.verdict, r.exhaustive, r.lockFindings]).toEqual(['clean', true, []]);
   },
 );
-
-/** The GPU looks a page up that it does not have, while the program discards it. */
-const LOOKED_UP: Scenario = {
-  name: 'looked up',
-  summary: 'the program discards a page that the GPU is looking up',
-  setup: [
-    { do: 'mmap', at: 0 },
-    { do: 'store', at: 0 },
-  ],
-  threads: {
-    program: { steps: [{ do: 'madvise', at: 0, advice: 'dontneed' }] },
-    device: { on: 'device', steps: [{ do: 'load', at: 0 }] },
-  },
-};
 
 /** Of a range of two pages one goes, and then the contents of the other. */
 const SPLIT: Scenario = {
@@ -245,16 +206,22 @@ const anything = (): boolean => true;
 /** What the order of the driver's steps allows. */
 describe('holes of the faithful driver', () => {
   it('without retry faults the second eviction returns while the first still stops the queues', () => {
-    expect(search(gpu(NO_RETRY), 'linux-6.1', { scenario: TWO_RANGES, walks: 400 }, anything)).toMatch(/^I[1458]: /);
-    expect(search(gpu(RETRY), 'linux-6.1', { scenario: TWO_RANGES, walks: 400 }, anything)).toBeNull();
+    expect(search(gpuDevice(NO_RETRY), 'linux-6.1', { scenario: TWO_RANGES, walks: 400 }, anything)).toMatch(
+      /^I[1458]: /,
+    );
+    expect(search(gpuDevice(RETRY), 'linux-6.1', { scenario: TWO_RANGES, walks: 400 }, anything)).toBeNull();
   });
 
   it('a process that has no user left and has not released yet is passed over, and its queues run', () => {
-    expect(search(gpu(RETRY), 'linux-6.1', { scenario: 'exit+reclaim', preemptions: 2 }, anything)).toMatch(/^I[15]: /);
+    expect(search(gpuDevice(RETRY), 'linux-6.1', { scenario: 'exit+reclaim', preemptions: 2 }, anything)).toMatch(
+      /^I[15]: /,
+    );
   });
 
   it('mutexes are taken for the OOM reaper, which must not sleep: documented gap 10', () => {
-    expect(search(gpu(RETRY), 'linux-6.1', { scenario: 'oom-reap' }, anything)).toMatch(/^I44 gap 10: .*prange.lock/);
+    expect(search(gpuDevice(RETRY), 'linux-6.1', { scenario: 'oom-reap' }, anything)).toMatch(
+      /^I44 gap 10: .*prange.lock/,
+    );
     const r = runCell(RETRY, 'linux-6.1', {
       operations: ['oom-reap'],
       seeds: [1],
@@ -269,7 +236,7 @@ describe('holes of the faithful driver', () => {
     '%s: a part split off hears nothing of a section that is open when it gets a notifier',
     (name) => {
       const how = { scenario: SPLIT_RECLAIMED, walks: 1000 };
-      expect(search(gpu(name, { granularityPages: 4 }), 'linux-6.1', how, anything)).toMatch(/^I[157]: /);
+      expect(search(gpuDevice(name, { granularityPages: 4 }), 'linux-6.1', how, anything)).toMatch(/^I[157]: /);
     },
   );
 });
@@ -293,7 +260,7 @@ describe('mistakes', () => {
   it.each(Object.entries(SHOWN))('%s is caught', (name, how) => {
     const { breaks, hasRetryFaults } = SVM_MISTAKES.find((m) => m.name === name)!;
     const isWanted = (p: string, gap: number | null): boolean => gap === null && breaks.includes(p);
-    const device = gpu(hasRetryFaults ? RETRY : NO_RETRY, {
+    const device = gpuDevice(hasRetryFaults ? RETRY : NO_RETRY, {
       mistake: name,
       granularityPages: name === 'child-unheard' ? 4 : 1,
     });

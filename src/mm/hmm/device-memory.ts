@@ -36,12 +36,21 @@ export class DevPagemap {
   }
 }
 
+/** Frames of device memory that no driver has yet. */
+export function devicePagesLeft(k: Kernel): number {
+  return k.pages.end - firstLeft(k);
+}
+
+function firstLeft(k: Kernel): number {
+  const last = k.pagemaps.at(-1);
+  return last === undefined ? k.pages.count : last.end;
+}
+
 /** memremap_pages: `count` frames of device memory for a driver; null when the configuration has not so many left
  *  (devicePrivatePages). */
 export function memremapPages(k: Kernel, count: number, owner: object, ops: DevPagemapOps): DevPagemap | null {
-  const last = k.pagemaps.at(-1);
-  const first = last === undefined ? k.pages.count : last.end;
-  if (first + count > k.pages.end) return null;
+  const first = firstLeft(k);
+  if (count > devicePagesLeft(k)) return null;
   const pagemap = new DevPagemap(first, first + count, owner, ops);
   k.pagemaps.push(pagemap);
   return pagemap;

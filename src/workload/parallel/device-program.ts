@@ -1,6 +1,6 @@
 // A scenario with one of the shipped devices, from plain data: what a worker can make by itself.
 
-import { createDevice, type DeviceConfig } from '../../device/device.ts';
+import { createDevice, type DeviceConfig, memoryPagesOf } from '../../device/device.ts';
 import type { Program } from '../../explore/world.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { scenarioProgram } from '../scenario/scenario-world.ts';
@@ -23,6 +23,7 @@ export function deviceProgram({ scenario, design, device: config }: DeviceProgra
       device.workload.isStopped = true;
       return device;
     },
+    memoryPages: memoryPagesOf(config),
     nullSubject: null,
   });
 }

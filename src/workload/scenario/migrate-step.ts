@@ -3,6 +3,7 @@
 
 import { InputError } from '../../base/assert.ts';
 import { PrivateMemory } from '../../device/private-memory.ts';
+import { devicePagesLeft } from '../../mm/hmm/device-memory.ts';
 import type { Kernel } from '../../mm/kernel.ts';
 import { doPagesMove } from '../../mm/migrate/move-pages.ts';
 import { numaScan } from '../../mm/numa/hinting.ts';
@@ -22,9 +23,9 @@ const memories = new WeakMap<Kernel, PrivateMemory>();
 function memoryOf(k: Kernel): PrivateMemory {
   let memory = memories.get(k);
   if (memory === undefined) {
-    const made = PrivateMemory.create(k, OWNER, k.config.devicePrivatePages);
-    if (made === null || k.config.devicePrivatePages === 0)
-      throw new InputError('scenario: kernel.devicePrivatePages says how much memory the device has');
+    const left = devicePagesLeft(k);
+    const made = left === 0 ? null : PrivateMemory.create(k, OWNER, left);
+    if (made === null) throw new InputError('scenario: kernel.devicePrivatePages says how much memory the device has');
     memory = made;
     memories.set(k, memory);
   }

@@ -101,6 +101,7 @@ export class ScenarioWorld implements World {
     this.#giveBack = giveBack;
     this.#options = options;
     const config = { ...SMALL_KERNEL, ...scenario.kernel };
+    config.devicePrivatePages = (config.devicePrivatePages ?? 0) + (subject.memoryPages ?? 0);
     if (options.logCapacity !== undefined) config.logCapacity = options.logCapacity;
     const k = new Kernel(kernelConfig(config), { ...linuxFns, ...subject.patches }, firstChooser);
     this.kernel = k;

@@ -2,7 +2,14 @@
 
 import { InputError } from '../../base/assert.ts';
 import { type Driver, defineDriver } from '../../device/define-driver.ts';
-import { createDevice, createDriverDevice, type Device, type DeviceConfig, SMALL_DEVICE } from '../../device/device.ts';
+import {
+  createDevice,
+  createDriverDevice,
+  type Device,
+  type DeviceConfig,
+  memoryPagesOf,
+  SMALL_DEVICE,
+} from '../../device/device.ts';
 import { deviceInfo } from '../../device/devices.ts';
 import type { DesignName } from '../../device/driver-face.ts';
 import type { KernelFns } from '../../mm/fns.ts';
@@ -18,6 +25,8 @@ export interface Subject {
   createDesign?(host: NotifierHost): NotifierDesign;
   /** Makes device and driver in a kernel whose design is in force. Engines start no work of their own. */
   create(k: Kernel): Device;
+  /** Pages of memory of its own that the device has; none when left out. */
+  readonly memoryPages?: number;
   /** The same device with a driver that does nothing: what shows that a property was exercised. */
   readonly nullSubject: Subject | null;
   /** Functions of the kernel that are replaced: livepatches. */
@@ -84,6 +93,7 @@ export function subjectOfDevice(name: string, design: string, options: Omit<Subj
       device.workload.isStopped = true;
       return device;
     },
+    memoryPages: memoryPagesOf(config),
     nullSubject,
   });
   return made(false, made(true, null));
