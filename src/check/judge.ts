@@ -24,6 +24,7 @@ import {
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_MEMORY,
+  E_DEV_PART_MAPPED,
   E_DEV_STATE,
   E_DIRTY,
   E_DISCARD,
@@ -73,6 +74,7 @@ import {
   onDeviceAccess,
   onDeviceFill,
   onDeviceInvalidate,
+  onDevicePartMapped,
   onDeviceState,
   onMessage,
   onRefault,
@@ -358,6 +360,9 @@ function dispatch(c: Context, r: Float64Array, at: number): void {
       break;
     case E_DEV_ATOMIC:
       onDeviceAtomic(c, r, at);
+      break;
+    case E_DEV_PART_MAPPED:
+      onDevicePartMapped(c, r, at);
       break;
     default:
       dispatchKernel(c, r, at);
