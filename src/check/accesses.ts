@@ -27,13 +27,14 @@ import {
   MSG_QI_PIOTLB,
   MSG_SMMU_ATC_INV,
   MSG_SMMU_TLBI,
+  MSG_XPMEM_RECALL,
   PAGE_REQUEST_STOP,
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
 import { frameForDevice, mayStore } from './device-entries.ts';
-import { onDirtyEntryDropped } from './dirty-entries.ts';
+import { onDirtyEntryDropped, onRecall } from './dirty-entries.ts';
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
@@ -332,6 +333,9 @@ export function onMessage(c: Context, r: Float64Array, at: number): void {
     case MSG_QI_DEVICE_TLB:
     case MSG_SMMU_ATC_INV:
       c.tally.deviceTlbFlushes++;
+      break;
+    case MSG_XPMEM_RECALL:
+      onRecall(c, r, at);
       break;
   }
   onAtsMessage(c, r, at);

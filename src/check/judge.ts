@@ -384,7 +384,7 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
     case E_CALLBACK_END:
       onCallbackEnd(c, r, at);
       if (c.dma.unmapped.size > 0) dmaCallbackEnd(c);
-      if (c.dirtyEntries.dropped.size > 0) dirtyEntriesCallbackEnd(c);
+      if (c.dirtyEntries.isWatching) dirtyEntriesCallbackEnd(c);
       break;
     case E_SUBSCRIBE:
       onSubscribe(c, r, at);
