@@ -21,7 +21,7 @@ const MATRIX = {
   /** Those of which exploring comes to an end, for most devices. */
   explored: 'munmap,map-fixed,mprotect-ro,mremap-move,madv-dontneed,fork,swap-out,reclaim,migrate,exit',
   /** Of each operation at most, each device under its newest design. */
-  everyOperation: 300,
+  everyOperation: 200,
 };
 /** Programs that each device shares, under its newest design and with half of their memory. */
 const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'malloc-threads', 'java-gc', 'sort-threads'];

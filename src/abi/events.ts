@@ -140,6 +140,8 @@ export const E_DEV_MEMORY = 57;
 export const E_DEV_EXCLUSIVE = 58;
 /** The access of device d to [start, end) that follows is an atomic operation: pfn, gen. */
 export const E_DEV_ATOMIC = 59;
+/** The driver of device d has made entries for the part [start, end) of a range, which it does not take for mapped before the rest is. */
+export const E_DEV_PART_MAPPED = 60;
 
 export const EVENT_NAMES: readonly string[] = [
   '',
@@ -202,6 +204,7 @@ export const EVENT_NAMES: readonly string[] = [
   'dev_memory',
   'dev_exclusive',
   'dev_atomic',
+  'dev_part_mapped',
 ];
 
 // Kinds of an added rmap. A copy by fork is none of them.

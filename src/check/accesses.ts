@@ -27,13 +27,14 @@ import {
   MSG_QI_PIOTLB,
   MSG_SMMU_ATC_INV,
   MSG_SMMU_TLBI,
+  MSG_XPMEM_RECALL,
   PAGE_REQUEST_STOP,
 } from '../abi/events.ts';
 import { PTE_RW } from '../abi/pte.ts';
 import { atsReset, onAtcAccess, onAtcFill, onAtsMessage } from './ats.ts';
 import type { Context } from './context.ts';
 import { frameForDevice, mayStore } from './device-entries.ts';
-import { onDirtyEntryDropped } from './dirty-entries.ts';
+import { onDirtyEntryDropped, onRecall } from './dirty-entries.ts';
 import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
@@ -135,6 +136,7 @@ export function onDeviceFill(c: Context, r: Float64Array, at: number): void {
   const gen = r[at + EV_GEN]!;
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
+  if (agent === AGENT_MIRROR) notPartMapped(c, mm, start, r[at + EV_END]!);
   if (c.objects !== null) {
     c.objects.frame(pfn, false);
     if (agent !== AGENT_PIN) c.objects.book(mm, !c.book(mm).hasDevice);
@@ -194,12 +196,28 @@ export function onWalkCacheFill(c: Context, r: Float64Array, at: number): void {
   }
 }
 
+/** E_DEV_PART_MAPPED. In the step that made the entries. */
+export function onDevicePartMapped(c: Context, r: Float64Array, at: number): void {
+  const { partMapped } = c.book(r[at + EV_MM]!);
+  for (let page = r[at + EV_START]!; page < r[at + EV_END]!; page += 4096) partMapped.add(page);
+}
+
+/** The entries of the pages are gone, or made anew. */
+function notPartMapped(c: Context, mm: number, start: number, end: number): void {
+  const { partMapped } = c.book(mm);
+  if (partMapped.size === 0) return;
+  for (const page of partMapped) if (page >= start && page < end) partMapped.delete(page);
+}
+
 /** E_DEV_INVAL: of one agent, or (agent 0) of all TLBs of the device. */
 export function onDeviceInvalidate(c: Context, r: Float64Array, at: number): void {
   const agent = r[at + EV_C]!;
   const device = r[at + EV_D]!;
   const mm = r[at + EV_MM]!;
-  if (agent === AGENT_MIRROR) onDirtyEntryDropped(c, r, at);
+  if (agent === AGENT_MIRROR) {
+    onDirtyEntryDropped(c, r, at);
+    notPartMapped(c, mm, r[at + EV_START]!, r[at + EV_END]!);
+  }
   if (c.objects !== null) {
     if (agent !== 0) c.objects.held(mm, agent, device, r[at + EV_START]!, r[at + EV_END]!, false);
     else c.objects.heldByDevices(mm, r[at + EV_START]!, r[at + EV_END]!);
@@ -315,6 +333,9 @@ export function onMessage(c: Context, r: Float64Array, at: number): void {
     case MSG_QI_DEVICE_TLB:
     case MSG_SMMU_ATC_INV:
       c.tally.deviceTlbFlushes++;
+      break;
+    case MSG_XPMEM_RECALL:
+      onRecall(c, r, at);
       break;
   }
   onAtsMessage(c, r, at);

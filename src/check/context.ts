@@ -15,7 +15,14 @@ import { LostWrites } from './lost-write.ts';
 import { Objects } from './objects.ts';
 import { Progress } from './progress.ts';
 import { Promises } from './promises.ts';
-import { ALL_GAPS, GAP_CLOSED_LATE, LATE_CLOSE_PROPERTIES, type Property } from './properties.ts';
+import {
+  ALL_GAPS,
+  GAP_CLOSED_LATE,
+  GAP_PART_MAPPED,
+  LATE_CLOSE_PROPERTIES,
+  PASSED_OVER_PROPERTIES,
+  type Property,
+} from './properties.ts';
 import { Replacements } from './replacements.ts';
 import { Residency } from './residency.ts';
 import { type Section, Sections } from './sections.ts';
@@ -65,6 +72,8 @@ export class MmBook {
   isClosedLate = false;
   /** Devices unbound from it; 0, the IOMMU, stands for every device behind it. */
   readonly unbound = new Set<number>();
+  /** Pages with an entry in a range that its driver does not take for mapped (E_DEV_PART_MAPPED). */
+  readonly partMapped = new Set<number>();
   /** VMAs by start: end and vm_flags. */
   readonly vmas = new Map<number, { end: number; flags: number }>();
 
@@ -175,10 +184,16 @@ export class Context {
 
   /** Counts a violation at the record at hand. True when it is the first about this page: the caller then words it with `say`. */
   finds(property: Property, documented: number | null, mm: number, page: number, pfn: number): boolean {
-    const gap = documented ?? (this.#isClosedLate(property, mm) ? GAP_CLOSED_LATE : null);
+    const gap = documented ?? this.#gapOfDriver(property, mm, page);
     if (!this.findings.count(property, gap, mm, page, pfn)) return false;
     this.#found = { property, gap: this.findings.isExplained(gap) ? gap : null, mm, page, pfn };
     return true;
+  }
+
+  #gapOfDriver(property: Property, mm: number, page: number): number | null {
+    if (this.#isClosedLate(property, mm)) return GAP_CLOSED_LATE;
+    const isPassedOver = PASSED_OVER_PROPERTIES.includes(property) && this.book(mm).partMapped.has(page);
+    return isPassedOver ? GAP_PART_MAPPED : null;
   }
 
   /** Gap 15: the address space has exited, and its device was not told. */

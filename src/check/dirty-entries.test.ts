@@ -7,7 +7,9 @@ import {
   E_CALLBACK_END,
   E_DEV_INVAL,
   E_DIRTY,
+  E_MSG,
   E_WRITE_OUT,
+  MSG_XPMEM_RECALL,
 } from '../abi/events.ts';
 import { EventScript, PAGE, PROGRAM } from './event-script.ts';
 
@@ -60,6 +62,16 @@ test('written out since it was marked: found, unless that was after the entry ha
 test('a clean entry, and one that goes outside a callback: in order', () => {
   expect(rest(inCallback().drop(false))).toEqual([]);
   expect(rest(inCallback((s) => s.as(OTHER).drop(true)))).toEqual([]);
+});
+
+test('a partition takes it out for the callback that sent the recall', () => {
+  const recall = (s: DirtyScript): DirtyScript =>
+    s.emit(E_MSG, 1, PAGE, END, 0, 0, MSG_XPMEM_RECALL, 0, 0, DEVICE).as(OTHER).drop(true);
+  expect(rest(recall(inCallback()).as(PROGRAM))).toEqual(['I20a']);
+  expect(rest(recall(inCallback()).tell(E_DIRTY).as(PROGRAM))).toEqual([]);
+  // Sent outside a callback: the driver's own business.
+  const before = inCallback((s) => recall(s));
+  expect(rest(before)).toEqual([]);
 });
 
 test('the page is free before the callback returns: nobody misses what it held', () => {

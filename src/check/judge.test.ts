@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import {
   AGENT_IOTLB,
+  AGENT_MIRROR,
   AGENT_PIN,
   AGENT_PWC,
   DEV_DONE,
   DEV_FAILED,
+  E_DEV_PART_MAPPED,
   FRAME_ANON,
   FRAME_KERNEL,
   FRAME_TABLE,
@@ -395,6 +397,20 @@ describe('I40: sections pair up', () => {
     thread.judge.finish();
     expect(thread.found()).toEqual(['I40']);
   });
+});
+
+test('what a driver does not take for mapped is documented gap 17, until the entries are made anew', () => {
+  const fill = (isPart: boolean): EventScript => {
+    const s = new EventScript().as(1).alloc(DATA).map(PAGE, DATA).fill(PAGE, DATA, true, AGENT_MIRROR);
+    if (isPart) s.emit(E_DEV_PART_MAPPED, 1, PAGE, END, 0, 0, 0, 0, 0, 0);
+    return s;
+  };
+  const gone = (s: EventScript): string[] =>
+    s.open(PAGE, END, SITE_MUNMAP).unmap(PAGE).flush(PAGE, END).close(PAGE, END, SITE_MUNMAP).found();
+  expect(gone(fill(true))).toEqual(['I5 gap 17']);
+  expect(gone(fill(false))).toEqual(['I5']);
+  expect(gone(fill(true).fill(PAGE, DATA, true, AGENT_MIRROR))).toEqual(['I5']);
+  expect(gone(fill(true).invalidate(PAGE, END, AGENT_MIRROR).fill(PAGE, DATA, true, AGENT_MIRROR))).toEqual(['I5']);
 });
 
 describe('what a split of a huge page leaves with a device', () => {

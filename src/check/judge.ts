@@ -24,6 +24,7 @@ import {
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_MEMORY,
+  E_DEV_PART_MAPPED,
   E_DEV_STATE,
   E_DIRTY,
   E_DISCARD,
@@ -73,6 +74,7 @@ import {
   onDeviceAccess,
   onDeviceFill,
   onDeviceInvalidate,
+  onDevicePartMapped,
   onDeviceState,
   onMessage,
   onRefault,
@@ -359,6 +361,9 @@ function dispatch(c: Context, r: Float64Array, at: number): void {
     case E_DEV_ATOMIC:
       onDeviceAtomic(c, r, at);
       break;
+    case E_DEV_PART_MAPPED:
+      onDevicePartMapped(c, r, at);
+      break;
     default:
       dispatchKernel(c, r, at);
       break;
@@ -379,7 +384,7 @@ function dispatchKernel(c: Context, r: Float64Array, at: number): void {
     case E_CALLBACK_END:
       onCallbackEnd(c, r, at);
       if (c.dma.unmapped.size > 0) dmaCallbackEnd(c);
-      if (c.dirtyEntries.dropped.size > 0) dirtyEntriesCallbackEnd(c);
+      if (c.dirtyEntries.isWatching) dirtyEntriesCallbackEnd(c);
       break;
     case E_SUBSCRIBE:
       onSubscribe(c, r, at);

@@ -80,7 +80,7 @@ export const DEVICE_DEFAULTS: DeviceConfig = {
 /** The smallest device that has all parts: what an explorer can exhaust. Scenarios drive its engine. */
 export const SMALL_DEVICE: Partial<DeviceConfig> = {
   iommu: { pasids: 4, tlbSets: 2, tlbWays: 2, walkCacheSlots: 2, walkers: 1, executors: 1, pprLogEntries: 8 },
-  ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4 },
+  ats: { engines: 1, atcSets: 2, atcWays: 2, credits: 4, refaultBudget: 8 },
   kvm: { vcpus: 2 },
   gru: SMALL_GRU,
   rdma: RDMA_SMALL,

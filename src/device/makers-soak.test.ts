@@ -12,7 +12,7 @@ import type { Machine } from '../system/machine.ts';
 import type { SharedTableDevice } from './shared-table-device.ts';
 import type { SvaIommu } from './sva-iommu.ts';
 
-const steps = soakSteps(15_000);
+const steps = soakSteps(30_000);
 
 function* engine(device: SharedTableDevice<SvaIommu>, e: number, rng: Rng): KernelPath<void> {
   for (;;) {

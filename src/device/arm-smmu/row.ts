@@ -33,7 +33,10 @@ function createArm(k: Kernel, config: DeviceConfig): Device {
     config,
     {
       iommu: { maker: 'arm', overflowAnswer: PRG_SUCCESS, rewalksOnDenied: false },
-      ats: { retranslatesOnDenied: false },
+      // Linux lets devices share an address space behind an SMMU whose transactions stall, which do not count faults: the most
+      // patient of those that do stands for them. An entry that is believed to be read-only costs a fault for each round until the
+      // flush of a section, however long, is there.
+      ats: { retranslatesOnDenied: false, refaultBudget: 64 },
       stopsDevice: true,
       create(kernel, iommu) {
         const sva = new SmmuClass(kernel, iommu, (states) => new FaultsClass(kernel, iommu, states), full);

@@ -15,15 +15,15 @@ import { GPU_ROWS } from './row.ts';
 
 const steps = soakSteps(12_000);
 
-function* engine(device: GpuSvmDevice, e: number, rng: Rng): KernelPath<void> {
-  for (;;) {
+function* engine(device: GpuSvmDevice, e: number, rng: Rng, isOver: () => boolean): KernelPath<void> {
+  while (!isOver()) {
     const va = soakAddress(rng);
     expect(yield* device.accessor.access(e, va, rng.chance(1, 2), va + PAGE)).not.toBe(ACCESS_DEAD);
   }
 }
 
-function* binder(m: Machine, task: Task): KernelPath<void> {
-  for (;;) {
+function* binder(m: Machine, task: Task, isOver: () => boolean): KernelPath<void> {
+  while (!isOver()) {
     yield* m.kernel.sched.sleepSteps(steps / 8, 'rebind');
     yield* m.device!.unbind();
     expect(yield* m.device!.bind(task.mm!)).toBe(0);
@@ -37,8 +37,9 @@ it.each(GPU_ROWS.map((r) => r.name))(
     // Memory that is soon full.
     const memoryPages = name === 'gpu-svm-memory' ? 8 : 64;
     const gpuSvm = { engines: 3, granularityPages: 16, memoryPages, refaultBudget: 1_000_000 };
-    const threads = (m: Machine, task: Task): Record<string, KernelPath<void>> => ({ binder: binder(m, task) });
-    const run = soak<GpuSvmDevice>('linux-6.1', { device: name, gpuSvm }, steps, 3, engine, threads, true);
+    const run = soak<GpuSvmDevice>('linux-6.1', { device: name, gpuSvm }, steps, 3, engine, (m, task, isOver) => ({
+      binder: binder(m, task, isOver),
+    }));
     const { device, judge } = run;
     expect(run.end).toBe('limit');
     const { violations, deviceReads, deviceWrites, swapOuts, malformed } = judge.results();
@@ -48,16 +49,15 @@ it.each(GPU_ROWS.map((r) => r.name))(
     const found = violations.filter((v) => v.gap === null && !isHole(v.text) && !isPrice(v.property));
     expect(found.map((v) => `${v.property}: ${v.text}`)).toEqual([]);
     expect([device.gpu.state, malformed]).toEqual([DEV_RUNNING, 0]);
-    const data = run.data!.results();
-    expect([data.wrong, data.firstWrong]).toEqual([0, '']);
-    expect(Math.min(deviceReads, deviceWrites, swapOuts, data.compared, data.deviceStores)).toBeGreaterThan(0);
+    expect(Math.min(deviceReads, deviceWrites, swapOuts)).toBeGreaterThan(0);
+    run.finish();
     const { memory } = device.driver;
     if (memory !== null) expect(Math.min(memory.toGpu, memory.toRam, memory.evictions)).toBeGreaterThan(0);
     if (!process.env['STEPS']) return;
     const moved = memory === null ? '' : `to GPU ${memory.toGpu}, to RAM ${memory.toRam}, evicted ${memory.evictions}`;
     const seconds = Math.round((performance.now() - start) / 1000);
-    const counts = { deviceReads, deviceWrites, swapOuts, compared: data.compared };
-    console.log(name, JSON.stringify(judge.results().byProperty), JSON.stringify(counts), moved, `${seconds} s`);
+    const counts = JSON.stringify({ deviceReads, deviceWrites, swapOuts });
+    console.log(name, JSON.stringify(judge.results().byProperty), counts, run.counts(), moved, `${seconds} s`);
   },
   7_200_000,
 );

@@ -21,7 +21,7 @@
 // range is not yet (the GPU would raise it until the range is gone, and be refused then; here at once).
 
 import { EAGAIN, EBUSY, EFAULT, EINVAL, EPERM } from '../../abi/errno.ts';
-import { BIND_SLEEPS_ALWAYS } from '../../abi/events.ts';
+import { BIND_SLEEPS_ALWAYS, E_DEV_PART_MAPPED } from '../../abi/events.ts';
 import { VM_READ, VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_RELEASE, MMU_NOTIFY_UNMAP } from '../../abi/notifier.ts';
 import { OBJ_MM } from '../../base/footprint.ts';
@@ -337,6 +337,7 @@ export class SvmDriver extends GpuDriver {
       const isStale = this.mustRetry(l) || range.children.length > 0;
       if (!isStale) {
         this.program(l);
+        if (next < end && !range.mappedToGpu) this.#notePart(mm, l);
         yield* this.flushTlbs(l.start, l.end);
         if (next === end) {
           range.mappedToGpu = true;
@@ -348,6 +349,12 @@ export class SvmDriver extends GpuDriver {
       at = next;
     }
     return 0;
+  }
+
+  /** The range counts as mapped when all of it is: a failure further on leaves this part behind (gap 17). */
+  #notePart(mm: MmStruct, l: Lookup): void {
+    const { log } = this.k.memory;
+    if (log.on) log.emit(E_DEV_PART_MAPPED, mm.id, l.start, l.end, 0, 0, 0, 0, 0, this.gpu.id);
   }
 
   /** The right to write is the VMA's: for it pages of RAM were looked up. A page in the GPU's memory that a fork left for reading is

@@ -170,12 +170,12 @@ export class Gru implements Accessor {
     return !t.isStopped;
   }
 
-  /** A miss: by interrupt or by the user. ACCESS_DONE = look again. */
+  /** A miss: by interrupt or by the user, who gets what the interrupt could not settle. ACCESS_DONE = look again. */
   *#serve(t: GruThread): KernelPath<number> {
     const { driver } = this;
     let result = t.tfh === TFH_MISS_FMM ? yield* driver.fn.interrupt(driver, t) : 1;
     t.touch(false);
-    while (result >= 0 && t.tfh !== TFH_IDLE) {
+    while (result !== -EFAULT && t.tfh !== TFH_IDLE) {
       result = yield* driver.fn.userCallOs(driver, t);
       t.touch(false);
     }

@@ -190,13 +190,16 @@ export class Kvm {
     }
   }
 
-  /** A leaf of the slot left the table. Pages that another slot still shows and maps are not announced. */
-  emitZapped(slot: Memslot, first: number, pages: number): void {
+  /** A leaf of the slot left the table: its frame (with its generation) and whether the guest may have stored through it. Pages that
+   *  another slot still shows and maps are not announced. */
+  emitZapped(slot: Memslot, first: number, pages: number, pfn: number, generation: number, isDirty: boolean): void {
     const { log } = this.k.memory;
     if (!log.on) return;
     const start = hvaOf(slot, first);
+    const end = start + pages * 4096;
     if (!this.memslots.hasAliases) {
-      log.emit(E_DEV_INVAL, this.mm.id, start, start + pages * 4096, 0, 0, 0, 0, AGENT_MIRROR, this.id);
+      if (isDirty) log.emit(E_DEV_INVAL, this.mm.id, start, end, pfn, generation, 1, 0, AGENT_MIRROR, this.id);
+      else log.emit(E_DEV_INVAL, this.mm.id, start, end, 0, 0, 0, 0, AGENT_MIRROR, this.id);
       return;
     }
     for (let va = start; va < start + pages * 4096; va += 4096) {

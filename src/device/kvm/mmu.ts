@@ -48,11 +48,12 @@ export function zapLeaf(kvm: Kvm, slot: Memslot, spte: number): void {
   const { sptes } = kvm;
   const { at, level, first } = sptes;
   const pages = level === 1 ? LARGE_PAGES : 1;
+  const generation = sptes.generationAt(at, 0);
   sptes.set(at, level, first, 0);
   kvm.stats.zapped++;
   kvm.withdrawn++;
   leafGone(kvm, spte, pages);
-  kvm.emitZapped(slot, first, pages);
+  kvm.emitZapped(slot, first, pages, spte >>> 12, generation, isDirtySpte(kvm, spte));
 }
 
 /** kvm_unmap_gfn_range: zaps the slot's leaves that map a frame of [gfn, end). True: there was one, and TLBs must be flushed. With

@@ -1,4 +1,4 @@
-// The on-demand device for a long time (test/support/soak.ts).
+// The on-demand device for a long time (test/support/soak.ts). Whatever it reads is what was stored last.
 //
 // STEPS=1000000 is the full size. A failure names SEED.
 import { expect, it } from 'vitest';
@@ -10,8 +10,8 @@ import type { RdmaDevice } from './rdma.ts';
 
 const steps = soakSteps(30_000);
 
-function* engine(device: RdmaDevice, e: number, rng: Rng): KernelPath<void> {
-  for (;;) {
+function* engine(device: RdmaDevice, e: number, rng: Rng, isOver: () => boolean): KernelPath<void> {
+  while (!isOver()) {
     const va = soakAddress(rng);
     yield* device.accessor.access(e, va, rng.chance(1, 2), va + PAGE);
   }
@@ -25,13 +25,18 @@ it.each([
   `%s, always for write %s: ${steps} steps, SEED=${seed}`,
   (design, alwaysWrite) => {
     const rdma = { alwaysWrite, childPages: 512, rnrRetries: 1_000_000 };
-    const { device, end, judge } = soak<RdmaDevice>(design, { device: 'rdma-odp', rdma }, steps, 2, engine);
+    const run = soak<RdmaDevice>(design, { device: 'rdma-odp', rdma }, steps, 2, engine);
+    const { device, end, judge } = run;
     expect(end).toBe('limit');
     const { violations, deviceReads, deviceWrites, swapOuts, malformed } = judge.results();
-    const found = violations.filter((v) => v.gap === null && v.kind === 'safety');
+    // The driver of 3.19 has one sequence number for a child region: a fault is sent back by every section over any page of it (L2 looks at
+    // the page alone). Each time there was one, so it ends.
+    const found = violations.filter((v) => v.gap === null && !(v.property === 'L2' && design === 'invalidate-range'));
+    expect(device.accessor.refaults).toBeLessThanOrEqual(device.driver.invalidations);
     expect(found.map((v) => `${v.property}: ${v.text}`)).toEqual([]);
     expect([device.nic.state, malformed]).toEqual([DEV_RUNNING, 0]);
     expect(Math.min(deviceReads, deviceWrites, swapOuts, device.driver.invalidations)).toBeGreaterThan(0);
+    run.finish();
   },
   7_200_000,
 );

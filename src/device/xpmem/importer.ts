@@ -217,7 +217,10 @@ export class Importer {
 
   dropTable(start: number, end: number): number[] {
     const removed = this.table.remove(start + this.base, end + this.base);
-    if (removed.length > 0) this.#emitDropped(start, end, AGENT_MIRROR);
+    if (removed.length > 0) {
+      for (const t of removed) if (t.isDirty && !this.#isHeld(t.va - this.base)) this.#emitDirtyDropped(t);
+      this.#emitDropped(start, end, AGENT_MIRROR);
+    }
     return removed.filter((t) => t.isDirty).map((t) => t.va - this.base);
   }
 
@@ -281,6 +284,14 @@ export class Importer {
   #emitDropped(start: number, end: number, agent: number): void {
     const { log } = this.memory;
     if (log.on) log.emit(E_DEV_INVAL, this.mm, start, end, 0, 0, 0, 0, agent, this.device);
+  }
+
+  /** An entry with D leaves the table. What the exporter holds meanwhile it marks when it puts it, as who pins does. */
+  #emitDirtyDropped(t: Translation): void {
+    const { log } = this.memory;
+    const va = t.va - this.base;
+    if (log.on)
+      log.emit(E_DEV_INVAL, this.mm, va, va + 4096, t.pfn, t.generations[0]!, 1, 0, AGENT_MIRROR, this.device);
   }
 
   note(message: number, start: number, end: number): void {

@@ -99,8 +99,8 @@ export const XPMEM_MISTAKES: readonly XpmemMistake[] = [
   },
   {
     name: 'no-dirty',
-    text: 'an acknowledgement does not say what was stored to (get_user_pages for writing has marked the page dirty before)',
-    breaks: ['I20'],
+    text: 'an acknowledgement does not say what was stored to',
+    breaks: ['I20', 'I20a'],
     fns: { acknowledged: (x, m) => xpmemFns.acknowledged(x, { ...m, dirty: [] }) },
   },
   {

@@ -133,17 +133,27 @@ export async function compare(options: CompareOptions, now: () => number): Promi
     return isCut;
   };
   let pinnedFrames: number | null = null;
-  const rowRuns = async (row: CompareRow): Promise<DesignRun[]> => {
+  let wasLookedFor = !options.priceOfPinning;
+  /** One after the other: what the first of them takes is what the others are given. */
+  const pinned = async (row: CompareRow): Promise<DesignRun[]> => {
     const run = await execute(row, config, progress);
-    if (row.design !== 'pinned' || isCut || !options.priceOfPinning) return [run];
+    if (isCut || !options.priceOfPinning) return [run];
     if (run.programState === 'done') {
-      pinnedFrames = frames;
+      pinnedFrames ??= frames;
       return [run];
     }
-    pinnedFrames = await leastFrames(row, config, peakFrames, execute, progress);
+    if (!wasLookedFor) pinnedFrames = await leastFrames(row, config, peakFrames, execute, progress);
+    wasLookedFor = true;
     if (pinnedFrames === null || isCut) return [run];
     const again = { ...row, name: `${row.name} (least memory)` };
     return [run, await execute(again, { ...config, frames: pinnedFrames }, progress)];
+  };
+  let lastPinned: Promise<unknown> = Promise.resolve();
+  const rowRuns = (row: CompareRow): Promise<DesignRun[]> => {
+    if (row.design !== 'pinned') return execute(row, config, progress).then((run) => [run]);
+    const runs = lastPinned.then(() => pinned(row));
+    lastPinned = runs.catch(() => undefined);
+    return runs;
   };
   const runs = (await Promise.all(options.rows.map(rowRuns))).flat();
   return { trace, kernel, seed, peakFrames, frames, target, runs, pinnedFrames, isCut };

@@ -28,16 +28,15 @@ export interface DataResults {
   readonly firstWrong: string;
 }
 
-/** [start, end), in bytes. */
-export type Ranges = readonly (readonly [number, number])[];
+type Ranges = readonly (readonly [number, number])[];
 
 export class DataWatch implements RecordSink {
   readonly #k: Kernel;
   #mm: MmStruct | null = null;
   /** By page: the words of it that were stored, by word of the page. */
   readonly #pages = new Map<number, Map<number, number>>();
-  /** Of the calls under way. */
-  readonly #givenUp = new Map<object, Ranges>();
+  /** Of the call under way. */
+  #givenUp: Ranges = [];
   #programStores = 0;
   #deviceStores = 0;
   #compared = 0;
@@ -98,21 +97,15 @@ export class DataWatch implements RecordSink {
 
   /** Before and after a call of the program: what it gives up is no data any more, and not looked at while it goes. */
   aroundCall(mm: MmStruct, op: TraceOp, isBefore: boolean): void {
-    if (mm === this.#mm) this.giveUp(op, isBefore ? givenUp(mm, op) : null);
-  }
-
-  /** The same for a call of any kind that gives up those ranges (bytes); null: it is over. */
-  giveUp(call: object, ranges: Ranges | null): void {
-    if (ranges !== null) this.#givenUp.set(call, ranges);
-    if ((this.#givenUp.get(call) ?? []).length > 0)
-      for (const page of this.#pages.keys()) if (this.#isGivenUp(page)) this.#pages.delete(page);
-    if (ranges === null) this.#givenUp.delete(call);
+    if (mm !== this.#mm) return;
+    if (isBefore) this.#givenUp = givenUp(mm, op);
+    if (this.#givenUp.length === 0) return;
+    for (const page of this.#pages.keys()) if (this.#isGivenUp(page)) this.#pages.delete(page);
+    if (!isBefore) this.#givenUp = [];
   }
 
   #isGivenUp(page: number): boolean {
-    for (const ranges of this.#givenUp.values())
-      if (ranges.some(([start, end]) => page >= start / PAGE && page < end / PAGE)) return true;
-    return false;
+    return this.#givenUp.some(([start, end]) => page >= start / PAGE && page < end / PAGE);
   }
 
   /** The last look, by the program, while it still has the address space. */
