@@ -120,10 +120,9 @@ export default defineBug({
     patches: [noExclusivePages, noPendingFlush],
   },
   fixed: {
-    what: 'Linux 4.13: where a flush is pending, KSM flushes for itself',
+    what: 'Linux 6.1: where a flush is pending, KSM flushes for itself, and for a page of one process alone in any case',
     design: 'linux-6.1',
     driver: 'iommu-v2',
-    patches: noExclusivePages,
   },
   story: `
 1. CPU 0 caches V -> F1, writable and dirty.

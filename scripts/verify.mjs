@@ -28,6 +28,8 @@ const SHARED_PROGRAMS = ['mmap-copy', 'shm-queue', 'malloc-threads', 'java-gc', 
 /** The soak: 10^6 operations. */
 const SOAKS = 4;
 const OPERATIONS_OF_A_SOAK = 250_000;
+/** Steps of each long run of a device. */
+const STEPS_OF_A_DEVICE = 1_000_000;
 const PROGRAMS = join(root, 'recordings', 'programs');
 
 /** @type {(directory: string, hash: import('node:crypto').Hash) => void} */
@@ -52,8 +54,16 @@ function cliJson(args) {
   return JSON.parse(done.stdout);
 }
 
+/** @typedef {{ title: string, isPassed: boolean, seconds: number }} TestCase */
+
 /** @type {(file: string, env: Record<string, string>) => { passed: number, failed: number, seconds: number }} */
 function tests(file, env) {
+  const { passed, failed, seconds } = testCases(file, env);
+  return { passed, failed, seconds };
+}
+
+/** @type {(file: string, env: Record<string, string>) => { passed: number, failed: number, seconds: number, cases: TestCase[] }} */
+function testCases(file, env) {
   const begin = Date.now();
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
   const args = [vitest, 'run', '--reporter=json', '--testTimeout=3600000', file];
@@ -66,7 +76,46 @@ function tests(file, env) {
   });
   if (done.signal === 'SIGINT') process.exit(130);
   const report = JSON.parse(done.stdout.slice(done.stdout.indexOf('{')));
-  return { passed: report.numPassedTests, failed: report.numFailedTests, seconds: (Date.now() - begin) / 1000 };
+  const cases = report.testResults
+    .flatMap((/** @type {any} */ f) => f.assertionResults)
+    .map((/** @type {any} */ t) => ({
+      title: t.fullName,
+      isPassed: t.status === 'passed',
+      seconds: (t.duration ?? 0) / 1000,
+    }));
+  const seconds = (Date.now() - begin) / 1000;
+  return { passed: report.numPassedTests, failed: report.numFailedTests, seconds, cases };
+}
+
+/** Long runs of devices (test/support/soak.ts): the device's name, or null where a run's title begins with it, and the file. */
+function deviceSoaks() {
+  /** @type {{ device: string | null, name: string, file: string }[]} */
+  const out = [];
+  const room = join('src', 'device');
+  for (const entry of readdirSync(join(root, room), { withFileTypes: true })) {
+    const at = entry.isDirectory() ? join(room, entry.name) : room;
+    const files = entry.isDirectory() ? readdirSync(join(root, at)) : [entry.name];
+    for (const file of files.filter((f) => f.endsWith('soak.test.ts'))) {
+      const name = entry.isDirectory() ? entry.name : file.replace('-soak.test.ts', '');
+      out.push({ device: entry.isDirectory() ? entry.name : null, name, file: join(at, file) });
+    }
+  }
+  return out;
+}
+
+/** One soak's runs: of titles "[device, ]design[, option]: N steps, SEED=S". @type {(device: string | null, file: string) => unknown} */
+function deviceSoak(device, file) {
+  const { cases, seconds } = testCases(file, { STEPS: String(STEPS_OF_A_DEVICE) });
+  const runs = cases.flatMap(({ title, isPassed, seconds: s }) => {
+    const match = /^(?:.* )??(\S.*): (\d+) steps/.exec(title);
+    if (match === null) return [];
+    const words = match[1]?.split(', ') ?? [];
+    const name = device ?? words.shift();
+    return [
+      { device: name, design: words.shift(), option: words.join(', '), steps: Number(match[2]), isPassed, seconds: s },
+    ];
+  });
+  return { runs, seconds };
 }
 
 install();
@@ -130,6 +179,9 @@ for (let seed = 1; seed <= SOAKS; seed++) {
   const name = `soak, every count after each operation, ${OPERATIONS_OF_A_SOAK} operations, seed ${seed}`;
   const env = { SEED: String(seed), OPERATIONS: String(OPERATIONS_OF_A_SOAK) };
   parts.push({ name, run: () => tests('test/random-memory.test.ts', env) });
+}
+for (const { device, name, file } of deviceSoaks()) {
+  parts.push({ name: `soak of a device: ${name}`, run: () => deviceSoak(device, file) });
 }
 parts.push({ name: 'conformance', run: () => cliJson(['conformance', ...oracles()]) });
 

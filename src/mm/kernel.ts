@@ -218,6 +218,6 @@ export class Kernel {
 
   /** mmu_notifier_range_init. */
   range(mm: MmStruct, start: number, end: number, event: number, site: number, blockable = true): NotifierRange {
-    return { mm, start, end, event, site, blockable, owner: null, id: this.nextSection++ };
+    return { mm, start, end, event, site, blockable, owner: null, id: this.nextSection++, hasFailed: false };
   }
 }

@@ -50,6 +50,8 @@ export interface NotifyFns {
   mmuNotifierPageUnmapped(k: Kernel, pfn: number, site: number): KernelPath<void>;
   /** End of exit_mmap. */
   mmuNotifierExitFinished(k: Kernel, mm: MmStruct): KernelPath<void>;
+  /** do_wp_page made an entry writable in place; ptl was dropped. */
+  mmuNotifierPageReused(k: Kernel, mm: MmStruct, address: number): KernelPath<void>;
   /** remove_vma. */
   mmuNotifierVmaClosed(k: Kernel, vma: VmArea): KernelPath<void>;
 }
@@ -166,6 +168,10 @@ function* mmuNotifierPageUnmapped(k: Kernel, pfn: number, site: number): KernelP
   if (k.design !== null) yield* k.design.pageUnmapped(pfn, site);
 }
 
+function* mmuNotifierPageReused(k: Kernel, mm: MmStruct, address: number): KernelPath<void> {
+  if (k.design !== null) yield* k.design.pageReused(mm, address);
+}
+
 function* mmuNotifierExitFinished(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (k.design !== null) yield* k.design.exitFinished(mm);
 }
@@ -188,5 +194,6 @@ export const notifyFns: NotifyFns = {
   mmuNotifierPagesFreed,
   mmuNotifierPageUnmapped,
   mmuNotifierExitFinished,
+  mmuNotifierPageReused,
   mmuNotifierVmaClosed,
 };

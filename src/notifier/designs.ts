@@ -132,6 +132,16 @@ export const DESIGN_VARIANTS: readonly DesignInfo[] = [
     create: (host) => new MmuNotifiersV4(host, { maySleep: true }),
   },
   {
+    name: 'mmu-notifiers-v4-unpaired',
+    variantOf: 'mmu-notifiers-v4',
+    year: 2008,
+    summary: 'as posted: a fork that fails loses its end, a page that is reused has an end without begin',
+    guarantees: 'as mmu-notifiers-v4, but for sections that another one ends',
+    window:
+      'a reused page ends a section of somebody else for a driver that counts; after a failed fork it refuses for ever',
+    create: (host) => new MmuNotifiersV4(host, { hasPairingBugs: true }),
+  },
+  {
     name: 'mmu-notifiers-v5',
     variantOf: 'mmu-notifiers-v4',
     year: 2008,

@@ -50,6 +50,8 @@ export interface NotifierRange {
   owner: unknown;
   /** Number of the section in the events. */
   id: number;
+  /** What the section was for has failed half-way, as fork without memory; known at its end. */
+  hasFailed: boolean;
 }
 
 /** A VMA as the notifier room sees it (VmArea has all of this). */
@@ -101,6 +103,8 @@ export interface NotifierDesign {
   release(mm: NotifierMm): KernelPath<void>;
   /** End of exit_mmap: pages and page tables are free. */
   exitFinished(mm: NotifierMm): KernelPath<void>;
+  /** do_wp_page made the entry of a page writable in place, without a copy or a section; ptl was dropped. */
+  pageReused(mm: NotifierMm, address: number): KernelPath<void>;
   /** The mm_struct itself goes (__mmdrop): subscriptions are dead. */
   destroy(mm: NotifierMm): void;
 

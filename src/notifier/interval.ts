@@ -278,6 +278,7 @@ export class Intervals<Ops extends ListOps> {
       blockable: true,
       owner: null,
       id: 0,
+      hasFailed: false,
     };
     yield* this.start(range);
     this.end(range);

@@ -6,6 +6,7 @@ import { EINVAL } from '../abi/errno.ts';
 import {
   MMU_NOTIFY_UNMAP,
   SITE_COW,
+  SITE_FORK,
   SITE_HUGETLB,
   SITE_MPROTECT,
   SITE_MREMAP,
@@ -109,6 +110,21 @@ test('atomic: under i_mmap_lock of that time, and for a caller that cannot wait'
   said.length = 0;
   run(design.invalidateRangeStart(range(SITE_OOM_REAP, false)));
   expect(said).toEqual(['begin 1000-3000 true']);
+});
+
+test('as posted: a fork that fails is begun and not ended, a reused page is ended and not begun', () => {
+  for (const hasPairingBugs of [false, true]) {
+    const { host, said, subscribe, range, run, design } = setup({ hasPairingBugs });
+    subscribe();
+    const failing = range(SITE_FORK);
+    run(design.invalidateRangeStart(failing));
+    failing.hasFailed = true;
+    run(design.invalidateRangeEnd(failing, false));
+    expect(said).toEqual(hasPairingBugs ? ['begin 1000-3000 false'] : ['begin 1000-3000 false', 'end nowhere false']);
+    said.length = 0;
+    run(design.pageReused(host.mm, START));
+    expect(said).toEqual(hasPairingBugs ? ['end nowhere false'] : []);
+  }
 });
 
 test('mprotect is not told; mremap from V5 on', () => {

@@ -49,6 +49,8 @@ export abstract class QuietDesign implements NotifierDesign {
 
   *exitFinished(_mm: NotifierMm): KernelPath<void> {}
 
+  *pageReused(_mm: NotifierMm, _address: number): KernelPath<void> {}
+
   destroy(_mm: NotifierMm): void {}
 
   vmaMapped(_vma: NotifierVma): void {}

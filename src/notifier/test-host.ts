@@ -65,7 +65,7 @@ export class TestHost implements NotifierHost {
   }
 
   range(start: number, end: number, event: number, site: number, blockable = true): NotifierRange {
-    return { mm: this.mm, start, end, event, site, blockable, owner: null, id: this.#nextRange++ };
+    return { mm: this.mm, start, end, event, site, blockable, owner: null, id: this.#nextRange++, hasFailed: false };
   }
 }
 

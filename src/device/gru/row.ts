@@ -19,6 +19,7 @@ export const GRU: DeviceInfo = {
     'mmu-notifiers-andrea': AFTER,
     'mmu-notifiers-v4': PAGES,
     'mmu-notifiers-v4-sleeping': PAGES,
+    'mmu-notifiers-v4-unpaired': PAGES,
     'mmu-notifiers-v5': PAGES,
     'linux-2.6.27': PAGES,
     'linux-3.7': PAGES,

@@ -14,6 +14,7 @@ export const KVM_DEVICE: DeviceInfo = {
       'the experiment of 2007: zaps a page when reclaim is about to clear its entry, and a VMA that is gone',
     'mmu-notifiers-andrea': 'a reference for each spte; pages and freed ranges are zapped, and move the sequence',
     'mmu-notifiers-v4': 'begin and end with a count for the whole VM; invalidate_page zaps and moves the sequence',
+    'mmu-notifiers-v4-unpaired': 'the same; the count is wrong after an end without begin',
     'linux-2.6.27':
       'start and end with a count and a sequence for all faults; invalidate_page zaps and moves the sequence',
     'free-pages-2011': 'the same; has no need of the new callback',

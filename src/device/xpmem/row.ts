@@ -20,6 +20,7 @@ export const XPMEM: DeviceInfo = {
     'mmu-notifiers-andrea': 'asks when the pages are free already, where it may not wait',
     'mmu-notifiers-v4': RMAP,
     'mmu-notifiers-v4-sleeping': RMAP,
+    'mmu-notifiers-v4-unpaired': RMAP,
     'mmu-notifiers-v5': RMAP,
     'linux-2.6.27': WAITS,
     'linux-3.7': 'asks in start and in invalidate_page, and waits',

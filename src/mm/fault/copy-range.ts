@@ -318,6 +318,9 @@ export function* copyPageRange(k: Kernel, dst: VmArea, src: VmArea): KernelPath<
   rss[MM_FILEPAGES]! += s.file;
   rss[MM_SHMEMPAGES]! += s.shmem;
   rss[MM_SWAPENTS]! += s.swap;
-  if (range !== null) yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+  if (range !== null) {
+    range.hasFailed = result < 0;
+    yield* k.fn.mmuNotifierInvalidateRangeEnd(k, range, false);
+  }
   return result;
 }

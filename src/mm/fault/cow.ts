@@ -77,6 +77,7 @@ export function* doWpPage(k: Kernel, vma: VmArea, address: number, flags: number
       if (k.config.flushOnUpgrade) yield* k.fn.flushTlbPage(k, vma, address, SITE_UPGRADE);
     }
     k.ptl.unlock(table);
+    if (!unshare && vma.mm.notifiers !== null) yield* k.fn.mmuNotifierPageReused(k, vma.mm, address);
     return unshare ? 0 : faultWrite(k);
   }
   if (unshare && !isAnon) {

@@ -44,6 +44,8 @@ const EXPECTED = {
     '   B-FXE    B-FXFE       B-FXE    B-FEXBE        B-F+E      BwEF   wF       -FBE        y-FPXF     -FP+       L-FXFZ',
   'mmu-notifiers-v4-sleeping':
     '                     B-FXE    B-FXFE       B-FXE    B-FEXBE        B-F+E      BwEF   wF       -FBE        y-FPXF     -FP+       L-FXFZ',
+  'mmu-notifiers-v4-unpaired':
+    '                     B-FXE    B-FXFE       B-FXE    B-FEXBE        B-F+E      BwEF   wF       -FBE        y-FPXF     -FP+       L-FXFZ',
   'mmu-notifiers-v5':
     '   B-FXE    B-FXFE       B-FXE    B-FEXBE        B-F+E      BwEF   wF       B-FEBE      y-FPXF     -FP+       Z-FXF',
   'linux-2.6.27':
