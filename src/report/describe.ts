@@ -82,7 +82,18 @@ import {
 import { LOCKF_EXCLUSIVE, SLEEP_CALLBACKS, SLEEP_RECLAIM, SLEEP_SECTIONS } from '../abi/locks.ts';
 import { FAULT_FLAG_WRITE } from '../abi/mman.ts';
 import { MMU_NOTIFY_NAMES, SITE_NAMES } from '../abi/notifier.ts';
-import { PTE_A, PTE_D, PTE_P, PTE_PROTNONE, PTE_PS, PTE_RW } from '../abi/pte.ts';
+import {
+  PTE_A,
+  PTE_D,
+  PTE_P,
+  PTE_PROTNONE,
+  PTE_PS,
+  PTE_RW,
+  SWP_DEVICE_EXCLUSIVE_READ,
+  SWP_DEVICE_EXCLUSIVE_WRITE,
+  SWP_DEVICE_READ,
+  SWP_DEVICE_WRITE,
+} from '../abi/pte.ts';
 import { syscallName } from '../abi/syscalls.ts';
 
 /** Kinds of lanes, in the order in which they stand. */
@@ -101,6 +112,14 @@ export interface Names {
 /** 0x7f0000001000; Infinity prints as ULONG_MAX. */
 export function hex(n: number): string {
   return Number.isFinite(n) ? `0x${n.toString(16)}` : '0xffffffffffffffff';
+}
+
+/** A swap entry by its type, which is in the upper bits of its high word. */
+function swapEntryText(hi: number): string {
+  const type = hi >>> 27;
+  if (type === SWP_DEVICE_WRITE || type === SWP_DEVICE_READ) return 'names a page of device memory now';
+  const isExclusive = type === SWP_DEVICE_EXCLUSIVE_WRITE || type === SWP_DEVICE_EXCLUSIVE_READ;
+  return isExclusive ? "is a device's alone now" : 'holds a swap entry now';
 }
 
 /** Name and kind of the lane in which a record belongs. */
@@ -201,7 +220,7 @@ export class Describer {
     const wasPresent = (old & PTE_P) !== 0;
     if ((lo & PTE_P) === 0) {
       const to =
-        (lo & PTE_PROTNONE) !== 0 ? 'PROT_NONE now' : (lo | r[EV_B]!) === 0 ? 'cleared' : 'holds a swap entry now';
+        (lo & PTE_PROTNONE) !== 0 ? 'PROT_NONE now' : (lo | r[EV_B]!) === 0 ? 'cleared' : swapEntryText(r[EV_B]!);
       return wasPresent ? `${name} ${to} (${this.#frame(old >>> 12)})` : `${name} ${to}`;
     }
     if (wasPresent && lo >>> 12 === old >>> 12) {

@@ -210,7 +210,8 @@ it.each(Object.entries(SHOWN))('%s is caught, and the faithful driver is not', (
 });
 
 describe('owner-forgotten', () => {
-  /** Each round is disturbed by a section, which is its own: no monitor blames anybody, and the GPU gives up. */
+  /** Each round is disturbed by a section, which is its own, and the GPU gives up. The monitor of L1 takes that for rounds lost to changes of
+   *  others, and excuses it: what shows is that a store by itself comes to nothing. */
   it.each([
     ['owner-forgotten', ACCESS_DEAD],
     ['', ACCESS_DONE],

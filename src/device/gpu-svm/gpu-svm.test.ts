@@ -141,6 +141,7 @@ describe('mistakes', () => {
     'always-writable': { scenario: 'fork' },
     'no-dirty': { scenario: STORED_AFTER_FREE },
     'every-migration-own': { scenario: 'migrate-to-device' },
+    'foreign-memory': { scenario: 'migrate-to-device' },
     'refuses-nothing': { scenario: LOOKED_UP_REAPED },
     'sleeps-for-reaper': { scenario: 'oom-reap' },
   };

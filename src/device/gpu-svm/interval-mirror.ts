@@ -136,10 +136,15 @@ export abstract class GpuDriver {
       pfns: l.pfns,
       defaultFlags: HMM_PFN_REQ_FAULT | (l.isWrite ? HMM_PFN_REQ_WRITE : 0),
       pfnFlagsMask: 0,
-      owner: this.owner,
+      owner: this.privateOwner(),
       isStale: () => this.isStale(l),
     };
     return this.k.fn.hmmRangeFault(this.k, range);
+  }
+
+  /** dev_private_owner: whose device memory the look-up reports as it is, and does not fault back. */
+  privateOwner(): object | null {
+    return this.owner;
   }
 
   /** mmu_interval_check_retry, without the lock: a hint. */

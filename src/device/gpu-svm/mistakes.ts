@@ -145,6 +145,12 @@ class OwnerForgotten extends DmirrorDriver {
   }
 }
 
+class ForeignMemory extends DmirrorDriver {
+  override privateOwner(): object | null {
+    return this.k.pagemaps.find((p) => p.owner !== this.owner)?.owner ?? this.owner;
+  }
+}
+
 class AtomicsAnywhere extends DmirrorDriver {
   override isAlone(): boolean {
     return true;
@@ -218,6 +224,12 @@ export const GPU_MISTAKES: readonly GpuMistake[] = [
     what: 'waits for its mutex although the caller may not sleep',
     breaks: ['I44'],
     driver: SleepsForReaper,
+  },
+  {
+    name: 'foreign-memory',
+    what: 'looks up with the name of another device: pages in its memory come back as they are, and are mapped',
+    breaks: ['I1', 'I5', 'I7'],
+    driver: ForeignMemory,
   },
   {
     name: 'no-migrate-lock',

@@ -51,6 +51,7 @@ import {
 const PART_DEFERRED = 20;
 const PART_EVICTED = 21;
 const PART_SERVED = 22; // [page]
+const PART_DETACHED = 23;
 
 /** A fault that is being served, and how it ended. */
 interface Served {
@@ -78,6 +79,8 @@ export class SvmDriver extends GpuDriver {
   readonly #servedQueue = new WaitQueue();
   #subscription: MirrorSubscription | null = null;
   #isReleased = false;
+  /** The GPU has nothing of the process any more: sections and deferred work pass over the ranges. */
+  #isDetached = false;
   #nextId = 1;
   evictions = 0;
   restorations = 0;
@@ -108,6 +111,8 @@ export class SvmDriver extends GpuDriver {
   *attach(mm: MmStruct): KernelPath<number> {
     if (mm.users <= 0) return -EINVAL;
     this.#isReleased = false;
+    this.#note(PART_DETACHED, 0, true);
+    this.#isDetached = false;
     const result = yield* this.subscribe(mm);
     if (result >= 0) this.mm = mm;
     return result;
@@ -135,9 +140,14 @@ export class SvmDriver extends GpuDriver {
     this.#isReleased = true;
     yield* this.#idle();
     yield* this.destroyQueues();
+    this.#note(PART_DETACHED, 0, true);
+    this.#isDetached = true;
     if (this.#subscription !== null) yield* this.#subscription.unregister();
     this.#subscription = null;
+    yield* this.#idle();
     for (const range of this.ranges.splice(0)) yield* this.removeNotifier(range);
+    // A section that was open by then may have left work.
+    yield* this.#idle();
     this.#evicted = 0;
     this.mm = null;
   }
@@ -368,7 +378,8 @@ export class SvmDriver extends GpuDriver {
   /** svm_range_cpu_invalidate_pagetables. */
   *invalidate(range: SvmRange, sub: IntervalNotifier, section: NotifierRange, seq: number): KernelPath<boolean> {
     const { mm } = this;
-    if (section.event === MMU_NOTIFY_RELEASE || mm === null || !this.mmGetNotZero(mm)) return true;
+    this.#note(PART_DETACHED, 0, false);
+    if (this.#isDetached || section.event === MMU_NOTIFY_RELEASE || mm === null || !this.mmGetNotZero(mm)) return true;
     this.invalidations++;
     yield* range.lock.lock();
     this.intervals.setSeq(sub, seq);
@@ -570,6 +581,11 @@ export class SvmDriver extends GpuDriver {
 
   /** svm_range_handle_list_op. */
   *handleListOp(range: SvmRange): KernelPath<void> {
+    this.#note(PART_DETACHED, 0, false);
+    if (this.#isDetached) {
+      range.op = 0;
+      return;
+    }
     if (range.op === SVM_OP_ADD_RANGE) {
       this.#link(range);
       yield* this.addNotifier(range);
