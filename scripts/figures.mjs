@@ -231,17 +231,25 @@ export function readmeShared(parts, results) {
     `|---|${'---|'.repeat(programs.length)}--:|`,
   ];
   for (const { design } of results[/** @type {string} */ (wanted[0])].runs) {
+    if (design.endsWith(LEAST)) continue;
     const runs = wanted.map((p) => results[p].runs.find((/** @type {any} */ r) => r.design === design));
     const words = runs.reduce((n, r) => n + (r?.data.compared ?? 0), 0);
-    out.push(`| ${design} | ${runs.map(sharedCell).join(' | ')} | ${words.toLocaleString('en')} |`);
+    const cells = runs.map((r, i) => sharedCell(r, results[/** @type {string} */ (wanted[i])]));
+    out.push(`| ${design} | ${cells.join(' | ')} | ${words.toLocaleString('en')} |`);
   }
   return out.join('\n');
 }
 
-/** @param {any} r */
-function sharedCell(r) {
+/** Ends the name of a pinned row with the memory that it needs. */
+const LEAST = '(least memory)';
+
+/** @param {any} r @param {any} program */
+function sharedCell(r, program) {
   if (r === undefined) return '';
-  const said = [r.programState === 'failed' ? 'no memory' : r.deviceState === 'failed' ? 'device gave up' : r.verdict];
+  const needs = program.pinnedFrames === null ? '' : ` in ${program.frames} frames, needs ${program.pinnedFrames}`;
+  const said = [
+    r.programState === 'failed' ? `no memory${needs}` : r.deviceState === 'failed' ? 'device gave up' : r.verdict,
+  ];
   const properties = Object.keys(r.byProperty);
   if (r.verdict === 'unsafe' || r.verdict === 'gap') said.push(properties.join(', '));
   if (r.data.wrong > 0) said.push(`${r.data.wrong} words differ`);

@@ -3,6 +3,7 @@
 
 import { VM_GROWSDOWN } from '../abi/mman.ts';
 import { int32s } from '../base/arena.ts';
+import { OBJ_LIST } from '../base/footprint.ts';
 import type { Rwsem } from '../sched/locks.ts';
 import type { KernelPath } from '../sched/path.ts';
 import type { Rlimits } from './config.ts';
@@ -231,6 +232,9 @@ export class OpenFile {
   }
 }
 
+/** Whether an address space has notifiers, in footprints. */
+const LIST_FIRST_NOTIFIER = 0x6000000;
+
 /** mm_struct. */
 export class MmStruct {
   /** Also its ASID and the `mm` of events; 1 and up. */
@@ -291,14 +295,15 @@ export class MmStruct {
   isOomSkip = false;
   /** MMF_OOM_VICTIM. */
   isOomVictim = false;
-  /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
-  notifiers: MmNotifiers | null = null;
   /** Limits and capabilities of the process that owns the address space (signal_struct and cred in Linux). */
   limits: ProcessLimits;
   /** Memory cgroup that its memory is charged to, by number; 0 = the root. */
   memcg = 0;
   /** CPUs that have run this mm (mm_cpumask), as a bit set of CPU ids (< 31). */
   cpuMask = 0;
+  #notifiers: MmNotifiers | null = null;
+  /** The first registration was a step whose footprint somebody keeps: what is asked after it might have been asked before. */
+  #isFirstRegistrationNoted = false;
 
   constructor(id: number, pgd: number, mmapLock: Rwsem, vmas: VmaTree<VmArea>, limits: ProcessLimits) {
     this.id = id;
@@ -306,6 +311,25 @@ export class MmStruct {
     this.mmapLock = mmapLock;
     this.vmas = vmas;
     this.limits = limits;
+  }
+
+  /** notifier_subscriptions: null until the first registration; then never null again. Owned by room notifier. */
+  get notifiers(): MmNotifiers | null {
+    if (this.#notifiers === null || this.#isFirstRegistrationNoted) this.#touchNotifiers(false);
+    return this.#notifiers;
+  }
+
+  set notifiers(notifiers: MmNotifiers | null) {
+    if (notifiers === this.#notifiers) return;
+    this.#isFirstRegistrationNoted = this.mmapLock.sched.footprint !== null;
+    this.#touchNotifiers(true);
+    this.#notifiers = notifiers;
+  }
+
+  /** Whether anybody has registered ever is an object of its own: the list behind it changes more often. */
+  #touchNotifiers(isWrite: boolean): void {
+    const { footprint } = this.mmapLock.sched;
+    if (footprint !== null) footprint.note(OBJ_LIST, LIST_FIRST_NOTIFIER + this.id, isWrite);
   }
 }
 

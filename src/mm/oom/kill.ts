@@ -3,8 +3,10 @@
 // it waits for no longer, where Linux lets a fatal signal in.
 
 import { MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS } from '../../abi/mman.ts';
+import { OBJ_MM } from '../../base/footprint.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { mmOfTask } from '../process/task-mm.ts';
 import type { MmStruct, Task } from '../types.ts';
 
 /** The threads of the task's process (thread group), itself included. */
@@ -26,13 +28,19 @@ export function sendSigkill(k: Kernel, task: Task): void {
 }
 
 function usersOf(k: Kernel, mm: MmStruct): Task[] {
-  return [...k.tasks.values()].filter((t) => t.mm === mm);
+  return [...k.tasks.values()].filter((t) => mmOfTask(k, t) === mm);
 }
 
 /** task_will_free_mem: everybody who uses its address space is on the way out, and nobody has given up on it. */
 export function willFreeMem(k: Kernel, task: Task): boolean {
-  const { mm } = task;
-  return mm !== null && !mm.isOomSkip && usersOf(k, mm).every((t) => t.isKilled);
+  const mm = mmOfTask(k, task);
+  return mm !== null && !isGivenUp(k, mm) && usersOf(k, mm).every((t) => t.isKilled);
+}
+
+/** MMF_OOM_SKIP. No lock guards it. */
+export function isGivenUp(k: Kernel, mm: MmStruct): boolean {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, false);
+  return mm.isOomSkip;
 }
 
 /** oom_badness: pages that would come free. */
@@ -46,9 +54,10 @@ function badness(mm: MmStruct): number {
 function selectVictim(k: Kernel, memcg: number): Task | null {
   let victim: Task | null = null;
   for (const task of k.tasks.values()) {
-    if (task.mm === null || task.mm.isOomSkip || (memcg !== 0 && task.mm.memcg !== memcg)) continue;
-    if (task.mm.isOomVictim) return task;
-    if (victim === null || badness(task.mm) > badness(victim.mm!)) victim = task;
+    const mm = mmOfTask(k, task);
+    if (mm === null || isGivenUp(k, mm) || (memcg !== 0 && mm.memcg !== memcg)) continue;
+    if (mm.isOomVictim) return task;
+    if (victim === null || badness(mm) > badness(victim.mm!)) victim = task;
   }
   return victim;
 }

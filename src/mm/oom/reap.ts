@@ -16,9 +16,10 @@ import { VM_HUGETLB, VM_PFNMAP, VM_SHARED } from '../../abi/mman.ts';
 import { MMU_NOTIFY_UNMAP, SITE_OOM_REAP } from '../../abi/notifier.ts';
 import type { KernelPath } from '../../sched/path.ts';
 import type { Kernel } from '../kernel.ts';
+import { mmOfTask } from '../process/task-mm.ts';
 import type { MmStruct, Task, VmArea } from '../types.ts';
-import { mmDrop } from '../vma/exit-mmap.ts';
-import { willFreeMem } from './kill.ts';
+import { giveUp, mmDrop } from '../vma/exit-mmap.ts';
+import { isGivenUp, willFreeMem } from './kill.ts';
 
 const MAX_OOM_REAP_RETRIES = 10;
 /** Steps of the world for the 100 ms between two tries, and for the 2 s before the first. */
@@ -56,7 +57,7 @@ function* reapVma(k: Kernel, vma: VmArea): KernelPath<boolean> {
 /** oom_reap_task_mm: one try. False: mmapLock is held for write, or a subscriber refused. */
 function* tryReap(k: Kernel, mm: MmStruct): KernelPath<boolean> {
   if (!mm.mmapLock.tryRead()) return false;
-  const isDone = mm.isOomSkip || (yield* k.fn.oomReapTaskMm(k, mm));
+  const isDone = isGivenUp(k, mm) || (yield* k.fn.oomReapTaskMm(k, mm));
   mm.mmapLock.readUnlock();
   return isDone;
 }
@@ -67,7 +68,7 @@ export function* oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void> {
   yield* k.sched.sleepSteps(DELAY_STEPS, 'OOM reaper');
   for (let attempt = 0; attempt < MAX_OOM_REAP_RETRIES && !(yield* tryReap(k, mm)); attempt++)
     yield* k.sched.sleepSteps(RETRY_STEPS, 'OOM reaper');
-  mm.isOomSkip = true;
+  giveUp(k, mm);
   mmDrop(k, mm);
 }
 
@@ -75,12 +76,12 @@ export function* oomReapTask(k: Kernel, mm: MmStruct): KernelPath<void> {
  *  refused a VMA; the rest is gone). */
 export function* processMrelease(k: Kernel, target: Task | null, flags: number): KernelPath<number> {
   if (flags !== 0) return -EINVAL;
-  const mm = target?.mm ?? null;
+  const mm = target === null ? null : mmOfTask(k, target);
   if (mm === null) return -ESRCH;
-  if (!willFreeMem(k, target!)) return mm.isOomSkip ? 0 : -EINVAL;
+  if (!willFreeMem(k, target!)) return isGivenUp(k, mm) ? 0 : -EINVAL;
   mm.count++;
   yield* mm.mmapLock.readLock();
-  const isDone = mm.isOomSkip || (yield* k.fn.oomReapTaskMm(k, mm));
+  const isDone = isGivenUp(k, mm) || (yield* k.fn.oomReapTaskMm(k, mm));
   mm.mmapLock.readUnlock();
   mmDrop(k, mm);
   return isDone ? 0 : -EAGAIN;

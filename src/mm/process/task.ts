@@ -8,6 +8,7 @@ import { threadsOf } from '../oom/kill.ts';
 import { FileTable, type MmStruct, Task } from '../types.ts';
 import { closeFd, dupFiles, putFiles } from './files.ts';
 import { buildMm, type ProgramLayout } from './layout.ts';
+import { noteTaskMm } from './task-mm.ts';
 
 /** clone flags that matter here. */
 export const CLONE_VM = 0x100;
@@ -71,6 +72,7 @@ export function* doExec(k: Kernel, task: Task, layout: ProgramLayout): KernelPat
   if (mm === null) return -ENOMEM;
   // de_thread: of a program's threads only the one that calls execve lives on.
   for (const other of threadsOf(k, task)) if (other !== task) yield* doExit(k, other);
+  noteTaskMm(k, task, true);
   task.mm = mm;
   task.vforkParent = null;
   if (old !== null) yield* k.fn.mmPut(k, old);
@@ -85,6 +87,7 @@ export function* doExec(k: Kernel, task: Task, layout: ProgramLayout): KernelPat
 /** do_exit: gives up the address space, then the files, then the task. */
 export function* doExit(k: Kernel, task: Task): KernelPath<number> {
   const mm = task.mm;
+  noteTaskMm(k, task, true);
   task.mm = null;
   task.vforkParent = null;
   task.isAlive = false;

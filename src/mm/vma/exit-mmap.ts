@@ -32,6 +32,12 @@ export function* mmPut(k: Kernel, mm: MmStruct): KernelPath<void> {
   mmDrop(k, mm);
 }
 
+/** MMF_OOM_SKIP: no lock guards it. */
+export function giveUp(k: Kernel, mm: MmStruct): void {
+  if (k.memory.footprint !== null) k.memory.footprint.note(OBJ_MM, mm.id, true);
+  mm.isOomSkip = true;
+}
+
 /** exit_mmap: nobody uses the address space any more. Subscribers hear of it before anything is unmapped. */
 export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   if (mm.notifiers !== null) yield* k.fn.mmuNotifierRelease(k, mm);
@@ -49,7 +55,7 @@ export function* exitMmap(k: Kernel, mm: MmStruct): KernelPath<void> {
   updateHiwaterRss(mm);
   yield* k.fn.unmapVmas(k, tlb, vmas, 0, ULONG_MAX);
   lock.readUnlock();
-  mm.isOomSkip = true;
+  giveUp(k, mm);
   if (k.sched.points || !lock.tryWrite()) yield* lock.writeLock();
   yield* k.fn.freePgtables(k, tlb, vmas, 0, USER_PGTABLES_CEILING);
   yield* k.fn.tlbFinishMmu(k, tlb);
