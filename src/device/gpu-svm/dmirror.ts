@@ -12,6 +12,7 @@ import { VM_WRITE } from '../../abi/mman.ts';
 import { MMU_NOTIFY_EXCLUSIVE, MMU_NOTIFY_MIGRATE } from '../../abi/notifier.ts';
 import { HMM_PFN_FRAME, HMM_PFN_WRITE } from '../../mm/hmm/range-fault.ts';
 import type { Kernel } from '../../mm/kernel.ts';
+import { isCompound } from '../../mm/page/compound.ts';
 import { lockPage, unlockPage } from '../../mm/page/page-lock.ts';
 import { getPage, notePage } from '../../mm/rmap/rmap.ts';
 import type { MmStruct } from '../../mm/types.ts';
@@ -168,8 +169,12 @@ export class DmirrorDriver extends GpuDriver {
       mmapLock.readUnlock();
       if (got <= 0 || pfn === 0) {
         this.#claim(l, 0);
-        if (got > 0) yield* this.#awaitLock(l.pfns[0]! & HMM_PFN_FRAME);
-        return got < 0 ? got : isPrivate ? -EAGAIN : -EINVAL;
+        if (got < 0) return got;
+        const frame = l.pfns[0]! & HMM_PFN_FRAME;
+        // Shared memory and parts of a huge page cannot be had alone: the access is refused.
+        if (!isPrivate || isCompound(k.pages, frame)) return -EINVAL;
+        yield* this.#awaitLock(frame);
+        return -EAGAIN;
       }
       yield* this.mutex.lock();
       const isStale = this.mustRetry(l);
