@@ -39,7 +39,7 @@ import { onDmaAccess } from './dma.ts';
 import { isFree } from './entries.ts';
 import type { Objects } from './objects.ts';
 import type { Wait } from './progress.ts';
-import { GAP_STALE_READ_ONLY, I1, I1C, I2, I7, I12, L1, L2, L7 } from './properties.ts';
+import { GAP_FREED_BEFORE_FLUSH, GAP_STALE_READ_ONLY, I1, I1C, I2, I7, I12, L1, L2, L7 } from './properties.ts';
 import { LOOKUP_LEAF, LOOKUP_UNKNOWN, SLOT_TRANSLATED } from './shadow-tables.ts';
 import { permittedUse, staleUse } from './stale-use.ts';
 import { agentText, hex } from './text.ts';
@@ -110,7 +110,9 @@ function staleAccess(c: Context, r: Float64Array, at: number, who: string): void
   const isStore = r[at + EV_B] === 1;
   if (isDevice && isStore) c.tally.staleWrites++;
   else if (isDevice) c.tally.staleReads++;
-  const gap = isDevice && c.frames.freedGap[pfn] !== 0 ? c.frames.freedGap[pfn]! : null;
+  const freedGap = c.frames.freedGap[pfn]!;
+  // Gap 18 is of CPUs, all others are of devices.
+  const gap = freedGap !== 0 && isDevice !== (freedGap === GAP_FREED_BEFORE_FLUSH) ? freedGap : null;
   const page = r[at + EV_START]! - (r[at + EV_START]! % 4096);
   if (!c.finds(property, gap, r[at + EV_MM]!, page, pfn)) return;
   const now = c.frames.state[pfn] === 2 ? 'is free now' : `has generation ${r[at + EV_A]} now`;

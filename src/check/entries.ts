@@ -13,6 +13,7 @@ import type { Objects } from './objects.ts';
 import {
   GAP_DEGENERATE_RANGE,
   GAP_EXEC_TABLES,
+  GAP_FREED_BEFORE_FLUSH,
   GAP_MREMAP_OLD_RANGE,
   GAP_TABLE_RANGE,
   I1C,
@@ -280,6 +281,7 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
       c.tally.malformed++;
       return;
     }
+    const isDiscarded = frames > 1 && c.frames.discardedBy[pfn] === c.actor + 1;
     const generation = i === 0 ? r[at + EV_GEN]! : c.frames.generation[pfn]!;
     if (c.objects !== null) {
       c.objects.frame(pfn, true);
@@ -288,25 +290,27 @@ export function onFrameFree(c: Context, r: Float64Array, at: number): void {
     }
     const isTable = c.frames.purpose[pfn] === FRAME_TABLE || r[at + EV_A] === FRAME_TABLE;
     if (isTable) freeTable(c, t, pfn, generation);
-    else freeData(c, t, pfn, generation);
+    else freeData(c, t, pfn, generation, isDiscarded);
     freedContents(c, pfn);
     if (c.dirtyEntries.dropped.size > 0) c.dirtyEntries.forget(pfn);
     c.residency.freed(pfn);
   }
 }
 
-function freeData(c: Context, t: ThreadState, pfn: number, generation: number): void {
+/** `isDiscarded`: a part of a large page that this thread has dropped as clean (gap 18). */
+function freeData(c: Context, t: ThreadState, pfn: number, generation: number, isDiscarded: boolean): void {
   const f = c.frames;
   const held = c.held;
   let isOpen = false;
   let gap = 0;
+  const cpuGap = isDiscarded ? GAP_FREED_BEFORE_FLUSH : null;
   for (let slot = held.firstOfFrame(pfn); slot !== 0; slot = held.nextOfFrame(slot)) {
     if (held.generation[slot] !== generation) continue;
     const owner = held.owner[slot]!;
     if (owner.isDevice) {
       isOpen = true;
       if (c.sections.foreign(owner.mm, held.start[slot]!, SITE_MREMAP, c.actor) !== null) gap = GAP_MREMAP_OLD_RANGE;
-    } else if (owner.agent === AGENT_CPU && c.finds(I1C, null, owner.mm, held.start[slot]!, pfn)) {
+    } else if (owner.agent === AGENT_CPU && c.finds(I1C, cpuGap, owner.mm, held.start[slot]!, pfn)) {
       const page = held.start[slot]!;
       c.say(
         `${c.actorName(c.actor)} freed frame ${hex(pfn)} (generation ${generation}) while CPU ${owner.device} still held ` +
@@ -322,7 +326,7 @@ function freeData(c: Context, t: ThreadState, pfn: number, generation: number): 
         `${f.maps[pfn] === 1 ? 'entry maps' : 'entries map'} it.`,
     );
   }
-  f.free(pfn, generation, c.step, c.actor, gap);
+  f.free(pfn, generation, c.step, c.actor, gap === 0 ? (cpuGap ?? 0) : gap);
 }
 
 function windowCause(c: Context, t: ThreadState, pfn: number, gap: number): number {

@@ -14,6 +14,7 @@ import {
   E_DEV_FILL,
   E_DEV_INVAL,
   E_DEV_STATE,
+  E_DISCARD,
   E_FLUSH,
   E_FRAME_ALLOC,
   E_FRAME_FREE,
@@ -35,6 +36,7 @@ import {
   EV_WORDS,
   FRAME_ANON,
   FRAME_TABLE,
+  KEPT_SWAP,
 } from '../abi/events.ts';
 import { MMU_NOTIFY_CLEAR } from '../abi/notifier.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_TABLE, PTE_US } from '../abi/pte.ts';
@@ -94,12 +96,17 @@ export class EventScript {
     return this.#generation.get(pfn) ?? 0;
   }
 
-  alloc(pfn: number, purpose = FRAME_ANON): this {
-    return this.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, this.gen(pfn), purpose, 0);
+  alloc(pfn: number, purpose = FRAME_ANON, order = 0): this {
+    return this.emit(E_FRAME_ALLOC, 0, 0, 0, pfn, this.gen(pfn), purpose, order);
   }
 
-  free(pfn: number, purpose = FRAME_ANON): this {
-    this.emit(E_FRAME_FREE, 0, 0, 0, pfn, this.gen(pfn), purpose, 0);
+  /** Reclaim drops the page: its contents are in swap. */
+  discard(pfn: number): this {
+    return this.emit(E_DISCARD, 0, 0, 0, pfn, this.gen(pfn), KEPT_SWAP);
+  }
+
+  free(pfn: number, purpose = FRAME_ANON, order = 0): this {
+    this.emit(E_FRAME_FREE, 0, 0, 0, pfn, this.gen(pfn), purpose, order);
     this.#generation.set(pfn, this.gen(pfn) + 1);
     return this;
   }

@@ -33,6 +33,8 @@ export class Frames {
   savedAt = float64s(0);
   writtenAt = float64s(0);
   dirtyAt = float64s(0);
+  /** 1 + the thread that dropped the page as clean, 0 none. */
+  discardedBy = int32s(0);
   /** Where the last store went through. */
   lastMm = int32s(0);
   lastPage = float64s(0);
@@ -64,6 +66,7 @@ export class Frames {
     this.walkCached = copyU8(this.walkCached, size);
     this.unlinkedAt = copyF64(this.unlinkedAt, size);
     this.seenBy = copyI32(this.seenBy, size);
+    this.discardedBy = copyI32(this.discardedBy, size);
     this.storedAt = copyF64(this.storedAt, size);
     this.savedAt = copyF64(this.savedAt, size);
     this.writtenAt = copyF64(this.writtenAt, size);
@@ -82,6 +85,7 @@ export class Frames {
     this.walkCached[pfn] = 0;
     this.unlinkedAt[pfn] = 0;
     this.seenBy[pfn] = 0;
+    this.discardedBy[pfn] = 0;
     this.storedAt[pfn] = 0;
     this.savedAt[pfn] = 0;
     this.writtenAt[pfn] = 0;

@@ -28,6 +28,8 @@ import { EventScript, PAGE } from './event-script.ts';
 
 const END = PAGE + 4096;
 const DATA = 10;
+/** Head of a page of two frames. */
+const LARGE = 12;
 
 /** A page that the device has translated, and a section over it. */
 function translated(options = {}): EventScript {
@@ -134,6 +136,18 @@ describe('I1c: the same for CPUs', () => {
     s.cpuAccess(PAGE, DATA, 0, 1);
     expect(s.results().byProperty).toEqual({ I1c: 2 });
     expect(s.results().staleReads + s.results().staleWrites).toBe(0);
+  });
+
+  test('a large page that reclaim frees before the flush: gap 18, and a small one not', () => {
+    const free = (order: number): EventScript => {
+      const s = new EventScript().as(1).alloc(LARGE, FRAME_ANON, order).map(PAGE, LARGE).cpuFill(PAGE, LARGE);
+      return s.unmap(PAGE).discard(LARGE).free(LARGE, FRAME_ANON, order);
+    };
+    expect([free(1).found(), free(0).found()]).toEqual([['I1c gap 18'], ['I1c']]);
+    expect(free(1).cpuAccess(PAGE, LARGE).results().byGap).toEqual({ 18: 2 });
+    // Nobody dropped it as clean: it is unmapped, and must have been flushed.
+    const s = new EventScript().as(1).alloc(LARGE, FRAME_ANON, 1).map(PAGE, LARGE).cpuFill(PAGE, LARGE);
+    expect(s.unmap(PAGE).free(LARGE, FRAME_ANON, 1).found()).toEqual(['I1c']);
   });
 });
 

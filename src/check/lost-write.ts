@@ -97,7 +97,8 @@ export function givenUp(c: Context): void {
 export function onDiscard(c: Context, r: Float64Array, at: number): void {
   const pfn = known(c, r, at);
   if (pfn < 0) return;
-  const { storedAt, savedAt, lastMm, lastPage } = c.frames;
+  const { storedAt, savedAt, lastMm, lastPage, discardedBy } = c.frames;
+  discardedBy[pfn] = c.actor + 1;
   if (storedAt[pfn]! > savedAt[pfn]! && c.finds(I20, null, lastMm[pfn]!, lastPage[pfn]!, pfn)) {
     const why = r[at + EV_A] === KEPT_LAZYFREE ? 'MADV_FREE had returned' : 'it was written out';
     c.say(`${c.actorName(c.actor)} dropped frame ${hex(pfn)} as clean, but it was stored to after ${why}.`);

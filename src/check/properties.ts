@@ -263,6 +263,7 @@ export const GAP_HUGE_ZERO_SPLIT = 14;
 export const GAP_CLOSED_LATE = 15;
 export const GAP_FROZEN_SPLIT = 16;
 export const GAP_PART_MAPPED = 17;
+export const GAP_FREED_BEFORE_FLUSH = 18;
 
 const GAP_TEXT: Readonly<Record<number, string>> = {
   1: 'mremap: pages reclaimed through their new address before the section over the old range ends; only the new address is invalidated',
@@ -277,6 +278,7 @@ const GAP_TEXT: Readonly<Record<number, string>> = {
   15: 'exit: a driver without release unloads its contexts when the mapping of its device is closed, after the pages were freed',
   16: 'a huge page that is split is frozen without a call: a device TLB keeps it after that section, until the section of the rmap walk that follows; the page is locked so long',
   17: 'a range that meets several VMAs, of which the first was mapped and the next could not be, is not taken for mapped: invalidation passes over it',
+  18: 'reclaim frees a large page at once, before it flushes the CPUs whose flush it put off: one that mapped the page for reading still can',
 };
 
 /** What a device may do with a translation that its driver passed over (gap 17). */
@@ -286,7 +288,7 @@ export const PASSED_OVER_PROPERTIES: readonly Property[] = [I1, I3, I4, I5, I7, 
 export const LATE_CLOSE_PROPERTIES: readonly Property[] = [I1, I3, I4, I5, I7, I8, I12, I13, I20];
 
 /** Gaps that are recognised unless the caller names others. */
-export const ALL_GAPS: readonly number[] = [1, 2, 3, 5, 9, 10, 11, 13, 14, 15, 16, 17];
+export const ALL_GAPS: readonly number[] = [1, 2, 3, 5, 9, 10, 11, 13, 14, 15, 16, 17, 18];
 
 /** What a documented gap is, in words. */
 export function gapText(gap: number): string {

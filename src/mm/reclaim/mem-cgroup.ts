@@ -2,6 +2,7 @@
 // a group, are in memcg.ts.
 
 import type { Kernel } from '../kernel.ts';
+import { compoundNr } from '../page/compound.ts';
 import type { MmStruct } from '../types.ts';
 import { Lruvec } from './lruvec.ts';
 
@@ -57,8 +58,9 @@ export function memCgroupUnchargeList(k: Kernel, pages: readonly number[]): void
   let charged = 0;
   for (const pfn of pages) {
     if (k.pages.memcg[pfn] === 0) continue;
-    uncharge(k, pfn, 1);
-    charged++;
+    const count = compoundNr(k.pages, pfn);
+    uncharge(k, pfn, count);
+    charged += count;
   }
   k.reclaim.stats.updated(charged);
 }
