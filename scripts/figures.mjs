@@ -18,8 +18,13 @@ export function sections({ seeds, checkExecutions, matrix }) {
     { title: 'Compare', isOf: begins('compare '), lines: (/** @type {any} */ r) => compareFigures(r, seeds) },
     {
       title: 'Devices and designs',
-      isOf: (/** @type {string} */ part) => /^(exhaustive |newest )?matrix /.test(part),
+      isOf: (/** @type {string} */ part) => /^(exhaustive )?matrix /.test(part),
       lines: (/** @type {any} */ r) => matrixFigures(r, matrix),
+    },
+    {
+      title: 'Every operation',
+      isOf: begins('newest matrix '),
+      lines: (/** @type {any} */ r) => newestFigures(r, matrix),
     },
     { title: 'Shared programs', isOf: begins('shared '), lines: sharedFigures },
     { title: 'Conformance', isOf: begins('conformance'), lines: conformanceFigures },
@@ -136,8 +141,8 @@ function compareFigures(results, seeds) {
   return out;
 }
 
-/** The matrix: sampled, and explored; and each device under its newest design. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
-function matrixFigures(results, { seeds, sample, exploration, explored, everyOperation }) {
+/** The matrix: sampled, and explored. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
+function matrixFigures(results, { seeds, sample, exploration, explored }) {
   const out = ['## Devices and designs', ''];
   const count = sample === 1 ? 'one execution' : `${sample} executions`;
   out.push(
@@ -148,7 +153,13 @@ function matrixFigures(results, { seeds, sample, exploration, explored, everyOpe
     `\`shootdown compare --matrix --exhaustive --executions ${exploration}\` of ${explored.split(',').join(', ')}: every execution of an`,
     'operation, or so many and some by random priorities. In brackets: operations of which every execution was seen, of all.',
   );
-  out.push('', ...matrixTable(results, 'exhaustive matrix '), '');
+  out.push('', ...matrixTable(results, 'exhaustive matrix '));
+  return out;
+}
+
+/** Each device under its newest design. @param {Record<string, any>} results @param {Sizes['matrix']} sizes */
+function newestFigures(results, { everyOperation }) {
+  const out = ['## Every operation', ''];
   out.push(
     `Every operation that \`shootdown check --list\` names, each device under its newest design, up to ${everyOperation} executions each`,
     `(\`compare --matrix --exhaustive --executions ${everyOperation}\`):`,

@@ -460,8 +460,8 @@ export class SvmDriver extends GpuDriver {
   /** svm_range_restore_work, and again until it has succeeded. */
   *#restoreWork(): KernelPath<void> {
     const mm = this.mm!;
-    for (;;) {
-      yield* this.#delay();
+    for (let isRetry = false; ; isRetry = true) {
+      yield* this.#delay(isRetry);
       this.#note(PART_EVICTED, 0, true);
       this.#isRestoreWanted = false;
       if (this.#isReleased || !this.mmGetNotZero(mm)) break;
@@ -479,11 +479,12 @@ export class SvmDriver extends GpuDriver {
     this.#works.wakeAll(this.k.sched);
   }
 
-  *#delay(): KernelPath<void> {
+  /** Another try lets others go on in any case: while a page of a range cannot be had (a guard region, say), there is no end of them. */
+  *#delay(isRetry: boolean): KernelPath<void> {
     const { sched } = this.k;
     if (this.config.restoreDelaySteps > 0)
       yield* sched.sleepSteps(this.config.restoreDelaySteps, 'restoration of ranges');
-    else if (sched.points) yield P_DRIVER;
+    else if (sched.points || isRetry) yield P_DRIVER;
   }
 
   /** mmap lock W and svms.lock held. */

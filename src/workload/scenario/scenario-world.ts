@@ -73,6 +73,9 @@ export function scenarioProgram(scenario: Scenario, subject: Subject, options: S
   };
 }
 
+/** Steps in which everybody but the programs comes to rest; those that do take a handful. */
+const SETTLE_STEPS = 1000;
+
 export class ScenarioWorld implements World {
   readonly kernel: Kernel;
   readonly device: Device;
@@ -127,8 +130,8 @@ export class ScenarioWorld implements World {
     k.sched.run(runStep(this.context, { do: 'store', at: REST }, main));
     for (const step of scenario.setup) k.sched.run(runStep(this.context, step, main));
     this.#spawn(scenario);
-    // Hardware and kernel threads go to where they wait for work.
-    while (k.sched.runnableCount > 0) {
+    // Hardware and kernel threads go to where they wait for work; one that tries again and again stays where it is then.
+    for (let step = 0; step < SETTLE_STEPS && k.sched.runnableCount > 0; step++) {
       let t = null;
       for (let i = 0; i < k.sched.runnableCount && t === null; i++) {
         if (!this.#programs.includes(k.sched.runnableAt(i).id - 1)) t = k.sched.runnableAt(i);
