@@ -224,11 +224,13 @@ export class PinnedDevice implements Accessor {
     this.pinnedPagesMax = Math.max(this.pinnedPagesMax, this.pinnedPages);
   }
 
-  /** ib_umem_release: the table's entries go, then the pins. */
+  /** ib_umem_release: the table's entries go, then the pins. Nothing when somebody else is at it already. */
   *deregister(r: Registration): KernelPath<void> {
     const { k } = this;
     const mm = this.mm!;
-    this.registrations.splice(this.registrations.indexOf(r), 1);
+    const at = this.registrations.indexOf(r);
+    if (at < 0) return;
+    this.registrations.splice(at, 1);
     this.#lastFound = null;
     if (k.memory.log.on) k.memory.log.emit(E_DEV_INVAL, mm.id, r.start, r.end, 0, 0, 0, 0, AGENT_PIN, this.id);
     if (k.sched.points) yield P_DRIVER;
